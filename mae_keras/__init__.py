@@ -1,0 +1,33 @@
+"""mae_keras: masked autoencoders for Keras 3.
+
+Rooms are imported on first use, so that `import mae_keras` and the command line stay instant.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    "data",
+    "evaluation",
+    "figures",
+    "interop",
+    "layers",
+    "losses",
+    "models",
+    "ops",
+    "recipes",
+    "training",
+)
+__all__ = ["__version__", *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"mae_keras.{name}")
+    raise AttributeError(f"module 'mae_keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

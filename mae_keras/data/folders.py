@@ -1,0 +1,101 @@
+"""Data sets from a folder of image files, which stay on disk."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from mae_keras.data.division import default_fractions, divide
+from mae_keras.data.image_data import ImageData
+from mae_keras.data.image_files import SUFFIXES, find_image_files, inspect_files
+from mae_keras.data.splits import FolderSplit
+
+LARGEST_DEFAULT_SIZE = 224
+_NAMED_FILES = 5
+_logger = logging.getLogger(__name__)
+
+
+def load_folder(folder: Path, *, image_size=None, labels=True, strict=False, seed=0):
+    """Load a folder of images as `ImageData`; see `mae_keras.data.load`."""
+    paths, num_others = find_image_files(folder)
+    if not paths:
+        raise ValueError(
+            f"{folder} must hold image files ({', '.join(SUFFIXES)}), at any depth. "
+            f"Received: a folder with {num_others} other files."
+        )
+    _logger.info("Checking %d image files in %s.", len(paths), folder)
+    inspected = inspect_files(paths)
+    notes = _report_defects(folder, [file for file in inspected if file.defect], strict)
+    files = [file for file in inspected if not file.defect]
+    if not files:
+        raise ValueError(f"{folder} holds no readable image: {notes[0]}")
+    if num_others:
+        notes.append(f"ignored {num_others} files that are not images.")
+    image_size, size_note = (image_size, None) if image_size else _choose_size(files)
+    notes += [size_note] if size_note else []
+    targets, class_names = _labels_of(folder, files, notes) if labels else (None, None)
+    image_shape = (*image_size, 1 if all(file.grey for file in files) else 3)
+    keys = np.array([file.key for file in files], "uint64")
+    rows = divide(keys, default_fractions(len(files)), seed, str(folder))
+    test, validation, train = (_split(files, chosen, targets, image_shape) for chosen in rows)
+    return ImageData(
+        name=str(folder),
+        image_shape=image_shape,
+        num_classes=None if class_names is None else len(class_names),
+        class_names=class_names,
+        train=train,
+        validation=validation,
+        test=test,
+        notes=tuple(notes),
+    )
+
+
+def _report_defects(folder, broken, strict):
+    if not broken:
+        return []
+    named = [f"{file.path.relative_to(folder)} ({file.defect})" for file in broken[:_NAMED_FILES]]
+    more = f", and {len(broken) - _NAMED_FILES} more" if len(broken) > _NAMED_FILES else ""
+    count = f"{len(broken)} unreadable file" + ("s" if len(broken) > 1 else "")
+    if strict:
+        raise ValueError(
+            f"{folder}: with strict=True every image file must be readable. "
+            f"Received: {count}: {', '.join(named)}{more}."
+        )
+    return [f"skipped {count}: {', '.join(named)}{more}."]
+
+
+def _choose_size(files):
+    """Return one size for all files and a note if it is not simply theirs."""
+    sizes = {file.size for file in files}
+    if len(sizes) == 1:
+        return sizes.pop(), None
+    shorter = int(np.median([min(file.size) for file in files]))
+    side = min(max(shorter // 16 * 16, 16), LARGEST_DEFAULT_SIZE)
+    return (side, side), (
+        f"images come in {len(sizes)} sizes; all are resized to {side} x {side} pixels "
+        "(image_size chooses another)."
+    )
+
+
+def _labels_of(folder, files, notes):
+    """Label files by their top-level sub-folder, where every file has one."""
+    tops = [file.path.relative_to(folder).parts[:-1][:1] for file in files]
+    names = sorted({top[0] for top in tops if top})
+    if len(names) < 2:
+        return None, None
+    if not all(tops):
+        loose = sum(not top for top in tops)
+        notes.append(f"no labels: {loose} images lie outside the {len(names)} sub-folders.")
+        return None, None
+    codes = {name: code for code, name in enumerate(names)}
+    return np.array([codes[top[0]] for top in tops]), tuple(names)
+
+
+def _split(files, rows, targets, image_shape):
+    chosen = [files[row] for row in rows]
+    return FolderSplit(
+        [str(file.path) for file in chosen],
+        image_shape,
+        None if targets is None else targets[rows],
+        np.array([file.by_pillow for file in chosen]),
+    )

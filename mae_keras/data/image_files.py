@@ -1,0 +1,102 @@
+"""Looks at image files without training on them: which are whole, how large, grey or not.
+
+Pillow (it comes with matplotlib) is imported on use. Imports `division` only.
+"""
+
+import dataclasses
+import io
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mae_keras.data.division import content_key
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
+_READ_AHEAD = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """One file as found: either `defect` is a reason to skip it, or the rest describes it."""
+
+    path: Path
+    defect: str | None = None
+    size: tuple[int, int] = (0, 0)
+    grey: bool = False
+    by_pillow: bool = False
+    key: int = 0
+
+
+def find_image_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the image files below `folder`, sorted, and the number of other files.
+
+    Hidden files and folders, and macOS archives' `__MACOSX`, do not count.
+    """
+    images, others = [], 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        visible = [name for name in files if not name.startswith(".")]
+        found = [Path(parent, name) for name in visible if name.lower().endswith(SUFFIXES)]
+        images += found
+        others += len(visible) - len(found)
+    return sorted(images, key=lambda path: path.relative_to(folder).parts), others
+
+
+def inspect_files(paths: list[Path]) -> list[ImageFile]:
+    """Read every file once, in a thread pool, and return what was found, in order."""
+    inspected = []
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+        # In pieces, so that a million files do not queue a million tasks at once.
+        for start in range(0, len(paths), _READ_AHEAD):
+            inspected += pool.map(inspect_file, paths[start : start + _READ_AHEAD])
+    return inspected
+
+
+def inspect_file(path: Path) -> ImageFile:
+    """Describe one file; whatever is wrong with it becomes its `defect`."""
+    from PIL import Image
+
+    try:
+        content = path.read_bytes()
+        if not content:
+            return ImageFile(path, "empty file")
+        with Image.open(io.BytesIO(content)) as image:
+            file_format, mode, size = image.format, image.mode, image.size
+            if file_format not in _FORMATS:
+                return ImageFile(path, f"{file_format} inside, expected {', '.join(_FORMATS)}")
+            image.verify()
+        defect = _truncation(content, file_format)
+    except Exception as error:  # Pillow raises a dozen types, SyntaxError among them.
+        return ImageFile(path, f"{type(error).__name__}: {error}".replace(str(path), path.name))
+    if defect:
+        return ImageFile(path, defect)
+    # TensorFlow takes palette indices for colours and refuses bit depths below 8.
+    by_pillow = file_format == "BMP" and mode not in ("RGB", "L")
+    return ImageFile(path, None, size[::-1], mode in _GREY_MODES, by_pillow, content_key(content))
+
+
+def _truncation(content, file_format):
+    """Return why the file is cut short, or `None`; PNG chunks were verified already."""
+    if file_format == "GIF" and not content.rstrip(b"\0").endswith(b"\x3b"):
+        return "truncated: the GIF trailer is missing"
+    if file_format == "JPEG" and not content.rstrip(b"\0").endswith(b"\xff\xd9"):
+        # Some cameras append data of their own, so only decoding can tell.
+        return _decoding_defect(content, "truncated: the JPEG end marker is missing")
+    if file_format == "BMP":
+        return _decoding_defect(content, "truncated: fewer bytes than the BMP header says")
+    return None
+
+
+def _decoding_defect(content, defect):
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+    except (OSError, ValueError):
+        return defect
+    return None

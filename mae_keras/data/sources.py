@@ -1,0 +1,137 @@
+"""Finds a data set by name. Imports no TensorFlow until a data set is loaded."""
+
+import difflib
+import numbers
+import os
+from pathlib import Path
+
+# Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
+DATASETS = {
+    "digits": "1797 handwritten digits of scikit-learn, 8 x 8, grey, 10 classes; no download",
+    "mnist": "70 000 handwritten digits, 28 x 28, grey, 10 classes; needs mae_keras[datasets]",
+    "fashion_mnist": "70 000 articles of clothing, 28 x 28, grey, 10 classes; the same extra",
+    "cifar10": "60 000 photographs, 32 x 32, colour, 10 classes; the same extra",
+    "tfds:NAME": "any image data set of TensorFlow Datasets; the same extra",
+    "PATH.npz": "arrays images (or x_train, x), optional labels (y_train, y), x_test, y_test",
+    "PATH.npy": "one array of images, memory-mapped",
+    "FOLDER/": "PNG, JPEG, BMP and GIF files at any depth; sub-folders are classes",
+}
+_OFFICIAL = ("mnist", "fashion_mnist", "cifar10")
+
+
+def load(
+    name: str | os.PathLike,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    labels: bool = True,
+    strict: bool = False,
+    seed: int = 0,
+    in_memory_limit: int = 1 << 30,
+):
+    """Load a data set as train, validation and test splits that share no image.
+
+    Official test splits stay; one tenth of the official training images becomes the validation
+    split. Other data sets are cut 70/15/15 (under 10 000 images) or 90/5/5. Which image goes
+    where depends on its content and on `seed`, so exact duplicates stay together.
+
+    Args:
+        name: str or path: `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds:NAME`, a `.npz` or
+            `.npy` file, or a folder of images.
+        data_dir: path, where TensorFlow Datasets keeps its data. Defaults to the environment
+            variable `TFDS_DATA_DIR`.
+        image_size: int or `(height, width)` in pixels to resize to. Defaults to the size as
+            stored; for a folder of mixed sizes, the median shorter side in steps of 16, at most
+            224.
+        labels: bool, whether to keep labels.
+        strict: bool, whether an unreadable file in a folder is an error instead of a note.
+        seed: int >= 0, chooses the split.
+        in_memory_limit: int, bytes up to which pixels are held in memory; larger `.npy` files stay
+            mapped and larger TensorFlow Datasets are streamed. Folders are never held.
+
+    Returns:
+        `ImageData`. Pixels are uint8 in [0, 255], or float32 (arrays of floats only).
+
+    Raises:
+        ValueError: if the data set is unknown, missing, empty or unusable.
+        ImportError: if it needs an extra that is not installed.
+
+    Example:
+    >>> digits = load("digits")
+    >>> digits.image_shape, digits.num_classes, len(digits.train)
+    ((8, 8, 1), 10, 1259)
+    """
+    found = kind(name)
+    image_size = _check_image_size(image_size)
+    _check_seed(seed)
+    options = {"image_size": image_size, "labels": labels, "seed": seed}
+    if found == "digits":
+        from mae_keras.data.digits import load_digits
+
+        return load_digits(**options)
+    if found == "folder":
+        from mae_keras.data.folders import load_folder
+
+        return load_folder(Path(name).expanduser(), strict=strict, **options)
+    if found == "arrays":
+        from mae_keras.data.arrays import load_arrays
+
+        return load_arrays(Path(name).expanduser(), in_memory_limit=in_memory_limit, **options)
+    from mae_keras.data.tfds import load_tfds
+
+    return load_tfds(str(name), data_dir=data_dir, in_memory_limit=in_memory_limit, **options)
+
+
+def kind(name: str | os.PathLike) -> str:
+    """Return `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds`, `arrays` or `folder`.
+
+    Raises:
+        TypeError: if `name` is neither str nor path.
+        ValueError: if there is no such data set, file or folder.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"name must be a string or a path. Received: name={name!r}.")
+    name = os.fspath(name)
+    if name == "digits" or name in _OFFICIAL:
+        return name
+    if name.startswith("tfds:"):
+        if name == "tfds:":
+            raise ValueError("name must continue after tfds:, as tfds:mnist. Received: 'tfds:'.")
+        return "tfds"
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return "folder"
+    if path.suffix in (".npz", ".npy") and path.is_file():
+        return "arrays"
+    raise ValueError(_unknown(name, path))
+
+
+def _unknown(name, path):
+    if name and path.exists():
+        return f"name must be a folder, a .npz or a .npy file. Received: the file {name!r}."
+    if os.sep in name or name.startswith("~") or path.suffix in (".npz", ".npy"):
+        return f"name must be a data set or an existing path. Received: {name!r}, not found."
+    close = difflib.get_close_matches(name, ("digits", *_OFFICIAL), 1, 0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"name must be one of {', '.join(DATASETS)}. Received: {name!r}.{hint}"
+
+
+def _check_image_size(image_size):
+    if image_size is None:
+        return None
+    pair = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    try:
+        height, width = (int(side) for side in pair if side == int(side))
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1 or isinstance(image_size, bool):
+        raise ValueError(
+            "image_size must be a positive integer or a pair (height, width). "
+            f"Received: image_size={image_size!r}."
+        )
+    return height, width
+
+
+def _check_seed(seed):
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        raise ValueError(f"seed must be an integer of at least 0. Received: seed={seed!r}.")

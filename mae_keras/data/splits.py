@@ -1,0 +1,297 @@
+"""Where the images of one split live: in memory, in a mapped file, in files, or in a stream.
+
+TensorFlow is imported on use. Imports nothing of the package.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# Encoded images a stream holds to mix their order.
+SHUFFLE_BUFFER = 10_000
+_CHUNK = 256
+
+
+class Split:
+    """Images of one shape, with or without labels, that can be fetched by index.
+
+    Args:
+        image_shape: tuple `(height, width, channels)`.
+        length: int, number of images.
+        dtype: str, `"uint8"` or `"float32"`.
+        labels: int array `(length,)`, or `None`.
+    """
+
+    stream = False
+
+    def __init__(self, image_shape, length, dtype="uint8", labels=None):
+        self.image_shape = tuple(int(size) for size in image_shape)
+        self.dtype = str(np.dtype(dtype))
+        self.labels = None if labels is None else np.asarray(labels, "int64")
+        self._length = int(length)
+
+    def __len__(self):
+        return self._length
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every image has a label."""
+        return self.labels is not None
+
+    def fetch(self, indices):
+        """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
+        images = self._fetch_images(indices)
+        images.set_shape((indices.shape[0], *self.image_shape))
+        if not self.has_labels:
+            return images, None
+        import tensorflow as tf
+
+        return images, tf.gather(self._label_table, indices)
+
+    def arrays(self, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the first `limit` images (all by default) and their labels as NumPy arrays.
+
+        Example:
+        >>> split = ArraySplit(np.zeros((5, 8, 8, 1), "uint8"), np.arange(5))
+        >>> images, labels = split.arrays(limit=2)
+        >>> images.shape, labels.tolist()
+        ((2, 8, 8, 1), [0, 1])
+        """
+        count = len(self) if limit is None else min(int(limit), len(self))
+        images = np.empty((count, *self.image_shape), self.dtype)
+        for start, batch in zip(range(0, count, _CHUNK), self._chunks(count), strict=True):
+            images[start : start + len(batch)] = batch
+        return images, None if self.labels is None else self.labels[:count]
+
+    def _chunks(self, count):
+        import tensorflow as tf
+
+        def chunk(start):
+            end = tf.minimum(start + _CHUNK, count)
+            return self.fetch(tf.range(start, end))[0]
+
+        starts = tf.data.Dataset.range(0, count, _CHUNK)
+        return starts.map(chunk, num_parallel_calls=2).as_numpy_iterator()
+
+    def _fetch_images(self, indices):
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _label_table(self):
+        return _host_tensor(self.labels)
+
+
+class ArraySplit(Split):
+    """Images held in memory.
+
+    Args:
+        images: uint8 or float32 array `(num_images, height, width, channels)`.
+        labels: int array `(num_images,)`, or `None`.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None):
+        super().__init__(images.shape[1:], len(images), images.dtype, labels)
+        self.images = images
+
+    def arrays(self, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the first `limit` images and labels without copying."""
+        return self.images[:limit], None if self.labels is None else self.labels[:limit]
+
+    def _fetch_images(self, indices):
+        import tensorflow as tf
+
+        return tf.gather(self._image_table, indices)
+
+    @functools.cached_property
+    def _image_table(self):
+        return _host_tensor(self.images)
+
+
+class MappedSplit(Split):
+    """Rows of a memory-mapped array too large to hold.
+
+    Args:
+        images: `numpy.memmap` `(num_images, height, width, channels)` of any numeric dtype.
+        rows: int array, the rows that belong to this split.
+        dtype: str, what the images are cast to.
+        labels: int array, one per row, or `None`.
+        image_size: `(height, width)` to resize to, or `None`.
+    """
+
+    def __init__(self, images, rows, dtype="uint8", labels=None, image_size=None):
+        size = tuple(image_size or images.shape[1:3])
+        super().__init__((*size, images.shape[3]), len(rows), dtype, labels)
+        self._images, self._rows = images, np.asarray(rows)
+
+    def _fetch_images(self, indices):
+        import tensorflow as tf
+
+        images = tf.numpy_function(self._read, [indices], self.dtype)
+        images.set_shape((indices.shape[0], *self._images.shape[1:]))
+        return resize(images, self.image_shape[:2])
+
+    def _read(self, indices):
+        return np.asarray(self._images[self._rows[indices]]).astype(self.dtype)
+
+
+class FolderSplit(Split):
+    """Image files, decoded when fetched: holds paths, never pixels.
+
+    Args:
+        paths: sequence of str.
+        image_shape: tuple `(height, width, channels)`, channels 1 or 3; other sizes are resized.
+        labels: int array, one per path, or `None`.
+        by_pillow: bool array, one per path: the files in formats TensorFlow reads wrongly.
+    """
+
+    def __init__(self, paths: Sequence[str], image_shape, labels=None, by_pillow=None):
+        super().__init__(image_shape, len(paths), "uint8", labels)
+        self.paths = tuple(paths)
+        self._by_pillow = np.zeros(len(paths), bool) if by_pillow is None else by_pillow
+
+    def _fetch_images(self, indices):
+        import tensorflow as tf
+
+        paths = tf.gather(self._path_table, indices)
+        by_pillow = tf.gather(self._by_pillow_table, indices)
+        signature = tf.TensorSpec(self.image_shape, tf.uint8)
+        return tf.map_fn(self._decode, (paths, by_pillow), fn_output_signature=signature)
+
+    def _decode(self, item):
+        import tensorflow as tf
+
+        path, by_pillow = item
+        image = tf.cond(
+            by_pillow,
+            lambda: tf.ensure_shape(
+                tf.numpy_function(_read_with_pillow, [path], tf.uint8), (None, None, 3)
+            ),
+            lambda: decode_image(tf.io.read_file(path)),
+        )
+        image = with_channels(image, self.image_shape[2])
+        return resize(image[tf.newaxis], self.image_shape[:2])[0]
+
+    @functools.cached_property
+    def _path_table(self):
+        return _host_tensor(np.array(self.paths))
+
+    @functools.cached_property
+    def _by_pillow_table(self):
+        return _host_tensor(self._by_pillow)
+
+
+class StreamSplit(Split):
+    """Images that are read in order from a source too large to hold or to index.
+
+    Args:
+        source: callable without arguments giving a `tf.data.Dataset` of `(encoded, label)` whose
+            order never changes.
+        decode: callable from `encoded` to an image of `image_shape`.
+        image_shape: tuple `(height, width, channels)`.
+        length: int, number of images.
+        has_labels: bool, whether the labels mean anything.
+    """
+
+    stream = True
+
+    def __init__(
+        self, source: Callable, decode: Callable, image_shape, length, has_labels, dtype="uint8"
+    ):
+        super().__init__(image_shape, length, dtype)
+        self._source, self._decode, self._has_labels = source, decode, has_labels
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every image has a label."""
+        return self._has_labels
+
+    def epoch_dataset(self, epoch, seed):
+        """Return one epoch of `(image, label)` in an order that depends on (seed, epoch) alone.
+
+        Call it inside a tf.data function, as `training_batches` does: outside one,
+        `Dataset.shuffle` mixes TensorFlow's global seed into the order.
+        """
+        import tensorflow as tf
+
+        key = tf.random.stateless_uniform(
+            (), [seed, epoch], minval=0, maxval=2**31 - 1, dtype=tf.int64, alg="philox"
+        )
+        # Encoded images wait in the buffer: a tenth of the memory that pixels would take.
+        source = self._source().shuffle(SHUFFLE_BUFFER, seed=key, reshuffle_each_iteration=False)
+        return self._decoded(source)
+
+    def ordered_dataset(self):
+        """Return `(image, label)` in stored order."""
+        return self._decoded(self._source())
+
+    def fetch(self, indices):
+        """Refuse: a stream has no random access."""
+        raise TypeError("fetch expects a split with random access. Received: a stream.")
+
+    def arrays(self, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the first `limit` images (all by default) and their labels."""
+        count = len(self) if limit is None else min(int(limit), len(self))
+        images = np.empty((count, *self.image_shape), self.dtype)
+        labels = np.empty(count, "int64")
+        taken = self.ordered_dataset().take(count).as_numpy_iterator()
+        for index, (image, label) in enumerate(taken):
+            images[index], labels[index] = image, label
+        return images, labels if self.has_labels else None
+
+    def _decoded(self, source):
+        import tensorflow as tf
+
+        def decode(encoded, label):
+            return tf.ensure_shape(self._decode(encoded), self.image_shape), label
+
+        return source.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def resize(images, image_size):
+    """Resize `(batch, height, width, channels)` with antialiasing, keeping the dtype."""
+    import tensorflow as tf
+
+    if tuple(images.shape[1:3]) == tuple(image_size):
+        return images
+    resized = tf.image.resize(images, image_size, antialias=True)
+    if images.dtype != tf.uint8:
+        return tf.cast(resized, images.dtype)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+
+def decode_image(encoded):
+    """Decode the first frame of a PNG, JPEG, BMP or GIF to uint8 `(height, width, channels)`."""
+    import tensorflow as tf
+
+    # Asking for a number of channels is an error for some formats, so the file decides.
+    image = tf.io.decode_image(encoded, channels=0, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, None))
+
+
+def with_channels(image, channels):
+    """Turn grey, grey-alpha, RGB or RGBA into 1 or 3 channels, dropping alpha."""
+    import tensorflow as tf
+
+    found = tf.shape(image)[-1]
+    if channels == 3:
+        return tf.cond(
+            found < 3, lambda: tf.repeat(image[..., :1], 3, axis=-1), lambda: image[..., :3]
+        )
+    # Only grey files reach this: where they decode to RGB, the three channels are equal.
+    return image[..., :1]
+
+
+def _read_with_pillow(path):
+    from PIL import Image
+
+    with Image.open(path.decode()) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _host_tensor(array):
+    import tensorflow as tf
+
+    # init_scope keeps the table out of the graph being traced; the pipeline captures it.
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.convert_to_tensor(array)

@@ -1,0 +1,60 @@
+"""Writing files so that a crash never costs the previous one. Imports nothing of the package."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Write a file or folder aside, then put it in place of `path` in one step.
+
+    The name yielded has the suffix of `path` and lies in the same folder. If the block raises (a
+    full disk, an interrupt) `path` keeps its old content and what was written aside is removed.
+
+    Args:
+        path: file or folder to replace; parents are made.
+
+    Yields:
+        `pathlib.Path` to write to.
+
+    Example:
+    >>> import tempfile
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
+    >>> with replacing(target) as aside:
+    ...     _ = aside.write_text("done")
+    >>> target.read_text()
+    'done'
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    aside = folder / path.name
+    try:
+        yield aside
+        _flush(aside)
+        _swap(aside, path, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _swap(aside: pathlib.Path, path: pathlib.Path, folder: pathlib.Path) -> None:
+    if path.is_dir():  # a folder cannot be replaced by rename: move the old one away first
+        os.replace(path, folder / "previous")
+    os.replace(aside, path)
+    if os.name == "posix":
+        _flush(path.parent)
+
+
+def _flush(path: pathlib.Path) -> None:
+    """Ask the disk to keep what was written before the rename makes it visible."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""Multi-head self-attention, and the one place that chooses how it is computed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
+    """Scaled dot-product attention, computed in the way measured fastest for the backend.
+
+    TensorFlow: two batched matrix products (Keras's own op is the same arithmetic through
+    `einsum`, up to 1.2 times slower without XLA and equal with it; `scripts/benchmarks/attention.py`
+    measures it). JAX and PyTorch: `keras.ops.dot_product_attention`, which reaches their fused
+    kernels.
+
+    Args:
+        query, key, value: tensors `(batch, num_tokens, num_heads, head_dim)`.
+        attention_mask: bool `(batch, num_tokens)`, `True` where a key may be attended to, or
+            `None`.
+
+    Returns:
+        Tensor `(batch, num_tokens, num_heads, head_dim)`.
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.ones((1, 5, 2, 4), "float32")
+    >>> tuple(attend(x, x, x).shape)
+    (1, 5, 2, 4)
+    """
+    if attention_mask is not None:
+        attention_mask = attention_mask[:, None, None, :]
+    if keras.backend.backend() != "tensorflow":
+        return ops.dot_product_attention(query, key, value, mask=attention_mask)
+    scale = query.shape[-1] ** -0.5
+    query = ops.transpose(query * scale, (0, 2, 1, 3))  # (batch, heads, tokens, head_dim)
+    key = ops.transpose(key, (0, 2, 3, 1))  # (batch, heads, head_dim, tokens)
+    scores = ops.matmul(query, key)
+    if attention_mask is not None:
+        # Finite, so that an image with nothing to attend to gives a mean and not NaN.
+        scores = ops.where(attention_mask, scores, -3e4)
+    weights = ops.softmax(scores, axis=-1)
+    attended = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
+    return ops.transpose(attended, (0, 2, 1, 3))
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class MultiHeadSelfAttention(keras.layers.Layer):
+    """Multi-head self-attention with one projection for queries, keys and values.
+
+    Args:
+        num_heads: int, must divide the number of features.
+        use_bias: bool, whether the projections have biases. Defaults to `True`.
+        kernel_initializer: initialiser of both kernels. Defaults to `"glorot_uniform"`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_tokens, hidden_dim)`.
+        attention_mask: bool `(batch, num_tokens)`, `True` where a token may be attended to, or
+            `None`.
+
+    Returns:
+        Tensor of the shape of `tokens`.
+
+    Raises:
+        ValueError: if `num_heads` does not divide `hidden_dim`.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(MultiHeadSelfAttention(num_heads=2)(np.zeros((1, 5, 8))).shape)
+    (1, 5, 8)
+
+    References:
+        - Vaswani et al. 2017, arXiv:1706.03762, section 3.2; layout as timm `Attention`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if num_heads < 1:
+            raise ValueError(f"`num_heads` must be positive. Received: num_heads={num_heads}")
+        self.num_heads = int(num_heads)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
+        hidden_dim = input_shape[-1]
+        if hidden_dim % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide `hidden_dim`. Received: num_heads={self.num_heads}, "
+                f"hidden_dim={hidden_dim}"
+            )
+        self.qkv = self._dense(3 * hidden_dim, "qkv")
+        self.projection = self._dense(hidden_dim, "projection")
+        self.qkv.build((None, None, hidden_dim))
+        self.projection.build((None, None, hidden_dim))
+        self.built = True
+
+    def _dense(self, units: int, name: str) -> keras.layers.Dense:
+        # A seeded initialiser shared by two layers would give them equal weights.
+        initializer = self.kernel_initializer.clone()
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=initializer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(self, tokens: Any, attention_mask: Any = None) -> Any:
+        num_tokens, hidden_dim = tokens.shape[1], tokens.shape[2]
+        qkv = self.qkv(tokens)
+        # (batch, tokens, 3 * hidden_dim) -> (batch, tokens, 3, heads, head_dim)
+        qkv = ops.reshape(
+            qkv, (-1, num_tokens, 3, self.num_heads, hidden_dim // self.num_heads)
+        )
+        query, key, value = ops.unstack(qkv, 3, axis=2)
+        attended = attend(query, key, value, attention_mask)
+        return self.projection(ops.reshape(attended, (-1, num_tokens, hidden_dim)))
+
+    def compute_output_shape(
+        self, tokens_shape: Sequence[int | None], **_: Any
+    ) -> tuple[int | None, ...]:
+        return tuple(tokens_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "num_heads": self.num_heads,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+        return {**super().get_config(), **own}

@@ -1,0 +1,141 @@
+"""What the masking layers share: the seed, the saved step counter, the exact count."""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mae_keras.ops import gather_patches, hide_highest, num_hidden, visible_indices
+
+
+class PatchMasking(keras.layers.Layer):
+    """Base of the masking layers; a strategy is one method, `scores`.
+
+    A mask is a function of (seed, step, number of the sample) alone. The step is a saved integer
+    weight, so a reloaded model goes on where it stopped; it advances once per training call and
+    inference always uses step 0.
+
+    Args:
+        mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.
+        seed: int, or `None` to draw one now (it is kept in the config).
+        grid: ints, patches per axis, or `None`: given by the model, or the square grid with the
+            number of tokens that the layer is called on.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_patches, features)`.
+        training: bool; masks advance in training and stand still otherwise.
+
+    Returns:
+        `visible`: `(batch, num_visible, features)`, in raster order;
+        `patch_mask`: bool `(batch, num_patches)`, `True` = hidden.
+
+    Raises:
+        ValueError: if no patch would be hidden, or all.
+    """
+
+    def __init__(
+        self,
+        mask_ratio: float = 0.75,
+        seed: int | None = None,
+        grid: Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        num_hidden(10**6, mask_ratio)  # refuses what is wrong whatever the number of patches
+        self.mask_ratio = float(mask_ratio)
+        # Python's generator: `keras.utils.set_random_seed` seeds it.
+        self.seed = random.randrange(2**31) if seed is None else int(seed)
+        self.grid = None if grid is None else tuple(int(size) for size in grid)
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        if self.built:
+            return
+        self.micro_step = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False, name="micro_step"
+        )
+        self.built = True
+
+    def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
+        """Score every patch; those with the highest scores are hidden.
+
+        Args:
+            grid: ints, patches per axis.
+            step: int scalar, which draw.
+            samples: int tensor `(batch,)`, position of each sample in the global batch.
+
+        Returns:
+            float32 tensor that broadcasts to `(batch, num_patches)`.
+        """
+        raise NotImplementedError
+
+    def draw(
+        self, grid: Sequence[int], step: Any, samples: Any, missing_mask: Any = None
+    ) -> Any:
+        """Draw the masks of one step.
+
+        Args:
+            grid: ints, patches per axis.
+            step: int scalar; 0 is the fixed draw of evaluation, training counts from 1.
+            samples: int tensor `(batch,)`, position of each sample in the global batch.
+            missing_mask: bool `(batch, num_patches)` or `None`; missing patches are hidden first.
+
+        Returns:
+            bool tensor `(batch, num_patches)`, `True` = hidden, equally many in every image.
+        """
+        count = num_hidden(math.prod(grid), self.mask_ratio)
+        scores = self.scores(grid, step, samples)
+        if missing_mask is not None:
+            scores = ops.where(missing_mask, 1e6, scores)
+        return hide_highest(scores, count)
+
+    def advance(self) -> None:
+        """Count one training step."""
+        self.micro_step.assign(self.micro_step + 1)
+
+    def call(self, tokens: Any, training: bool = False) -> tuple[Any, Any]:
+        num_patches = tokens.shape[1]
+        step = 0
+        if training:
+            self.advance()
+            step = self.micro_step
+        samples = ops.arange(ops.shape(tokens)[0], dtype="int32")
+        patch_mask = self.draw(self._grid_of(num_patches), step, samples)
+        num_visible = num_patches - num_hidden(num_patches, self.mask_ratio)
+        return gather_patches(tokens, visible_indices(patch_mask, num_visible)), patch_mask
+
+    def _grid_of(self, num_patches: int) -> tuple[int, ...]:
+        if self.grid is not None:
+            if math.prod(self.grid) != num_patches:
+                raise ValueError(
+                    f"`grid` must have as many patches as there are tokens, {num_patches}. "
+                    f"Received: grid={self.grid}"
+                )
+            return self.grid
+        side = math.isqrt(num_patches)
+        return (side, side) if side * side == num_patches else (num_patches,)
+
+    def compute_output_spec(
+        self, tokens: Any, training: bool = False
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        batch, num_patches, features = tokens.shape
+        visible = num_patches - num_hidden(num_patches, self.mask_ratio)
+        return (
+            keras.KerasTensor((batch, visible, features), dtype=tokens.dtype),
+            keras.KerasTensor((batch, num_patches), dtype="bool"),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"mask_ratio": self.mask_ratio, "seed": self.seed, "grid": self.grid}
+        return {**super().get_config(), **own}
+
+
+def per_sample(scores: np.ndarray, samples: Any) -> Any:
+    """Repeat fixed scores for every sample."""
+    return ops.broadcast_to(
+        ops.convert_to_tensor(scores)[None, :], (ops.shape(samples)[0], len(scores))
+    )

@@ -1,0 +1,103 @@
+"""One pre-norm transformer block."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from mae_keras.layers.attention import MultiHeadSelfAttention
+from mae_keras.layers.drop_path import DropPath
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class TransformerBlock(keras.layers.Layer):
+    """Pre-norm transformer block: attention and MLP, each on a residual path.
+
+    `x + attention(norm(x))`, then `x + mlp(norm(x))`, with exact (erf) GELU.
+
+    Args:
+        num_heads: int, attention heads, must divide the number of features.
+        mlp_dim: int, hidden units of the MLP.
+        drop_path_rate: float in [0, 1), stochastic depth. Defaults to `0.0`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_tokens, hidden_dim)`.
+        attention_mask: bool `(batch, num_tokens)`, `True` where a token may be attended to, or
+            `None`.
+        training: bool, whether paths are dropped.
+
+    Returns:
+        Tensor of the shape of `tokens`.
+
+    Raises:
+        ValueError: if `num_heads` does not divide `hidden_dim`.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(TransformerBlock(num_heads=2, mlp_dim=16)(np.zeros((1, 5, 8))).shape)
+    (1, 5, 8)
+
+    References:
+        - Dosovitskiy et al. 2020, arXiv:2010.11929, equations 2 and 3.
+        - He et al. 2021, appendix A.1: Xavier uniform for all linear layers.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        mlp_dim: int,
+        drop_path_rate: float = 0.0,
+        layer_norm_epsilon: float = 1e-6,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if mlp_dim < 1:
+            raise ValueError(f"`mlp_dim` must be positive. Received: mlp_dim={mlp_dim}")
+        self.num_heads = int(num_heads)
+        self.mlp_dim = int(mlp_dim)
+        self.drop_path_rate = float(drop_path_rate)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        policy = self.dtype_policy
+        norm = {"epsilon": layer_norm_epsilon, "dtype": policy}
+        self.attention_norm = keras.layers.LayerNormalization(**norm, name="attention_norm")
+        self.attention = MultiHeadSelfAttention(self.num_heads, dtype=policy, name="attention")
+        self.mlp_norm = keras.layers.LayerNormalization(**norm, name="mlp_norm")
+        self.mlp_in = keras.layers.Dense(self.mlp_dim, dtype=policy, name="mlp_in")
+        self.attention_drop = DropPath(self.drop_path_rate, dtype=policy, name="attention_drop")
+        self.mlp_drop = DropPath(self.drop_path_rate, dtype=policy, name="mlp_drop")
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
+        hidden_dim = input_shape[-1]
+        shape = (None, None, hidden_dim)
+        self.mlp_out = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="mlp_out")
+        for layer in (self.attention_norm, self.attention, self.attention_drop):
+            layer.build(shape)
+        for layer in (self.mlp_norm, self.mlp_in, self.mlp_drop):
+            layer.build(shape)
+        self.mlp_out.build((None, None, self.mlp_dim))
+        self.built = True
+
+    def call(self, tokens: Any, attention_mask: Any = None, training: bool = False) -> Any:
+        branch = self.attention(self.attention_norm(tokens), attention_mask=attention_mask)
+        tokens = tokens + self.attention_drop(branch, training=training)
+        branch = ops.gelu(self.mlp_in(self.mlp_norm(tokens)), approximate=False)
+        return tokens + self.mlp_drop(self.mlp_out(branch), training=training)
+
+    def compute_output_shape(
+        self, tokens_shape: Sequence[int | None], **_: Any
+    ) -> tuple[int | None, ...]:
+        return tuple(tokens_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "drop_path_rate": self.drop_path_rate,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+        return {**super().get_config(), **own}

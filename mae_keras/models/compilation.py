@@ -1,0 +1,58 @@
+"""Whether a model is compiled by XLA: decided by measurement, once, here."""
+
+from typing import Any
+
+import keras
+
+# Measured on 2 CPU cores (docs/performance.md): XLA's fused small operations win while matrix
+# products are small, TensorFlow's oneDNN kernels win beyond; XLA's CPU bfloat16 is emulated.
+LARGEST_XLA_CPU_DIM = 256
+
+
+def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype: str) -> bool:
+    """Turn `jit_compile="auto"` into the choice that measured faster.
+
+    Keras's own "auto" never uses XLA on a CPU.
+
+    Args:
+        jit_compile: bool, kept as it is, or `"auto"`.
+        hidden_dim: int, width of the model's matrix products.
+        compute_dtype: str, the dtype policy's compute dtype.
+
+    Returns:
+        bool.
+
+    Raises:
+        ValueError: if `jit_compile` is neither a bool nor `"auto"`.
+
+    Example:
+    >>> resolve_jit_compile(True, 64, "float32")
+    True
+    """
+    if isinstance(jit_compile, bool):
+        return jit_compile
+    if jit_compile != "auto":
+        raise ValueError(
+            f"`jit_compile` must be True, False or 'auto'. Received: jit_compile={jit_compile!r}"
+        )
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return True
+    if backend != "tensorflow" or _distributed():
+        return False
+    if _on_accelerator():
+        return True
+    return compute_dtype == "float32" and hidden_dim <= LARGEST_XLA_CPU_DIM
+
+
+def _on_accelerator() -> bool:
+    return any("gpu" in name or "tpu" in name for name in map(str.lower, _devices()))
+
+
+def _devices() -> list[str]:
+    devices: Any = keras.distribution.list_devices()
+    return [str(device) for device in devices]
+
+
+def _distributed() -> bool:
+    return keras.distribution.distribution() is not None

@@ -1,0 +1,55 @@
+"""Running one of a model's functions over many images, compiled and in batches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+class _Endpoint(keras.Model):
+    """A function of a model as a model of its own, so that Keras's `predict` can run it."""
+
+    def __init__(self, owner: keras.Model, function: Callable[[Any], Any]):
+        super().__init__(name="endpoint", dtype=owner.dtype_policy, autocast=False)
+        self.owner = owner
+        self.function = function
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return self.function(inputs)
+
+
+class Endpoints:
+    """The compiled functions of one model, made on first use.
+
+    Deliberately no Keras object and no container: attributes of those kinds would be saved with
+    the model and would make it contain itself.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Any, _Endpoint] = {}
+
+    def run(
+        self,
+        owner: keras.Model,
+        key: Any,
+        function: Callable[[Any], Any],
+        inputs: Any,
+        batch_size: int,
+    ) -> Any:
+        """Apply `function` batch by batch.
+
+        Args:
+            owner: the model whose weights `function` uses.
+            key: hashable; the same key must mean the same function.
+            function: tensors in, tensors out.
+            inputs: what `keras.Model.predict` takes.
+            batch_size: int; without effect on datasets, which come in batches.
+
+        Returns:
+            NumPy arrays, batches joined.
+        """
+        if key not in self._made:
+            self._made[key] = _Endpoint(owner, function)
+        batch_size = None if hasattr(inputs, "element_spec") else batch_size
+        return self._made[key].predict(inputs, batch_size=batch_size, verbose=0)

@@ -1,0 +1,139 @@
+"""The light transformer that fills in the hidden tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from mae_keras.layers import PositionEmbedding, TransformerBlock
+from mae_keras.ops import gather_patches
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class MAEDecoder(keras.Model):
+    """Decoder of a masked autoencoder: encoded tokens in, one token for every patch out.
+
+    Hidden positions start from one learned mask token; every position gets its sin-cos vector.
+    The head that turns tokens into pixels belongs to the autoencoder.
+
+    Args:
+        hidden_dim: int, features per token.
+        num_layers: int, transformer blocks.
+        num_heads: int, attention heads, must divide `hidden_dim`.
+        mlp_dim: int, hidden units of each block's MLP, or `None`: `4 * hidden_dim`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        **kwargs: passed to `keras.Model`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_prefix_tokens + num_tokens, encoder_dim)`.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden: starts from the mask token.
+        restore: int `(batch, num_patches)`, for every patch the place of its token among
+            `tokens` (`ops.restore_indices`), or `None`: there is a token for every patch.
+        num_prefix_tokens: int, tokens before those of the patches (a class token).
+        grid: ints, patches per axis; `None` means one axis.
+        training: bool.
+
+    Returns:
+        Tensor `(batch, num_patches, hidden_dim)`.
+
+    Raises:
+        ValueError: if heads do not divide the features.
+
+    Example:
+    >>> import numpy as np
+    >>> decoder = MAEDecoder(hidden_dim=8, num_layers=1, num_heads=2, mlp_dim=16)
+    >>> tokens, patch_mask = np.zeros((1, 4, 16)), np.array([[True, False, True, True]])
+    >>> tuple(decoder(tokens, patch_mask, grid=(2, 2)).shape)
+    (1, 4, 8)
+
+    References:
+        - He et al. 2021, arXiv:2111.06377, section 3 ("MAE decoder").
+        - facebookresearch/mae `forward_decoder`; there an image has one square grid.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        mlp_dim: int | None = None,
+        layer_norm_epsilon: float = 1e-6,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if hidden_dim < 1 or hidden_dim % num_heads:
+            raise ValueError(
+                f"`num_heads` must divide `hidden_dim`. Received: num_heads={num_heads}, "
+                f"hidden_dim={hidden_dim}"
+            )
+        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
+        self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        self.layer_norm_epsilon = layer_norm_epsilon
+        policy = self.dtype_policy
+        self.embedding = keras.layers.Dense(hidden_dim, dtype=policy, name="embedding")
+        self.positions = PositionEmbedding((1,), dtype=policy, name="positions")
+        self.blocks = [
+            TransformerBlock(
+                num_heads,
+                self.mlp_dim,
+                layer_norm_epsilon=layer_norm_epsilon,
+                dtype=policy,
+                name=f"block_{index}",
+            )
+            for index in range(num_layers)
+        ]
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=policy, name="norm"
+        )
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
+        self.embedding.build(tuple(input_shape))
+        for layer in (self.positions, *self.blocks, self.norm):
+            layer.build((None, input_shape[1], self.hidden_dim))
+        self.mask_token = self.add_weight(
+            shape=(1, 1, self.hidden_dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="mask_token",
+        )
+        self.built = True
+
+    def call(
+        self,
+        tokens: Any,
+        patch_mask: Any,
+        restore: Any = None,
+        num_prefix_tokens: int = 0,
+        grid: Sequence[int] | None = None,
+        training: bool = False,
+    ) -> Any:
+        tokens = self.embedding(tokens)
+        prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
+        if restore is not None:  # (batch, num_visible, dim) -> (batch, num_patches, dim)
+            tokens = gather_patches(tokens, restore)
+        mask_token = ops.cast(ops.convert_to_tensor(self.mask_token), tokens.dtype)
+        tokens = ops.where(patch_mask[..., None], mask_token, tokens)
+        tokens = self.positions(tokens, grid=grid or (patch_mask.shape[1],))
+        if num_prefix_tokens:  # its position is zero, as in the reference
+            tokens = ops.concatenate([prefix, tokens], axis=1)
+        for block in self.blocks:
+            tokens = block(tokens, training=training)
+        return self.norm(tokens[:, num_prefix_tokens:])
+
+    def compute_output_shape(
+        self, tokens_shape: Sequence[int | None], patch_mask_shape: Any = None, **_: Any
+    ) -> tuple[int | None, ...]:
+        num_patches = tokens_shape[1] if patch_mask_shape is None else patch_mask_shape[1]
+        return tokens_shape[0], num_patches, self.hidden_dim
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "hidden_dim": self.hidden_dim,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+        return {**super().get_config(), **own}

@@ -1,0 +1,311 @@
+"""The training step that every masked autoencoder here shares.
+
+`train_step` turns a batch of images into a supervised one (`x` = patches and mask, `y` = target
+patches, `sample_weight` = the mask) and hands it to Keras's own `train_step`, which then does
+gradients, loss scaling, accumulation, metrics, compilation and distribution on every backend.
+"""
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from mae_keras.files import replacing
+from mae_keras.layers import PatchMasking
+from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
+from mae_keras.models.compilation import resolve_jit_compile
+from mae_keras.models.endpoints import Endpoints
+from mae_keras.models.input_checks import check_input
+from mae_keras.ops import num_hidden, visible_indices
+
+
+class MaskedModel(keras.Model):
+    """Base of the masked autoencoders: masks, then delegates to Keras.
+
+    Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how
+    (`call`).
+
+    Args:
+        image_shape: ints `(*spatial, channels)`.
+        grid: ints, patches per axis.
+        masking: `PatchMasking` layer.
+        loss_on: `"hidden"` patches (the paper's) or `"all"`.
+        hidden_dim: int, width of the matrix products; decides about XLA.
+        **kwargs: passed to `keras.Model`.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        grid: Sequence[int],
+        masking: PatchMasking,
+        loss_on: str,
+        hidden_dim: int,
+        **kwargs: Any,
+    ):
+        # Pixels must not be cast to half precision on the way in: the model casts them itself.
+        super().__init__(**{"autocast": False, **kwargs})
+        if loss_on not in ("hidden", "all"):
+            raise ValueError(f"`loss_on` must be 'hidden' or 'all'. Received: loss_on={loss_on!r}")
+        self.image_shape = tuple(image_shape)
+        self.grid = tuple(grid)
+        self.num_patches = math.prod(grid)
+        self.masking = masking
+        self.loss_on = loss_on
+        self._width = hidden_dim
+        self._endpoints = Endpoints()
+        self._train_functions = _Cache()
+        num_hidden(self.num_patches, masking.mask_ratio)  # refuse at once what hides none or all
+
+    @property
+    def mask_ratio(self) -> float:
+        """Fraction of patches hidden in training; `set_mask_ratio` changes it."""
+        return self.masking.mask_ratio
+
+    @property
+    def num_hidden(self) -> int:
+        """Patches hidden in every training image."""
+        return num_hidden(self.num_patches, self.masking.mask_ratio)
+
+    @property
+    def micro_step(self) -> Any:
+        """Integer weight: training steps taken, accumulated ones counted singly."""
+        return self.masking.micro_step
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Pixel values that mean black and white."""
+        return self.normalization.value_range
+
+    def to_patches(self, images: Any) -> tuple[Any, Any]:
+        """Raw images to normalised patches without NaN, and which of them are missing."""
+        raise NotImplementedError
+
+    def to_targets(self, patches: Any) -> Any:
+        """Normalised patches to what the decoder has to predict."""
+        raise NotImplementedError
+
+    def compile(
+        self,
+        optimizer: Any = "adamw",
+        loss: Any = None,
+        *,
+        jit_compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Configure training; `keras.Model.compile` with defaults for masked autoencoders.
+
+        Args:
+            optimizer: as in Keras. Defaults to `"adamw"`; see also
+                `mae_keras.training.pretraining_optimizer`.
+            loss: as in Keras. Defaults to `MaskedReconstructionLoss()`.
+            jit_compile: bool, or `"auto"`: what measured faster for this model and device; the
+                value in effect is `model.jit_compile`.
+            **kwargs: passed to `keras.Model.compile`.
+        """
+        self._train_functions = _Cache()
+        self._requested_jit = jit_compile
+        super().compile(
+            optimizer=optimizer,
+            loss=MaskedReconstructionLoss() if loss is None else loss,
+            jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
+            **kwargs,
+        )
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
+        config = super().get_compile_config()
+        return {**config, "jit_compile": self._requested_jit} if config else config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as saved, optimizer state included."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train on images alone or on (images, labels); labels are ignored.
+
+        Args:
+            x: array `(num_images, *spatial, channels)` of pixels as stored, or a dataset of
+                batches. Pixels outside `value_range` are refused; NaN means missing.
+            *args: passed to `keras.Model.fit`.
+            **kwargs: passed to `keras.Model.fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        check_input(x, self.image_shape, self.value_range)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)) and validation:
+            check_input(validation[0], self.image_shape, self.value_range)
+        elif validation is not None:
+            check_input(validation, self.image_shape, self.value_range)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Loss on images under masks that depend on (seed, number of the image) alone.
+
+        Args:
+            x: array or dataset, as for `fit`.
+            *args: passed to `keras.Model.evaluate`.
+            **kwargs: passed to `keras.Model.evaluate`.
+
+        Returns:
+            As `keras.Model.evaluate`; the same for every batch size, up to float rounding.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):
+            check_input(x, self.image_shape, self.value_range)
+        return super().evaluate(x, *args, **kwargs)
+
+    def train_step(self, *args: Any) -> Any:
+        """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""
+        *state, data = args
+        with self._reading(state, self.non_trainable_variables, 1):
+            batch = self._masked_batch(data, self.micro_step + 1, 0)
+        return super().train_step(*state, batch)
+
+    def test_step(self, *args: Any) -> Any:
+        """Mask the batch by the numbers of its images, then `keras.Model.test_step`."""
+        *state, data = args
+        with self._reading(state, self.metrics_variables, -1):
+            # Keras resets the loss tracker at the start of an evaluation: its count is the number
+            # of images seen so far.
+            seen = ops.cast(self.metrics[0].count, "int32")
+            batch = self._masked_batch(data, 0, seen)
+        return super().test_step(*state, batch)
+
+    @staticmethod
+    def _reading(state: list[Any], variables: list[Any], part: int) -> Any:
+        """Inside JAX's pure step functions, read variables from the state that was passed in."""
+        if not state:
+            return contextlib.nullcontext()
+        mapping = list(zip(variables, state[0][part], strict=True))
+        return keras.StatelessScope(state_mapping=mapping)
+
+    def _masked_batch(self, data: Any, step: Any, first_sample: Any) -> tuple[Any, Any, Any]:
+        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        patches, missing = self.to_patches(images)
+        samples = first_sample + ops.arange(ops.shape(patches)[0], dtype="int32")
+        patch_mask = self.masking.draw(self.grid, step, samples, missing)
+        counted = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)
+        x = {"patches": patches, "patch_mask": patch_mask}
+        if missing is not None:
+            x["missing"] = missing
+            counted = ops.logical_and(counted, ops.logical_not(missing))
+        x["visible_indices"] = visible_indices(patch_mask, self.num_patches - self.num_hidden)
+        if sample_weight is not None and math.prod(sample_weight.shape[1:]) != 1:
+            raise ValueError(
+                f"`sample_weight` must have one weight per image, shape (batch,). "
+                f"Received: sample_weight.shape={tuple(sample_weight.shape)}"
+            )
+        return x, self.to_targets(patches), reconstruction_weights(counted, sample_weight)
+
+    def _as_supervised(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple:
+        """What the loss and metrics see when Keras builds them from a raw batch (JAX, PyTorch)."""
+        if isinstance(x, dict) and "visible_indices" in x:
+            return y, y_pred, sample_weight
+        patches, _ = self.to_patches(y_pred)
+        return patches, patches, None
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """As `keras.Model.compute_loss`, for batches masked by `train_step`."""
+        y, y_pred, sample_weight = self._as_supervised(x, y, y_pred, sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """As `keras.Model.compute_metrics`: metrics compare patches."""
+        y, y_pred, sample_weight = self._as_supervised(x, y, y_pred, sample_weight)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def set_mask_ratio(self, mask_ratio: float) -> None:
+        """Change the fraction of hidden patches, during `fit` too: the only way to do it.
+
+        The number of visible patches is a static shape of the training graph. Each number gets a
+        graph of its own, which is kept; assigning an attribute would change nothing.
+
+        Args:
+            mask_ratio: float in (0, 1).
+
+        Raises:
+            ValueError: if no patch would be hidden, or all.
+        """
+        hidden = num_hidden(self.num_patches, mask_ratio)
+        changed = hidden != self.num_hidden
+        if changed and self.train_function is not None:
+            self._train_functions.put(self.num_hidden, self.train_function, self.test_function)
+        self.masking.mask_ratio = float(mask_ratio)
+        if not changed or self.train_function is None:
+            return
+        kept = self._train_functions.get(hidden)
+        if kept is not None:
+            self.train_function, self.test_function = kept
+            return
+        self._remake_functions()
+
+    def _remake_functions(self) -> None:
+        # JAX finds compiled code by the identity of the step function and bound methods of one
+        # object are equal: only a fresh partial makes it trace again.
+        for name, make in (
+            ("train_step", self.make_train_function),
+            ("test_step", self.make_test_function),
+        ):
+            self.__dict__[name] = functools.partial(getattr(type(self), name), self)
+            try:
+                make(force=True)
+            finally:
+                del self.__dict__[name]
+
+    @property
+    def num_compiled_ratios(self) -> int:
+        """How many training graphs, one per number of hidden patches, are kept."""
+        return len(self._train_functions.keys() | {self.num_hidden})
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """As `keras.Model.save`, but a crash while saving leaves the previous file whole.
+
+        Args:
+            filepath: path ending in `.keras`.
+            overwrite: bool, whether an existing file is replaced. Defaults to `True`.
+            **kwargs: passed to `keras.Model.save`.
+        """
+        path = os.fspath(filepath)
+        if "://" in path or not path.endswith(".keras"):
+            return super().save(filepath, overwrite=overwrite, **kwargs)
+        if os.path.exists(path) and not overwrite:
+            raise ValueError(
+                f"`filepath` exists and `overwrite` is False. Received: filepath={path!r}"
+            )
+        with replacing(path) as aside:
+            super().save(str(aside), **kwargs)
+        return None
+
+
+class _Cache:
+    """Compiled functions per number of hidden patches; no container that Keras would track."""
+
+    def __init__(self) -> None:
+        self._functions: dict[int, tuple[Any, Any]] = {}
+
+    def put(self, key: int, train_function: Any, test_function: Any) -> None:
+        self._functions[key] = (train_function, test_function)
+
+    def get(self, key: int) -> tuple[Any, Any] | None:
+        return self._functions.get(key)
+
+    def keys(self) -> set[int]:
+        return set(self._functions)

@@ -1,0 +1,282 @@
+"""The vision transformer that encodes patches; stands alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from mae_keras.layers import (
+    PatchExtraction,
+    PixelNormalization,
+    PositionEmbedding,
+    TransformerBlock,
+)
+from mae_keras.ops import (
+    as_image_shape,
+    as_patch_size,
+    can_be_missing,
+    gather_patches,
+    patch_grid,
+    split_missing,
+)
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class ViTEncoder(keras.Model):
+    """Vision transformer over the patches of an image, normalisation included.
+
+    Takes pixels as stored and gives tokens. Other image sizes than `image_shape` are accepted as
+    long as the patches divide them: positions are then computed, or interpolated when learned.
+
+    Args:
+        image_shape: ints `(*spatial, channels)`, one to three spatial axes, in pixels.
+        patch_size: int, or one int per spatial axis, in pixels.
+        hidden_dim: int, features per token.
+        num_layers: int, transformer blocks.
+        num_heads: int, attention heads, must divide `hidden_dim`.
+        mlp_dim: int, hidden units of each block's MLP, or `None`: `4 * hidden_dim`.
+        use_class_token: bool, whether a learned token is put first. Defaults to `True`.
+        drop_path_rate: float in [0, 1), stochastic depth of the last block, growing linearly from
+            0 at the first. Defaults to `0.0`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        position_embedding: `"sincos"` (the paper's) or `"learned"`.
+        value_range: two floats, pixel values that mean black and white, or `None`. Defaults to
+            `(0, 255)`.
+        mean, std: floats, or one per channel, in units of [0, 1]. Default to `None`: 0 and 1.
+        **kwargs: passed to `keras.Model`.
+
+    Call arguments:
+        images: tensor `(batch, *spatial, channels)`, pixels in `value_range`; NaN means missing,
+            and a patch holding one is not attended to.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden (not attended to), or `None`.
+        training: bool, whether paths are dropped.
+
+    Returns:
+        Tensor `(batch, [1 +] num_patches, hidden_dim)`, class token first. Tokens at hidden
+        positions are meaningless.
+
+    Raises:
+        ValueError: if patches do not divide the image, or heads the features.
+
+    Example:
+    >>> import numpy as np
+    >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+    >>> tuple(encoder(np.zeros((1, 8, 8, 1), "uint8")).shape)
+    (1, 17, 16)
+
+    References:
+        - Dosovitskiy et al. 2020, arXiv:2010.11929; He et al. 2021, arXiv:2111.06377, appendix A.
+        - Numerics: facebookresearch/mae `models_mae.py` (encoder); patches are projected by a
+          dense layer, which equals its strided convolution.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        patch_size: int | Sequence[int],
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        mlp_dim: int | None = None,
+        use_class_token: bool = True,
+        drop_path_rate: float = 0.0,
+        layer_norm_epsilon: float = 1e-6,
+        position_embedding: str = "sincos",
+        value_range: Sequence[float] | None = (0, 255),
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**{"autocast": False, **kwargs})
+        self.image_shape = as_image_shape(image_shape)
+        self.patch_size = as_patch_size(patch_size, len(self.image_shape) - 1)
+        self.grid = patch_grid(self.image_shape, self.patch_size)
+        if hidden_dim < 1 or hidden_dim % num_heads:
+            raise ValueError(
+                f"`num_heads` must divide `hidden_dim`. Received: num_heads={num_heads}, "
+                f"hidden_dim={hidden_dim}"
+            )
+        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
+        self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        self.use_class_token = use_class_token
+        self.drop_path_rate = drop_path_rate
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.position_embedding = position_embedding
+        self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
+        self._make_layers()
+        self.build((None, *self.image_shape))
+
+    def _make_layers(self) -> None:
+        policy = self.dtype_policy
+        self.patch_extraction = PatchExtraction(self.patch_size, name="patch_extraction")
+        self.patch_projection = keras.layers.Dense(
+            self.hidden_dim, dtype=policy, name="patch_projection"
+        )
+        self.positions = PositionEmbedding(
+            self.grid, self.position_embedding, dtype=policy, name="positions"
+        )
+        last = max(self.num_layers - 1, 1)
+        self.blocks = [
+            TransformerBlock(
+                self.num_heads,
+                self.mlp_dim,
+                drop_path_rate=self.drop_path_rate * index / last,
+                layer_norm_epsilon=self.layer_norm_epsilon,
+                dtype=policy,
+                name=f"block_{index}",
+            )
+            for index in range(self.num_layers)
+        ]
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=policy, name="norm"
+        )
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
+        image_shape = (None, *self.image_shape)
+        patches = self.patch_extraction.compute_output_shape(image_shape)
+        tokens = (None, patches[1], self.hidden_dim)
+        self.normalization.build(image_shape)
+        self.patch_extraction.build(image_shape)
+        self.patch_projection.build(patches)
+        for layer in (self.positions, *self.blocks, self.norm):
+            layer.build(tokens)
+        if self.use_class_token:
+            self.class_token = self.add_weight(
+                shape=(1, 1, self.hidden_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name="class_token",
+            )
+        self.built = True
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens that stand before those of the patches: 1 with a class token, else 0."""
+        return int(self.use_class_token)
+
+    def to_patches(self, images: Any) -> tuple[Any, Any]:
+        """Raw images to normalised patches without NaN, and which of them are missing.
+
+        Args:
+            images: tensor `(batch, *spatial, channels)` of pixels.
+
+        Returns:
+            float32 `(batch, num_patches, patch_dim)`; bool `(batch, num_patches)` or `None` when
+            the dtype has no NaN.
+        """
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        patches = self.patch_extraction(self.normalization(images))
+        return split_missing(patches) if can_be_missing(dtype) else (patches, None)
+
+    def encode_patches(
+        self,
+        patches: Any,
+        hidden: Any = None,
+        indices: Any = None,
+        grid: Sequence[int] | None = None,
+        training: bool = False,
+    ) -> Any:
+        """Encode patches, all of them or only some.
+
+        Args:
+            patches: float32 tensor `(batch, num_patches, patch_dim)`, normalised, without NaN.
+            hidden: bool `(batch, num_patches)`, patches not to attend to, or `None`.
+            indices: int `(batch, num_visible)`, the patches to encode, or `None`: all. The others
+                cost nothing.
+            grid: ints or `None`, patches per axis if not the encoder's own.
+            training: bool, whether paths are dropped.
+
+        Returns:
+            Tensor `(batch, [1 +] num_encoded, hidden_dim)`.
+        """
+        if indices is not None:
+            patches = gather_patches(patches, indices)
+            if hidden is not None:
+                hidden = gather_patches(hidden[..., None], indices)[..., 0]
+        tokens = self.positions(self.patch_projection(patches), indices=indices, grid=grid)
+        attended = None if hidden is None else ops.logical_not(hidden)
+        if self.use_class_token:
+            tokens, attended = self._with_class_token(tokens, attended)
+        for block in self.blocks:
+            tokens = block(tokens, attention_mask=attended, training=training)
+        return self.norm(tokens)
+
+    def _with_class_token(self, tokens: Any, attended: Any) -> tuple[Any, Any]:
+        batch = ops.shape(tokens)[0]
+        token = ops.cast(ops.convert_to_tensor(self.class_token), tokens.dtype)
+        token = ops.broadcast_to(token, (batch, 1, self.hidden_dim))
+        if attended is not None:
+            attended = ops.concatenate([ops.ones((batch, 1), dtype="bool"), attended], axis=1)
+        return ops.concatenate([token, tokens], axis=1), attended
+
+    def call(self, images: Any, patch_mask: Any = None, training: bool = False) -> Any:
+        patches, missing = self.to_patches(images)
+        grid = patch_grid(tuple(images.shape[1:]), self.patch_size)
+        hidden = join_masks(patch_mask, missing)
+        return self.encode_patches(patches, hidden=hidden, grid=grid, training=training)
+
+    def pool(self, tokens: Any, pooling: str | None, hidden: Any = None) -> Any:
+        """Reduce tokens to features.
+
+        Args:
+            tokens: tensor `(batch, [1 +] num_patches, hidden_dim)`.
+            pooling: `"mean"` over patch tokens, `"token"` for the class token, `None` for all.
+            hidden: bool `(batch, num_patches)` patches left out of the mean, or `None`.
+
+        Returns:
+            Tensor `(batch, hidden_dim)`, or `tokens`.
+
+        Raises:
+            ValueError: if `pooling` is unknown, or `"token"` without a class token.
+        """
+        if pooling not in ("mean", "token", None):
+            raise ValueError(
+                f"`pooling` must be 'mean', 'token' or None. Received: pooling={pooling!r}"
+            )
+        if pooling is None:
+            return tokens
+        if pooling == "token":
+            if not self.use_class_token:
+                raise ValueError(
+                    "`pooling='token'` needs an encoder with a class token; this one was built "
+                    "with use_class_token=False. Received: pooling='token'"
+                )
+            return tokens[:, 0]
+        tokens = tokens[:, self.num_prefix_tokens :]
+        if hidden is None:
+            return ops.mean(tokens, axis=1)
+        kept = ops.cast(ops.logical_not(hidden), tokens.dtype)[..., None]
+        return ops.sum(tokens * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+
+    def compute_output_shape(
+        self, images_shape: Sequence[int | None], **_: Any
+    ) -> tuple[int | None, ...]:
+        patches = self.patch_extraction.compute_output_shape(tuple(images_shape))
+        return patches[0], patches[1] + self.num_prefix_tokens, self.hidden_dim
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "image_shape": self.image_shape,
+            "patch_size": self.patch_size,
+            "hidden_dim": self.hidden_dim,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "use_class_token": self.use_class_token,
+            "drop_path_rate": self.drop_path_rate,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "position_embedding": self.position_embedding,
+            "value_range": self.normalization.value_range,
+            "mean": self.normalization.mean,
+            "std": self.normalization.std,
+        }
+        return {**super().get_config(), **own}
+
+
+def join_masks(first: Any, second: Any) -> Any:
+    """Hidden by either of two masks, each of which may be `None`."""
+    if first is None or second is None:
+        return first if second is None else second
+    return ops.logical_or(ops.cast(first, "bool"), second)

@@ -1,0 +1,261 @@
+"""Which patches are hidden: counts, scores, masks, gathering and putting back.
+
+A strategy gives every patch a score; the patches with the highest scores are hidden, exactly as
+many as `num_hidden` says. Imports `keras.ops` only.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from mae_keras.ops.noise import counter_noise
+
+
+def num_hidden(num_patches: int, mask_ratio: float) -> int:
+    """How many of `num_patches` are hidden: the only place where this is computed.
+
+    `floor(num_patches * mask_ratio + 0.5)`. The reference keeps
+    `int(num_patches * (1 - mask_ratio))`, which float truncation makes 0 of 10 at 0.9.
+
+    Args:
+        num_patches: int, at least 2.
+        mask_ratio: float in (0, 1).
+
+    Returns:
+        int, at least 1 and less than `num_patches`.
+
+    Raises:
+        ValueError: if the ratio is not in (0, 1), or would hide none or all.
+
+    Example:
+    >>> num_hidden(196, 0.75)
+    147
+    """
+    number = isinstance(mask_ratio, (int, float, np.floating)) and not isinstance(mask_ratio, bool)
+    if not number or not 0.0 < mask_ratio < 1.0:
+        raise ValueError(
+            f"`mask_ratio` must be a number in (0, 1), the fraction of patches to hide. "
+            f"Received: mask_ratio={mask_ratio!r}"
+        )
+    hidden = math.floor(num_patches * mask_ratio + 0.5)
+    if not 0 < hidden < num_patches:
+        raise ValueError(
+            f"`mask_ratio` must hide at least one patch and leave at least one visible, but of "
+            f"{num_patches} patches {mask_ratio} hides {hidden}. Received: mask_ratio={mask_ratio}"
+        )
+    return hidden
+
+
+def random_scores(grid: Sequence[int], seed: int, step: Any, samples: Any) -> Any:
+    """Scores for random masking: independent uniform noise.
+
+    Args:
+        grid: ints, patches per axis.
+        seed, step, samples: as in `counter_noise`.
+
+    Returns:
+        float32 tensor `(batch, num_patches)`.
+
+    Example:
+    >>> tuple(random_scores((2, 3), 0, 1, np.arange(4)).shape)
+    (4, 6)
+    """
+    return counter_noise(seed, step, samples, math.prod(grid))
+
+
+def block_scores(
+    grid: Sequence[int],
+    seed: int,
+    step: Any,
+    samples: Any,
+    block_fraction: tuple[float, float] = (0.08, 0.25),
+    aspect_ratio: float = 10 / 3,
+    num_blocks: int = 48,
+) -> Any:
+    """Scores for block masking: boxes are laid one after another until enough is covered.
+
+    A patch's score falls with the number of the first box that covers it and, within a box, with
+    the distance from its centre, so that the last box, which is cut to reach the exact count,
+    stays in one piece. BEiT retries rejected boxes and may overshoot; this has a static shape.
+
+    Args:
+        grid: ints, patches per axis.
+        seed, step, samples: as in `counter_noise`.
+        block_fraction: two floats in (0, 1), smallest and largest share of the grid in one box.
+        aspect_ratio: float >= 1, largest ratio of a box's sides.
+        num_blocks: int, boxes to lay; what none covers is hidden last, at random.
+
+    Returns:
+        float32 tensor `(batch, num_patches)`.
+
+    Example:
+    >>> tuple(block_scores((4, 4), 0, 1, np.arange(3)).shape)
+    (3, 16)
+
+    References:
+        - Bao et al. 2021, arXiv:2106.08254, algorithm 1; used by He et al. 2021, figure 6.
+    """
+    rank, num_patches = len(grid), math.prod(grid)
+    # (batch, num_blocks, 1 + 2 * rank): area, then centre and shape per axis
+    draws = counter_noise(seed, step, samples, num_blocks * (1 + 2 * rank) + num_patches)
+    ties, draws = draws[:, :num_patches], draws[:, num_patches:]
+    draws = ops.reshape(draws, (-1, num_blocks, 1, 1 + 2 * rank))
+    low, high = block_fraction
+    area = low + draws[..., :1] * (high - low)
+    stretch = (draws[..., 1 : 1 + rank] - 0.5) * math.log(aspect_ratio)
+    stretch = stretch - ops.mean(stretch, axis=-1, keepdims=True)
+    sides = np.array(grid, "float32") * area ** (1.0 / rank) * ops.exp(stretch)
+    centres = draws[..., 1 + rank :] * np.array(grid, "float32")
+    coordinates = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1) + 0.5
+    coordinates = coordinates.reshape(1, 1, num_patches, rank).astype("float32")
+    # (batch, num_blocks, num_patches): at most 1 inside the box, the largest of the axes
+    distance = ops.max(ops.abs(coordinates - centres) / (sides / 2), axis=-1)
+    covered_by = np.arange(num_blocks, dtype="float32")[None, :, None] + 0.999 * distance
+    covered_by = ops.where(distance <= 1.0, covered_by, float(num_blocks))
+    return -(ops.min(covered_by, axis=1) + ties * 1e-3)
+
+
+def grid_scores(grid: Sequence[int]) -> np.ndarray:
+    """Scores for grid masking: a regular lattice stays visible, the same for every image.
+
+    An ordered-dither (Bayer) pattern, so that any ratio leaves an even lattice: at 0.75 on an
+    even 2-D grid exactly one patch of every 2x2 cell, as in the paper.
+
+    Args:
+        grid: ints, patches per axis.
+
+    Returns:
+        NumPy float32 array `(num_patches,)`.
+
+    Example:
+    >>> (grid_scores((4, 4)).reshape(4, 4) < 4).astype(int)
+    array([[1, 0, 1, 0],
+           [0, 0, 0, 0],
+           [1, 0, 1, 0],
+           [0, 0, 0, 0]])
+
+    References:
+        - He et al. 2021, figure 6 and table 1f ("grid").
+        - Bayer 1973, "An optimum method for two-level rendition of continuous-tone pictures".
+    """
+    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
+    level = np.zeros(tuple(grid), "int64")
+    rank, bits = len(grid), max(1, (max(grid) - 1).bit_length())
+    for bit in range(bits):
+        cell = np.zeros(tuple(grid), "int64")
+        for axis in range(rank):
+            parity = sum((coordinate >> bit) & 1 for coordinate in axes[axis:]) & 1
+            cell = cell * 2 + parity
+        level = level * 2**rank + cell
+    ranks = np.argsort(np.argsort(level.ravel(), kind="stable"), kind="stable")
+    return ranks.astype("float32")
+
+
+def hide_highest(scores: Any, count: int) -> Any:
+    """Hide the `count` patches with the highest scores, exactly, ties included.
+
+    Args:
+        scores: float tensor `(batch, num_patches)`.
+        count: int, patches to hide in every image.
+
+    Returns:
+        bool tensor `(batch, num_patches)`, `True` = hidden.
+
+    Example:
+    >>> import keras
+    >>> keras.ops.convert_to_numpy(hide_highest(np.array([[0.1, 0.9, 0.5]]), 1)).tolist()
+    [[False, True, False]]
+    """
+    ranks = ops.argsort(ops.argsort(scores, axis=-1), axis=-1)
+    return ranks >= scores.shape[-1] - count
+
+
+def visible_indices(patch_mask: Any, num_visible: int) -> Any:
+    """Positions of the visible patches, in raster order.
+
+    Raster order makes the mask alone enough to put tokens back (`restore_indices`): no second
+    permutation has to travel with it. An encoder does not see the order of its tokens.
+
+    Args:
+        patch_mask: bool tensor `(batch, num_patches)`, `True` = hidden, the same number hidden
+            in every image.
+        num_visible: int, visible patches per image.
+
+    Returns:
+        int32 tensor `(batch, num_visible)`, ascending.
+
+    Example:
+    >>> import keras
+    >>> mask = np.array([[True, False, True, False]])
+    >>> keras.ops.convert_to_numpy(visible_indices(mask, 2)).tolist()
+    [[1, 3]]
+    """
+    num_patches = patch_mask.shape[-1]
+    positions = np.arange(num_patches, dtype="int32")
+    key = ops.cast(patch_mask, "int32") * num_patches + positions
+    return ops.sort(key, axis=-1)[:, :num_visible]
+
+
+def restore_indices(patch_mask: Any) -> Any:
+    """For every position, where its token stands among the visible ones.
+
+    Args:
+        patch_mask: bool tensor `(batch, num_patches)`, `True` = hidden.
+
+    Returns:
+        int32 tensor `(batch, num_patches)`; at hidden positions a valid but meaningless index.
+
+    Example:
+    >>> import keras
+    >>> mask = np.array([[True, False, True, False]])
+    >>> keras.ops.convert_to_numpy(restore_indices(mask)).tolist()
+    [[0, 0, 0, 1]]
+    """
+    seen = ops.cumsum(ops.cast(ops.logical_not(patch_mask), "int32"), axis=-1)
+    return ops.maximum(seen - 1, 0)
+
+
+def gather_patches(patches: Any, indices: Any) -> Any:
+    """Pick patches (or tokens) by position, differently for every image.
+
+    One flat `take`: measured 3 to 4 times faster than `keras.ops.take_along_axis` on TensorFlow.
+
+    Args:
+        patches: tensor `(batch, num_patches, features)`.
+        indices: int tensor `(batch, num_picked)`.
+
+    Returns:
+        Tensor `(batch, num_picked, features)`.
+
+    Example:
+    >>> tuple(gather_patches(np.ones((2, 6, 3)), np.array([[0, 5], [1, 2]])).shape)
+    (2, 2, 3)
+    """
+    num_patches, features = patches.shape[1], patches.shape[2]
+    offsets = ops.arange(ops.shape(indices)[0], dtype="int32")[:, None] * num_patches
+    flat = ops.reshape(patches, (-1, features))
+    return ops.take(flat, ops.cast(indices, "int32") + offsets, axis=0)
+
+
+def restore_patches(visible: Any, patch_mask: Any, fill: Any) -> Any:
+    """Put visible tokens back in place, `fill` everywhere else.
+
+    Args:
+        visible: tensor `(batch, num_visible, features)`, in raster order.
+        patch_mask: bool tensor `(batch, num_patches)`, `True` = hidden.
+        fill: tensor that broadcasts to `(batch, num_patches, features)`.
+
+    Returns:
+        Tensor `(batch, num_patches, features)`.
+
+    Example:
+    >>> import keras
+    >>> mask = np.array([[True, False, True]])
+    >>> keras.ops.convert_to_numpy(restore_patches(np.array([[[7.0]]]), mask, 0.0)).ravel().tolist()
+    [0.0, 7.0, 0.0]
+    """
+    placed = gather_patches(visible, restore_indices(patch_mask))
+    return ops.where(patch_mask[..., None], fill, placed)

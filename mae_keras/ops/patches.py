@@ -1,0 +1,245 @@
+"""Images to patches and back, for any number of spatial axes.
+
+Owns the one layout of a patch in this package. Imports `keras.ops` only.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+STATISTICS_EPSILON = 1e-6
+
+
+def as_patch_size(patch_size: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return `patch_size` as a tuple with one entry per spatial axis.
+
+    Args:
+        patch_size: int (the same for every axis) or one int per axis, in pixels.
+        rank: int, number of spatial axes.
+
+    Returns:
+        Tuple of `rank` ints.
+
+    Raises:
+        ValueError: if an entry is not a positive int, or their number is not `rank`.
+
+    Example:
+    >>> as_patch_size(4, 2)
+    (4, 4)
+    """
+    sizes = tuple(patch_size) if isinstance(patch_size, Sequence) else (patch_size,) * rank
+    if len(sizes) != rank:
+        raise ValueError(
+            f"`patch_size` must be an int or have one entry for each of the {rank} spatial axes. "
+            f"Received: patch_size={patch_size!r}"
+        )
+    whole = [not isinstance(size, bool) and hasattr(size, "__index__") for size in sizes]
+    if not all(whole) or min(sizes) < 1:
+        raise ValueError(f"`patch_size` must be positive ints. Received: patch_size={patch_size!r}")
+    return tuple(int(size) for size in sizes)
+
+
+def as_image_shape(image_shape: Sequence[int], name: str = "image_shape") -> tuple[int, ...]:
+    """Return `image_shape` as a tuple of one to three sizes and a channel count.
+
+    Args:
+        image_shape: ints `(*spatial, channels)`, batch not included.
+        name: str, what the error calls the argument.
+
+    Returns:
+        Tuple of ints.
+
+    Raises:
+        ValueError: if there are not 2 to 4 positive ints.
+
+    Example:
+    >>> as_image_shape([28, 28, 1])
+    (28, 28, 1)
+    """
+    shape = tuple(image_shape) if isinstance(image_shape, Sequence) else (image_shape,)
+    known = all(hasattr(size, "__index__") and not isinstance(size, bool) for size in shape)
+    if not 2 <= len(shape) <= 4 or not known or min(shape) < 1:
+        raise ValueError(
+            f"`{name}` must be (*spatial, channels) with one to three spatial axes, all positive "
+            f"ints, channels last and without the batch. Received: {name}={image_shape!r}"
+        )
+    return tuple(int(size) for size in shape)
+
+
+def patch_grid(
+    image_shape: Sequence[int], patch_size: int | Sequence[int]
+) -> tuple[int, ...]:
+    """Count the patches along each spatial axis.
+
+    Args:
+        image_shape: ints `(*spatial, channels)`, in pixels.
+        patch_size: int or one int per spatial axis, in pixels.
+
+    Returns:
+        Tuple of ints, patches per axis.
+
+    Raises:
+        ValueError: if a patch size does not divide its axis.
+
+    Example:
+    >>> patch_grid((28, 28, 1), 4)
+    (7, 7)
+    """
+    shape = as_image_shape(image_shape)
+    sizes = as_patch_size(patch_size, len(shape) - 1)
+    for axis, (length, size) in enumerate(zip(shape, sizes, strict=False)):
+        if length % size:
+            divisors = [d for d in range(1, length + 1) if length % d == 0]
+            raise ValueError(
+                f"`patch_size` must divide the image: axis {axis} has {length} pixels, which "
+                f"patches of {size} do not fill. Divisors of {length}: {divisors}. "
+                f"Received: patch_size={patch_size!r}, image_shape={shape}"
+            )
+    return tuple(length // size for length, size in zip(shape, sizes, strict=False))
+
+
+def patchify(images: Any, patch_size: int | Sequence[int]) -> Any:
+    """Cut images into non-overlapping patches, one row of values per patch.
+
+    Patches are in raster order (last spatial axis fastest), and so are the pixels inside one,
+    channels innermost: the order of the reference's `patchify` at rank 2. One reshape, one
+    transpose, one reshape, whatever the rank; `keras.ops.image.extract_patches` is a
+    convolution with an identity kernel, several times slower.
+
+    Args:
+        images: tensor `(batch, *spatial, channels)` with one to three spatial axes.
+        patch_size: int or one int per spatial axis, in pixels.
+
+    Returns:
+        Tensor `(batch, num_patches, prod(patch_size) * channels)`, dtype as given.
+
+    Raises:
+        ValueError: if the rank is not 3 to 5 or `patch_size` does not divide the image.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(patchify(np.zeros((2, 28, 28, 1)), 4).shape)
+    (2, 49, 16)
+
+    References:
+        - He et al. 2021, arXiv:2111.06377, section 3 ("Masking").
+        - facebookresearch/mae `patchify`; there 3 channels and square images only.
+    """
+    shape = as_image_shape(tuple(images.shape[1:]), "images.shape[1:]")
+    *spatial, channels = shape
+    rank = len(spatial)
+    sizes = as_patch_size(patch_size, rank)
+    grid = patch_grid(shape, sizes)
+    split = [part for pair in zip(grid, sizes, strict=True) for part in pair]
+    # (batch, g1, p1, g2, p2, ..., c) -> (batch, g1, g2, ..., p1, p2, ..., c)
+    images = ops.reshape(images, (-1, *split, channels))
+    order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    images = ops.transpose(images, order)
+    return ops.reshape(images, (-1, math.prod(grid), math.prod(sizes) * channels))
+
+
+def unpatchify(
+    patches: Any, patch_size: int | Sequence[int], image_shape: Sequence[int]
+) -> Any:
+    """Put patches back into images: the inverse of `patchify`.
+
+    Args:
+        patches: tensor `(batch, num_patches, prod(patch_size) * channels)`.
+        patch_size: int or one int per spatial axis, in pixels.
+        image_shape: ints `(*spatial, channels)` of the images to make.
+
+    Returns:
+        Tensor `(batch, *spatial, channels)`, dtype as given.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(unpatchify(np.zeros((2, 49, 16)), 4, (28, 28, 1)).shape)
+    (2, 28, 28, 1)
+    """
+    shape = as_image_shape(image_shape)
+    rank, channels = len(shape) - 1, shape[-1]
+    sizes = as_patch_size(patch_size, rank)
+    grid = patch_grid(shape, sizes)
+    expected = (math.prod(grid), math.prod(sizes) * channels)
+    if len(patches.shape) != 3 or tuple(patches.shape[1:]) != expected:
+        raise ValueError(
+            f"`patches` must have shape (batch, {expected[0]}, {expected[1]}) for images of shape "
+            f"{shape} in patches of {sizes}. Received: patches.shape={tuple(patches.shape)}"
+        )
+    # (batch, g1, g2, ..., p1, p2, ..., c) -> (batch, g1, p1, g2, p2, ..., c)
+    patches = ops.reshape(patches, (-1, *grid, *sizes, channels))
+    order = [axis for i in range(rank) for axis in (1 + i, 1 + rank + i)]
+    patches = ops.transpose(patches, (0, *order, 2 * rank + 1))
+    return ops.reshape(patches, (-1, *shape))
+
+
+def patch_statistics(patches: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation of each patch, in float32.
+
+    `std = sqrt(var + 1e-6)` with the unbiased variance, as the reference's `norm_pix_loss`;
+    a patch of one value has variance 0. Half precision would overflow on a flat patch.
+
+    Args:
+        patches: tensor `(..., patch_dim)`.
+
+    Returns:
+        `mean`, `std`: float32 tensors `(..., 1)`.
+
+    Example:
+    >>> import numpy as np
+    >>> mean, std = patch_statistics(np.array([[1.0, 3.0]]))
+    >>> float(mean[0, 0]), round(float(std[0, 0]), 3)
+    (2.0, 1.414)
+
+    References:
+        - He et al. 2021, section 4.1 ("Reconstruction target"); facebookresearch/mae
+          `forward_loss`.
+    """
+    patches = ops.cast(patches, "float32")
+    count = patches.shape[-1]
+    mean = ops.mean(patches, axis=-1, keepdims=True)
+    squares = ops.sum(ops.square(patches - mean), axis=-1, keepdims=True)
+    return mean, ops.sqrt(squares / max(count - 1, 1) + STATISTICS_EPSILON)
+
+
+def standardize_patches(patches: Any, mean: Any = None, std: Any = None) -> Any:
+    """Give each patch zero mean and unit variance (the paper's normalised pixel target).
+
+    Args:
+        patches: tensor `(..., patch_dim)`.
+        mean, std: tensors `(..., 1)`; default to the patches' own `patch_statistics`.
+
+    Returns:
+        float32 tensor, same shape.
+
+    Example:
+    >>> import numpy as np
+    >>> [round(float(v), 3) for v in standardize_patches(np.array([[1.0, 3.0]]))[0]]
+    [-0.707, 0.707]
+    """
+    if mean is None or std is None:
+        mean, std = patch_statistics(patches)
+    return (ops.cast(patches, "float32") - mean) / std
+
+
+def unstandardize_patches(patches: Any, mean: Any, std: Any) -> Any:
+    """Undo `standardize_patches` with given statistics.
+
+    Args:
+        patches: tensor `(..., patch_dim)`.
+        mean, std: tensors `(..., 1)`, as `patch_statistics` returns them.
+
+    Returns:
+        float32 tensor, same shape.
+
+    Example:
+    >>> import numpy as np
+    >>> float(unstandardize_patches(np.array([[1.0]]), 2.0, 3.0)[0, 0])
+    5.0
+    """
+    return ops.cast(patches, "float32") * std + mean
