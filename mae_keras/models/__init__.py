@@ -1,5 +1,8 @@
 """What users construct: encoders, decoders and the autoencoders made of them."""
 
+from mae_keras.models.dense_masked_autoencoder import (
+    DenseMaskedAutoencoder as DenseMaskedAutoencoder,
+)
 from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
 from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
 from mae_keras.models.masked_model import MaskedModel as MaskedModel

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class _Endpoint(keras.Model):
@@ -51,5 +52,17 @@ class Endpoints:
         """
         if key not in self._made:
             self._made[key] = _Endpoint(owner, function)
-        batch_size = None if hasattr(inputs, "element_spec") else batch_size
-        return self._made[key].predict(inputs, batch_size=batch_size, verbose=0)
+        endpoint = self._made[key]
+        if hasattr(inputs, "element_spec"):
+            return endpoint.predict(inputs, verbose=0)
+        # A ragged last batch would be traced and compiled again: pad it, then cut.
+        count = keras.tree.flatten(inputs)[0].shape[0]
+        padding = -count % min(batch_size, count)
+        padded = keras.tree.map_structure(lambda array: _pad(array, padding), inputs)
+        outputs = endpoint.predict(padded, batch_size=min(batch_size, count), verbose=0)
+        return keras.tree.map_structure(lambda array: array[:count], outputs)
+
+
+def _pad(array: Any, padding: int) -> np.ndarray:
+    array = keras.ops.convert_to_numpy(array)
+    return np.concatenate([array, array[:padding]]) if padding else array

@@ -1,20 +1,16 @@
 """The masked autoencoder: encoder, masking and decoder put together."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from mae_keras.layers import PatchMasking, RandomMasking
-from mae_keras.models.exporting import export_endpoints
-from mae_keras.models.input_checks import check_input
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.models.presets import build_from_preset
-from mae_keras.models.reconstruction import Reconstruction, neighbour_weights, read_patch_mask
+from mae_keras.models.reconstruction import neighbour_weights
 from mae_keras.models.versioning import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import (
@@ -57,8 +53,7 @@ class MaskedAutoencoder(MaskedModel):
         ValueError: if the mask ratio hides no patch or all.
 
     Example:
-    >>> import numpy as np
-    >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
+    >>>     >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
     >>> model.compile(optimizer="adamw")
     >>> images = np.random.default_rng(0).integers(0, 255, (16, 8, 8, 1)).astype("uint8")
     >>> history = model.fit(images, epochs=1, verbose=0)
@@ -136,6 +131,15 @@ class MaskedAutoencoder(MaskedModel):
         self.masking.build()
         self.built = True
 
+    def check_pooling(self, pooling: str | None) -> None:
+        """Refuse a pooling that this model's features do not have."""
+        self.encoder.check_pooling(pooling)
+
+    @property
+    def reconstruction_statistics(self) -> bool:
+        """Whether predictions need patch statistics to become pixels."""
+        return self.normalize_targets
+
     @property
     def normalization(self) -> keras.layers.Layer:
         """The encoder's `PixelNormalization`."""
@@ -151,7 +155,7 @@ class MaskedAutoencoder(MaskedModel):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
-            return self._reconstruct(inputs, None, "original")["prediction"]
+            return self.reconstruct_batch(inputs, None)["prediction"]
         if training:
             self.masking.advance()
         return self._predict_patches(**inputs, training=training)
@@ -183,7 +187,10 @@ class MaskedAutoencoder(MaskedModel):
         )
         return self.head(decoded)
 
-    def _reconstruct(self, images: Any, patch_mask: Any, statistics: str) -> dict[str, Any]:
+    def reconstruct_batch(
+        self, images: Any, patch_mask: Any, statistics: str = "original"
+    ) -> dict[str, Any]:
+        """One batch of `reconstruct`: tensors in, a dict of tensors out."""
         patches, missing = self.to_patches(images)
         if patch_mask is None:
             patch_mask = ops.zeros(ops.shape(patches)[:2], dtype="bool")
@@ -192,9 +199,8 @@ class MaskedAutoencoder(MaskedModel):
         if self.normalize_targets:
             mean, std = self._statistics(patches, hidden, statistics)
             predicted = unstandardize_patches(predicted, mean, std)
-        prediction = self._to_pixels(predicted)
-        covered = ops.broadcast_to(hidden[..., None], ops.shape(patches))
-        covered = unpatchify(covered, self.patch_size, self.image_shape)
+        prediction = self.normalization.denormalize(self._assembled(predicted))
+        covered = self._assembled(ops.broadcast_to(hidden[..., None], ops.shape(patches)))
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
 
@@ -211,113 +217,14 @@ class MaskedAutoencoder(MaskedModel):
             for value in (mean, std)
         )
 
-    def _to_pixels(self, patches: Any) -> Any:
-        images = unpatchify(patches, self.patch_size, self.image_shape)
-        return self.normalization.denormalize(images)
+    def _assembled(self, patches: Any) -> Any:
+        return unpatchify(patches, self.patch_size, self.image_shape)
 
-    def reconstruct(
-        self,
-        images: Any,
-        patch_mask: Any = None,
-        batch_size: int = 32,
-        statistics: str = "original",
-    ) -> Reconstruction:
-        """Hide patches and predict them.
-
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
-            patch_mask: bool, `True` = hidden: `(num_patches,)` or the grid's shape for all
-                images, or with a batch axis before it, any number hidden; `None` draws the masks
-                that `evaluate` uses, which depend on (seed, number of the image) alone.
-            batch_size: int.
-            statistics: for standardised targets, whose patch mean and variance give the
-                prediction its brightness: `"original"` (the hidden patches' own, given away) or
-                `"visible"` (estimated from the visible patches around).
-
-        Returns:
-            `Reconstruction(prediction, patch_mask, pasted, statistics)` of NumPy arrays.
-
-        Raises:
-            TypeError, ValueError: if the images or the mask do not fit the model.
-        """
-        if statistics not in ("original", "visible"):
-            raise ValueError(
-                f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
-            )
-        images = np.asarray(images) if isinstance(images, (list, tuple)) else images
-        check_input(images, self.image_shape, self.value_range)
-        images = ops.convert_to_numpy(images)
-        if patch_mask is None:
-            patch_mask = self._evaluation_masks(images)
-        patch_mask = read_patch_mask(patch_mask, self.grid, len(images))
-        inputs = {"images": images, "patch_mask": patch_mask}
-        made = self._endpoints.run(
-            self,
-            ("reconstruct", statistics),
-            lambda batch: self._reconstruct(batch["images"], batch["patch_mask"], statistics),
-            inputs,
-            batch_size,
-        )
-        used = statistics if self.normalize_targets else None
-        return Reconstruction(made["prediction"], patch_mask, made["pasted"], used)
-
-    def _evaluation_masks(self, images: np.ndarray) -> Any:
-        missing = None
-        if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any():
-            missing = self.to_patches(images)[1]
-        return self.masking.draw(self.grid, 0, np.arange(len(images), dtype="int32"), missing)
-
-    def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
-        """Features of images, nothing hidden.
-
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
-                batches (labels are ignored). Patches with NaN are left out.
-            pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
-                all tokens.
-            batch_size: int.
-
-        Returns:
-            NumPy array `(batch, hidden_dim)`, or `(batch, [1 +] num_patches, hidden_dim)`.
-
-        Raises:
-            TypeError, ValueError: if the images do not fit the model.
-        """
-        self.encoder.pool(np.zeros((1, 2, 1), "float32"), pooling)  # refuses a wrong `pooling`
-        images = np.asarray(images) if isinstance(images, (list, tuple)) else images
-        check_input(images, self.image_shape, self.value_range)
-        return self._endpoints.run(
-            self, ("encode", pooling), lambda x: self._encode(x, pooling), images, batch_size
-        )
-
-    def _encode(self, images: Any, pooling: str | None) -> Any:
+    def encode_batch(self, images: Any, pooling: str | None = "mean") -> Any:
+        """One batch of `encode`: a tensor in, a float32 tensor out."""
         patches, missing = self.to_patches(images)
         tokens = self.encoder.encode_patches(patches, hidden=missing)
         return ops.cast(self.encoder.pool(tokens, pooling, missing), "float32")
-
-    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Write the model for serving.
-
-        As a SavedModel it has the signatures `serving_default` and `encode` (images to
-        `features`, pooled by mean) and `reconstruct` (images and patch_mask to `prediction` and
-        `pasted`); images are uint8 pixels, any batch size, and nothing of mae_keras is needed to
-        run it.
-
-        Args:
-            filepath: folder to write.
-            format: `"tf_saved_model"`; others are left to Keras and predict with nothing hidden.
-            **kwargs: passed to `keras.Model.export`.
-        """
-        if format != "tf_saved_model":
-            return super().export(filepath, format=format, **kwargs)
-        return export_endpoints(
-            self,
-            os.fspath(filepath),
-            encode=lambda images: {"features": self._encode(images, "mean")},
-            reconstruct=lambda images, patch_mask: self._reconstruct(
-                images, patch_mask, "original"
-            ),
-        )
 
     def get_config(self) -> dict[str, Any]:
         own = {

@@ -20,11 +20,12 @@ from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.compilation import resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
+from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input
 from mae_keras.ops import num_hidden, visible_indices
 
 
-class MaskedModel(keras.Model):
+class MaskedModel(Inference, keras.Model):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
     Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how

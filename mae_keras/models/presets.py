@@ -42,25 +42,25 @@ _IMAGENET = ((224, 224, 3), 16)
 
 PRESETS: dict[str, Preset] = {
     "nano": Preset(
-        "8x8 digits, seconds on a laptop", 64, 4, 4, 128, 64, 2, 4, 128, _DIGITS, 0
+        "8x8 digits, seconds on a laptop", 64, 4, 4, 128, 64, 2, 4, 128, _DIGITS, 205_956
     ),
     "micro": Preset(
         "MNIST and CIFAR on a CPU; the size of the keras.io example",
         *(128, 6, 4, 256),
         *(64, 2, 4, 128),
         _CIFAR,
-        0,
+        880_048,
     ),
-    "tiny": Preset("ViT-Ti: small images, one GPU", 192, 12, 3, 768, 192, 4, 3, 768, _CIFAR, 0),
-    "small": Preset("ViT-S", 384, 12, 6, 1536, 192, 4, 3, 768, _IMAGENET, 0),
-    "base": Preset("ViT-B of the paper", 768, 12, 12, 3072, 512, 8, 16, 2048, _IMAGENET, 0),
-    "large": Preset("ViT-L of the paper", 1024, 24, 16, 4096, 512, 8, 16, 2048, _IMAGENET, 0),
+    "tiny": Preset("ViT-Ti: small images, one GPU", 192, 12, 3, 768, 192, 4, 3, 768, _CIFAR, 7_174_704),
+    "small": Preset("ViT-S", 384, 12, 6, 1536, 192, 4, 3, 768, _IMAGENET, 23_592_192),
+    "base": Preset("ViT-B of the paper", 768, 12, 12, 3072, 512, 8, 16, 2048, _IMAGENET, 111_655_680),
+    "large": Preset("ViT-L of the paper", 1024, 24, 16, 4096, 512, 8, 16, 2048, _IMAGENET, 329_239_296),
     "huge": Preset(
         "ViT-H of the paper (patches of 14 pixels)",
         *(1280, 32, 16, 5120),
         *(512, 8, 16, 2048),
         ((224, 224, 3), 14),
-        0,
+        656_613_964,
     ),
 }
 

@@ -217,6 +217,18 @@ class ViTEncoder(keras.Model):
         hidden = join_masks(patch_mask, missing)
         return self.encode_patches(patches, hidden=hidden, grid=grid, training=training)
 
+    def check_pooling(self, pooling: str | None) -> None:
+        """Refuse a pooling that this encoder's tokens do not have; see `pool`."""
+        if pooling not in ("mean", "token", None):
+            raise ValueError(
+                f"`pooling` must be 'mean', 'token' or None. Received: pooling={pooling!r}"
+            )
+        if pooling == "token" and not self.use_class_token:
+            raise ValueError(
+                "`pooling='token'` needs an encoder with a class token; this one was built "
+                "with use_class_token=False. Received: pooling='token'"
+            )
+
     def pool(self, tokens: Any, pooling: str | None, hidden: Any = None) -> Any:
         """Reduce tokens to features.
 
@@ -231,18 +243,10 @@ class ViTEncoder(keras.Model):
         Raises:
             ValueError: if `pooling` is unknown, or `"token"` without a class token.
         """
-        if pooling not in ("mean", "token", None):
-            raise ValueError(
-                f"`pooling` must be 'mean', 'token' or None. Received: pooling={pooling!r}"
-            )
+        self.check_pooling(pooling)
         if pooling is None:
             return tokens
         if pooling == "token":
-            if not self.use_class_token:
-                raise ValueError(
-                    "`pooling='token'` needs an encoder with a class token; this one was built "
-                    "with use_class_token=False. Received: pooling='token'"
-                )
             return tokens[:, 0]
         tokens = tokens[:, self.num_prefix_tokens :]
         if hidden is None:

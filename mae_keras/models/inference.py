@@ -1,0 +1,127 @@
+"""What a trained masked autoencoder is asked for: reconstructions, features, a SavedModel."""
+
+import os
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from mae_keras.models.exporting import export_endpoints
+from mae_keras.models.input_checks import check_input
+from mae_keras.models.reconstruction import Reconstruction, read_patch_mask
+
+
+class Inference:
+    """Methods of the masked autoencoders that take whole arrays of images.
+
+    The models say how one batch is done: `reconstruct_batch`, `encode_batch`, `check_pooling` and
+    `reconstruction_statistics`.
+    """
+
+    def reconstruct(
+        self,
+        images: Any,
+        patch_mask: Any = None,
+        batch_size: int = 32,
+        statistics: str = "original",
+    ) -> Reconstruction:
+        """Hide patches and predict them.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
+            patch_mask: bool, `True` = hidden: `(num_patches,)` or the grid's shape for all
+                images, or with a batch axis before it, any number hidden; `None` draws the masks
+                that `evaluate` uses, which depend on (seed, number of the image) alone.
+            batch_size: int.
+            statistics: for standardised targets, whose patch mean and variance give the
+                prediction its brightness: `"original"` (the hidden patches' own, given away) or
+                `"visible"` (estimated from the visible patches around).
+
+        Returns:
+            `Reconstruction(prediction, patch_mask, pasted, statistics)` of NumPy arrays.
+
+        Raises:
+            TypeError, ValueError: if the images or the mask do not fit the model.
+        """
+        if statistics not in ("original", "visible"):
+            raise ValueError(
+                f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
+            )
+        images = self._checked(images, batch_size)
+        if hasattr(images, "element_spec"):
+            raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
+        images = ops.convert_to_numpy(images)
+        if patch_mask is None:
+            patch_mask = self._evaluation_masks(images)
+        patch_mask = read_patch_mask(patch_mask, self.grid, len(images))
+        made = self._endpoints.run(
+            self,
+            ("reconstruct", statistics),
+            lambda batch: self.reconstruct_batch(
+                batch["images"], batch["patch_mask"], statistics
+            ),
+            {"images": images, "patch_mask": patch_mask},
+            batch_size,
+        )
+        used = statistics if self.reconstruction_statistics else None
+        return Reconstruction(made["prediction"], patch_mask, made["pasted"], used)
+
+    def _evaluation_masks(self, images: np.ndarray) -> Any:
+        missing = None
+        if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any():
+            missing = self.to_patches(images)[1]
+        return self.masking.draw(self.grid, 0, np.arange(len(images), dtype="int32"), missing)
+
+    def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
+        """Features of images, nothing hidden.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
+                batches (labels are ignored). Patches with NaN are left out.
+            pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
+                all tokens.
+            batch_size: int.
+
+        Returns:
+            NumPy array `(batch, hidden_dim)`, or `(batch, [1 +] num_patches, hidden_dim)`.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        self.check_pooling(pooling)
+        return self._endpoints.run(
+            self,
+            ("encode", pooling),
+            lambda batch: self.encode_batch(batch, pooling),
+            self._checked(images, batch_size),
+            batch_size,
+        )
+
+    def _checked(self, images: Any, batch_size: int) -> Any:
+        if not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"`batch_size` must be a positive int. Received: {batch_size!r}")
+        images = np.asarray(images) if isinstance(images, (list, tuple)) else images
+        check_input(images, self.image_shape, self.value_range)
+        return images
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Write the model for serving.
+
+        As a SavedModel it has the signatures `serving_default` and `encode` (images to
+        `features`, pooled by mean) and `reconstruct` (images and patch_mask to `prediction` and
+        `pasted`); images are uint8 pixels where `value_range` is (0, 255) and float32 otherwise,
+        any batch size, and nothing of mae_keras is needed to run it.
+
+        Args:
+            filepath: folder to write.
+            format: `"tf_saved_model"`; others are left to Keras and predict with nothing hidden.
+            **kwargs: passed to `keras.Model.export`, for the other formats.
+        """
+        if format != "tf_saved_model":
+            return super().export(filepath, format=format, **kwargs)
+        return export_endpoints(
+            self,
+            os.fspath(filepath),
+            encode=lambda images: {"features": self.encode_batch(images)},
+            reconstruct=lambda images, patch_mask: self.reconstruct_batch(images, patch_mask),
+        )
