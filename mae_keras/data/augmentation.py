@@ -11,6 +11,16 @@ import math
 _MARGIN = 1e-6
 
 
+def _check_range(argument, bounds, limit):
+    valid = len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= limit and math.isfinite(bounds[1])
+    if not valid:
+        within = "(0, 1]" if limit == 1.0 else "(0, inf)"
+        raise ValueError(
+            f"{argument} must be a pair (low, high) in {within} with low <= high. "
+            f"Received: {argument}={bounds!r}."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """The random changes made to each training image.
@@ -140,13 +150,3 @@ def _crop(images, boxes):
     if images.dtype != tf.uint8:
         return tf.cast(cropped, images.dtype)
     return tf.cast(tf.clip_by_value(tf.round(cropped), 0.0, 255.0), tf.uint8)
-
-
-def _check_range(argument, bounds, limit):
-    valid = len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= limit and math.isfinite(bounds[1])
-    if not valid:
-        within = "(0, 1]" if limit == 1.0 else "(0, inf)"
-        raise ValueError(
-            f"{argument} must be a pair (low, high) in {within} with low <= high. "
-            f"Received: {argument}={bounds!r}."
-        )

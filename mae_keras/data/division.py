@@ -52,6 +52,8 @@ def divide(keys: np.ndarray, fractions: Sequence[float], seed: int, name: str) -
             f"{num_parts} different images. "
             f"Received: {len(counts)} different among {len(keys)} images."
         )
+    if not fractions:
+        return [np.arange(len(keys))]
     order = np.random.default_rng(seed).permutation(len(counts))
     # An image repeated so often that it would swamp a small part goes to the rest.
     order = order[np.argsort(counts[order] > min(fractions) * len(keys), kind="stable")]

@@ -65,6 +65,7 @@ def inspect_file(path: Path) -> ImageFile:
             return ImageFile(path, "empty file")
         with Image.open(io.BytesIO(content)) as image:
             file_format, mode, size = image.format, image.mode, image.size
+            grey = mode in _GREY_MODES or _has_grey_palette(image)
             if file_format not in _FORMATS:
                 return ImageFile(path, f"{file_format} inside, expected {', '.join(_FORMATS)}")
             image.verify()
@@ -75,7 +76,14 @@ def inspect_file(path: Path) -> ImageFile:
         return ImageFile(path, defect)
     # TensorFlow takes palette indices for colours and refuses bit depths below 8.
     by_pillow = file_format == "BMP" and mode not in ("RGB", "L")
-    return ImageFile(path, None, size[::-1], mode in _GREY_MODES, by_pillow, content_key(content))
+    return ImageFile(path, None, size[::-1], grey, by_pillow, content_key(content))
+
+
+def _has_grey_palette(image):
+    if image.mode != "P" or image.palette is None or image.palette.rawmode not in (None, "RGB"):
+        return False
+    colours = bytes(image.palette.palette)
+    return colours[0::3] == colours[1::3] == colours[2::3]
 
 
 def _truncation(content, file_format):

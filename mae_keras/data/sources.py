@@ -59,7 +59,7 @@ def load(
     Example:
     >>> digits = load("digits")
     >>> digits.image_shape, digits.num_classes, len(digits.train)
-    ((8, 8, 1), 10, 1259)
+    ((8, 8, 1), 10, 1258)
     """
     found = kind(name)
     image_size = _check_image_size(image_size)
@@ -122,7 +122,7 @@ def _check_image_size(image_size):
     pair = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
     try:
         height, width = (int(side) for side in pair if side == int(side))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         height = width = 0
     if min(height, width) < 1 or isinstance(image_size, bool):
         raise ValueError(

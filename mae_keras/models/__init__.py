@@ -1,13 +1,46 @@
-"""What users construct: encoders, decoders and the autoencoders made of them."""
+"""What users construct: encoders, decoders and the autoencoders made of them.
 
-from mae_keras.models.dense_masked_autoencoder import (
-    DenseMaskedAutoencoder as DenseMaskedAutoencoder,
-)
-from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
-from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
-from mae_keras.models.masked_model import MaskedModel as MaskedModel
-from mae_keras.models.presets import PRESETS as PRESETS
-from mae_keras.models.presets import Preset as Preset
-from mae_keras.models.reconstruction import Reconstruction as Reconstruction
-from mae_keras.models.versioning import load_model as load_model
-from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
+Names load on first use, so that the command line can list presets without importing Keras.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mae_keras.models.dense_masked_autoencoder import (
+        DenseMaskedAutoencoder as DenseMaskedAutoencoder,
+    )
+    from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
+    from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
+    from mae_keras.models.masked_model import MaskedModel as MaskedModel
+    from mae_keras.models.presets import PRESETS as PRESETS
+    from mae_keras.models.presets import Preset as Preset
+    from mae_keras.models.reconstruction import PatchPrediction as PatchPrediction
+    from mae_keras.models.reconstruction import Reconstruction as Reconstruction
+    from mae_keras.models.versioning import load_model as load_model
+    from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
+
+_HOMES = {
+    "DenseMaskedAutoencoder": "dense_masked_autoencoder",
+    "MAEDecoder": "mae_decoder",
+    "MaskedAutoencoder": "masked_autoencoder",
+    "MaskedModel": "masked_model",
+    "PRESETS": "presets",
+    "PatchPrediction": "reconstruction",
+    "Preset": "presets",
+    "Reconstruction": "reconstruction",
+    "ViTEncoder": "vit_encoder",
+    "load_model": "versioning",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,7 +8,7 @@ from keras import ops
 
 from mae_keras.models.exporting import export_endpoints
 from mae_keras.models.input_checks import check_input
-from mae_keras.models.reconstruction import Reconstruction, read_patch_mask
+from mae_keras.models.reconstruction import PatchPrediction, Reconstruction, read_patch_mask
 
 
 class Inference:
@@ -47,24 +47,63 @@ class Inference:
             raise ValueError(
                 f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
             )
-        images = self._checked(images, batch_size)
-        if hasattr(images, "element_spec"):
-            raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
-        images = ops.convert_to_numpy(images)
-        if patch_mask is None:
-            patch_mask = self._evaluation_masks(images)
-        patch_mask = read_patch_mask(patch_mask, self.grid, len(images))
+        inputs = self._masked_input(images, patch_mask, batch_size)
         made = self._endpoints.run(
             self,
             ("reconstruct", statistics),
             lambda batch: self.reconstruct_batch(
                 batch["images"], batch["patch_mask"], statistics
             ),
-            {"images": images, "patch_mask": patch_mask},
+            inputs,
             batch_size,
         )
         used = statistics if self.reconstruction_statistics else None
-        return Reconstruction(made["prediction"], patch_mask, made["pasted"], used)
+        return Reconstruction(made["prediction"], inputs["patch_mask"], made["pasted"], used)
+
+    def predict_patches(
+        self, images: Any, patch_mask: Any = None, batch_size: int = 32
+    ) -> PatchPrediction:
+        """Hide patches and give targets and predictions as the loss compares them.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
+            patch_mask: as for `reconstruct`.
+            batch_size: int.
+
+        Returns:
+            `PatchPrediction(targets, predictions, patch_mask, counted)` of NumPy arrays.
+
+        Raises:
+            TypeError, ValueError: if the images or the mask do not fit the model.
+        """
+        inputs = self._masked_input(images, patch_mask, batch_size)
+        made = self._endpoints.run(self, "patches", self._compare_batch, inputs, batch_size)
+        return PatchPrediction(
+            made["targets"], made["predictions"], inputs["patch_mask"], made["counted"]
+        )
+
+    def _compare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        patches, missing = self.to_patches(batch["images"])
+        patch_mask = counted = batch["patch_mask"]
+        inputs = {"patches": patches, "patch_mask": patch_mask}
+        if missing is not None:
+            inputs["missing"] = missing
+            counted = ops.logical_and(patch_mask, ops.logical_not(missing))
+        predictions = ops.cast(self(inputs), "float32")
+        return {
+            "targets": self.to_targets(patches),
+            "predictions": predictions,
+            "counted": counted,
+        }
+
+    def _masked_input(self, images: Any, patch_mask: Any, batch_size: int) -> dict[str, Any]:
+        images = self._checked(images, batch_size)
+        if hasattr(images, "element_spec"):
+            raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
+        images = ops.convert_to_numpy(images)
+        if patch_mask is None:
+            patch_mask = self._evaluation_masks(images)
+        return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
 
     def _evaluation_masks(self, images: np.ndarray) -> Any:
         missing = None

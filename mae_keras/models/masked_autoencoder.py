@@ -9,7 +9,7 @@ from keras import ops
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
-from mae_keras.models.presets import build_from_preset
+from mae_keras.models.preset_building import build_from_preset
 from mae_keras.models.reconstruction import neighbour_weights
 from mae_keras.models.versioning import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks

@@ -169,6 +169,7 @@ class MaskedModel(Inference, keras.Model):
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""
         *state, data = args
+        self._train_functions.traced.add(self.num_hidden)
         with self._reading(state, self.non_trainable_variables, 1):
             batch = self._masked_batch(data, self.micro_step + 1, 0)
         return super().train_step(*state, batch)
@@ -273,8 +274,8 @@ class MaskedModel(Inference, keras.Model):
 
     @property
     def num_compiled_ratios(self) -> int:
-        """How many training graphs, one per number of hidden patches, are kept."""
-        return len(self._train_functions.keys() | {self.num_hidden})
+        """How many training graphs, one per number of hidden patches, were traced so far."""
+        return len(self._train_functions.traced)
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """As `keras.Model.save`, but a crash while saving leaves the previous file whole.
@@ -301,12 +302,10 @@ class _Cache:
 
     def __init__(self) -> None:
         self._functions: dict[int, tuple[Any, Any]] = {}
+        self.traced: set[int] = set()
 
     def put(self, key: int, train_function: Any, test_function: Any) -> None:
         self._functions[key] = (train_function, test_function)
 
     def get(self, key: int) -> tuple[Any, Any] | None:
         return self._functions.get(key)
-
-    def keys(self) -> set[int]:
-        return set(self._functions)

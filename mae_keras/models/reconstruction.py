@@ -25,6 +25,23 @@ class Reconstruction(NamedTuple):
     statistics: str | None
 
 
+class PatchPrediction(NamedTuple):
+    """Targets and predictions as the loss sees them.
+
+    Attributes:
+        targets: float32 `(batch, num_patches, patch_dim)`, normalised, standardised if the model
+            predicts standardised patches; 0 where data is missing.
+        predictions: float32, of the same shape.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
+        counted: bool `(batch, num_patches)`, hidden and not missing.
+    """
+
+    targets: np.ndarray
+    predictions: np.ndarray
+    patch_mask: np.ndarray
+    counted: np.ndarray
+
+
 def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndarray:
     """Bring a user's mask to bool `(batch, num_patches)`.
 

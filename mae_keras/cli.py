@@ -1,0 +1,192 @@
+"""The command line: parses, calls recipes, prints. Imports nothing heavy before parsing."""
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+from cyclopts import Parameter
+
+from mae_keras import __version__
+from mae_keras.models.presets import PRESETS, find_preset
+from mae_keras.recipes.base import Recipe
+from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
+
+app = cyclopts.App(
+    name="mae-keras",
+    help="Masked autoencoders for Keras 3: train one, see what it learned, export it.",
+    version=__version__,
+    help_format="plaintext",
+)
+
+
+def _overrides() -> type:
+    """Every field of `Recipe` as an option without a default: the recipe's own value stands."""
+    words = dict(re.findall(r"^        (\w+): ((?:.|\n {12})+)", Recipe.__doc__ or "", re.M))
+    options = []
+    for field in dataclasses.fields(Recipe):
+        text = " ".join(words[field.name].split())
+        # a blank negative: `--no-augment` stays, `--no-strict` and the like are of no use
+        kind = Annotated[field.type | None, Parameter(help=text[0].upper() + text[1:])]
+        options.append((field.name, kind, dataclasses.field(default=None)))
+    # Cyclopts looks the module of a class up to resolve its annotations.
+    namespace = {"__module__": __name__}
+    return dataclasses.make_dataclass("Overrides", options, frozen=True, namespace=namespace)
+
+
+Overrides = _overrides()
+
+
+@app.command
+def pretrain(
+    *,
+    out: Path,
+    recipe: Literal[tuple(RECIPES)] | None = None,  # type: ignore[valid-type]
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    data_dir: Path | None = None,
+    overrides: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # type: ignore  # noqa: B008
+) -> None:
+    """Train a masked autoencoder and write model, numbers and pictures into a folder.
+
+    Parameters
+    ----------
+    out
+        Folder of the run.
+    recipe
+        Where values not given here come from; by default the one that suits the data set.
+    resume
+        Go on with the run in the folder after its last whole epoch.
+    overwrite
+        Replace the run in the folder.
+    data_dir
+        Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.
+    """
+    given = dataclasses.asdict(overrides)
+    chosen = adapt(find_recipe(recipe, given["dataset"]), **given)
+    find_preset(chosen.preset)  # refused before anything heavy is imported
+    from mae_keras.recipes import pretrain, summary
+    from mae_keras.training import RunFolder
+
+    where = None if data_dir is None else str(data_dir)
+    metrics = pretrain(chosen, out, resume=resume, overwrite=overwrite, data_dir=where)
+    print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
+    print(summary(metrics))
+
+
+@app.command
+def evaluate(
+    run: Path,
+    *,
+    protocol: Annotated[list[str] | None, Parameter(negative="")] = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Score the features of a run and write evaluation.json into its folder.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    protocol
+        knn or linear-probe; may be given more than once; by default both.
+    data_dir
+        Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.
+    """
+    from mae_keras.recipes.trained import evaluate_run
+
+    where = None if data_dir is None else str(data_dir)
+    for name, results in evaluate_run(run, protocol, where).items():
+        scores = ", ".join(f"{who} {value:.1%}" for who, value in results["accuracies"].items())
+        print(f"{name}: {scores}")
+    print(f"Wrote {run / 'evaluation.json'}")
+
+
+@app.command
+def reconstruct(run: Path, *images: Path, out: Path, mask_ratio: float | None = None) -> None:
+    """Draw originals, masked images and reconstructions of image files.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    images
+        PNG, JPEG, BMP or GIF files; resized to the model's image size.
+    out
+        Picture to write, such as picture.png.
+    mask_ratio
+        Fraction of patches to hide; by default as in training.
+    """
+    from mae_keras.recipes.trained import reconstruct_files
+
+    reconstruct_files(run, images, out, mask_ratio)
+    print(f"Wrote {out}")
+
+
+@app.command
+def export(run: Path, *, out: Path, format: Literal["saved-model"] = "saved-model") -> None:
+    """Write a run's model for serving.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    out
+        Folder to write.
+    format
+        saved-model: a TensorFlow SavedModel with the signatures serving_default, encode and
+        reconstruct.
+    """
+    from mae_keras.recipes.trained import export_run
+
+    export_run(run, out)
+    print(f"Wrote {out}")
+
+
+@app.command
+def presets() -> None:
+    """List the model sizes."""
+    print(f"{'preset':<8}{'parameters':>13}  {'encoder':<16}{'decoder':<14}for")
+    for name, preset in PRESETS.items():
+        encoder = f"{preset.num_layers} x {preset.hidden_dim}, {preset.num_heads} h"
+        decoder = f"{preset.decoder_num_layers} x {preset.decoder_hidden_dim}"
+        print(
+            f"{name:<8}{preset.num_parameters:>13,}  {encoder:<16}{decoder:<14}"
+            f"{preset.description}"
+        )
+
+
+@app.command
+def datasets() -> None:
+    """List the data sets that --dataset takes."""
+    from mae_keras.data import DATASETS
+
+    for name, text in DATASETS.items():
+        print(f"{name:<16}{text}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: list of str; defaults to the process's own.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _run(lambda: app(arguments))
+
+
+def _run(action: Callable[[], Any]) -> None:
+    """Turn what a user can mend into one line on standard error and exit code 2."""
+    try:
+        action()
+    except (ValueError, TypeError, ImportError, OSError, ArithmeticError) as error:
+        if os.environ.get("MAE_KERAS_TRACEBACK"):
+            raise
+        print(f"mae-keras: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("mae-keras: interrupted; --resume goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)

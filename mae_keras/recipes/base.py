@@ -1,0 +1,96 @@
+"""What one pretraining experiment consists of. Light: imports nothing heavy."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The numbers of one pretraining run.
+
+    Args:
+        dataset: digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, or a
+            folder of images.
+        preset: size of the model; `mae-keras presets` lists them.
+        image_size: pixels per side to resize images to; by default as stored.
+        patch_size: pixels per side of a patch; must divide the image.
+        mask_ratio: fraction of patches hidden, in (0, 1); the last one if it grows.
+        mask_ratio_start: fraction hidden at first, to grow to mask_ratio during the first half
+            of the run; by default the ratio is constant.
+        mask_schedule: how the ratio grows.
+        masking: how patches are chosen.
+        normalize_targets: standardise each target patch by its own mean and variance: better
+            features, pictures that need statistics from elsewhere.
+        loss_on: hidden patches (the paper's) or all.
+        augment: random crops and flips that suit the data set.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        gradient_accumulation_steps: steps per update of the weights.
+        learning_rate: base rate, for 256 images per update; it is scaled with the batch.
+        weight_decay: AdamW's, kept off biases, norms, tokens and positions.
+        warmup_epochs: epochs of linear warmup before the cosine decay.
+        ema_momentum: in (0, 1), train an exponential moving average of the weights as the
+            result; by default none.
+        steps_per_execution: steps that TensorFlow runs per call from Python.
+        dtype_policy: float32, mixed_bfloat16 or mixed_float16.
+        jit_compile: compile with XLA; auto picks what measured faster.
+        seed: of weights, masks, data order and augmentation.
+        strict: refuse a folder with unreadable files instead of skipping them.
+    """
+
+    dataset: str = "digits"
+    preset: str = "nano"
+    image_size: int | None = None
+    patch_size: int = 4
+    mask_ratio: float = 0.75
+    mask_ratio_start: float | None = None
+    mask_schedule: Literal["linear", "cosine"] = "linear"
+    masking: Literal["random", "block", "grid"] = "random"
+    normalize_targets: bool = False
+    loss_on: Literal["hidden", "all"] = "hidden"
+    augment: bool = True
+    epochs: int = 10
+    batch_size: int = 256
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: int = 1
+    ema_momentum: float | None = None
+    steps_per_execution: int = 1
+    dtype_policy: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: Literal["auto", "true", "false"] = "auto"
+    seed: int = 0
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patch_size", "gradient_accumulation_steps"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        _require(self, "steps_per_execution", self.steps_per_execution >= 1, "at least 1")
+        _require(self, "mask_ratio", 0 < self.mask_ratio < 1, "in (0, 1)")
+        start = self.mask_ratio_start
+        _require(self, "mask_ratio_start", start is None or 0 < start < 1, "in (0, 1)")
+        _require(self, "learning_rate", self.learning_rate > 0, "positive")
+        _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
+        _require(self, "seed", 0 <= self.seed < 2**31, "in [0, 2**31)")
+        shorter = 0 <= self.warmup_epochs < self.epochs
+        _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")
+        ema = self.ema_momentum
+        _require(self, "ema_momentum", ema is None or 0 < ema < 1, "in (0, 1)")
+        for name, known in _CHOICES.items():
+            _require(self, name, getattr(self, name) in known, f"one of {', '.join(known)}")
+
+
+_CHOICES = {
+    "masking": ("random", "block", "grid"),
+    "loss_on": ("hidden", "all"),
+    "mask_schedule": ("linear", "cosine"),
+    "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "jit_compile": ("auto", "true", "false"),
+}
+
+
+def _require(recipe: Recipe, name: str, valid: bool, expected: str) -> None:
+    if not valid:
+        raise ValueError(
+            f"`{name}` must be {expected}. Received: {name}={getattr(recipe, name)!r}"
+        )

@@ -1,0 +1,19 @@
+"""MNIST, real 28x28 handwritten digits.
+
+    mae-keras pretrain --dataset mnist --out runs/mnist
+
+Cost: see docs/results.md for the measured time and scores on 2 CPU cores.
+"""
+
+from mae_keras.recipes.base import Recipe
+
+RECIPE = Recipe(
+    dataset="mnist",
+    preset="micro",
+    patch_size=4,
+    mask_ratio=0.75,
+    epochs=10,
+    batch_size=256,
+    learning_rate=1e-3,
+    warmup_epochs=1,
+)

@@ -1,0 +1,139 @@
+"""The numbers that say whether a run is any good."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mae_keras import evaluation
+
+_LOSS_IMAGES = 2000
+_TRAIN_IMAGES = 10_000
+_TEST_IMAGES = 10_000
+PROTOCOLS = ("knn", "linear-probe")
+
+
+def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
+    """Loss against trivial predictors, and features against untrained ones and raw pixels.
+
+    Args:
+        model: trained `MaskedAutoencoder`.
+        untrained: the same model before training.
+        images: `data.ImageData`.
+
+    Returns:
+        `hidden_loss`, `baseline_loss`, `knn_accuracy` and `linear_probe_accuracy` as in
+        `metrics.json`; the accuracies are `None` without labels.
+    """
+    scores: dict[str, Any] = reconstruction_scores(model, images)
+    scores["knn_accuracy"] = scores["linear_probe_accuracy"] = None
+    if images.num_classes is None:
+        return scores
+    for protocol, key in (("knn", "knn_accuracy"), ("linear-probe", "linear_probe_accuracy")):
+        scores[key] = {}
+        for name, encode in encoders(model, untrained).items():
+            result = evaluate(protocol, encode, images)
+            scores[key][name] = round(result["test_accuracy"], 4)
+    return scores
+
+
+def encoders(model: Any, untrained: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The feature extractors that are always reported beside each other."""
+    return {
+        "trained": lambda x: model.encode(x, batch_size=256),
+        "untrained": lambda x: untrained.encode(x, batch_size=256),
+        "pixels": evaluation.pixel_features,
+    }
+
+
+def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
+    """Hidden-patch loss on held-out images, and the same loss for three trivial predictors.
+
+    Args:
+        model: `MaskedAutoencoder`.
+        images: `data.ImageData`; its test split is used.
+
+    Returns:
+        `{"hidden_loss": float, "baseline_loss": {name: float}}`.
+    """
+    held_out, _ = images.test.arrays(limit=_LOSS_IMAGES)
+    train, _ = images.train.arrays(limit=_LOSS_IMAGES)
+    made = model.predict_patches(held_out, batch_size=256)
+    per_patch = np.mean((made.predictions - made.targets) ** 2, axis=-1)
+    seen = model.predict_patches(train, batch_size=256)
+    baselines = evaluation.trivial_losses(
+        seen.targets.mean(axis=0),
+        made.targets,
+        made.patch_mask,
+        model.grid,
+        channels=model.image_shape[-1],
+    )
+    return {
+        "hidden_loss": mean_over_images(per_patch, made.counted),
+        "baseline_loss": {name: float(value) for name, value in baselines.items()},
+    }
+
+
+def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:
+    """Mean over images of each image's mean over its counted patches.
+
+    Args:
+        per_patch: `(batch, num_patches)`.
+        counted: bool `(batch, num_patches)`.
+
+    Returns:
+        float.
+
+    Example:
+    >>> mean_over_images(np.array([[1.0, 3.0]]), np.array([[True, False]]))
+    1.0
+    """
+    totals = np.maximum(counted.sum(axis=1), 1)
+    return float(np.mean((per_patch * counted).sum(axis=1) / totals))
+
+
+def evaluate(
+    protocol: str, encode: Callable[[np.ndarray], np.ndarray], images: Any
+) -> dict[str, Any]:
+    """Score features by one protocol: fitted on train, tuned on validation, scored on test.
+
+    Args:
+        protocol: `"knn"` or `"linear-probe"`.
+        encode: images to features.
+        images: `data.ImageData` with labels.
+
+    Returns:
+        Dict with `test_accuracy` and the protocol's own entries.
+
+    Raises:
+        ValueError: if the protocol is unknown or there are no labels.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: protocol={protocol!r}"
+        )
+    if images.num_classes is None:
+        raise ValueError(f"`protocol` {protocol!r} needs labels. Received: a data set without")
+    train, train_labels = _features(encode, images.train, _TRAIN_IMAGES)
+    test, test_labels = _features(encode, images.test, _TEST_IMAGES)
+    if protocol == "knn":
+        k = min(20, len(train))
+        result = evaluation.knn_accuracy(train, train_labels, test, test_labels, k=k)
+    else:
+        tuning, tuning_labels = _features(encode, images.validation, _TEST_IMAGES)
+        result = evaluation.linear_probe(
+            train, train_labels, tuning, tuning_labels, test, test_labels
+        )
+    sizes = {"num_train": len(train), "num_test": len(test)}
+    return {**_as_dict(result), **sizes}
+
+
+def _features(encode: Callable, split: Any, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = split.arrays(limit=limit)
+    return encode(pixels), labels
+
+
+def _as_dict(result: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result._asdict()

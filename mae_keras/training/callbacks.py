@@ -1,0 +1,191 @@
+"""What happens between batches and epochs: mask schedule, pictures, stopping at NaN."""
+
+import logging
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+LOGGER = logging.getLogger("mae_keras")
+
+
+class MaskRatioScheduler(keras.callbacks.Callback):
+    """Set the mask ratio of each epoch by a schedule.
+
+    Each different number of hidden patches is one compiled graph; how many there are is logged
+    when training starts and again when it ends.
+
+    Args:
+        schedule: callable, epoch (from 0) to mask ratio, such as `LinearMaskRatio`.
+
+    Example:
+    >>> from mae_keras.training import LinearMaskRatio
+    >>> callback = MaskRatioScheduler(LinearMaskRatio(0.5, 0.75, num_epochs=10))
+    """
+
+    def __init__(self, schedule: Callable[[int], float]):
+        super().__init__()
+        self.schedule = schedule
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        levels = getattr(self.schedule, "levels", None)
+        if levels:
+            from mae_keras.ops import num_hidden
+
+            counts = {num_hidden(self.model.num_patches, level) for level in levels}
+            LOGGER.info(
+                "Mask ratio schedule: %s; %d different numbers of hidden patches, so at most %d "
+                "compiled training graphs.",
+                ", ".join(f"{level:.3g}" for level in levels),
+                len(counts),
+                len(counts),
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.set_mask_ratio(self.schedule(epoch))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs["mask_ratio"] = self.model.mask_ratio
+
+    def on_train_end(self, logs: Any = None) -> None:
+        LOGGER.info("Training graphs compiled: %d.", self.model.num_compiled_ratios)
+
+
+class ReconstructionCallback(keras.callbacks.Callback):
+    """Draw reconstructions of the same images, under the same masks, as training goes on.
+
+    Args:
+        images: array `(batch, *spatial, channels)`, a few images, best not of the training set.
+        folder: where to write `epoch_0001.png`, ...; or `None`.
+        log_dir: where to write TensorBoard images; needs TensorFlow; or `None`.
+        every: int, epochs between pictures; the last epoch is always drawn.
+
+    Raises:
+        ValueError: if there is nowhere to write, or `every` is not positive.
+
+    Example:
+    >>> callback = ReconstructionCallback(np.zeros((2, 8, 8, 1), "uint8"), folder="pictures")
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        folder: str | os.PathLike[str] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        every: int = 1,
+    ):
+        super().__init__()
+        if folder is None and log_dir is None:
+            raise ValueError("`folder` or `log_dir` must say where pictures go. Received: neither")
+        if every < 1:
+            raise ValueError(f"`every` must be a positive int. Received: every={every}")
+        self.images = images
+        self.folder = None if folder is None else pathlib.Path(folder)
+        self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.every = every
+        self._writer = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        last = epoch + 1 == (self.params or {}).get("epochs")
+        if (epoch + 1) % self.every and not last:
+            return
+        from mae_keras.figures import save_figure
+
+        figure = reconstruction_of(self.model, self.images, title=f"Epoch {epoch + 1}")
+        if self.folder is not None:
+            save_figure(figure, self.folder / f"epoch_{epoch + 1:04d}.png")
+        if self.log_dir is not None:
+            self._log(figure, epoch)
+
+    def _log(self, figure: Any, epoch: int) -> None:
+        import tensorflow as tf
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self.log_dir)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        with self._writer.as_default():
+            picture = np.asarray(canvas.buffer_rgba())[None, ..., :3]
+            tf.summary.image("reconstructions", picture, step=epoch + 1)
+        self._writer.flush()
+
+
+def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
+    """Draw a model's reconstructions of some images.
+
+    Args:
+        model: `MaskedAutoencoder` or `DenseMaskedAutoencoder`.
+        images: array `(batch, *spatial, channels)`.
+        **options: passed to `figures.reconstruction_figure`, such as `title` and `max_rows`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    from mae_keras.figures import reconstruction_figure
+
+    made = model.reconstruct(images)
+    return reconstruction_figure(
+        np.asarray(images),
+        made.patch_mask,
+        made.prediction,
+        pasted=made.pasted,
+        patch_size=getattr(model, "patch_size", 1),
+        value_range=model.value_range or (float(np.nanmin(images)), float(np.nanmax(images))),
+        statistics=made.statistics,
+        **options,
+    )
+
+
+class NonFiniteError(ArithmeticError):
+    """Training met a loss or a weight that is NaN or infinite."""
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Stop at once when the loss or a weight is NaN or infinite, before anything is saved.
+
+    Put it before callbacks that save. The loss is looked at after every step, the weights at the
+    end of every epoch, since a loss can be finite while gradients are not.
+
+    Args:
+        checkpoint: path to name as the last good checkpoint if it exists, or `None`.
+
+    Raises:
+        NonFiniteError: out of `fit`, naming step, epoch, batch and checkpoint.
+
+    Example:
+    >>> callback = StopAtNonFinite("runs/digits/checkpoint.keras")
+    """
+
+    def __init__(self, checkpoint: str | os.PathLike[str] | None = None):
+        super().__init__()
+        self.checkpoint = None if checkpoint is None else pathlib.Path(checkpoint)
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not np.isfinite(float(loss)):
+            self._stop("The loss", float(loss), f"epoch {self._epoch + 1}, batch {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for variable in self.model.trainable_variables:
+            total = float(keras.ops.sum(keras.ops.abs(variable)))
+            if not np.isfinite(total):
+                self._stop(f"The weight {variable.path}", total, f"the end of epoch {epoch + 1}")
+
+    def _stop(self, what: str, value: float, where: str) -> None:
+        step = int(keras.ops.convert_to_numpy(self.model.micro_step))
+        good = "There is no earlier checkpoint."
+        if self.checkpoint is not None and self.checkpoint.exists():
+            good = f"The last good checkpoint is {self.checkpoint}."
+        raise NonFiniteError(
+            f"{what} is {value} at step {step} ({where}). {good} Try a lower learning rate, a "
+            f"longer warmup, or float32 or bfloat16 instead of float16."
+        )
