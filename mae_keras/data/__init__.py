@@ -9,6 +9,7 @@ import importlib
 _HOMES = {
     "DATASETS": "sources",
     "load": "sources",
+    "kind": "sources",
     "ImageData": "image_data",
     "ArraySplit": "splits",
     "FolderSplit": "splits",
@@ -18,6 +19,7 @@ _HOMES = {
     "Augmentation": "augmentation",
     "augment": "augmentation",
     "default_augmentation": "augmentation",
+    "read_image": "single_image",
     "evaluation_batches": "pipeline",
     "steps_per_epoch": "pipeline",
     "training_batches": "pipeline",

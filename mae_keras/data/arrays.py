@@ -64,12 +64,7 @@ def in_memory_data(
     """
     notes = []
     given = {"train": (images, labels), "test": test, "validation": validation}
-    parts = {
-        part: _checked(name if part == "train" else f"{name} ({part})", pair, notes)
-        for part, pair in given.items()
-        if pair is not None
-    }
-    _check_agreement(name, parts)
+    parts = _checked_parts(name, given, notes)
     labelled, class_names = _encode_labels(name, parts, class_names, notes)
     rows, notes_on_split = _rows_of_splits(name, parts, seed)
     splits = {
@@ -103,7 +98,8 @@ def _read_npy(path):
 
 def _read_npz(path, want_labels):
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here because NumPy leaves a broken archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except _READ_ERRORS as error:
         raise ValueError(
@@ -132,6 +128,16 @@ def _find_images(path, arrays):
         f"{path} must hold an array named {', '.join(_IMAGE_KEYS[:-1])} or {_IMAGE_KEYS[-1]}, or "
         f"exactly one array of rank 3 or 4. Received: {found}."
     )
+
+
+def _checked_parts(name, given, notes):
+    parts = {
+        part: _checked(name if part == "train" else f"{name} ({part})", pair, notes)
+        for part, pair in given.items()
+        if pair is not None
+    }
+    _check_agreement(name, parts)
+    return parts
 
 
 def _checked(name, pair, notes):

@@ -209,6 +209,7 @@ def _fit(
                 StopAtNonFinite(run.checkpoint),
                 checkpoint,
             ],
+            shuffle=False,
             verbose=verbose,
         )
     return run.read_history()

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from typing import Any
 
 import keras
@@ -168,7 +169,7 @@ class RunFolder:
 
 
 class RunCheckpoint(keras.callbacks.Callback):
-    """Keep history and a checkpoint at the end of every epoch, to resume from.
+    """Keep history and checkpoints at the ends of epochs, to resume from.
 
     The checkpoint is a whole `.keras` file: weights, optimizer, step counters. It is written
     inside `fit`, before Keras puts averaged weights in place at the end. The history is written
@@ -177,14 +178,18 @@ class RunCheckpoint(keras.callbacks.Callback):
     Args:
         run: `RunFolder`.
         epochs_done: int, epochs of the run already in its history.
+        min_seconds: float, epochs that end sooner after a checkpoint write none, so that short
+            epochs do not spend their time on saving; the last epoch always does.
 
     Example:
     >>> callback = RunCheckpoint(RunFolder("runs/digits"))
     """
 
-    def __init__(self, run: RunFolder, epochs_done: int = 0):
+    def __init__(self, run: RunFolder, epochs_done: int = 0, min_seconds: float = 15.0):
         super().__init__()
         self.run = run
+        self.min_seconds = min_seconds
+        self._saved = time.monotonic()
         kept = run.read_history() if epochs_done else {}
         self.rows = {name: values[:epochs_done] for name, values in kept.items()}
 
@@ -194,7 +199,10 @@ class RunCheckpoint(keras.callbacks.Callback):
             column = self.rows.setdefault(name, [None] * epoch)
             column.append(row.get(name))
         self.run.write_history({name: self.rows[name] for name in [*row, *self._others(row)]})
-        self.model.save(self.run.checkpoint)
+        last = epoch + 1 == (self.params or {}).get("epochs")
+        if last or time.monotonic() - self._saved >= self.min_seconds:
+            self.model.save(self.run.checkpoint)
+            self._saved = time.monotonic()
 
     def _others(self, row: dict[str, float]) -> list[str]:
         return [name for name in self.rows if name not in row]

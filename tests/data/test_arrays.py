@@ -1,0 +1,190 @@
+"""`.npz` and `.npy` files."""
+
+import numpy as np
+import pytest
+
+from mae_keras.data import load
+from mae_keras.data.splits import ArraySplit, MappedSplit
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save_arrays(**arrays):
+        np.savez(tmp_path / "data.npz", **arrays)
+        return tmp_path / "data.npz"
+
+    return save_arrays
+
+
+def pixels(split):
+    return {image.tobytes() for image in split.arrays()[0]}
+
+
+def test_splits_cover_the_archive_and_share_no_image(save, random_images):
+    images = random_images(40)
+    data = load(save(images=images))
+    held = [pixels(split) for split in (data.train, data.validation, data.test)]
+    assert [len(split) for split in held] == [28, 6, 6]
+    assert set.union(*held) == {image.tobytes() for image in images}
+
+
+def test_planted_duplicates_land_in_one_split(save, random_images):
+    images = np.concatenate([random_images(30), random_images(30), random_images(15)])
+    data = load(save(images=images))
+    held = [pixels(split) for split in (data.train, data.validation, data.test)]
+    assert len(data.train) + len(data.validation) + len(data.test) == 75
+    assert sum(len(split) for split in held) == len(set.union(*held)) == 30
+
+
+@pytest.mark.parametrize("names", [("images", "labels"), ("x_train", "y_train"), ("x", "y")])
+def test_the_usual_names_are_found_and_labels_stay_with_their_images(save, names):
+    numbers = np.arange(30, dtype="uint8")
+    images = numbers.reshape(-1, 1, 1, 1) * np.ones((4, 4, 1), "uint8")
+    data = load(save(**{names[0]: images, names[1]: numbers % 3, "other": np.zeros(7)}))
+    assert data.num_classes == 3 and data.class_names == ("0", "1", "2")
+    for split in (data.train, data.validation, data.test):
+        found, labels = split.arrays()
+        np.testing.assert_array_equal(found[:, 0, 0, 0] % 3, labels)
+
+
+def test_labels_are_dropped_when_unwanted(save, random_images):
+    data = load(save(images=random_images(9), labels=np.zeros(9, int)), labels=False)
+    assert data.num_classes is None and not data.train.has_labels
+
+
+def test_the_only_array_of_images_needs_no_name(save, random_images):
+    data = load(save(scans=random_images(9, (6, 7)), weights=np.zeros(9)))
+    assert data.image_shape == (6, 7, 1)
+
+
+def test_an_official_test_split_stays_and_leaves_the_training_images(save, random_images):
+    images, test = random_images(50), random_images(10, seed=1)
+    images[:5] = test[:5]
+    data = load(save(x_train=images, x_test=test))
+    np.testing.assert_array_equal(data.test.arrays()[0], test)
+    assert not (pixels(data.train) | pixels(data.validation)) & pixels(data.test)
+    assert len(data.train) + len(data.validation) == 45
+    assert data.notes == ("left out 5 training images that are held out too.",)
+
+
+def test_test_images_without_labels_drop_all_labels_and_say_so(save, random_images):
+    path = save(x=random_images(9), y=np.arange(9) % 2, x_test=random_images(3, seed=1))
+    data = load(path)
+    assert not data.train.has_labels
+    assert data.notes == ("labels are dropped: the test images have none.",)
+
+
+def test_string_labels_become_class_names(save, random_images):
+    data = load(save(images=random_images(20), labels=np.array(["cat", "ape"] * 10)))
+    assert data.class_names == ("ape", "cat")
+    assert set(data.train.labels) == {0, 1}
+
+
+def test_other_channel_counts_are_kept(save, random_images):
+    assert load(save(images=random_images(9, (6, 7, 5)))).image_shape == (6, 7, 5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_become_float32_and_their_range_is_told(save, dtype):
+    images = np.linspace(0, 1, 9 * 16).reshape(9, 4, 4).astype(dtype)
+    data = load(save(images=images))
+    assert data.train.dtype == "float32" and data.value_range == (0, 1)
+    assert load(save(images=images * 200)).value_range == (0, 255)
+
+
+def test_whole_numbers_become_bytes_with_a_note(save, random_images):
+    data = load(save(images=random_images(9).astype("int64")))
+    assert data.train.dtype == "uint8" and data.notes == ("int64 pixels are used as uint8.",)
+
+
+def test_missing_pixels_are_kept(save):
+    images = np.random.default_rng(0).random((9, 4, 4))
+    images[:, 0, 0] = np.nan
+    data = load(save(images=images))
+    assert data.value_range == (0, 1)
+    assert np.isnan(data.train.arrays()[0][:, 0, 0]).all()
+
+
+def test_images_are_resized_when_asked(save):
+    images = np.arange(9, dtype="uint8").reshape(-1, 1, 1) * np.ones((8, 8), "uint8")
+    data = load(save(images=images), image_size=(4, 6))
+    assert data.image_shape == (4, 6, 1)
+    found = np.concatenate(
+        [split.arrays()[0] for split in (data.train, data.validation, data.test)]
+    )
+    assert sorted(found[:, 2, 3, 0]) == list(range(9))
+
+
+def test_a_small_npy_file_is_read_and_a_large_one_stays_mapped(tmp_path, random_images):
+    images = random_images(30, (8, 8))
+    np.save(tmp_path / "data.npy", images)
+    small = load(tmp_path / "data.npy")
+    large = load(tmp_path / "data.npy", in_memory_limit=100)
+    assert isinstance(small.train, ArraySplit) and isinstance(large.train, MappedSplit)
+    np.testing.assert_array_equal(small.train.arrays()[0], large.train.arrays()[0])
+
+
+REFUSED = {
+    "infinite": (np.full((9, 4, 4), np.inf), "pixels must be finite, .* Received: 144 infinite"),
+    "all missing": (np.full((9, 4, 4), np.nan), "Received: nothing but NaN"),
+    "wide floats": (np.linspace(-1, 1, 144).reshape(9, 4, 4), r"\[0, 255\]. Received: .* -1.0 to"),
+    "wide numbers": (np.arange(144).reshape(9, 4, 4) * 3, "from 0 to 429 in dtype int64"),
+    "rank 2": (np.zeros((9, 16), "uint8"), r"must have shape .* Received: shape \(9, 16\)"),
+    "rank 5": (np.zeros((9, 2, 2, 2, 1), "uint8"), r"Received: shape \(9, 2, 2, 2, 1\)"),
+    "empty": (np.zeros((0, 4, 4), "uint8"), r"must not be empty. Received: shape \(0, 4, 4\)"),
+    "text": (np.full((9, 4, 4), "a"), "must be whole numbers or floats. Received: dtype <U1"),
+    "channels first": (np.zeros((9, 3, 8, 8), "uint8"), "must be channels-last"),
+    "object": (np.full((9, 4, 4), None), "object arrays are refused"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_images_that_cannot_be_used_are_refused(save, case):
+    images, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        load(save(images=images))
+
+
+REFUSED_LABELS = {
+    "another length": (np.zeros(8, int), r"one entry per image, shape \(9,\). Received: shape \(8"),
+    "one-hot": (np.eye(9, dtype=int), r"Received: shape \(9, 9\)"),
+    "floats": (np.zeros(9), "whole numbers or strings. Received: dtype float64"),
+    "negative": (np.arange(9) - 1, "labels must count from 0. Received: -1"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_LABELS)
+def test_labels_that_cannot_be_used_are_refused(save, random_images, case):
+    labels, message = REFUSED_LABELS[case]
+    with pytest.raises(ValueError, match=message):
+        load(save(images=random_images(9), labels=labels))
+
+
+def test_an_archive_without_images_lists_what_it_holds(save):
+    with pytest.raises(ValueError, match=r"must hold an array named .* Received: weights \(9,\)"):
+        load(save(weights=np.zeros(9)))
+
+
+def test_an_archive_with_several_candidates_lists_them(save):
+    with pytest.raises(ValueError, match=r"Received: a \(9, 4, 4\), b \(9, 4, 4\)"):
+        load(save(a=np.zeros((9, 4, 4)), b=np.zeros((9, 4, 4))))
+
+
+def test_test_images_of_another_shape_are_refused(save, random_images):
+    with pytest.raises(ValueError, match="test images must be like the training images"):
+        load(save(x=random_images(9), x_test=random_images(9, (6, 6, 1))))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_a_file_that_is_no_array_is_refused(tmp_path, suffix):
+    path = tmp_path / f"data.{suffix}"
+    path.write_bytes(b"not an array")
+    with pytest.raises(ValueError, match=f"data.{suffix} cannot be read as a .{suffix}"):
+        load(path)
+
+
+def test_a_truncated_archive_is_refused(save, random_images):
+    path = save(images=random_images(9))
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match="cannot be read as a .npz"):
+        load(path)

@@ -1,0 +1,161 @@
+"""Folders of image files."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_keras.data import load
+from mae_keras.data.splits import FolderSplit
+
+
+def splits(data):
+    return data.train, data.validation, data.test
+
+
+def many(count, shape=(8, 8, 3), suffix="png"):
+    return {f"{index:02}.{suffix}": shape for index in range(count)}
+
+
+def encoded(image_format, shape=(32, 32, 3)):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(9).integers(0, 256, shape).astype("uint8")
+    Image.fromarray(pixels).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def test_files_at_any_depth_are_found_once(image_folder):
+    files = {"0.png": (8, 8, 3), "a/1.JPG": (8, 8, 3), "a/b/2.bmp": (8, 8, 3), "c/3.gif": (8, 8, 3)}
+    data = load(image_folder(files))
+    paths = [path for split in splits(data) for path in split.paths]
+    assert sorted(path.rsplit("/", 1)[1] for path in paths) == ["0.png", "1.JPG", "2.bmp", "3.gif"]
+    assert all(isinstance(split, FolderSplit) for split in splits(data))
+
+
+def test_files_that_are_no_images_are_counted_and_hidden_ones_ignored(image_folder):
+    others = {"readme.txt": b"x", ".DS_Store": b"x", "__MACOSX/._00.png": b"x", "._0.png": b"x"}
+    data = load(image_folder(many(4) | others))
+    assert data.notes == ("ignored 1 files that are not images.",)
+
+
+def test_copies_of_a_file_land_in_one_split(image_folder, random_images):
+    images = random_images(8, (8, 8, 3))
+    files = {f"{copy}/{index}.png": images[index] for copy in "abc" for index in range(8)}
+    data = load(image_folder(files), labels=False)
+    held = [{image.tobytes() for image in split.arrays()[0]} for split in splits(data)]
+    assert sum(len(split) for split in splits(data)) == 24
+    assert sum(len(pixels) for pixels in held) == len(set.union(*held)) == 8
+
+
+def test_top_level_folders_are_classes(image_folder, random_images):
+    files = {f"{name}/x/{index}.png": (8, 8) for name in ("dog", "cat") for index in range(6)}
+    data = load(image_folder(files))
+    assert data.class_names == ("cat", "dog") and data.num_classes == 2
+    for split in splits(data):
+        expected = [data.class_names.index(path.split("/")[-3]) for path in split.paths]
+        assert split.labels.tolist() == expected
+
+
+def test_classes_are_not_made_when_unwanted_or_single(image_folder):
+    folder = image_folder({f"{name}/{index}.png": (8, 8) for name in "ab" for index in range(4)})
+    assert load(folder, labels=False).class_names is None
+    assert load(folder / "a").class_names is None
+
+
+def test_loose_files_beside_classes_drop_labels_and_say_so(image_folder):
+    folder = image_folder(many(2) | {"a/0.png": (8, 8, 3), "b/0.png": (8, 8, 3)})
+    data = load(folder)
+    assert not data.train.has_labels
+    assert data.notes == ("no labels: 2 images lie outside the 2 sub-folders.",)
+
+
+def test_a_common_size_is_kept(image_folder):
+    data = load(image_folder(many(4, (10, 14, 3))))
+    assert data.image_shape == (10, 14, 3) and data.notes == ()
+
+
+def test_mixed_sizes_become_the_median_shorter_side_in_steps_of_16(image_folder):
+    sizes = [(40, 90, 3), (80, 53, 3), (53, 53, 3), (100, 70, 3)]
+    data = load(image_folder({f"{index}.png": size for index, size in enumerate(sizes)}))
+    assert data.image_shape == (48, 48, 3)
+    assert data.notes[0].startswith("images come in 4 sizes; all are resized to 48 x 48 pixels")
+    assert data.train.arrays()[0].shape == (len(data.train), 48, 48, 3)
+
+
+def test_the_default_size_of_mixed_files_has_bounds(image_folder):
+    small = {"0.png": (4, 5), "1.png": (6, 7), "2.png": (6, 8)}
+    assert load(image_folder(small)).image_shape == (16, 16, 1)
+    large = {"0.png": (400, 500), "1.png": (600, 300), "2.png": (300, 301)}
+    assert load(image_folder(large)).image_shape == (224, 224, 1)
+
+
+@pytest.mark.parametrize(("image_size", "expected"), [(20, (20, 20, 3)), ((6, 9), (6, 9, 3))])
+def test_image_size_overrides(image_folder, image_size, expected):
+    data = load(image_folder(many(4)), image_size=image_size)
+    assert data.image_shape == expected and data.notes == ()
+
+
+def test_only_folders_that_are_grey_throughout_have_one_channel(image_folder):
+    grey = {"0.png": (8, 8), "1.bmp": (8, 8), "2.gif": (8, 8), "3.jpg": (8, 8)}
+    assert load(image_folder(grey)).image_shape == (8, 8, 1)
+    assert load(image_folder({"4.png": (8, 8, 3)})).image_shape == (8, 8, 3)
+
+
+BROKEN = {
+    "empty.png": (b"", "empty file"),
+    "text.jpg": (b"hello", "UnidentifiedImageError"),
+    "webp.png": (encoded("WEBP"), "WEBP inside, expected PNG"),
+    "cut.png": (encoded("PNG")[:-30], "OSError|SyntaxError|error"),
+    "cut.jpg": (encoded("JPEG")[:-200], "truncated: the JPEG end marker is missing"),
+    "cut.gif": (encoded("GIF")[:-20], "truncated: the GIF trailer is missing"),
+    "cut.bmp": (encoded("BMP")[:-200], "truncated: fewer bytes than the BMP header says"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_skipped_and_named(image_folder, name):
+    content, reason = BROKEN[name]
+    data = load(image_folder(many(4) | {name: content}))
+    assert sum(len(split) for split in splits(data)) == 4
+    (note,) = data.notes
+    assert note.startswith(f"skipped 1 unreadable file: {name} (")
+    assert any(part in note for part in reason.split("|"))
+
+
+def test_a_jpeg_with_data_after_its_end_is_whole(image_folder):
+    tail = encoded("JPEG") + b"camera notes"
+    data = load(image_folder(many(4) | {"tail.jpg": tail}))
+    assert data.notes[0].startswith("images come in 2 sizes")
+    for split in splits(data):
+        split.arrays()
+
+
+def test_many_broken_files_are_counted_and_the_first_five_named(image_folder):
+    data = load(image_folder(many(4) | {f"z{index}.png": b"" for index in range(7)}))
+    assert data.notes[0].startswith("skipped 7 unreadable files: z0.png (empty file), z1.png")
+    assert "z4.png" in data.notes[0] and "z5.png" not in data.notes[0]
+    assert data.notes[0].endswith("and 2 more.")
+
+
+def test_strict_refuses_a_broken_file(image_folder):
+    folder = image_folder(many(4) | {"bad.png": b"hello"})
+    with pytest.raises(ValueError, match="strict=True .* Received: 1 unreadable file: bad.png"):
+        load(folder, strict=True)
+
+
+def test_a_folder_of_broken_files_is_refused(image_folder):
+    with pytest.raises(ValueError, match="no readable image: skipped 2 unreadable files: a.png"):
+        load(image_folder({"a.png": b"", "b.png": b""}))
+
+
+def test_a_folder_without_images_is_refused(image_folder):
+    with pytest.raises(
+        ValueError, match="must hold image files .* Received: a folder with 2 other"
+    ):
+        load(image_folder({"a.txt": b"", "b.csv": b""}))
+
+
+def test_a_folder_of_one_image_is_refused(image_folder):
+    with pytest.raises(ValueError, match="at least 3 different images. Received: 1 different"):
+        load(image_folder(many(1)))

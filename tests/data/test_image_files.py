@@ -1,0 +1,36 @@
+"""What is found out about image files; broken ones are covered by `test_folders`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_keras.data.image_files import find_image_files, inspect_files
+
+
+def test_files_come_in_a_fixed_order_whatever_the_disk_says(image_folder):
+    names = ["b/1.png", "a/2.png", "c.png", "a/b/0.png"]
+    folder = image_folder({name: (4, 4) for name in names})
+    found, others = find_image_files(folder)
+    expected = ["a/2.png", "a/b/0.png", "b/1.png", "c.png"]
+    assert [path.relative_to(folder).as_posix() for path in found] == expected and others == 0
+
+
+def test_copies_share_a_key_and_other_images_do_not(image_folder, random_images):
+    image = random_images(1, (4, 4, 3))[0]
+    folder = image_folder({"0.png": image, "1.png": image, "2.png": 255 - image})
+    keys = [file.key for file in inspect_files(find_image_files(folder)[0])]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_sizes_are_height_and_width(image_folder):
+    folder = image_folder({"0.png": (4, 9, 3)})
+    assert inspect_files(find_image_files(folder)[0])[0].size == (4, 9)
+
+
+@pytest.mark.parametrize(("colour", "grey"), [((7, 7, 7), True), ((7, 8, 7), False)])
+def test_a_palette_is_grey_when_its_colours_are(tmp_path, colour, grey):
+    image = Image.fromarray(np.zeros((4, 4), "uint8")).convert("P")
+    image.putpalette(colour)
+    image.save(tmp_path / "image.png")
+    (found,) = inspect_files([tmp_path / "image.png"])
+    assert found.grey is grey and found.defect is None
