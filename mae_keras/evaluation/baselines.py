@@ -1,0 +1,164 @@
+"""What reconstruction costs without learning: three trivial predictors. Imports NumPy only."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+# Elements of the largest temporary array, (images, num_patches, num_patches): 64 MB of float32.
+_BLOCK_ELEMENTS = 2**24
+
+
+def trivial_losses(
+    train_targets_mean: Any,
+    targets: Any,
+    patch_mask: Any,
+    grid: Sequence[int],
+    *,
+    channels: int = 1,
+    missing_mask: Any = None,
+) -> dict[str, float]:
+    """Loss of three predictors that need no training, in the space the model predicts in.
+
+    All work on targets as the loss sees them. Where a model standardises its targets, so that
+    they are `(patch - mean) / std` with each patch's own statistics, the predictors are given
+    standardised patches too, and the numbers compare with the model's loss:
+
+    - `mean_image`: each hidden patch is the training set's mean target at its place;
+    - `visible_mean`: each channel has the mean of the image's visible values in that channel;
+    - `nearest_visible`: the mean of the visible patches at the smallest Euclidean distance on
+      the grid, all that tie.
+
+    The loss is the model's: the mean over images of each image's mean over its hidden patches of
+    the mean squared error in a patch. An image without any visible patch to copy from is
+    predicted by the training mean throughout; one with no hidden patch counts as 0.
+
+    Args:
+        train_targets_mean: array `(num_patches, patch_dim)`, mean over training images.
+        targets: array `(batch, num_patches, patch_dim)` of held-out images; channels are
+            innermost in a patch. Patches with NaN are missing: never copied, never counted.
+        patch_mask: bool array `(batch, num_patches)`, `True` = hidden.
+        grid: ints, patches per axis.
+        channels: int, divides `patch_dim`.
+        missing_mask: bool array `(batch, num_patches)`, `True` = missing, for targets whose NaN
+            were replaced; or `None`.
+
+    Returns:
+        Dict of the three names to float.
+
+    Raises:
+        ValueError: if shapes do not fit together.
+
+    Example:
+    >>> targets = np.array([[[0.0], [1.0], [4.0]]])
+    >>> trivial_losses(np.zeros((3, 1)), targets, [[False, False, True]], (3,))
+    {'mean_image': 16.0, 'visible_mean': 12.25, 'nearest_visible': 9.0}
+    """
+    arrays = np.asarray(targets, "float32"), np.asarray(patch_mask).astype(bool)
+    train_mean = np.asarray(train_targets_mean, "float32")
+    missing = _missing(arrays[0], missing_mask)
+    _check_shapes(train_mean, arrays[0], arrays[1], missing, grid, channels)
+    totals: dict[str, float] = {}
+    for block in _blocks(*arrays[0].shape[:2]):
+        parts = (array[block] for array in (*arrays, missing))
+        for name, losses in _block_losses(train_mean, *parts, grid, channels):
+            totals[name] = totals.get(name, 0.0) + float(losses.sum())
+    return {name: total / len(arrays[0]) for name, total in totals.items()}
+
+
+def _blocks(batch: int, num_patches: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_ELEMENTS // num_patches**2)
+    return (slice(start, start + size) for start in range(0, batch, size))
+
+
+def _block_losses(
+    train_mean: np.ndarray,
+    targets: np.ndarray,
+    patch_mask: np.ndarray,
+    missing: np.ndarray,
+    grid: Sequence[int],
+    channels: int,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The name of each predictor with its loss on every image of the block."""
+    targets = np.where(missing[..., None], 0.0, targets)
+    counted, seen = patch_mask & ~missing, ~patch_mask & ~missing
+    blind = ~seen.any(axis=1)[:, None, None]
+    predictions = {
+        "mean_image": train_mean,
+        "visible_mean": _visible_mean(targets, seen, channels),
+        "nearest_visible": _nearest_visible(targets, seen, grid),
+    }
+    for name, predicted in predictions.items():
+        errors = np.mean((np.where(blind, train_mean, predicted) - targets) ** 2, axis=-1)
+        hidden = np.maximum(counted.sum(axis=1), 1)
+        yield name, np.sum(errors * counted, axis=1, dtype="float64") / hidden
+
+
+def _visible_mean(targets: np.ndarray, seen: np.ndarray, channels: int) -> np.ndarray:
+    batch, num_patches, patch_dim = targets.shape
+    # (batch, num_patches, pixels in a patch, channels)
+    values = targets.reshape(batch, num_patches, -1, channels).mean(axis=2)
+    weights = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    means = np.einsum("bn,bnc->bc", weights.astype("float32"), values)
+    return np.tile(means, patch_dim // channels)[:, None]
+
+
+def _nearest_visible(targets: np.ndarray, seen: np.ndarray, grid: Sequence[int]) -> np.ndarray:
+    distances = _squared_distances(grid)
+    # (batch, to, from): distance where the source is visible, else more than any distance
+    reach = np.where(seen[:, None], distances, distances.max() + 1)
+    nearest = (reach == reach.min(axis=2, keepdims=True)).astype("float32")
+    return (nearest @ targets) / nearest.sum(axis=2, keepdims=True)
+
+
+def _squared_distances(grid: Sequence[int]) -> np.ndarray:
+    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
+    places = np.stack([axis.ravel() for axis in axes], axis=-1)
+    return ((places[:, None] - places[None]) ** 2).sum(axis=-1).astype("int32")
+
+
+def _missing(targets: np.ndarray, missing_mask: Any) -> np.ndarray:
+    missing = np.isnan(targets).any(axis=-1)
+    if missing_mask is None:
+        return missing
+    given = np.asarray(missing_mask).astype(bool)
+    if given.shape != missing.shape:
+        raise ValueError(
+            f"`missing_mask` must have shape {missing.shape}, as `patch_mask`. "
+            f"Received: missing_mask.shape={given.shape}"
+        )
+    return missing | given
+
+
+def _check_shapes(
+    train_mean: np.ndarray,
+    targets: np.ndarray,
+    patch_mask: np.ndarray,
+    missing: np.ndarray,
+    grid: Sequence[int],
+    channels: int,
+) -> None:
+    if targets.ndim != 3 or 0 in targets.shape:
+        raise ValueError(
+            f"`targets` must have shape (batch, num_patches, patch_dim), none of them 0. "
+            f"Received: targets.shape={targets.shape}"
+        )
+    if int(np.prod(grid)) != targets.shape[1]:
+        raise ValueError(
+            f"`grid` must hold as many patches as `targets`, {targets.shape[1]}. "
+            f"Received: grid={tuple(grid)}"
+        )
+    for name, given, expected in (
+        ("train_targets_mean", train_mean, targets.shape[1:]),
+        ("patch_mask", patch_mask, targets.shape[:2]),
+    ):
+        if given.shape != expected:
+            raise ValueError(
+                f"`{name}` must have shape {expected}, to go with `targets` of shape "
+                f"{targets.shape}. Received: {name}.shape={given.shape}"
+            )
+    if channels < 1 or targets.shape[2] % channels:
+        raise ValueError(
+            f"`channels` must divide the {targets.shape[2]} values of a patch. "
+            f"Received: channels={channels!r}"
+        )

@@ -1,0 +1,109 @@
+"""Raw pixels as features, and the checks every protocol makes. Imports NumPy only."""
+
+from typing import Any
+
+import numpy as np
+
+
+def pixel_features(images: Any) -> np.ndarray:
+    """Use raw pixels as features: the baseline an encoder has to beat.
+
+    Args:
+        images: array `(batch, *spatial, channels)`, any number type. NaN (missing) pixels take
+            the mean of the image's other pixels.
+
+    Returns:
+        float32 array `(batch, values per image)`, in the pixel range as given.
+
+    Raises:
+        ValueError: if there is no batch axis with at least one axis after it.
+
+    Example:
+    >>> pixel_features(np.zeros((5, 8, 8, 1), "uint8")).shape
+    (5, 64)
+    """
+    images = np.asarray(images)
+    if images.ndim < 2:
+        raise ValueError(
+            f"`images` must have shape (batch, *spatial, channels). "
+            f"Received: images.shape={images.shape}"
+        )
+    rows = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype("float32")
+    missing = np.isnan(rows)
+    if missing.any():
+        seen = np.maximum((~missing).sum(axis=1, keepdims=True), 1)
+        rows = np.where(missing, np.where(missing, 0, rows).sum(1, keepdims=True) / seen, rows)
+    return rows
+
+
+def check_features(
+    features: Any, labels: Any, name: str = "train"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring features and labels to arrays, or say what is wrong with them.
+
+    Args:
+        features: array `(num_samples, num_features)` of finite numbers.
+        labels: int array `(num_samples,)`.
+        name: str, the set's name, put before `_features` and `_labels` in errors.
+
+    Returns:
+        float32 features, and labels.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if shapes do not fit, a set is empty, or features are not finite.
+
+    Example:
+    >>> features, labels = check_features([[0.5, 1.0]], [3])
+    >>> features.dtype, labels.tolist()
+    (dtype('float32'), [3])
+    """
+    features, labels = np.asarray(features), np.asarray(labels)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(
+            f"`{name}_features` must have shape (num_samples, num_features), neither of them 0. "
+            f"Received: {name}_features.shape={features.shape}"
+        )
+    if labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"`{name}_labels` must have shape ({len(features)},), one label for each row of "
+            f"`{name}_features`. Received: {name}_labels.shape={labels.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(
+            f"`{name}_labels` must be integers. Received: {name}_labels.dtype={labels.dtype}"
+        )
+    features = features.astype("float32")
+    _check_finite(features, name)
+    return features, labels
+
+
+def check_same_width(**features: np.ndarray) -> None:
+    """Refuse sets of features that differ in width.
+
+    Args:
+        **features: arrays `(num_samples, num_features)` by the name of their argument.
+
+    Raises:
+        ValueError: naming the first argument that differs from the first one.
+
+    Example:
+    >>> check_same_width(train_features=np.zeros((4, 2)), test_features=np.zeros((3, 2)))
+    """
+    (first, expected), *others = features.items()
+    for name, given in others:
+        if given.shape[1] != expected.shape[1]:
+            raise ValueError(
+                f"`{name}` must have as many columns as `{first}`, {expected.shape[1]}. "
+                f"Received: {name}.shape={given.shape}"
+            )
+
+
+def _check_finite(features: np.ndarray, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(
+            f"`{name}_features` must be finite numbers. Received: NaN or infinity in "
+            f"{len(bad)} of {len(features)} rows: {shown}"
+        )

@@ -1,0 +1,111 @@
+"""Accuracy of weighted nearest neighbours on features. Imports NumPy only."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from mae_keras.evaluation.features import check_features, check_same_width
+
+
+@dataclasses.dataclass(frozen=True)
+class KNNResult:
+    """What `knn_accuracy` returns.
+
+    Attributes:
+        test_accuracy: float in [0, 1].
+        k: int, neighbours that voted.
+        temperature: float, of their votes.
+    """
+
+    test_accuracy: float
+    k: int
+    temperature: float
+
+
+def knn_accuracy(
+    train_features: Any,
+    train_labels: Any,
+    test_features: Any,
+    test_labels: Any,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    batch_size: int = 1024,
+) -> KNNResult:
+    """Classify each test row by its `k` nearest training rows; nothing is trained or tuned.
+
+    Nearness is cosine similarity `s`; each neighbour votes for its label with weight
+    `exp(s / temperature)`. A row of zeros has similarity 0 to everything, and equal votes go to
+    the smaller label.
+
+    Args:
+        train_features: array `(num_train, num_features)`.
+        train_labels: int array `(num_train,)`.
+        test_features: array `(num_test, num_features)`.
+        test_labels: int array `(num_test,)`.
+        k: int, neighbours that vote, at most `num_train`.
+        temperature: float > 0; the smaller, the more the nearest decide.
+        batch_size: int, test rows compared at a time: memory is `batch_size * num_train` floats.
+
+    Returns:
+        `KNNResult`.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if `k` exceeds `num_train`, or features are not finite or shapes do not fit.
+
+    Example:
+    >>> train = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    >>> knn_accuracy(train, [0, 0, 1], [[2.0, 0.1], [0.0, 3.0]], [0, 1], k=1).test_accuracy
+    1.0
+
+    References:
+        - Wu et al. 2018, arXiv:1805.01978, section 3.4.
+        - Caron et al. 2021 (DINO), arXiv:2104.14294, whose k = 20 and temperature 0.07 are used.
+    """
+    train, train_labels = check_features(train_features, train_labels, "train")
+    test, test_labels = check_features(test_features, test_labels, "test")
+    check_same_width(train_features=train, test_features=test)
+    _check_options(k, temperature, batch_size, len(train))
+    classes, votes_for = np.unique(train_labels, return_inverse=True)
+    train, test = _unit_rows(train), _unit_rows(test)
+    correct = 0
+    for start in range(0, len(test), batch_size):
+        block = slice(start, start + batch_size)
+        votes = _votes(test[block] @ train.T, votes_for, len(classes), k, temperature)
+        correct += int((classes[votes.argmax(axis=1)] == test_labels[block]).sum())
+    return KNNResult(correct / len(test), int(k), float(temperature))
+
+
+def _votes(
+    similarity: np.ndarray, votes_for: np.ndarray, num_classes: int, k: int, temperature: float
+) -> np.ndarray:
+    """Votes `(num_test, num_classes)` out of similarities `(num_test, num_train)`."""
+    nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+    near = np.take_along_axis(similarity, nearest, axis=1).astype("float64")
+    # Relative to the nearest: the same ranking, and no overflow at small temperatures.
+    weights = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)
+    cells = np.arange(len(near))[:, None] * num_classes + votes_for[nearest]
+    votes = np.bincount(cells.ravel(), weights.ravel(), len(near) * num_classes)
+    return votes.reshape(len(near), num_classes)
+
+
+def _unit_rows(features: np.ndarray) -> np.ndarray:
+    # Scaling by the largest value first keeps squares of float32 extremes finite.
+    features = features / np.maximum(np.abs(features).max(axis=1, keepdims=True), 1e-30)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-30)
+
+
+def _check_options(k: int, temperature: float, batch_size: int, num_train: int) -> None:
+    for name, value in (("k", k), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+    if k > num_train:
+        raise ValueError(
+            f"`k` must be at most the number of training rows, {num_train}. Received: k={k}"
+        )
+    if not 0 < temperature < float("inf"):
+        raise ValueError(
+            f"`temperature` must be a positive number. Received: temperature={temperature!r}"
+        )

@@ -1,0 +1,189 @@
+"""Accuracy of a linear classifier on frozen features. Imports scikit-learn, when called."""
+
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mae_keras.evaluation.features import check_features, check_same_width
+
+_STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+
+
+class Fit(NamedTuple):
+    """One fitted classifier: scores are `features @ weights.T + bias`."""
+
+    strength: float
+    weights: np.ndarray
+    bias: np.ndarray
+    classes: np.ndarray
+    converged: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbeResult:
+    """What `linear_probe` returns.
+
+    Attributes:
+        test_accuracy: float in [0, 1], measured once, with the chosen regularization.
+        validation_accuracy: float in [0, 1], the best of all strengths.
+        regularization: float, the strength that reached it.
+        converged: bool, whether the chosen classifier met the solver's tolerance.
+        num_train: int, training rows the classifier was fitted on.
+    """
+
+    test_accuracy: float
+    validation_accuracy: float
+    regularization: float
+    converged: bool
+    num_train: int
+
+
+def linear_probe(
+    train_features: Any,
+    train_labels: Any,
+    validation_features: Any,
+    validation_labels: Any,
+    test_features: Any,
+    test_labels: Any,
+    *,
+    strengths: Sequence[float] = _STRENGTHS,
+    max_samples: int | None = 10_000,
+    max_iter: int = 100,
+    seed: int = 0,
+) -> LinearProbeResult:
+    """Fit logistic regression on frozen features, choose by validation, score the test set once.
+
+    Features are standardised by the training set's statistics. Minimised is the mean
+    cross-entropy plus `strength / 2` times the squared weights, so that a strength means the same
+    for any number of samples (scikit-learn's `C` is `1 / (strength * num_train)`). Strengths are
+    tried from the largest down, each starting from the last solution, until the validation
+    accuracy falls more than a standard error below its best.
+
+    Args:
+        train_features: array `(num_train, num_features)`.
+        train_labels: int array `(num_train,)`, at least two classes.
+        validation_features: array `(num_validation, num_features)`.
+        validation_labels: int array `(num_validation,)`.
+        test_features: array `(num_test, num_features)`.
+        test_labels: int array `(num_test,)`.
+        strengths: positive floats to choose from; of equals the strongest is taken.
+        max_samples: int, a random subset of so many training rows is used if there are more; or
+            `None` for all. Bounds the time.
+        max_iter: int, iterations of the solver for each strength.
+        seed: int, which subset.
+
+    Returns:
+        `LinearProbeResult`.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if features are not finite, shapes do not fit, or there is a single class.
+
+    Example:
+    >>> rows, labels = np.array([[0.0], [0.2], [0.8], [1.0]]), [0, 0, 1, 1]
+    >>> linear_probe(rows, labels, rows, labels, rows, labels).test_accuracy
+    1.0
+    """
+    train, train_labels = check_features(train_features, train_labels, "train")
+    tuning, tuning_labels = check_features(validation_features, validation_labels, "validation")
+    test, test_labels = check_features(test_features, test_labels, "test")
+    check_same_width(train_features=train, validation_features=tuning, test_features=test)
+    _check_options(strengths, max_samples, max_iter)
+    train, train_labels = _subset(train, train_labels, max_samples, seed)
+    _check_classes(train_labels)
+    mean, scale = _standardization(train)
+    train, tuning, test = ((rows - mean) / scale for rows in (train, tuning, test))
+    fits = _fits(train, train_labels, strengths, max_iter)
+    best, best_accuracy = _best(fits, tuning, tuning_labels)
+    return LinearProbeResult(
+        test_accuracy=_accuracy(best, test, test_labels),
+        validation_accuracy=best_accuracy,
+        regularization=best.strength,
+        converged=best.converged,
+        num_train=len(train),
+    )
+
+
+def _best(fits: Iterator[Fit], features: np.ndarray, labels: np.ndarray) -> tuple[Fit, float]:
+    # Weak penalties take the most iterations: none is spent on them once they clearly overfit.
+    standard_error = 0.5 / np.sqrt(len(labels))
+    best, best_accuracy = next(fits), -1.0
+    for fit in itertools.chain([best], fits):
+        accuracy = _accuracy(fit, features, labels)
+        if accuracy > best_accuracy:
+            best, best_accuracy = fit, accuracy
+        elif accuracy < best_accuracy - standard_error:
+            break
+    return best, best_accuracy
+
+
+def _fits(
+    train: np.ndarray, labels: np.ndarray, strengths: Sequence[float], max_iter: int
+) -> Iterator[Fit]:
+    """Fit from the strongest penalty to the weakest, each starting where the last one ended."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    # One object, so that starting warm spares most of the iterations on the weak end.
+    classifier = LogisticRegression(solver="lbfgs", max_iter=max_iter, warm_start=True)
+    for strength in sorted(map(float, strengths), reverse=True):
+        classifier.C = 1.0 / (strength * len(train))
+        with warnings.catch_warnings():
+            # Reported in the result instead.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(train, labels)
+        yield Fit(
+            strength,
+            classifier.coef_.copy(),
+            classifier.intercept_.copy(),
+            classifier.classes_,
+            bool(np.max(classifier.n_iter_) < max_iter),
+        )
+
+
+def _accuracy(fit: Fit, features: np.ndarray, labels: np.ndarray) -> float:
+    scores = features @ fit.weights.T + fit.bias
+    if len(fit.classes) == 2:  # scikit-learn keeps one row of weights for two classes
+        scores = np.concatenate([-scores, scores], axis=1)
+    return float(np.mean(fit.classes[scores.argmax(axis=1)] == labels))
+
+
+def _standardization(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = train.mean(axis=0, dtype="float64")
+    scale = train.std(axis=0, dtype="float64")
+    # A column that only rounding moves (a dead unit, a border pixel) is left as it is.
+    still = scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30)
+    return mean.astype("float32"), np.where(still, 1.0, scale).astype("float32")
+
+
+def _subset(
+    features: np.ndarray, labels: np.ndarray, max_samples: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    if max_samples is None or len(features) <= max_samples:
+        return features, labels
+    chosen = np.random.default_rng(seed).permutation(len(features))[:max_samples]
+    return features[chosen], labels[chosen]
+
+
+def _check_options(strengths: Sequence[float], max_samples: int | None, max_iter: int) -> None:
+    if not len(strengths) or not all(0 < strength < float("inf") for strength in strengths):
+        raise ValueError(
+            f"`strengths` must be positive numbers, at least one. Received: {strengths!r}"
+        )
+    for name, value in (("max_samples", max_samples), ("max_iter", max_iter)):
+        unlimited = name == "max_samples" and value is None
+        if not unlimited and (not hasattr(value, "__index__") or value < 1):
+            raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+
+
+def _check_classes(labels: np.ndarray) -> None:
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(
+            f"`train_labels` must have at least two classes. Received: {classes.tolist()} in "
+            f"{len(labels)} rows"
+        )

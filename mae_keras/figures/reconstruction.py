@@ -1,0 +1,175 @@
+"""Originals beside what a masked autoencoder made of them. Imports matplotlib and NumPy only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mae_keras.figures.pixels import (
+    channel_note,
+    hidden_values,
+    middle_slice,
+    to_pictures,
+)
+from mae_keras.figures.sheet import STRIPES, Note, Sheet
+from mae_keras.figures.signals import draw_signals
+
+_HEADINGS = ("Original", "Masked", "Reconstruction", "Pasted reconstruction")
+_STATISTICS = {
+    None: None,
+    "original": "Targets were standardised. Patch mean and variance are taken from the original "
+    "image: the brightness of hidden patches is given away.",
+    "visible": "Targets were standardised. Patch mean and variance of hidden patches are "
+    "estimated from visible patches only.",
+}
+
+
+def reconstruction_figure(
+    images: Any,
+    patch_mask: Any,
+    prediction: Any,
+    *,
+    patch_size: int | Sequence[int],
+    pasted: Any = None,
+    value_range: tuple[float, float] = (0, 255),
+    statistics: str | None = None,
+    max_rows: int = 8,
+    title: str | None = None,
+) -> Figure:
+    """Draw original, masked, reconstructed and pasted images, a row for each image.
+
+    Signals are drawn as lines, volumes by their middle slice. One channel is shown in grey, three
+    in colour; the legend says what is shown of other counts, and all else needed to read the
+    picture. Missing (NaN) pixels have a colour of their own.
+
+    Args:
+        images: array `(batch, *spatial, channels)` with one to three spatial axes.
+        patch_mask: bool array `(batch, num_patches)`, `True` = hidden.
+        prediction: array of the shape of `images`, in the same range.
+        patch_size: int or one int per spatial axis, in pixels.
+        pasted: array of the shape of `images`; defaults to the images with the prediction in
+            their hidden patches.
+        value_range: two floats, pixel values that mean black and white.
+        statistics: `"original"` or `"visible"`, whose mean and variance made pixels of
+            standardised predictions; `None` if the model predicts pixels.
+        max_rows: int, images drawn at most, the first ones.
+        title: str or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+
+    Example:
+    >>> images = np.zeros((2, 8, 8, 1), "uint8")
+    >>> mask = np.arange(32).reshape(2, 16) % 4 > 0
+    >>> figure = reconstruction_figure(images, mask, images, patch_size=2)
+    >>> len(figure.axes)
+    8
+    """
+    _check_options(value_range, statistics, max_rows)
+    images = _values(images, "images")
+    prediction = _values(prediction, "prediction", images.shape)
+    hidden = hidden_values(patch_mask, images.shape, patch_size)
+    if pasted is None:
+        pasted = np.where(hidden, prediction, images)
+    panels = [images, images, prediction, _values(pasted, "pasted", images.shape)]
+    panels = [middle_slice(panel[:max_rows]) for panel in panels]
+    shown = middle_slice(hidden[:max_rows])
+    notes = _notes(images[:max_rows], panels, hidden[:max_rows], statistics)
+    signals = images.ndim == 3
+    cell = (2.3, 1.1) if signals else _cell(panels[0].shape[1:3])
+    sheet = Sheet(len(shown), 4, cell, headings=_HEADINGS, title=title, notes=notes)
+    figure, rows = sheet.draw()
+    if signals:
+        _fill_with_lines(rows, panels, shown)
+    else:
+        _fill_with_pictures(rows, panels, shown, value_range)
+    return figure
+
+
+def _fill_with_pictures(
+    rows: list, panels: list[np.ndarray], hidden: np.ndarray, value_range: tuple[float, float]
+) -> None:
+    # Hidden single values of otherwise visible pixels are shown halfway between black and white.
+    masked = np.where(hidden, sum(value_range) / 2, panels[1])
+    pictures = [to_pictures(panel, value_range) for panel in (panels[0], masked, *panels[2:])]
+    # Pixels hidden altogether are transparent: the stripes behind them show.
+    visible = ~hidden.all(axis=-1, keepdims=True)
+    pictures[1] = np.concatenate([pictures[1], visible], axis=-1)
+    for number, row in enumerate(rows):
+        row[1].patch.set(**STRIPES)
+        for axes, picture in zip(row, pictures, strict=True):
+            axes.imshow(picture[number], interpolation="nearest")
+
+
+def _fill_with_lines(rows: list, panels: list[np.ndarray], hidden: np.ndarray) -> None:
+    masked = np.where(hidden, np.nan, panels[1])
+    for number, row in enumerate(rows):
+        shown = [panel[number] for panel in (panels[0], masked, *panels[2:])]
+        draw_signals(row, shown, hidden[number].all(axis=-1), [False, True, False, False])
+
+
+def _cell(shape: tuple[int, int]) -> tuple[float, float]:
+    """Width and height in inches: images keep their shape, unless it is extreme."""
+    return 1.4, 1.4 * float(np.clip(shape[0] / shape[1], 0.3, 2.0))
+
+
+def _notes(
+    images: np.ndarray, panels: list[np.ndarray], hidden: np.ndarray, statistics: str | None
+) -> tuple[Note, ...]:
+    notes = [Note(_hidden_note(hidden), "hidden")]
+    if any(np.isnan(panel).any() for panel in panels):
+        notes.append(Note("Missing data (NaN).", "missing"))
+    if images.ndim == 5:
+        depth = images.shape[1]
+        notes.append(Note(f"Shown is slice {depth // 2 + 1} of {depth}, along the first axis."))
+    if images.ndim == 3 and images.shape[-1] > 1:
+        notes.append(Note("One line for each channel."))
+    if images.ndim > 3 and channel_note(images.shape[-1]):
+        notes.append(Note(channel_note(images.shape[-1])))
+    if statistics is not None:
+        notes.append(Note(_STATISTICS[statistics]))
+    return tuple(notes)
+
+
+def _hidden_note(hidden: np.ndarray) -> str:
+    ratios = hidden.reshape(len(hidden), -1).mean(axis=1)
+    low, high = (f"{100 * ratio:.3g}" for ratio in (ratios.min(), ratios.max()))
+    ratio = f"{low}%" if low == high else f"{low} to {high}%"
+    if (hidden == hidden[..., :1]).all():
+        what, look = "patches", "are shaded" if hidden.ndim == 3 else "are striped"
+    else:
+        what, look = "values", "are at middle brightness, striped where all channels are hidden"
+    return f"Hidden {what} ({ratio}) {look}. Pasted: the original, with predicted {what} there."
+
+
+def _values(array: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    array = np.asarray(array)
+    if shape is not None and array.shape != shape:
+        raise ValueError(
+            f"`{name}` must have the shape of `images`, {shape}. "
+            f"Received: {name}.shape={array.shape}"
+        )
+    if not 3 <= array.ndim <= 5 or 0 in array.shape:
+        raise ValueError(
+            f"`{name}` must have shape (batch, *spatial, channels) with one to three spatial "
+            f"axes, none of them 0. Received: {name}.shape={array.shape}"
+        )
+    return array.astype("float32")
+
+
+def _check_options(value_range: tuple[float, float], statistics: str | None, max_rows: int) -> None:
+    # Equal ends are those of a constant image.
+    if len(value_range) != 2 or not np.isfinite(value_range).all() or np.diff(value_range) < 0:
+        raise ValueError(
+            f"`value_range` must be two numbers, low and high. Received: {value_range!r}"
+        )
+    if statistics not in _STATISTICS:
+        raise ValueError(
+            f"`statistics` must be 'original', 'visible' or None. Received: {statistics!r}"
+        )
+    if not hasattr(max_rows, "__index__") or max_rows < 1:
+        raise ValueError(f"`max_rows` must be a positive int. Received: max_rows={max_rows!r}")

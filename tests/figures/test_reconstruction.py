@@ -1,0 +1,163 @@
+"""Rows of original, masked, reconstructed and pasted images, and the legend under them."""
+
+import numpy as np
+import pytest
+
+from mae_keras.figures import reconstruction_figure
+
+
+def shown(figure, row, column):
+    return np.asarray(figure.axes[4 * row + column].get_images()[0].get_array())
+
+
+def test_each_row_shows_original_masked_reconstruction_and_pasted(make_case, texts):
+    images, patch_mask, prediction = make_case()
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=2)
+    assert len(figure.axes) == 12
+    for heading in ("Original", "Masked", "Reconstruction", "Pasted reconstruction"):
+        assert heading in texts(figure)
+    original, masked, made, pasted = (shown(figure, 1, column) for column in range(4))
+    hidden = patch_mask[1].reshape(4, 4).repeat(2, 0).repeat(2, 1)
+    scaled = images[1, ..., 0] / 255
+    np.testing.assert_allclose(original[..., 0], scaled, atol=1e-6)
+    np.testing.assert_allclose(made[..., 0], 1 - scaled, atol=1e-6)
+    np.testing.assert_allclose(pasted[..., 0], np.where(hidden, 1 - scaled, scaled), atol=1e-6)
+    np.testing.assert_allclose(masked[..., 0][~hidden], scaled[~hidden], atol=1e-6)
+    np.testing.assert_array_equal(masked[..., 3], ~hidden)  # stripes show through
+
+
+def test_the_masked_picture_has_stripes_behind_it(make_case):
+    figure = reconstruction_figure(*make_case(), patch_size=2)
+    assert [bool(axes.patch.get_hatch()) for axes in figure.axes[:4]] == [False, True, False, False]
+
+
+def test_given_pasted_images_are_shown(make_case):
+    images, patch_mask, prediction = make_case()
+    pasted = np.full(images.shape, 51.0)
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=2, pasted=pasted)
+    np.testing.assert_allclose(shown(figure, 0, 3), 0.2, atol=1e-6)
+
+
+def test_the_value_range_says_what_is_white(make_case):
+    images, patch_mask, prediction = make_case()
+    figure = reconstruction_figure(
+        images / 255 * 2 - 1, patch_mask, prediction, patch_size=2, value_range=(-1, 1)
+    )
+    np.testing.assert_allclose(shown(figure, 0, 0)[..., 0], images[0, ..., 0] / 255, atol=1e-6)
+
+
+def test_only_the_first_rows_are_shown(make_case):
+    images, patch_mask, prediction = make_case(batch=5)
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=2, max_rows=2)
+    assert len(figure.axes) == 8
+
+
+def test_the_legend_tells_the_mask_ratio(make_case, texts):
+    images, patch_mask, prediction = make_case()
+    assert "75%" in texts(reconstruction_figure(images, patch_mask, prediction, patch_size=2))
+    patch_mask[0] = np.arange(16) < 8
+    text = texts(reconstruction_figure(images, patch_mask, prediction, patch_size=2))
+    assert "50 to 75%" in text
+
+
+@pytest.mark.parametrize(
+    ("statistics", "says", "not_says"),
+    [
+        (None, "Hidden patches", "standardised"),
+        ("original", "brightness of hidden patches is given away", "visible patches only"),
+        ("visible", "estimated from visible patches only", "given away"),
+    ],
+)
+def test_the_legend_tells_whose_statistics_were_used(make_case, texts, statistics, says, not_says):
+    text = texts(reconstruction_figure(*make_case(), patch_size=2, statistics=statistics))
+    assert says in text
+    assert not_says not in text
+
+
+def test_missing_pixels_are_explained_only_where_there_are_any(make_case, texts):
+    images, patch_mask, prediction = make_case()
+    assert "Missing" not in texts(
+        reconstruction_figure(images, patch_mask, prediction, patch_size=2)
+    )
+    images = images.astype(float)
+    images[0, 0, 0] = np.nan
+    assert "Missing" in texts(reconstruction_figure(images, patch_mask, prediction, patch_size=2))
+
+
+def test_single_values_hidden_in_colour_are_explained(make_case, texts):
+    images, _, prediction = make_case((8, 8, 3))
+    patch_mask = np.arange(3 * 192).reshape(3, 192) % 5 > 1
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=(1, 1, 1))
+    assert "Hidden values" in texts(figure)
+    hidden = patch_mask[0].reshape(8, 8, 3)
+    partly = hidden & ~hidden.all(axis=-1, keepdims=True)
+    np.testing.assert_allclose(shown(figure, 0, 1)[..., :3][partly], 0.5, atol=1e-6)
+
+
+def test_signals_are_drawn_as_lines_with_gaps_where_hidden(make_case, texts):
+    images, patch_mask, prediction = make_case((32, 2), num_patches=8)
+    images = images.astype(float)
+    images[0, 0] = np.nan
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=4)
+    original, masked, made, pasted = (
+        [line.get_ydata() for line in a.lines] for a in figure.axes[:4]
+    )
+    hidden = patch_mask[0].repeat(4)
+    assert len(original) == 2
+    np.testing.assert_array_equal(original[1], images[0, :, 1])
+    assert np.isnan(masked[0][hidden]).all()
+    np.testing.assert_array_equal(made[0], prediction[0, :, 0])
+    expected = np.where(hidden, prediction[0, :, 0], images[0, :, 0])
+    np.testing.assert_array_equal(pasted[0], expected)
+    assert "shaded" in texts(figure)
+
+
+def test_volumes_show_their_middle_slice_and_say_so(make_case, texts):
+    images, patch_mask, prediction = make_case((6, 8, 8, 1), num_patches=48)
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=2)
+    np.testing.assert_allclose(shown(figure, 2, 0)[..., 0], images[2, 3, :, :, 0] / 255, atol=1e-6)
+    assert "slice 4 of 6" in texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_patches", "options"),
+    [
+        ((8, 8, 1), 16, {"title": "Held-out images", "statistics": "original"}),
+        ((8, 8, 5), 16, {"title": "A very long title, " * 9, "statistics": "visible"}),
+        ((4, 24, 3), 24, {}),
+        ((40, 2, 3), 20, {}),
+        ((32, 2), 16, {"title": "Signals"}),
+        ((4, 8, 8, 2), 32, {"max_rows": 1}),
+    ],
+    ids=["grey", "long texts", "wide", "tall", "signal", "volume"],
+)
+def test_texts_are_neither_cut_off_nor_on_top_of_each_other(
+    make_case, check_layout, shape, num_patches, options
+):
+    images, patch_mask, prediction = make_case(shape, num_patches)
+    images = images.astype(float)
+    images[0, 0] = np.nan
+    figure = reconstruction_figure(images, patch_mask, prediction, patch_size=2, **options)
+    check_layout(figure)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((3, 8))}, r"`images` must have shape \(batch, \*spatial, channels\)"),
+        ({"images": np.zeros((0, 8, 8, 1))}, r"`images` must have .* Received: .*\(0, 8, 8, 1\)"),
+        ({"prediction": np.zeros((3, 8, 8, 3))}, "`prediction` must have the shape of `images`"),
+        ({"pasted": np.zeros((2, 8, 8, 1))}, "`pasted` must have the shape of `images`"),
+        ({"patch_mask": np.ones((3, 4), bool)}, "`patch_mask` must have shape"),
+        ({"patch_size": 5}, "`patch_size` must divide"),
+        ({"value_range": (1, 0)}, r"`value_range` must be two numbers.*\(1, 0\)"),
+        ({"value_range": (np.nan, 1)}, "`value_range` must be two numbers"),
+        ({"statistics": "mine"}, "`statistics` must be 'original', 'visible' or None.*'mine'"),
+        ({"max_rows": 0}, "`max_rows` must be a positive int"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(make_case, changes, message):
+    images, patch_mask, prediction = make_case()
+    given = {"images": images, "patch_mask": patch_mask, "prediction": prediction, "patch_size": 2}
+    with pytest.raises(ValueError, match=message):
+        reconstruction_figure(**{**given, **changes})

@@ -1,0 +1,93 @@
+"""Callbacks do what they say during a real `fit`."""
+
+import itertools
+import logging
+
+import keras
+import numpy as np
+import pytest
+
+from mae_keras.training import (
+    LinearMaskRatio,
+    MaskRatioScheduler,
+    NonFiniteError,
+    ReconstructionCallback,
+    StopAtNonFinite,
+    StepMaskRatio,
+)
+
+
+def test_schedule_changes_the_number_of_visible_patches(tiny_model, tiny_images, caplog):
+    traced = []
+    encode_patches = tiny_model.encoder.encode_patches
+
+    def probe(patches, hidden=None, indices=None, **options):
+        traced.append(None if indices is None else indices.shape[1])
+        return encode_patches(patches, hidden=hidden, indices=indices, **options)
+
+    object.__setattr__(tiny_model.encoder, "encode_patches", probe)
+    scheduler = MaskRatioScheduler(StepMaskRatio([1, 2], [0.25, 0.75, 0.25]))
+    with caplog.at_level(logging.INFO, "mae_keras"):
+        history = tiny_model.fit(
+            tiny_images, epochs=3, batch_size=8, callbacks=[scheduler], verbose=0
+        )
+    # TensorFlow traces a first call twice, to create the optimizer's variables.
+    assert [count for count, _ in itertools.groupby(traced)] == [12, 4]
+    assert history.history["mask_ratio"] == [0.25, 0.75, 0.25]
+    assert "at most 2 compiled training graphs" in caplog.text
+    assert "Training graphs compiled: 2" in caplog.text
+
+
+def test_schedule_continues_on_a_resumed_epoch(tiny_model, tiny_images):
+    scheduler = MaskRatioScheduler(LinearMaskRatio(0.25, 0.75, 3, num_levels=3))
+    tiny_model.fit(
+        tiny_images, initial_epoch=2, epochs=3, batch_size=8, callbacks=[scheduler], verbose=0
+    )
+    assert tiny_model.mask_ratio == 0.75
+
+
+def test_reconstructions_are_drawn_every_so_often_and_at_the_end(
+    tiny_model, tiny_images, tmp_path
+):
+    callback = ReconstructionCallback(
+        tiny_images[:2], folder=tmp_path / "pictures", log_dir=tmp_path / "logs", every=2
+    )
+    tiny_model.fit(tiny_images, epochs=3, batch_size=16, callbacks=[callback], verbose=0)
+    drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert drawn == ["epoch_0002.png", "epoch_0003.png"]
+    assert (tmp_path / "pictures" / drawn[0]).read_bytes().startswith(b"\x89PNG")
+    events = list((tmp_path / "logs").iterdir())
+    assert len(events) == 1
+    assert b"reconstructions" in events[0].read_bytes()
+
+
+def test_nan_loss_stops_with_step_batch_and_checkpoint(tiny_model, tiny_images, tmp_path):
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                kernel = self.model.head.kernel
+                kernel.assign(np.full(kernel.shape, np.nan, "float32"))
+
+    good = tmp_path / "checkpoint.keras"
+    good.touch()
+    with pytest.raises(NonFiniteError) as error:
+        tiny_model.fit(
+            tiny_images, batch_size=4, callbacks=[Poison(), StopAtNonFinite(good)], verbose=0
+        )
+    assert "The loss is nan at step 2 (epoch 1, batch 2)" in str(error.value)
+    assert str(good) in str(error.value)
+
+
+def test_infinite_weights_stop_although_the_loss_is_finite(tiny_model, tiny_images):
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            bias = self.model.head.bias
+            bias.assign(np.full(bias.shape, np.inf, "float32"))
+
+    with pytest.raises(NonFiniteError, match="The weight .*bias is inf .*the end of epoch 1"):
+        tiny_model.fit(tiny_images, callbacks=[Poison(), StopAtNonFinite()], verbose=0)
+
+
+def test_reconstruction_callback_needs_a_place():
+    with pytest.raises(ValueError, match="`folder` or `log_dir`"):
+        ReconstructionCallback(np.zeros((1, 8, 8, 1)))
