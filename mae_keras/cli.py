@@ -154,8 +154,7 @@ def presets() -> None:
         encoder = f"{preset.num_layers} x {preset.hidden_dim}, {preset.num_heads} h"
         decoder = f"{preset.decoder_num_layers} x {preset.decoder_hidden_dim}"
         print(
-            f"{name:<8}{preset.num_parameters:>13,}  {encoder:<16}{decoder:<14}"
-            f"{preset.description}"
+            f"{name:<8}{preset.num_parameters:>13,}  {encoder:<16}{decoder:<14}{preset.description}"
         )
 
 

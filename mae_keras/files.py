@@ -42,9 +42,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def _swap(aside: pathlib.Path, path: pathlib.Path, folder: pathlib.Path) -> None:
+    previous = folder / "previous"
     if path.is_dir():  # a folder cannot be replaced by rename: move the old one away first
-        os.replace(path, folder / "previous")
-    os.replace(aside, path)
+        os.replace(path, previous)
+    try:
+        os.replace(aside, path)
+    except OSError:
+        if previous.exists():
+            os.rename(previous, path)
+        raise
     if os.name == "posix":
         _flush(path.parent)
 

@@ -119,9 +119,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         num_tokens, hidden_dim = tokens.shape[1], tokens.shape[2]
         qkv = self.qkv(tokens)
         # (batch, tokens, 3 * hidden_dim) -> (batch, tokens, 3, heads, head_dim)
-        qkv = ops.reshape(
-            qkv, (-1, num_tokens, 3, self.num_heads, hidden_dim // self.num_heads)
-        )
+        qkv = ops.reshape(qkv, (-1, num_tokens, 3, self.num_heads, hidden_dim // self.num_heads))
         query, key, value = ops.unstack(qkv, 3, axis=2)
         attended = attend(query, key, value, attention_mask)
         return self.projection(ops.reshape(attended, (-1, num_tokens, hidden_dim)))

@@ -73,9 +73,7 @@ class PatchMasking(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def draw(
-        self, grid: Sequence[int], step: Any, samples: Any, missing_mask: Any = None
-    ) -> Any:
+    def draw(self, grid: Sequence[int], step: Any, samples: Any, missing_mask: Any = None) -> Any:
         """Draw the masks of one step.
 
         Args:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mae_keras.layers import PixelNormalization, RandomMasking
+from mae_keras.models.input_checks import check_shape
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.models.versioning import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import join_masks
@@ -70,7 +71,7 @@ class DenseMaskedAutoencoder(MaskedModel):
         **kwargs: Any,
     ):
         shape = as_image_shape(image_shape)
-        units = tuple(hidden_units) if isinstance(hidden_units, Sequence) else (hidden_units,)
+        units = tuple(hidden_units) if hasattr(hidden_units, "__iter__") else (hidden_units,)
         if not units or not all(hasattr(n, "__index__") and n > 0 for n in units):
             raise ValueError(
                 f"`hidden_units` must be positive ints, one per layer. Received: {hidden_units!r}"
@@ -78,8 +79,9 @@ class DenseMaskedAutoencoder(MaskedModel):
         if value_range is None:
             raise ValueError("`value_range` must be (low, high): a sigmoid ends somewhere.")
         masking = RandomMasking(mask_ratio, seed, name="masking")
+        units = tuple(int(n) for n in units)
         super().__init__(shape, shape, masking, loss_on, max(units), **kwargs)
-        self.hidden_units = tuple(int(n) for n in units)
+        self.hidden_units = units
         self.activation = keras.activations.get(activation)
         self.normalization = PixelNormalization(value_range, name="normalization")
         self.encoder_layers = [self._dense(n, "encoder", i) for i, n in enumerate(units)]
@@ -132,6 +134,7 @@ class DenseMaskedAutoencoder(MaskedModel):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
+            check_shape(inputs.shape, self.image_shape)
             return self.reconstruct_batch(inputs, None)["prediction"]
         if training:
             self.masking.advance()

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from mae_keras.models.exporting import export_endpoints
-from mae_keras.models.input_checks import check_input
+from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.reconstruction import PatchPrediction, Reconstruction, read_patch_mask
 
 
@@ -51,9 +51,7 @@ class Inference:
         made = self._endpoints.run(
             self,
             ("reconstruct", statistics),
-            lambda batch: self.reconstruct_batch(
-                batch["images"], batch["patch_mask"], statistics
-            ),
+            lambda batch: self.reconstruct_batch(batch["images"], batch["patch_mask"], statistics),
             inputs,
             batch_size,
         )
@@ -139,7 +137,7 @@ class Inference:
     def _checked(self, images: Any, batch_size: int) -> Any:
         if not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"`batch_size` must be a positive int. Received: {batch_size!r}")
-        images = np.asarray(images) if isinstance(images, (list, tuple)) else images
+        images = as_one_array(images)
         check_input(images, self.image_shape, self.value_range)
         return images
 

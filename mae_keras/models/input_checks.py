@@ -73,6 +73,36 @@ def check_values(images: np.ndarray, value_range: tuple[float, float] | None) ->
         )
 
 
+def as_one_array(images: Any) -> Any:
+    """Stack a list of images; refuse what is neither an array, a list nor a dataset.
+
+    Args:
+        images: what a user gave to `encode` or `reconstruct`.
+
+    Returns:
+        Array or dataset.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if the images of a list differ in shape.
+    """
+    if isinstance(images, (list, tuple)):
+        shapes = {np.shape(image) for image in images}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"`images` in a list must have equal shapes. Received: {sorted(map(str, shapes))}"
+            )
+        return np.asarray(images)
+    known = hasattr(images, "element_spec") or (
+        hasattr(images, "shape") and hasattr(images, "dtype")
+    )
+    if not known and not isinstance(images, dict):
+        raise TypeError(
+            f"`images` must be an array of images or a dataset. Received: {str(images)[:60]!r}"
+        )
+    return images
+
+
 def check_input(
     x: Any, image_shape: Sequence[int], value_range: tuple[float, float] | None
 ) -> None:
@@ -117,6 +147,8 @@ def _check_dataset(
         check_input(spec, image_shape, value_range)
     if spec.shape.rank is not None:
         check_shape(tuple(spec.shape), image_shape)
+    if not (spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool):
+        raise TypeError(f"`images` must be real numbers. Received: a dataset of {spec.dtype.name}")
     if int(dataset.cardinality()) == 0:
         raise ValueError("`images` must not be empty. Received: a dataset without a batch")
     if spec.dtype.is_floating:

@@ -123,8 +123,13 @@ class MAEDecoder(keras.Model):
         return self.norm(tokens[:, num_prefix_tokens:])
 
     def compute_output_shape(
-        self, tokens_shape: Sequence[int | None], patch_mask_shape: Any = None, **_: Any
+        self,
+        input_shape: Sequence[int | None] | None = None,
+        tokens_shape: Sequence[int | None] | None = None,
+        patch_mask_shape: Sequence[int | None] | None = None,
     ) -> tuple[int | None, ...]:
+        # Keras passes the names of `build` when it prints a summary, those of `call` otherwise.
+        tokens_shape = input_shape if tokens_shape is None else tokens_shape
         num_patches = tokens_shape[1] if patch_mask_shape is None else patch_mask_shape[1]
         return tokens_shape[0], num_patches, self.hidden_dim
 

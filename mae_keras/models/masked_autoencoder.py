@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mae_keras.layers import PatchMasking, RandomMasking
+from mae_keras.models.input_checks import check_shape
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.models.preset_building import build_from_preset
@@ -53,7 +54,8 @@ class MaskedAutoencoder(MaskedModel):
         ValueError: if the mask ratio hides no patch or all.
 
     Example:
-    >>>     >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
+    >>> import numpy as np
+    >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
     >>> model.compile(optimizer="adamw")
     >>> images = np.random.default_rng(0).integers(0, 255, (16, 8, 8, 1)).astype("uint8")
     >>> history = model.fit(images, epochs=1, verbose=0)
@@ -155,6 +157,7 @@ class MaskedAutoencoder(MaskedModel):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
+            check_shape(inputs.shape, self.image_shape)
             return self.reconstruct_batch(inputs, None)["prediction"]
         if training:
             self.masking.advance()

@@ -111,6 +111,8 @@ class MaskedModel(Inference, keras.Model):
         """
         self._train_functions = _Cache()
         self._requested_jit = jit_compile
+        if kwargs.get("run_eagerly") and jit_compile == "auto":
+            jit_compile = False
         super().compile(
             optimizer=optimizer,
             loss=MaskedReconstructionLoss() if loss is None else loss,

@@ -44,10 +44,16 @@ PRESETS: dict[str, Preset] = {
         _CIFAR,
         880_048,
     ),
-    "tiny": Preset("ViT-Ti: small images, one GPU", 192, 12, 3, 768, 192, 4, 3, 768, _CIFAR, 7_174_704),
+    "tiny": Preset(
+        "ViT-Ti: small images, one GPU", 192, 12, 3, 768, 192, 4, 3, 768, _CIFAR, 7_174_704
+    ),
     "small": Preset("ViT-S", 384, 12, 6, 1536, 192, 4, 3, 768, _IMAGENET, 23_592_192),
-    "base": Preset("ViT-B of the paper", 768, 12, 12, 3072, 512, 8, 16, 2048, _IMAGENET, 111_655_680),
-    "large": Preset("ViT-L of the paper", 1024, 24, 16, 4096, 512, 8, 16, 2048, _IMAGENET, 329_239_296),
+    "base": Preset(
+        "ViT-B of the paper", 768, 12, 12, 3072, 512, 8, 16, 2048, _IMAGENET, 111_655_680
+    ),
+    "large": Preset(
+        "ViT-L of the paper", 1024, 24, 16, 4096, 512, 8, 16, 2048, _IMAGENET, 329_239_296
+    ),
     "huge": Preset(
         "ViT-H of the paper (patches of 14 pixels)",
         *(1280, 32, 16, 5120),

@@ -36,11 +36,11 @@ def from_versioned_config(
     """
     config = dict(config)
     version = config.pop(_KEY, None)
-    for child in children:
-        config[child] = keras.saving.deserialize_keras_object(config[child])
     try:
+        for child in children:
+            config[child] = keras.saving.deserialize_keras_object(config[child])
         return cls(**config)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         if version == __version__:
             raise
         raise ValueError(
@@ -98,7 +98,10 @@ def _saved_version(path: str) -> str | None:
         ) from error
     if damaged is not None:
         raise ValueError(f"{path!r} is damaged: {damaged!r} inside it does not match its checksum")
-    return config.get("config", {}).get(_KEY)
+    own = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(own, dict):
+        raise ValueError(f"{path!r} is no `.keras` file of a model: its config.json is not one")
+    return own.get(_KEY)
 
 
 def _first_line(error: Exception) -> str:

@@ -254,10 +254,8 @@ class ViTEncoder(keras.Model):
         kept = ops.cast(ops.logical_not(hidden), tokens.dtype)[..., None]
         return ops.sum(tokens * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
 
-    def compute_output_shape(
-        self, images_shape: Sequence[int | None], **_: Any
-    ) -> tuple[int | None, ...]:
-        patches = self.patch_extraction.compute_output_shape(tuple(images_shape))
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        patches = self.patch_extraction.compute_output_shape(tuple(input_shape))
         return patches[0], patches[1] + self.num_prefix_tokens, self.hidden_dim
 
     def get_config(self) -> dict[str, Any]:

@@ -68,9 +68,7 @@ def as_image_shape(image_shape: Sequence[int], name: str = "image_shape") -> tup
     return tuple(int(size) for size in shape)
 
 
-def patch_grid(
-    image_shape: Sequence[int], patch_size: int | Sequence[int]
-) -> tuple[int, ...]:
+def patch_grid(image_shape: Sequence[int], patch_size: int | Sequence[int]) -> tuple[int, ...]:
     """Count the patches along each spatial axis.
 
     Args:
@@ -140,9 +138,7 @@ def patchify(images: Any, patch_size: int | Sequence[int]) -> Any:
     return ops.reshape(images, (-1, math.prod(grid), math.prod(sizes) * channels))
 
 
-def unpatchify(
-    patches: Any, patch_size: int | Sequence[int], image_shape: Sequence[int]
-) -> Any:
+def unpatchify(patches: Any, patch_size: int | Sequence[int], image_shape: Sequence[int]) -> Any:
     """Put patches back into images: the inverse of `patchify`.
 
     Args:

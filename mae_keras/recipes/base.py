@@ -91,6 +91,4 @@ _CHOICES = {
 
 def _require(recipe: Recipe, name: str, valid: bool, expected: str) -> None:
     if not valid:
-        raise ValueError(
-            f"`{name}` must be {expected}. Received: {name}={getattr(recipe, name)!r}"
-        )
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={getattr(recipe, name)!r}")

@@ -93,9 +93,7 @@ def pretraining_optimizer(
         - He et al. 2021, table 8; Goyal et al. 2017, arXiv:1706.02677 (linear scaling).
     """
     if not base_learning_rate > 0:
-        raise ValueError(
-            f"`base_learning_rate` must be positive. Received: {base_learning_rate!r}"
-        )
+        raise ValueError(f"`base_learning_rate` must be positive. Received: {base_learning_rate!r}")
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
             f"`warmup_steps` must be at least 0 and less than `total_steps`. Received: "

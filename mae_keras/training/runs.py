@@ -153,9 +153,7 @@ class RunFolder:
             rows = list(csv.DictReader(file))
         if not rows:
             return {}
-        return {
-            name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0]
-        }
+        return {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0]}
 
     def write_history(self, history: dict[str, list[float | None]]) -> None:
         """Write columns of equal length, with shortest digits that read back exactly."""

@@ -9,7 +9,9 @@ from mae_keras.models import MaskedAutoencoder
 def make_tiny_model(**overrides):
     sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
     decoder = {f"decoder_{name}": value for name, value in sizes.items()}
-    return MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=0, **sizes, **decoder, **overrides)
+    return MaskedAutoencoder.from_preset(
+        "nano", (8, 8, 1), 2, seed=0, **sizes, **decoder, **overrides
+    )
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from mae_keras.training import (
     MaskRatioScheduler,
     NonFiniteError,
     ReconstructionCallback,
-    StopAtNonFinite,
     StepMaskRatio,
+    StopAtNonFinite,
 )
 
 
@@ -46,9 +46,7 @@ def test_schedule_continues_on_a_resumed_epoch(tiny_model, tiny_images):
     assert tiny_model.mask_ratio == 0.75
 
 
-def test_reconstructions_are_drawn_every_so_often_and_at_the_end(
-    tiny_model, tiny_images, tmp_path
-):
+def test_reconstructions_are_drawn_every_so_often_and_at_the_end(tiny_model, tiny_images, tmp_path):
     callback = ReconstructionCallback(
         tiny_images[:2], folder=tmp_path / "pictures", log_dir=tmp_path / "logs", every=2
     )

@@ -1,0 +1,148 @@
+"""The SavedModel, and what a failing export leaves behind."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mae_keras.layers import RandomMasking
+from mae_keras.models import DenseMaskedAutoencoder
+
+CLIENT = pathlib.Path(__file__).with_name("saved_model_client.py")
+
+
+@pytest.fixture(scope="module")
+def exported(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    tiny.export(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    loaded = tf.saved_model.load(str(exported))
+    yield loaded.signatures  # which do not keep what they need alive by themselves
+    del loaded
+
+
+def test_there_are_the_signatures_of_the_design(signatures):
+    assert set(signatures) == {"serving_default", "encode", "reconstruct"}
+
+
+@pytest.mark.parametrize("name", ["serving_default", "encode"])
+@pytest.mark.parametrize("count", [1, 5, 16])
+def test_features_are_those_of_the_live_model_at_any_batch_size(
+    signatures, tiny, images, name, count
+):
+    features = signatures[name](images=tf.constant(images[:count]))["features"]
+    np.testing.assert_allclose(features, tiny.encode(images[:count]), rtol=1e-5, atol=1e-5)
+
+
+def test_reconstructions_are_those_of_the_live_model(signatures, tiny, images, random_masks):
+    made = signatures["reconstruct"](
+        images=tf.constant(images), patch_mask=tf.constant(random_masks)
+    )
+    live = tiny.reconstruct(images, random_masks)
+    assert set(made) == {"prediction", "pasted"}
+    np.testing.assert_allclose(made["prediction"], live.prediction, rtol=1e-5, atol=2e-3)
+    np.testing.assert_allclose(made["pasted"], live.pasted, rtol=1e-5, atol=2e-3)
+
+
+def test_signatures_take_pixels_as_bytes(signatures):
+    _, inputs = signatures["serving_default"].structured_input_signature
+    assert inputs["images"].dtype == tf.uint8
+    assert tuple(inputs["images"].shape) == (None, 8, 8, 1)
+
+
+def test_models_of_other_ranges_take_floats(tmp_path):
+    model = DenseMaskedAutoencoder((4, 4, 1), (8,), value_range=(0, 1))
+    model.export(tmp_path / "saved_model")
+    loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
+    _, inputs = loaded.signatures["serving_default"].structured_input_signature
+    assert inputs["images"].dtype == tf.float32
+
+
+def test_missing_pixels_are_understood_by_an_exported_model(tmp_path, make_tiny):
+    model = make_tiny(value_range=(0, 1))
+    model.export(tmp_path / "saved_model")
+    loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
+    image = np.full((1, 8, 8, 1), 0.5, "float32")
+    image[0, 0, 0, 0] = np.nan
+    features = loaded.signatures["encode"](images=tf.constant(image))["features"]
+    np.testing.assert_allclose(features, model.encode(image), rtol=1e-5, atol=1e-5)
+
+
+def test_exporting_replaces_a_previous_folder(tiny, tmp_path):
+    target = tmp_path / "saved_model"
+    target.mkdir()
+    (target / "stale.txt").write_text("stale")
+    tiny.export(str(target))
+    assert not (target / "stale.txt").exists()
+    assert (target / "saved_model.pb").exists()
+
+
+def test_an_export_that_fails_midway_leaves_the_previous_folder_whole(tiny, tmp_path, monkeypatch):
+    target = tmp_path / "saved_model"
+    target.mkdir()
+    (target / "saved_model.pb").write_text("previous")
+
+    def half_then_fail(_, filepath, *__, **___):
+        pathlib.Path(filepath).mkdir()
+        (pathlib.Path(filepath) / "saved_model.pb").write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tf.saved_model, "save", half_then_fail)
+    with pytest.raises(OSError, match="disk full"):
+        tiny.export(target)
+    assert (target / "saved_model.pb").read_text() == "previous"
+    assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_exporting_does_not_disturb_the_model(make_tiny, images, tmp_path):
+    model = make_tiny()
+    before = model.encode(images), model.get_weights()
+    model.export(tmp_path / "saved_model")
+    np.testing.assert_array_equal(model.encode(images), before[0])
+    assert len(model.get_weights()) == len(before[1])
+    model.save(tmp_path / "model.keras")
+
+
+@pytest.mark.slow
+def test_a_process_without_mae_keras_gets_what_the_live_model_gives(
+    exported, tiny, images, random_masks, run_python, tmp_path
+):
+    np.savez(tmp_path / "in.npz", images=images, patch_mask=random_masks)
+    names = run_python(
+        CLIENT, exported, tmp_path / "in.npz", tmp_path / "out.npz", without_package=True
+    )
+    assert names.split() == ["encode", "reconstruct", "serving_default"]
+    made, live = np.load(tmp_path / "out.npz"), tiny.reconstruct(images, random_masks)
+    close = {"rtol": 1e-5, "atol": 2e-3}  # pixels reach 255: float32 rounding
+    np.testing.assert_allclose(made["encode/features"], tiny.encode(images), **close)
+    np.testing.assert_allclose(made["serving_default/features"], tiny.encode(images), **close)
+    np.testing.assert_allclose(made["reconstruct/prediction"], live.prediction, **close)
+    np.testing.assert_allclose(made["reconstruct/pasted"], live.pasted, **close)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalize_targets": True, "use_class_token": False},
+        {"masking": RandomMasking(0.5, seed=0), "dtype": "mixed_bfloat16"},
+        {"image_shape": (16, 2), "patch_size": 4},
+    ],
+    ids=["standardised", "bfloat16", "rank 1"],
+)
+def test_other_models_are_exported(make_tiny, tmp_path, options):
+    model = make_tiny(**options)
+    images = np.random.default_rng(0).integers(0, 256, (3, *model.image_shape)).astype("uint8")
+    mask = np.arange(model.num_patches) % 2 == 0
+    masks = np.tile(mask, (3, 1))
+    model.export(tmp_path / "saved_model")
+    made = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["reconstruct"](
+        images=tf.constant(images), patch_mask=tf.constant(masks)
+    )
+    live = model.reconstruct(images, mask)
+    tolerance = 8.0 if "dtype" in options else 2e-3  # bfloat16 keeps 8 bits
+    np.testing.assert_allclose(made["prediction"], live.prediction, atol=tolerance)

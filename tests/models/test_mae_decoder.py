@@ -1,0 +1,117 @@
+"""The decoder standing alone."""
+
+import keras
+import numpy as np
+import pytest
+
+from mae_keras.models import MAEDecoder
+
+
+def build(**overrides):
+    keras.utils.set_random_seed(0)
+    decoder = MAEDecoder(**{"hidden_dim": 8, "num_layers": 1, "num_heads": 2, **overrides})
+    decoder.build((None, 12, 16))
+    return decoder
+
+
+def some_tokens(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def decoded(decoder, *arguments, **named):
+    return keras.ops.convert_to_numpy(decoder(*arguments, **named))
+
+
+MASK = np.random.default_rng(1).permuted(np.tile(np.arange(12) < 9, (5, 1)), axis=1)
+
+
+def test_it_builds_from_the_shape_of_its_tokens_alone():
+    decoder = MAEDecoder(hidden_dim=8, num_layers=1, num_heads=2, mlp_dim=24)
+    decoder.build((None, 12, 16))
+    # embedding, mask token, one block (norms, qkv, projection, MLP), closing norm
+    block = 4 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 24 + 24) + (24 * 8 + 8)
+    assert decoder.count_params() == (16 * 8 + 8) + 8 + block + 2 * 8
+
+
+def test_building_twice_keeps_the_weights():
+    decoder = build()
+    before = decoder.get_weights()
+    decoder.build((None, 12, 16))
+    assert len(decoder.get_weights()) == len(before)
+    for first, second in zip(before, decoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 2])
+def test_gathered_tokens_give_the_same_as_tokens_in_place(prefix):
+    decoder, tokens = build(), some_tokens(5, prefix + 12, 16)
+    visible = [np.flatnonzero(~mask) for mask in MASK]
+    gathered = np.stack(
+        [
+            np.concatenate([image[:prefix], image[prefix:][places]])
+            for image, places in zip(tokens, visible, strict=True)
+        ]
+    )
+    restore = np.zeros((5, 12), "int32")
+    for row, places in zip(restore, visible, strict=True):
+        row[places] = np.arange(3)
+    np.testing.assert_allclose(
+        decoded(decoder, gathered, MASK, restore=restore, num_prefix_tokens=prefix, grid=(3, 4)),
+        decoded(decoder, tokens, MASK, num_prefix_tokens=prefix, grid=(3, 4)),
+        atol=1e-6,
+    )
+
+
+def test_hidden_tokens_are_not_seen():
+    decoder, tokens = build(), some_tokens(5, 12, 16)
+    changed = np.where(MASK[..., None], 1e3, tokens)
+    np.testing.assert_array_equal(
+        decoded(decoder, changed, MASK, grid=(3, 4)), decoded(decoder, tokens, MASK, grid=(3, 4))
+    )
+
+
+def test_hidden_places_are_told_apart_by_position():
+    everything = np.ones((1, 12), bool)
+    result = decoded(build(), some_tokens(1, 12, 16), everything, grid=(3, 4))[0]
+    assert len(np.unique(result.round(4), axis=0)) == 12
+
+
+def test_the_grid_matters():
+    decoder, tokens = build(), some_tokens(5, 12, 16)
+    flat, square = decoded(decoder, tokens, MASK), decoded(decoder, tokens, MASK, grid=(3, 4))
+    assert not np.allclose(flat, square, atol=1e-3)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_there_is_one_token_for_every_patch(prefix):
+    result = decoded(build(), some_tokens(5, prefix + 12, 16), MASK, num_prefix_tokens=prefix)
+    assert result.shape == (5, 12, 8)
+
+
+def test_heads_must_divide_the_features():
+    with pytest.raises(ValueError, match="`num_heads` must divide `hidden_dim`. Received"):
+        MAEDecoder(hidden_dim=8, num_layers=1, num_heads=3)
+
+
+def test_its_config_rebuilds_it():
+    decoder = build(mlp_dim=24, layer_norm_epsilon=1e-5, dtype="mixed_bfloat16")
+    again = MAEDecoder.from_config(decoder.get_config())
+    assert again.get_config() == decoder.get_config()
+
+
+def test_a_saved_decoder_gives_the_same_tokens(tmp_path):
+    decoder, tokens = build(), some_tokens(5, 12, 16)
+    decoder.save(tmp_path / "decoder.keras")
+    loaded = keras.saving.load_model(tmp_path / "decoder.keras")
+    np.testing.assert_array_equal(decoded(loaded, tokens, MASK), decoded(decoder, tokens, MASK))
+
+
+def test_its_output_shape_is_known_beforehand():
+    assert build().compute_output_shape((None, 4, 16), (None, 12)) == (None, 12, 8)
+
+
+def test_it_works_in_half_precision():
+    decoder = build(dtype="mixed_float16")
+    result = decoded(decoder, some_tokens(5, 12, 16), MASK, grid=(3, 4))
+    assert result.dtype == np.float16
+    assert np.isfinite(result).all()

@@ -1,0 +1,132 @@
+"""Replacing files and folders in one step."""
+
+import os
+import stat
+
+import pytest
+
+from mae_keras.files import replacing
+
+
+def test_a_new_file_is_written_and_its_parents_are_made(tmp_path):
+    target = tmp_path / "a" / "b" / "note.txt"
+    with replacing(target) as aside:
+        aside.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_file_is_replaced(tmp_path):
+    target = tmp_path / "note.txt"
+    target.write_text("old")
+    with replacing(str(target)) as aside:
+        aside.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_the_old_file_is_there_until_the_block_ends(tmp_path):
+    target = tmp_path / "note.txt"
+    target.write_text("old")
+    with replacing(target) as aside:
+        aside.write_text("new")
+        assert target.read_text() == "old"
+
+
+def test_the_name_to_write_to_keeps_the_suffix_and_the_folder_of_the_target(tmp_path):
+    with replacing(tmp_path / "model.keras") as aside:
+        aside.write_text("new")
+        assert aside.suffix == ".keras"
+        assert tmp_path in aside.parents
+
+
+def test_a_folder_is_replaced_with_all_it_held(tmp_path):
+    target = tmp_path / "saved"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with replacing(target) as aside:
+        aside.mkdir()
+        (aside / "new.txt").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["new.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+def test_an_exception_keeps_the_old_file_and_reaches_the_caller(tmp_path, error):
+    target = tmp_path / "note.txt"
+    target.write_text("old")
+    with pytest.raises(error, match="full"), replacing(target) as aside:
+        aside.write_text("half")
+        raise error("disk full")
+    assert target.read_text() == "old"
+
+
+def test_an_exception_keeps_the_old_folder(tmp_path):
+    target = tmp_path / "saved"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with pytest.raises(RuntimeError), replacing(target) as aside:
+        aside.mkdir()
+        (aside / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+    assert (target / "old.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("folder", [False, True])
+def test_nothing_is_left_over(tmp_path, fails, folder):
+    target = tmp_path / "target"
+    target.mkdir() if folder else target.write_text("old")
+    try:
+        with replacing(target) as aside:
+            aside.mkdir() if folder else aside.write_text("new")
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_writing_nothing_is_an_error_that_keeps_the_old_file(tmp_path):
+    target = tmp_path / "note.txt"
+    target.write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(target):
+        pass
+    assert target.read_text() == "old"
+
+
+def test_a_failing_swap_of_folders_puts_the_old_folder_back(tmp_path, monkeypatch):
+    target = tmp_path / "saved"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    replace = os.replace
+
+    def replace_but_not_into_place(source, destination):
+        if os.fspath(destination) == os.fspath(target) and "previous" not in os.fspath(source):
+            raise OSError("disk full")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", replace_but_not_into_place)
+    with pytest.raises(OSError, match="disk full"), replacing(target) as aside:
+        aside.mkdir()
+    assert (target / "old.txt").read_text() == "old"
+
+
+def test_other_users_may_read_the_file_as_if_it_had_been_written_in_place(tmp_path):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("plain")
+    with replacing(tmp_path / "aside.txt") as aside:
+        aside.write_text("aside")
+    with replacing(tmp_path / "folder") as aside:
+        aside.mkdir()
+    (tmp_path / "usual").mkdir()
+
+    def mode(name):
+        return stat.S_IMODE((tmp_path / name).stat().st_mode)
+
+    assert mode("aside.txt") == mode("plain.txt")
+    assert mode("folder") == mode("usual")
+
+
+def test_a_relative_path_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with replacing("note.txt") as aside:
+        aside.write_text("new")
+    assert (tmp_path / "note.txt").read_text() == "new"
