@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: list of str; defaults to the process's own.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as well
     _run(lambda: app(arguments))
 
 

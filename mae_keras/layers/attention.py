@@ -10,13 +10,15 @@ from keras import ops
 def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     """Scaled dot-product attention, computed in the way measured fastest for the backend.
 
-    TensorFlow: two batched matrix products (Keras's own op is the same arithmetic through
-    `einsum`, up to 1.2 times slower without XLA and equal with it; `scripts/benchmarks/attention.py`
-    measures it). JAX and PyTorch: `keras.ops.dot_product_attention`, which reaches their fused
-    kernels.
+    TensorFlow: two batched matrix products. Keras's own op is the same arithmetic through
+    `einsum`, up to 1.2 times slower without XLA and equal with it, as
+    `scripts/benchmarks/attention.py` measures. JAX and PyTorch: `keras.ops.dot_product_attention`,
+    which reaches their fused kernels.
 
     Args:
-        query, key, value: tensors `(batch, num_tokens, num_heads, head_dim)`.
+        query: tensor `(batch, num_tokens, num_heads, head_dim)`.
+        key: as `query`.
+        value: as `query`.
         attention_mask: bool `(batch, num_tokens)`, `True` where a key may be attended to, or
             `None`.
 

@@ -69,7 +69,7 @@ class Inference:
             batch_size: int.
 
         Returns:
-            `PatchPrediction(targets, predictions, patch_mask, counted)` of NumPy arrays.
+            `PatchPrediction(targets, predictions, patch_mask, missing)` of NumPy arrays.
 
         Raises:
             TypeError, ValueError: if the images or the mask do not fit the model.
@@ -77,21 +77,21 @@ class Inference:
         inputs = self._masked_input(images, patch_mask, batch_size)
         made = self._endpoints.run(self, "patches", self._compare_batch, inputs, batch_size)
         return PatchPrediction(
-            made["targets"], made["predictions"], inputs["patch_mask"], made["counted"]
+            made["targets"], made["predictions"], inputs["patch_mask"], made["missing"]
         )
 
     def _compare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         patches, missing = self.to_patches(batch["images"])
-        patch_mask = counted = batch["patch_mask"]
-        inputs = {"patches": patches, "patch_mask": patch_mask}
-        if missing is not None:
+        inputs = {"patches": patches, "patch_mask": batch["patch_mask"]}
+        if missing is None:
+            missing = ops.zeros_like(batch["patch_mask"])
+        else:
             inputs["missing"] = missing
-            counted = ops.logical_and(patch_mask, ops.logical_not(missing))
         predictions = ops.cast(self(inputs), "float32")
         return {
             "targets": self.to_targets(patches),
             "predictions": predictions,
-            "counted": counted,
+            "missing": missing,
         }
 
     def _masked_input(self, images: Any, patch_mask: Any, batch_size: int) -> dict[str, Any]:

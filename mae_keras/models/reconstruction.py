@@ -33,13 +33,18 @@ class PatchPrediction(NamedTuple):
             predicts standardised patches; 0 where data is missing.
         predictions: float32, of the same shape.
         patch_mask: bool `(batch, num_patches)`, `True` = hidden.
-        counted: bool `(batch, num_patches)`, hidden and not missing.
+        missing: bool `(batch, num_patches)`, `True` = holds NaN.
     """
 
     targets: np.ndarray
     predictions: np.ndarray
     patch_mask: np.ndarray
-    counted: np.ndarray
+    missing: np.ndarray
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Bool `(batch, num_patches)`: the patches in the loss, hidden and not missing."""
+        return self.patch_mask & ~self.missing
 
 
 def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndarray:

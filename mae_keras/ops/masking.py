@@ -54,7 +54,9 @@ def random_scores(grid: Sequence[int], seed: int, step: Any, samples: Any) -> An
 
     Args:
         grid: ints, patches per axis.
-        seed, step, samples: as in `counter_noise`.
+        seed: as in `counter_noise`.
+        step: as in `counter_noise`.
+        samples: as in `counter_noise`.
 
     Returns:
         float32 tensor `(batch, num_patches)`.
@@ -83,7 +85,9 @@ def block_scores(
 
     Args:
         grid: ints, patches per axis.
-        seed, step, samples: as in `counter_noise`.
+        seed: as in `counter_noise`.
+        step: as in `counter_noise`.
+        samples: as in `counter_noise`.
         block_fraction: two floats in (0, 1), smallest and largest share of the grid in one box.
         aspect_ratio: float >= 1, largest ratio of a box's sides.
         num_blocks: int, boxes to lay; what none covers is hidden last, at random.

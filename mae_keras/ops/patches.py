@@ -208,7 +208,8 @@ def standardize_patches(patches: Any, mean: Any = None, std: Any = None) -> Any:
 
     Args:
         patches: tensor `(..., patch_dim)`.
-        mean, std: tensors `(..., 1)`; default to the patches' own `patch_statistics`.
+        mean: tensor `(..., 1)`; by default the patches' own, from `patch_statistics`.
+        std: as `mean`.
 
     Returns:
         float32 tensor, same shape.
@@ -228,7 +229,8 @@ def unstandardize_patches(patches: Any, mean: Any, std: Any) -> Any:
 
     Args:
         patches: tensor `(..., patch_dim)`.
-        mean, std: tensors `(..., 1)`, as `patch_statistics` returns them.
+        mean: tensor `(..., 1)`, as `patch_statistics` returns it.
+        std: as `mean`.
 
     Returns:
         float32 tensor, same shape.

@@ -10,7 +10,7 @@ _HOMES = {
     "find_recipe": "catalogue",
     "pretrain": "pretraining",
     "score": "scoring",
-    "summary": "summary",
+    "summary": "report",
 }
 
 __all__ = sorted(_HOMES)

@@ -92,8 +92,9 @@ def pretrain(
         **_conditions(model, recipe),
     }
     run.write_json(run.metrics, metrics)
-    figure = figures.loss_figure(history, baselines=metrics["baseline_loss"])
-    figures.save_figure(figure, run.loss_picture)
+    if history:
+        figure = figures.loss_figure(history, baselines=metrics["baseline_loss"])
+        figures.save_figure(figure, run.loss_picture)
     return metrics
 
 
@@ -212,6 +213,8 @@ def _fit(
             shuffle=False,
             verbose=verbose,
         )
+    elif model.optimizer.use_ema:  # the checkpoint is from before Keras's final averaging
+        model.optimizer.finalize_variable_values(model.trainable_variables)
     return run.read_history()
 
 
@@ -232,7 +235,8 @@ def _draw(model: Any, images: Any, run: RunFolder, history: dict[str, Any]) -> N
     shown, _ = images.test.arrays(limit=8)
     figure = reconstruction_of(model, shown, title="Held-out images")
     figures.save_figure(figure, run.reconstructions)
-    figures.save_figure(figures.loss_figure(history), run.loss_picture)
+    if history:  # drawn again with the trivial predictors when they have been scored
+        figures.save_figure(figures.loss_figure(history), run.loss_picture)
 
 
 def _conditions(model: Any, recipe: Recipe) -> dict[str, Any]:

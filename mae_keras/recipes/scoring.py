@@ -1,5 +1,7 @@
 """The numbers that say whether a run is any good."""
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,10 @@ from mae_keras import evaluation
 _LOSS_IMAGES = 2000
 _TRAIN_IMAGES = 10_000
 _TEST_IMAGES = 10_000
+# Most values of one array of images: what stays small enough in memory as float32 (256 MB).
+_MOST_VALUES = 2**26
+# Raw pixels are compared at this size at most: more makes them slower and no better.
+_PIXEL_SIDE = 32
 PROTOCOLS = ("knn", "linear-probe")
 
 
@@ -42,8 +48,24 @@ def encoders(model: Any, untrained: Any) -> dict[str, Callable[[np.ndarray], np.
     return {
         "trained": lambda x: model.encode(x, batch_size=256),
         "untrained": lambda x: untrained.encode(x, batch_size=256),
-        "pixels": evaluation.pixel_features,
+        "pixels": lambda x: evaluation.pixel_features(_shrunk(x)),
     }
+
+
+def _shrunk(images: np.ndarray) -> np.ndarray:
+    """Images with more than 32 pixels along an axis, averaged over squares to fewer."""
+    for axis in range(1, images.ndim - 1):
+        size = images.shape[axis]
+        factor = -(-size // _PIXEL_SIDE)
+        if factor > 1:
+            kept = np.take(images, range(size - size % factor), axis=axis)
+            shape = (*kept.shape[:axis], size // factor, factor, *kept.shape[axis + 1 :])
+            images = kept.reshape(shape).mean(axis=axis + 1, dtype="float32")
+    return images
+
+
+def _arrays(split: Any, limit: int, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
+    return split.arrays(limit=max(1, min(limit, _MOST_VALUES // math.prod(image_shape))))
 
 
 def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
@@ -56,22 +78,29 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
     Returns:
         `{"hidden_loss": float, "baseline_loss": {name: float}}`.
     """
-    held_out, _ = images.test.arrays(limit=_LOSS_IMAGES)
-    train, _ = images.train.arrays(limit=_LOSS_IMAGES)
+    held_out, _ = _arrays(images.test, _LOSS_IMAGES, images.image_shape)
+    train, _ = _arrays(images.train, _LOSS_IMAGES, images.image_shape)
     made = model.predict_patches(held_out, batch_size=256)
     per_patch = np.mean((made.predictions - made.targets) ** 2, axis=-1)
     seen = model.predict_patches(train, batch_size=256)
     baselines = evaluation.trivial_losses(
-        seen.targets.mean(axis=0),
+        _mean_target(seen),
         made.targets,
         made.patch_mask,
         model.grid,
         channels=model.image_shape[-1],
+        missing_mask=made.missing,
     )
     return {
         "hidden_loss": mean_over_images(per_patch, made.counted),
         "baseline_loss": {name: float(value) for name, value in baselines.items()},
     }
+
+
+def _mean_target(seen: Any) -> np.ndarray:
+    """Mean target of each place over the images in which it is not missing."""
+    present = ~seen.missing[..., None]
+    return (seen.targets * present).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
 
 
 def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:
@@ -114,13 +143,15 @@ def evaluate(
         )
     if images.num_classes is None:
         raise ValueError(f"`protocol` {protocol!r} needs labels. Received: a data set without")
-    train, train_labels = _features(encode, images.train, _TRAIN_IMAGES)
-    test, test_labels = _features(encode, images.test, _TEST_IMAGES)
+    shape = images.image_shape
+    train, train_labels = _features(encode, _arrays(images.train, _TRAIN_IMAGES, shape))
+    test, test_labels = _features(encode, _arrays(images.test, _TEST_IMAGES, shape))
     if protocol == "knn":
         k = min(20, len(train))
         result = evaluation.knn_accuracy(train, train_labels, test, test_labels, k=k)
     else:
-        tuning, tuning_labels = _features(encode, images.validation, _TEST_IMAGES)
+        chosen_on = _arrays(images.validation, _TEST_IMAGES, shape)
+        tuning, tuning_labels = _features(encode, chosen_on)
         result = evaluation.linear_probe(
             train, train_labels, tuning, tuning_labels, test, test_labels
         )
@@ -128,12 +159,10 @@ def evaluate(
     return {**_as_dict(result), **sizes}
 
 
-def _features(encode: Callable, split: Any, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    pixels, labels = split.arrays(limit=limit)
+def _features(encode: Callable, labelled: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = labelled
     return encode(pixels), labels
 
 
 def _as_dict(result: Any) -> dict[str, Any]:
-    import dataclasses
-
     return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result._asdict()

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -137,5 +136,4 @@ def export_run(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Non
                 f"`out` must be a new or empty folder, or an earlier SavedModel. Received: "
                 f"{str(out)!r}"
             )
-        shutil.rmtree(out)
     model.export(out)

@@ -47,26 +47,35 @@ def verdict(metrics: dict[str, Any]) -> str:
 
     Returns:
         str.
+
+    Example:
+    >>> scores = {"trained": 0.9, "untrained": 0.5, "pixels": 0.95}
+    >>> loss = {"hidden_loss": 1.0, "baseline_loss": {"mean_image": 2.0}}
+    >>> verdict({**loss, "knn_accuracy": scores}).split("; ")[1]
+    'its features beat untrained ones but not raw pixels in 20-NN.'
     """
     loss, baselines = metrics["hidden_loss"], metrics["baseline_loss"]
     unbeaten = [name for name, value in baselines.items() if not loss < value]
-    if unbeaten:
-        first = f"The run does not beat {_joined(unbeaten)} in reconstruction"
-    else:
-        first = "The run beats all the trivial predictors"
-    probe = metrics.get("linear_probe_accuracy")
-    if not probe:
-        return f"{first}."
-    rest = {name: value for name, value in probe.items() if name != "trained"}
-    ahead = [name for name, value in rest.items() if probe["trained"] > value]
-    behind = [name for name in rest if name not in ahead]
-    words = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
-    parts = []
-    if ahead:
-        parts.append(f"beat {_joined([words[name] for name in ahead])}")
-    if behind:
-        parts.append(f"do not beat {_joined([words[name] for name in behind])}")
-    return f"{first}, and its features {' but '.join(parts)} in the linear probe."
+    first = (
+        f"The run does not beat {_joined(unbeaten)} in reconstruction"
+        if unbeaten
+        else "The run beats all the trivial predictors"
+    )
+    parts = [
+        f"{_comparison(metrics[key])} in {title}"
+        for key, title in (("linear_probe_accuracy", "the linear probe"), ("knn_accuracy", "20-NN"))
+        if metrics.get(key)
+    ]
+    return f"{first}; its features {' and '.join(parts)}." if parts else f"{first}."
+
+
+def _comparison(scores: dict[str, float]) -> str:
+    words = {"untrained": "untrained ones", "pixels": "raw pixels"}
+    ahead = [words[name] for name in words if scores["trained"] > scores[name]]
+    behind = [words[name] for name in words if words[name] not in ahead]
+    if not ahead:
+        return f"do not beat {_joined(behind)}"
+    return f"beat {_joined(ahead)}" + (f" but not {_joined(behind)}" if behind else "")
 
 
 def _joined(names: list[str]) -> str:
