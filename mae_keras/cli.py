@@ -184,8 +184,18 @@ def _run(action: Callable[[], Any]) -> None:
     except (ValueError, TypeError, ImportError, OSError, ArithmeticError) as error:
         if os.environ.get("MAE_KERAS_TRACEBACK"):
             raise
-        print(f"mae-keras: {error}", file=sys.stderr)
+        print(f"mae-keras: {_explained(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("mae-keras: interrupted; --resume goes on from the last epoch", file=sys.stderr)
         sys.exit(130)
+
+
+def _explained(error: Exception) -> str:
+    backend = os.environ.get("KERAS_BACKEND")
+    if isinstance(error, ModuleNotFoundError) and backend and error.name == backend:
+        return (
+            f"the Keras backend {backend!r}, which the environment variable KERAS_BACKEND asks "
+            f"for, is not installed: pip install {backend}, or unset KERAS_BACKEND"
+        )
+    return str(error)

@@ -42,7 +42,8 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     if attention_mask is not None:
         # Finite, so that an image with nothing to attend to gives a mean and not NaN.
         scores = ops.where(attention_mask, scores, -3e4)
-    weights = ops.softmax(scores, axis=-1)
+    # One token attends to itself; Keras warns of a softmax over one value.
+    weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
     attended = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
     return ops.transpose(attended, (0, 2, 1, 3))
 

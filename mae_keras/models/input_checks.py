@@ -103,6 +103,20 @@ def as_one_array(images: Any) -> Any:
     return images
 
 
+def stand_in_labels(x: Any, y: Any, sample_weight: Any) -> Any:
+    """Labels that mean nothing, where Keras would drop the weights of images without labels.
+
+    Args:
+        x: images.
+        y: labels or `None`.
+        sample_weight: weights or `None`.
+
+    Returns:
+        `y`, or zeros.
+    """
+    return y if y is not None or sample_weight is None else np.zeros(len(x), "int32")
+
+
 def check_input(
     x: Any, image_shape: Sequence[int], value_range: tuple[float, float] | None
 ) -> None:

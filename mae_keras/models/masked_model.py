@@ -21,7 +21,7 @@ from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.compilation import resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
-from mae_keras.models.input_checks import check_input
+from mae_keras.models.input_checks import check_input, stand_in_labels
 from mae_keras.ops import num_hidden, visible_indices
 
 
@@ -130,12 +130,13 @@ class MaskedModel(Inference, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on images alone or on (images, labels); labels are ignored.
 
         Args:
             x: array `(num_images, *spatial, channels)` of pixels as stored, or a dataset of
                 batches. Pixels outside `value_range` are refused; NaN means missing.
+            y: labels, or `None`; they matter to `class_weight` only.
             *args: passed to `keras.Model.fit`.
             **kwargs: passed to `keras.Model.fit`.
 
@@ -149,15 +150,25 @@ class MaskedModel(Inference, keras.Model):
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
             check_input(validation[0], self.image_shape, self.value_range)
+            if len(validation) == 3:
+                held_out, labels, weights = validation
+                labels = stand_in_labels(held_out, labels, weights)
+                kwargs["validation_data"] = (held_out, labels, weights)
         elif validation is not None:
             check_input(validation, self.image_shape, self.value_range)
-        return super().fit(x, *args, **kwargs)
+        if kwargs.get("class_weight") is not None and y is None and hasattr(x, "shape"):
+            raise ValueError(
+                "`class_weight` needs labels: `fit(images, labels, ...)`. Received: none"
+            )
+        y = stand_in_labels(x, y, kwargs.get("sample_weight"))
+        return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss on images under masks that depend on (seed, number of the image) alone.
 
         Args:
             x: array or dataset, as for `fit`.
+            y: labels, ignored.
             *args: passed to `keras.Model.evaluate`.
             **kwargs: passed to `keras.Model.evaluate`.
 
@@ -166,7 +177,8 @@ class MaskedModel(Inference, keras.Model):
         """
         if not kwargs.get("_use_cached_eval_dataset"):
             check_input(x, self.image_shape, self.value_range)
-        return super().evaluate(x, *args, **kwargs)
+        y = stand_in_labels(x, y, kwargs.get("sample_weight"))
+        return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""

@@ -74,6 +74,9 @@ def load_model(filepath: str | os.PathLike[str], compile: bool = True) -> keras.
     if not os.path.isfile(path):
         raise ValueError(f"`filepath` must be a `.keras` file. Received: no such file: {path!r}")
     version = _saved_version(path)
+    # Keras finds classes only after their modules have been imported, and ours are imported late.
+    from mae_keras.models import dense_masked_autoencoder, masked_autoencoder  # noqa: F401
+
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:

@@ -12,8 +12,8 @@ RECIPE = Recipe(
     preset="nano",
     patch_size=2,
     mask_ratio=0.5,
-    epochs=150,
-    batch_size=128,
-    learning_rate=4e-3,
+    epochs=200,
+    batch_size=64,
+    learning_rate=6e-3,
     warmup_epochs=10,
 )

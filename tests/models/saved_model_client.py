@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+sys.modules["mae_keras"] = None  # importing it is an error from here on
 folder, inputs, outputs = sys.argv[1:]
 given = np.load(inputs)
 signatures = tf.saved_model.load(folder).signatures
@@ -18,6 +19,4 @@ for name in sorted(signatures):
     for key, value in signatures[name](images=images, **masks).items():
         results[f"{name}/{key}"] = value.numpy()
 np.savez(outputs, **results)
-assert "mae_keras" not in sys.modules
-assert "keras" not in sys.modules or "mae_keras" not in str(sys.modules)
 print(" ".join(sorted(signatures)))

@@ -129,7 +129,7 @@ def test_a_reloaded_model_is_the_same(trained, images, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()
-    assert int(loaded.micro_step) == int(model.micro_step) == 30
+    assert int(loaded.micro_step) == int(model.micro_step) == 120
     first, second = model.reconstruct(images), loaded.reconstruct(images)
     np.testing.assert_array_equal(first.patch_mask, second.patch_mask)
     np.testing.assert_array_equal(first.prediction, second.prediction)

@@ -1,0 +1,42 @@
+"""No exported layer goes unchecked."""
+
+import ast
+import pathlib
+
+import keras
+import pytest
+
+import mae_keras.layers
+
+FOLDER = pathlib.Path(__file__).parent
+EXPORTED = {
+    name: value for name, value in vars(mae_keras.layers).items() if not name.startswith("_")
+}
+LAYERS = sorted(
+    name
+    for name, value in EXPORTED.items()
+    if isinstance(value, type) and issubclass(value, keras.layers.Layer)
+)
+# The base of the masking layers has no strategy, so it cannot be called.
+ABSTRACT = {"PatchMasking"}
+
+
+def first_arguments_of_check_layer(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    checks = [call for call in calls if getattr(call.func, "id", None) == "check_layer"]
+    return {call.args[0].id for call in checks}
+
+
+def test_layers_are_exported():
+    assert len(LAYERS) > 5
+    assert ABSTRACT <= set(LAYERS)
+
+
+@pytest.mark.parametrize("name", sorted(set(LAYERS) - ABSTRACT))
+def test_an_exported_layer_keeps_the_contract_in_the_tests_of_its_module(name):
+    module = EXPORTED[name].__module__.rpartition(".")[2]
+    assert name in first_arguments_of_check_layer(FOLDER / f"test_{module}.py")
+
+
+def test_every_name_of_all_is_exported():
+    assert set(getattr(mae_keras.layers, "__all__", LAYERS)) <= set(EXPORTED)

@@ -1,0 +1,67 @@
+"""What holds on TensorFlow holds on JAX: a part of the tests again, and equal numbers."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mae_keras.models import MaskedAutoencoder
+
+TESTS = pathlib.Path(__file__).parent
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install .[jax]"
+)
+
+
+def run(*arguments, backend="jax"):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["PYTHONPATH"] = str(TESTS.parent)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=TESTS.parent,
+    )
+
+
+@needs_jax
+@pytest.mark.slow
+def test_the_tests_for_every_backend_pass_on_jax():
+    done = run("-m", "pytest", "-q", "-m", "every_backend and not long", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_gives_what_tensorflow_gives_from_the_same_weights(tmp_path):
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=3)
+    model.save(tmp_path / "model.keras")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 8, 8, 1)).astype("uint8")
+    patch_mask = rng.random((5, 16)) < 0.6
+    np.savez(tmp_path / "inputs.npz", images=images, patch_mask=patch_mask)
+    paths = [tmp_path / name for name in ("model.keras", "inputs.npz", "outputs.npz")]
+    done = run(TESTS / "models" / "other_backend.py", *paths)
+    assert done.stdout.strip() == "jax", done.stderr[-3000:]
+    theirs = np.load(paths[-1])
+    np.testing.assert_array_equal(theirs["patch_mask"], model.reconstruct(images).patch_mask)
+    np.testing.assert_allclose(theirs["features"], model.encode(images), atol=1e-5)
+    ours = model.reconstruct(images, patch_mask).prediction
+    # In pixels of 0 to 255, so float32 rounding is 255 times that of the features.
+    np.testing.assert_allclose(theirs["prediction"], ours, atol=3e-3)
+    np.testing.assert_allclose(theirs["called"], np.asarray(model(images)), atol=3e-3)
+
+
+def test_a_backend_that_is_not_installed_is_named():
+    if importlib.util.find_spec("torch") is not None:
+        pytest.skip("PyTorch is installed: no backend is missing")
+    done = run("-m", "mae_keras", "pretrain", "--out", "never", backend="torch")
+    assert done.returncode == 2
+    assert "torch" in done.stderr.splitlines()[-1]
+    assert "KERAS_BACKEND" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,107 @@
+"""Docstrings: every example runs, and everything public has one of a fixed shape."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import mae_keras
+
+ROOMS = (
+    "ops",
+    "layers",
+    "losses",
+    "models",
+    "data",
+    "training",
+    "evaluation",
+    "figures",
+    "recipes",
+)
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(mae_keras.__path__, "mae_keras.")
+    if not module.name.endswith("__main__")
+)
+# It trains a transformer, compiled as a user would have it.
+SLOW = {"mae_keras.models.masked_autoencoder"}
+
+
+def public_names(room):
+    """Exported classes and functions; a room without `__all__` exports what it imports."""
+    module = importlib.import_module(f"mae_keras.{room}")
+    names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
+    values = {name: getattr(module, name) for name in names}
+    documented = {n: v for n, v in values.items() if inspect.isclass(v) or inspect.isfunction(v)}
+    return sorted((f"{room}.{name}", value) for name, value in documented.items())
+
+
+PUBLIC = [pair for room in ROOMS for pair in public_names(room)]
+EVERYTHING_PUBLIC = pytest.mark.parametrize(
+    "value", [value for _, value in PUBLIC], ids=[name for name, _ in PUBLIC]
+)
+
+
+def arguments_of(value):
+    """What a caller passes. A class that hides its own construction has none to describe."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except ValueError:
+        return []
+    return [p.name for p in parameters]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in ["mae_keras", *MODULES]
+    ],
+)
+def test_examples_give_what_they_show(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    report = []
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        runner.run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("name", ["mae_keras", *MODULES])
+def test_every_module_says_what_it_owns(name):
+    doc = importlib.import_module(name).__doc__
+    assert doc and doc.strip()
+
+
+def test_rooms_export_something():
+    assert {name.partition(".")[0] for name, _ in PUBLIC} == set(ROOMS)
+
+
+@EVERYTHING_PUBLIC
+def test_a_public_name_has_a_summary_line(value):
+    lines = (vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__) or ""
+    lines = inspect.cleandoc(lines).splitlines()
+    assert lines and lines[0].strip()
+    assert len(lines) == 1 or not lines[1].strip(), "a blank line follows the summary"
+    # the docstring that Python gives a dataclass is its signature
+    assert not lines[0].startswith(f"{value.__name__}(")
+
+
+@EVERYTHING_PUBLIC
+def test_a_public_name_describes_its_arguments(value):
+    if not arguments_of(value):
+        return
+    doc = inspect.getdoc(value) or ""
+    sections = {line.strip() for line in doc.splitlines()}
+    assert "Args:" in sections, f"{value.__qualname__} has no `Args:`"
+
+
+@EVERYTHING_PUBLIC
+def test_a_public_name_has_an_example(value):
+    doc = inspect.getdoc(value) or ""
+    shown = ("Example:" in doc or "Examples:" in doc) and ">>> " in doc
+    assert shown, f"{value.__qualname__} has no `Example:`"
