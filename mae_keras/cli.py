@@ -21,6 +21,7 @@ app = cyclopts.App(
     help="Masked autoencoders for Keras 3: train one, see what it learned, export it.",
     version=__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # `main` says how to go on
 )
 
 

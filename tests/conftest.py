@@ -38,3 +38,40 @@ def tfds_dir():
     if not folder:
         pytest.skip("set TFDS_DATA_DIR to a folder with prepared data sets")
     return folder
+
+
+@pytest.fixture(scope="session")
+def array_file(tmp_path_factory):
+    """120 real digits with labels in an `.npz` file."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (digits.images[:120, ..., None] * (255 / 16)).astype("uint8")
+    path = tmp_path_factory.mktemp("arrays") / "digits.npz"
+    np.savez(path, images=images, labels=digits.target[:120])
+    return path
+
+
+@pytest.fixture(scope="session")
+def short_recipe(array_file):
+    """A recipe that is done in seconds."""
+    from mae_keras.recipes import Recipe
+
+    return Recipe(
+        dataset=str(array_file),
+        preset="nano",
+        patch_size=2,
+        epochs=2,
+        batch_size=32,
+        jit_compile="false",
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(short_recipe, tmp_path_factory):
+    """The folder of a finished run, for reading only, and the metrics it returned."""
+    from mae_keras.recipes import pretrain
+
+    folder = tmp_path_factory.mktemp("runs") / "short"
+    return folder, pretrain(short_recipe, folder, verbose=0)

@@ -66,7 +66,13 @@ DEFAULTS = {
 
 
 def default_augmentation(name: str) -> Augmentation | None:
-    """Return the augmentation that suits the data set `name` (as given to `load`), or `None`.
+    """Return the augmentation that suits a data set.
+
+    Args:
+        name: data set, as given to `load`.
+
+    Returns:
+        `Augmentation`, or `None` where none suits.
 
     Example:
     >>> default_augmentation("digits") is None

@@ -16,6 +16,11 @@ _ENDLESS = 2**63 - 1
 def steps_per_epoch(split: Split, batch_size: int, drop_remainder: bool = True) -> int:
     """Return how many batches one epoch of `split` holds.
 
+    Args:
+        split: images.
+        batch_size: int, images per batch.
+        drop_remainder: bool, whether a last batch that is not full is left out.
+
     Raises:
         ValueError: if `batch_size` is not a positive integer or is larger than the split.
 

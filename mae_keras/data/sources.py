@@ -85,9 +85,16 @@ def load(
 def kind(name: str | os.PathLike) -> str:
     """Return `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds`, `arrays` or `folder`.
 
+    Args:
+        name: data set, as given to `load`.
+
     Raises:
         TypeError: if `name` is neither str nor path.
         ValueError: if there is no such data set, file or folder.
+
+    Example:
+    >>> kind("tfds:cifar100")
+    'tfds'
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name must be a string or a path. Received: name={name!r}.")

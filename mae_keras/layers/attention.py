@@ -86,8 +86,10 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if num_heads < 1:
-            raise ValueError(f"`num_heads` must be positive. Received: num_heads={num_heads}")
+        if not hasattr(num_heads, "__index__") or num_heads < 1:
+            raise ValueError(
+                f"`num_heads` must be a positive int. Received: num_heads={num_heads!r}"
+            )
         self.num_heads = int(num_heads)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

@@ -68,7 +68,13 @@ class PositionEmbedding(keras.layers.Layer):
         return interpolate_positions(ops.convert_to_tensor(self.positions), self.grid, grid)
 
     def call(self, tokens: Any, indices: Any = None, grid: Sequence[int] | None = None) -> Any:
-        table = ops.cast(self._table(tuple(grid or self.grid)), tokens.dtype)
+        grid = self.grid if grid is None else tuple(grid)
+        if indices is None and tokens.shape[1] not in (None, math.prod(grid)):
+            raise ValueError(
+                f"`tokens` must be one for each of the {math.prod(grid)} patches of the grid "
+                f"{grid}. Received: tokens.shape={tuple(tokens.shape)}"
+            )
+        table = ops.cast(self._table(grid), tokens.dtype)
         return tokens + (table if indices is None else ops.take(table, indices, axis=0))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

@@ -61,7 +61,7 @@ class MaskedReconstructionLoss(keras.losses.Loss):
         return ops.mean(power, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "error": self.error}
+        return {**super().get_config(), "error": self.error, "dtype": self.dtype}
 
 
 def reconstruction_weights(counted: Any, sample_weight: Any = None) -> Any:

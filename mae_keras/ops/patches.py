@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 STATISTICS_EPSILON = 1e-6
@@ -29,7 +30,8 @@ def as_patch_size(patch_size: int | Sequence[int], rank: int) -> tuple[int, ...]
     >>> as_patch_size(4, 2)
     (4, 4)
     """
-    sizes = tuple(patch_size) if isinstance(patch_size, Sequence) else (patch_size,) * rank
+    several = isinstance(patch_size, (Sequence, np.ndarray)) and np.ndim(patch_size) == 1
+    sizes = tuple(patch_size) if several else (patch_size,) * rank
     if len(sizes) != rank:
         raise ValueError(
             f"`patch_size` must be an int or have one entry for each of the {rank} spatial axes. "

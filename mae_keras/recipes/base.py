@@ -9,7 +9,7 @@ class Recipe:
     """The numbers of one pretraining run.
 
     Args:
-        dataset: digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, or a
+        dataset: one of digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, a
             folder of images.
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
@@ -36,6 +36,13 @@ class Recipe:
         jit_compile: compile with XLA; auto picks what measured faster.
         seed: of weights, masks, data order and augmentation.
         strict: refuse a folder with unreadable files instead of skipping them.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+    >>> Recipe(dataset="photos/", image_size=64).preset
+    'nano'
     """
 
     dataset: str = "digits"

@@ -29,11 +29,17 @@ def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
 
     Returns:
         `hidden_loss`, `baseline_loss`, `knn_accuracy` and `linear_probe_accuracy` as in
-        `metrics.json`; the accuracies are `None` without labels.
+        `metrics.json`; the accuracies are `None` without labels of at least two kinds.
+
+    Example:
+    >>> from mae_keras import data
+    >>> scores = score(model, untrained, data.load("digits"))  # doctest: +SKIP
+    >>> sorted(scores["baseline_loss"])  # doctest: +SKIP
+    ['mean_image', 'nearest_visible', 'visible_mean']
     """
     scores: dict[str, Any] = reconstruction_scores(model, images)
     scores["knn_accuracy"] = scores["linear_probe_accuracy"] = None
-    if images.num_classes is None:
+    if (images.num_classes or 0) < 2:
         return scores
     for protocol, key in (("knn", "knn_accuracy"), ("linear-probe", "linear_probe_accuracy")):
         scores[key] = {}

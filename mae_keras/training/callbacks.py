@@ -1,5 +1,6 @@
 """What happens between batches and epochs: mask schedule, pictures, stopping at NaN."""
 
+import importlib.util
 import logging
 import os
 import pathlib
@@ -61,11 +62,12 @@ class ReconstructionCallback(keras.callbacks.Callback):
     Args:
         images: array `(batch, *spatial, channels)`, a few images, best not of the training set.
         folder: where to write `epoch_0001.png`, ...; or `None`.
-        log_dir: where to write TensorBoard images; needs TensorFlow; or `None`.
+        log_dir: where to write TensorBoard images, or `None`; needs the extra `tensorboard`.
         every: int, epochs between pictures; the last epoch is always drawn.
 
     Raises:
         ValueError: if there is nowhere to write, or `every` is not positive.
+        ImportError: if `log_dir` is given and TensorBoard is not installed.
 
     Example:
     >>> callback = ReconstructionCallback(np.zeros((2, 8, 8, 1), "uint8"), folder="pictures")
@@ -83,6 +85,11 @@ class ReconstructionCallback(keras.callbacks.Callback):
             raise ValueError("`folder` or `log_dir` must say where pictures go. Received: neither")
         if every < 1:
             raise ValueError(f"`every` must be a positive int. Received: every={every}")
+        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
+            raise ImportError(
+                "`log_dir` needs TensorBoard, which is not installed: "
+                "pip install 'mae_keras[tensorboard]'"
+            )
         self.images = images
         self.folder = None if folder is None else pathlib.Path(folder)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
@@ -125,6 +132,11 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
 
     Returns:
         `matplotlib.figure.Figure`.
+
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
+    >>> figure = reconstruction_of(model, np.zeros((2, 8, 8, 1), "uint8"), title="Untrained")
     """
     from mae_keras.figures import reconstruction_figure
 

@@ -6,7 +6,13 @@ import pytest
 
 from mae_keras.layers import RandomMasking
 
-pytestmark = pytest.mark.every_backend
+every_backend = pytest.mark.every_backend
+float16 = pytest.param(
+    "mixed_float16",
+    marks=pytest.mark.skipif(
+        keras.backend.backend() == "jax", reason="JAX has no float16 products on CPUs"
+    ),
+)
 
 # Compiling costs more than a handful of steps do; on JAX only compiled steps are quick.
 ON_JAX = keras.backend.backend() == "jax"
@@ -50,6 +56,7 @@ def test_labels_are_ignored(make_tiny, images):
     assert_same_weights(with_labels, without, rtol=0, atol=0)
 
 
+@every_backend
 def test_everything_fit_takes_is_taken(make_tiny, images):
     model = make_tiny()
     labels = np.arange(16) % 2
@@ -84,6 +91,7 @@ def test_a_weighted_metric_sees_the_hidden_patches_only(make_tiny, images):
     assert scores["mse"] == pytest.approx(scores["loss"], rel=1e-5)
 
 
+@every_backend
 def test_the_loss_of_evaluate_is_that_of_its_masks(make_tiny, images):
     model = make_tiny()
     model.compile("sgd", **GRAPH)
@@ -93,6 +101,7 @@ def test_the_loss_of_evaluate_is_that_of_its_masks(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@every_backend
 def test_a_sample_weight_multiplies_the_loss_of_its_image(make_tiny, images):
     model = make_tiny()
     model.compile("sgd", **GRAPH)
@@ -102,6 +111,7 @@ def test_a_sample_weight_multiplies_the_loss_of_its_image(make_tiny, images):
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
+@every_backend
 def test_evaluate_does_not_depend_on_the_batch_size(make_tiny, images):
     model = make_tiny()
     model.compile("sgd", **GRAPH)
@@ -120,6 +130,7 @@ def test_evaluate_does_not_depend_on_training_steps_or_disturb_them(make_tiny, i
     assert first.history["loss"] == second.history["loss"]
 
 
+@every_backend
 def test_every_step_draws_other_masks(make_tiny, images):
     model = make_tiny()
     history = fit(model, images, optimizer=keras.optimizers.SGD(0.0), epochs=4, shuffle=False)
@@ -158,6 +169,7 @@ def test_the_loss_on_all_patches_counts_all(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@every_backend
 def test_accumulated_gradients_are_those_of_the_joined_batch(make_tiny, images):
     weights = np.linspace(0.1, 3, 16)
     joined, accumulated = make_tiny(), make_tiny()
@@ -206,7 +218,8 @@ def test_accumulation_moves_the_masks_on_every_micro_step(make_tiny, images):
     assert history["loss"][0] != history["loss"][1]
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@every_backend
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", float16])
 def test_half_precision_learns_as_single_precision_does(make_tiny, images, policy):
     """Unscaled float16 gradients of this loss are too small to move the weights as they should."""
 
@@ -253,6 +266,7 @@ def test_averaging_and_several_steps_per_execution_work(make_tiny, images):
     )
 
 
+@every_backend
 def test_missing_pixels_enter_neither_loss_nor_weights(make_tiny, images):
     pixels = images.astype("float32")
     pixels[:, :2, :2] = np.nan  # the first patch of every image
@@ -277,6 +291,7 @@ def test_images_that_are_missing_throughout_count_nothing(make_tiny, images):
     assert np.isfinite(history["loss"]).all()
 
 
+@every_backend
 def test_a_new_ratio_trains_with_another_number_of_visible_patches(make_tiny, images):
     model = make_tiny(masking=RandomMasking(0.5, seed=1))
     seen = []

@@ -1,0 +1,40 @@
+"""Recipes refuse numbers that make no sense, at once."""
+
+import dataclasses
+
+import pytest
+
+from mae_keras.recipes import Recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
+        ("patch_size", -1, "at least 1"),
+        ("gradient_accumulation_steps", 0, "at least 1"),
+        ("steps_per_execution", 0, "at least 1"),
+        ("mask_ratio", 1.0, r"in \(0, 1\)"),
+        ("mask_ratio", float("nan"), r"in \(0, 1\)"),
+        ("mask_ratio_start", 0.0, r"in \(0, 1\)"),
+        ("learning_rate", 0.0, "positive"),
+        ("weight_decay", -0.1, "at least 0"),
+        ("seed", -1, "in"),
+        ("warmup_epochs", 10, "less than epochs=10"),
+        ("ema_momentum", 1.0, r"in \(0, 1\)"),
+        ("masking", "diagonal", "one of random, block, grid"),
+        ("loss_on", "visible", "one of hidden, all"),
+        ("mask_schedule", "steps", "one of linear, cosine"),
+        ("dtype_policy", "float8", "one of float32, mixed_bfloat16, mixed_float16"),
+        ("jit_compile", "yes", "one of auto, true, false"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(name, value, expected):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*{expected}.* Received: {name}="):
+        Recipe(**{name: value})
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().epochs = 3

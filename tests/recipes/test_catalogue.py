@@ -1,0 +1,54 @@
+"""Which recipe suits which data, and how one is changed."""
+
+import pytest
+
+from mae_keras.models.presets import PRESETS
+from mae_keras.recipes import RECIPES, adapt, find_recipe
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        (None, "digits"),
+        ("digits", "digits"),
+        ("mnist", "mnist"),
+        ("tfds:cifar10", "cifar10"),
+        ("tfds:fashion_mnist/plain", "fashion_mnist"),
+        ("tfds:cifar100", "images"),
+        ("my/photos", "images"),
+        ("x.npz", "images"),
+    ],
+)
+def test_data_find_their_recipe(dataset, expected):
+    assert find_recipe(None, dataset) == RECIPES[expected]
+
+
+def test_a_named_recipe_is_found_whatever_the_data():
+    assert find_recipe("cifar10", "digits") == RECIPES["cifar10"]
+
+
+def test_an_unknown_recipe_is_refused_with_a_guess():
+    with pytest.raises(ValueError, match="Did you mean 'cifar10'. Received: recipe='cifar'"):
+        find_recipe("cifar")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_name_presets_and_data_that_exist(name):
+    recipe = RECIPES[name]
+    assert recipe.preset in PRESETS
+    assert recipe.dataset == ("photos/" if name == "images" else name)
+
+
+def test_none_leaves_a_field_alone():
+    assert adapt(RECIPES["digits"], seed=None, mask_ratio=0.6).seed == RECIPES["digits"].seed
+
+
+def test_the_warmup_shrinks_with_the_epochs():
+    assert adapt(RECIPES["images"], epochs=10).warmup_epochs == 1
+    assert adapt(RECIPES["images"], epochs=500).warmup_epochs == 5
+
+
+def test_a_warmup_that_was_asked_for_is_kept_or_refused():
+    assert adapt(RECIPES["images"], epochs=10, warmup_epochs=4).warmup_epochs == 4
+    with pytest.raises(ValueError, match="`warmup_epochs` must be"):
+        adapt(RECIPES["images"], epochs=3, warmup_epochs=4)

@@ -1,0 +1,194 @@
+"""A run from one call: what its folder holds, and that nothing is ever lost."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mae_keras import data
+from mae_keras.models import load_model
+from mae_keras.recipes import adapt, pretrain
+from mae_keras.recipes.pretraining import build_model, channel_statistics
+from mae_keras.training import NonFiniteError
+
+FILES = [
+    "checkpoint.keras",
+    "config.json",
+    "history.csv",
+    "loss.png",
+    "metrics.json",
+    "model.keras",
+    "reconstructions.png",
+    "saved_model",
+]
+
+
+def test_a_run_writes_what_the_design_lists(finished):
+    folder, _ = finished
+    assert sorted(item.name for item in folder.iterdir()) == FILES
+
+
+def test_the_metrics_have_the_names_of_the_design(finished):
+    folder, metrics = finished
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    encoders = {"trained", "untrained", "pixels"}
+    assert set(metrics["baseline_loss"]) == {"mean_image", "visible_mean", "nearest_visible"}
+    assert set(metrics["knn_accuracy"]) == set(metrics["linear_probe_accuracy"]) == encoders
+    assert metrics["hidden_loss"] > 0
+    assert metrics["images_per_second"] > 0
+    assert metrics["wall_seconds"] > metrics["compile_seconds"] > 0
+    assert metrics["seed"] == 0
+    assert metrics["backend"] in metrics["versions"]
+    assert metrics["device"]
+
+
+def test_the_history_has_one_row_per_epoch(finished):
+    folder, _ = finished
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["epoch"]) for row in rows] == [1, 2]
+    assert all(float(row["loss"]) > 0 and float(row["val_loss"]) > 0 for row in rows)
+
+
+def test_the_metrics_are_those_of_the_saved_model(finished, short_recipe):
+    folder, metrics = finished
+    model = load_model(folder / "model.keras")
+    held_out, _ = data.load(short_recipe.dataset).test.arrays()
+    loss = model.evaluate(held_out, batch_size=len(held_out), verbose=0)
+    assert metrics["hidden_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_pictures_are_pictures(finished):
+    from PIL import Image
+
+    folder, _ = finished
+    for name in ("loss.png", "reconstructions.png"):
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 100
+            assert len(set(picture.convert("L").tobytes())) > 10
+
+
+def test_the_normalisation_is_that_of_the_training_images(short_recipe):
+    images = data.load(short_recipe.dataset)
+    train, _ = images.train.arrays()
+    mean, std = channel_statistics(images)
+    assert mean == pytest.approx([train.mean() / 255], abs=1e-5)
+    assert std == pytest.approx([train.std() / 255], abs=1e-5)
+    model = build_model(short_recipe, images)
+    assert model.normalization.mean == pytest.approx(mean)
+
+
+def test_another_run_is_not_touched(finished, short_recipe):
+    folder, _ = finished
+    before = {item.name: item.stat().st_mtime_ns for item in folder.iterdir()}
+    with pytest.raises(ValueError, match="holds another run"):
+        pretrain(adapt(short_recipe, seed=1), folder, verbose=0)
+    assert {item.name: item.stat().st_mtime_ns for item in folder.iterdir()} == before
+
+
+def test_nothing_is_written_when_settings_and_data_do_not_fit(short_recipe, tmp_path):
+    out = tmp_path / "run"
+    for change, message in (
+        ({"patch_size": 3}, "patch_size"),
+        ({"batch_size": 1000}, "batch_size"),
+        ({"preset": "gigantic"}, "gigantic"),
+        ({"dataset": str(tmp_path / "nowhere")}, "nowhere"),
+        ({"mask_ratio": 0.001}, "mask_ratio"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(adapt(short_recipe, **change), out, verbose=0)
+        assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_bit(finished, short_recipe, tmp_path, monkeypatch):
+    """Killed in its second epoch; checkpoints at every epoch's end."""
+    from mae_keras.recipes import pretraining
+    from mae_keras.training import RunCheckpoint, StopAtNonFinite
+
+    whole, expected = finished
+
+    class Killed(BaseException):
+        pass
+
+    class Kill(StopAtNonFinite):
+        def on_train_batch_end(self, batch, logs=None):
+            if self._epoch == 1 and batch == 1:
+                raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining, "StopAtNonFinite", Kill)
+        patched.setattr(
+            pretraining, "RunCheckpoint", lambda run, done: RunCheckpoint(run, done, min_seconds=0)
+        )
+        with pytest.raises(Killed):
+            pretrain(short_recipe, tmp_path / "run", verbose=0)
+    metrics = pretrain(short_recipe, tmp_path / "run", resume=True, verbose=0)
+    assert metrics["hidden_loss"] == expected["hidden_loss"]
+    assert (tmp_path / "run" / "history.csv").read_text() == (whole / "history.csv").read_text()
+    first, second = (load_model(path / "model.keras") for path in (whole, tmp_path / "run"))
+    for one, two in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_a_run_that_ended_before_its_numbers_were_written_is_finished(
+    short_recipe, tmp_path, monkeypatch
+):
+    from mae_keras.recipes import pretraining
+
+    recipe = adapt(short_recipe, ema_momentum=0.9)
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(recipe, tmp_path / "run", verbose=0)
+    averaged = load_model(tmp_path / "run" / "model.keras").get_weights()
+    metrics = pretrain(recipe, tmp_path / "run", resume=True, verbose=0)
+    assert metrics["hidden_loss"] > 0
+    again = load_model(tmp_path / "run" / "model.keras").get_weights()
+    for one, two in zip(averaged, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_divergence_stops_the_run_and_names_the_step(short_recipe, tmp_path):
+    with pytest.raises(NonFiniteError, match="at step"):
+        pretrain(adapt(short_recipe, learning_rate=1e30), tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+@pytest.mark.slow
+def test_a_growing_mask_ratio_is_scheduled_and_its_graphs_counted(short_recipe, tmp_path, caplog):
+    recipe = adapt(short_recipe, epochs=4, mask_ratio_start=0.25, mask_ratio=0.75)
+    with caplog.at_level("INFO", logger="mae_keras"):
+        pretrain(recipe, tmp_path / "run", verbose=0)
+    model = load_model(tmp_path / "run" / "model.keras")
+    assert model.mask_ratio == pytest.approx(0.75)
+
+
+@pytest.mark.slow
+def test_a_folder_of_photographs_of_mixed_sizes_can_be_trained_on(short_recipe, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for index in range(60):
+        label = tmp_path / "photos" / ("cats" if index % 2 else "dogs")
+        label.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (20 + index % 7, 24, 3)).astype("uint8")
+        Image.fromarray(pixels).save(label / f"{index}.{('png', 'jpg', 'bmp')[index % 3]}")
+    recipe = dataclasses.replace(
+        short_recipe,
+        dataset=str(tmp_path / "photos"),
+        image_size=16,
+        patch_size=4,
+        batch_size=8,
+    )
+    metrics = pretrain(recipe, tmp_path / "run", verbose=0)
+    assert metrics["knn_accuracy"].keys() == {"trained", "untrained", "pixels"}
+    assert load_model(tmp_path / "run" / "model.keras").image_shape == (16, 16, 3)

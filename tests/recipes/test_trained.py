@@ -1,0 +1,83 @@
+"""What can be done with a finished run."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_keras.recipes.trained import evaluate_run, export_run, load_run, reconstruct_files
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "digit.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20)).astype("uint8")).save(path)
+    return path
+
+
+def test_a_run_gives_its_recipe_and_model_back(finished, short_recipe):
+    recipe, model = load_run(finished[0])
+    assert recipe == short_recipe
+    assert model.image_shape == (8, 8, 1)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`run` must be the folder of a run. Received"):
+        load_run(tmp_path)
+
+
+def test_an_unfinished_run_is_refused_with_the_way_on(finished, tmp_path):
+    shutil.copy(finished[0] / "config.json", tmp_path)
+    with pytest.raises(ValueError, match="is not finished.*--resume"):
+        load_run(tmp_path)
+
+
+def test_evaluation_gives_the_numbers_of_the_run_again(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    made = evaluate_run(folder, ["knn"])
+    assert set(made) == {"knn"}
+    written = json.loads((folder / "evaluation.json").read_text())
+    assert written == made
+    accuracies = {k: round(v, 4) for k, v in made["knn"]["accuracies"].items()}
+    assert accuracies == finished[1]["knn_accuracy"]
+    assert made["knn"]["test_accuracy"] == made["knn"]["accuracies"]["trained"]
+    evaluate_run(folder, ["linear-probe"])
+    both = json.loads((folder / "evaluation.json").read_text())
+    assert set(both) == {"knn", "linear-probe"}
+
+
+def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(ValueError, match="must be one of knn, linear-probe. Received: 'guess'"):
+        evaluate_run(tmp_path, ["guess"])
+
+
+def test_image_files_are_drawn(finished, picture, tmp_path):
+    reconstruct_files(finished[0], [picture, picture], tmp_path / "made.png", 0.5)
+    with Image.open(tmp_path / "made.png") as made:
+        assert min(made.size) > 100
+
+
+def test_no_files_are_refused(finished, tmp_path):
+    with pytest.raises(ValueError, match="at least one image file. Received: none"):
+        reconstruct_files(finished[0], [], tmp_path / "made.png")
+
+
+@pytest.mark.slow
+def test_an_export_serves(finished, tmp_path):
+    import tensorflow as tf
+
+    export_run(finished[0], tmp_path / "served")
+    export_run(finished[0], tmp_path / "served")  # replaces its own
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1)).astype("uint8")
+    served = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
+    features = served(images=tf.constant(images))["features"]
+    np.testing.assert_allclose(features, load_run(finished[0])[1].encode(images), atol=1e-5)
+
+
+def test_a_folder_of_something_else_is_not_exported_into(finished, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="must be a new or empty folder"):
+        export_run(finished[0], tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"

@@ -1,0 +1,192 @@
+"""The command line, in this process: what it prints, and how it refuses."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_keras.cli import main
+from mae_keras.models.presets import PRESETS
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output and standard error of a command."""
+    try:
+        main([str(argument) for argument in arguments])
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def refusal(capsys, *arguments):
+    """The one line that a refused command prints."""
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "Traceback" not in err
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+@pytest.mark.slow
+def test_pretraining_prints_what_it_wrote_and_the_verdict(
+    capsys, short_recipe, array_file, tmp_path
+):
+    code, out, _ = run(
+        capsys,
+        *("pretrain", "--dataset", array_file, "--out", tmp_path / "run", "--preset", "nano"),
+        *("--patch-size", 2, "--batch-size", 32, "--epochs", 1, "--jit-compile", "false"),
+    )
+    assert code == 0
+    assert "XLA off" in out
+    assert "model.keras" in out
+    assert "Hidden-patch loss" in out
+    assert out.strip().splitlines()[-1].startswith("The run ")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["epochs"], config["preset"], config["seed"]) == (1, "nano", 0)
+
+
+def test_evaluating_prints_and_writes_every_protocol_asked_for(capsys, finished, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    code, out, _ = run(
+        capsys, "evaluate", folder, "--protocol", "linear-probe", "--protocol", "knn"
+    )
+    assert code == 0
+    assert [line.split(":")[0] for line in out.splitlines()[:2]] == ["linear-probe", "knn"]
+    written = json.loads((folder / "evaluation.json").read_text())
+    assert all("test_accuracy" in written[name] for name in ("linear-probe", "knn"))
+
+
+def test_reconstructing_draws_image_files(capsys, finished, tmp_path):
+    Image.fromarray(np.zeros((9, 9, 3), "uint8")).save(tmp_path / "a.png")
+    out = tmp_path / "picture.png"
+    assert run(capsys, "reconstruct", finished[0], tmp_path / "a.png", "--out", out)[0] == 0
+    assert out.stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_exporting_writes_a_saved_model(capsys, finished, tmp_path):
+    code, out, _ = run(
+        capsys, "export", finished[0], "--format", "saved-model", "--out", tmp_path / "served"
+    )
+    assert code == 0
+    assert (tmp_path / "served" / "saved_model.pb").exists()
+
+
+def test_presets_and_data_sets_are_listed(capsys):
+    code, out, _ = run(capsys, "presets")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == list(PRESETS)
+    code, out, _ = run(capsys, "datasets")
+    assert code == 0
+    assert {"digits", "mnist", "fashion_mnist", "cifar10"} <= {
+        line.split()[0] for line in out.splitlines()
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset", "gigantic"], ["gigantic", "nano"]),
+        (["--preset", "nanno"], ["nanno", "nano"]),
+        (["--dataset", "minst"], ["minst", "mnist"]),
+        (["--dataset", "nowhere/photos"], ["nowhere/photos"]),
+        (["--mask-ratio", "1.5"], ["`mask_ratio`", "1.5"]),
+        (["--mask-ratio", "0.01"], ["`mask_ratio`", "0.01"]),
+        (["--patch-size", "3"], ["patch_size", "3"]),
+        (["--batch-size", "5000"], ["batch_size", "5000"]),
+        (["--epochs", "0"], ["`epochs`", "0"]),
+        (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
+        (["--resume"], ["--resume", "no run"]),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line_and_nothing_is_written(
+    capsys, tmp_path, arguments, words
+):
+    line = refusal(capsys, "pretrain", "--out", tmp_path / "run", *arguments)
+    assert line.startswith("mae-keras: ")
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_another_run_is_refused(capsys, finished, array_file):
+    line = refusal(capsys, "pretrain", "--dataset", array_file, "--out", finished[0])
+    assert "--resume" in line and "--overwrite" in line
+
+
+def test_resuming_with_other_settings_lists_them(capsys, finished, array_file):
+    line = refusal(
+        capsys, "pretrain", "--dataset", array_file, "--out", finished[0], "--resume", "--seed", 7
+    )
+    assert "seed: 0 in the run, 7 now" in line
+
+
+def test_an_unreadable_picture_is_refused(capsys, finished, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    line = refusal(
+        capsys, "reconstruct", finished[0], tmp_path / "a.png", "--out", tmp_path / "b.png"
+    )
+    assert "a.png" in line
+    assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "reconstruct"])
+def test_a_folder_without_a_run_is_refused(capsys, tmp_path, command):
+    extra = [] if command == "evaluate" else ["--out", tmp_path / "x.png"]
+    files = [tmp_path / "a.png"] if command == "reconstruct" else []
+    assert "must be the folder of a run" in refusal(capsys, command, tmp_path, *files, *extra)
+
+
+@pytest.mark.parametrize("arguments", [["pretrain"], ["pretrain", "--epoch", "3"], ["train"]])
+def test_a_wrong_command_line_is_refused(capsys, arguments):
+    code, out, err = run(capsys, *arguments)
+    assert code != 0
+    assert out + err
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
+    from mae_keras import recipes
+    from mae_keras.recipes import pretraining
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "pretrain", interrupted)
+    assert recipes.pretrain is interrupted
+    code, _, err = run(capsys, "pretrain", "--out", tmp_path / "run")
+    assert code == 130
+    assert "--resume" in err
+
+
+def test_help_is_instant_and_imports_nothing_heavy():
+    script = (
+        "import sys, mae_keras.cli\n"
+        "try: mae_keras.cli.main(['pretrain', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0, done.stderr
+        assert "--mask-ratio" in done.stdout
+    # Half a second is promised; the best of three keeps a busy machine out of it.
+    assert min(seconds) < 0.5
+
+
+def test_the_module_runs_as_a_command():
+    command = [sys.executable, "-m", "mae_keras", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == "0.1.0"
