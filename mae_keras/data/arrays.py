@@ -1,7 +1,9 @@
 """Data sets from NumPy arrays and `.npz` / `.npy` files, checked before anything is trained."""
 
+import os
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,14 @@ _CHUNK_BYTES = 1 << 26
 _READ_ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
-def load_arrays(path, *, image_size=None, labels=True, seed=0, in_memory_limit=1 << 30):
+def load_arrays(
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    labels: bool = True,
+    seed: int = 0,
+    in_memory_limit: int = 1 << 30,
+) -> ImageData:
     """Load a `.npz` or `.npy` file as `ImageData`; see `mae_keras.data.load`."""
     if path.suffix == ".npy":
         images, targets, test = _read_npy(path), None, None
@@ -34,17 +43,17 @@ def load_arrays(path, *, image_size=None, labels=True, seed=0, in_memory_limit=1
 
 
 def in_memory_data(
-    name,
-    images,
-    labels=None,
+    name: str,
+    images: Any,
+    labels: Any = None,
     *,
-    test=None,
-    validation=None,
-    class_names=None,
-    image_size=None,
-    seed=0,
-    in_memory_limit=1 << 30,
-):
+    test: Any = None,
+    validation: Any = None,
+    class_names: Any = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    in_memory_limit: int = 1 << 30,
+) -> ImageData:
     """Check arrays, cut them into splits by content, and return `ImageData`.
 
     Args:

@@ -5,6 +5,7 @@ TensorFlow is imported on use. Imports nothing of the package.
 
 import dataclasses
 import math
+from typing import Any
 
 # Crops are kept this far (relative) inside the image: crop_and_resize paints pixels that float
 # rounding puts outside black.
@@ -87,7 +88,7 @@ def default_augmentation(name: str) -> Augmentation | None:
     return DEFAULTS[base if found == "tfds" and base in DEFAULTS else found]
 
 
-def augment(images, augmentation: Augmentation, seed):
+def augment(images: Any, augmentation: Augmentation, seed: Any) -> Any:
     """Crop and flip each image of a batch at random.
 
     Args:

@@ -3,9 +3,16 @@
 import numpy as np
 
 from mae_keras.data.arrays import in_memory_data
+from mae_keras.data.image_data import ImageData
 
 
-def load_digits(name="digits", *, image_size=None, labels=True, seed=0):
+def load_digits(
+    name: str = "digits",
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    labels: bool = True,
+    seed: int = 0,
+) -> ImageData:
     """Return the 1797 real 8x8 digits of scikit-learn as uint8 `ImageData`.
 
     References:

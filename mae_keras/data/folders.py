@@ -15,7 +15,14 @@ _NAMED_FILES = 5
 _logger = logging.getLogger(__name__)
 
 
-def load_folder(folder: Path, *, image_size=None, labels=True, strict=False, seed=0):
+def load_folder(
+    folder: Path,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    labels: bool = True,
+    strict: bool = False,
+    seed: int = 0,
+) -> ImageData:
     """Load a folder of images as `ImageData`; see `mae_keras.data.load`."""
     paths, num_others = find_image_files(folder)
     if not paths:

@@ -5,6 +5,7 @@ TensorFlow is imported on use. Imports nothing above the data room.
 
 import math
 import numbers
+from typing import Any
 
 from mae_keras.data.augmentation import Augmentation, augment
 from mae_keras.data.splits import Split
@@ -49,7 +50,7 @@ def training_batches(
     augmentation: Augmentation | None = None,
     drop_remainder: bool = True,
     with_labels: bool = False,
-):
+) -> Any:
     """Return shuffled, augmented batches; the k-th is a pure function of (seed, k).
 
     Every epoch visits every image once, but for a remainder smaller than a batch, which is
@@ -94,7 +95,7 @@ def training_batches(
     return _finish(batches, seed, augmentation, with_labels)
 
 
-def evaluation_batches(split: Split, batch_size: int, *, with_labels: bool = False):
+def evaluation_batches(split: Split, batch_size: int, *, with_labels: bool = False) -> Any:
     """Return every image of `split` once, in order; the last batch may be smaller.
 
     Args:
@@ -136,7 +137,7 @@ def _indexed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_r
 
     size = len(split)
 
-    def fetch(number):
+    def fetch(number: Any) -> Any:
         epoch, step = number // steps, number % steps
         places = step * batch_size + tf.range(batch_size, dtype=tf.int64)
         if not drop_remainder:
@@ -154,7 +155,7 @@ def _indexed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_r
 def _streamed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_remainder):
     import tensorflow as tf
 
-    def one_epoch(epoch):
+    def one_epoch(epoch: Any) -> Any:
         # Inside this traced function the call sets the graph's seed only: whatever global seed
         # the program has, the order stays a function of (seed, epoch).
         tf.random.set_seed(0x6D61)
@@ -169,7 +170,7 @@ def _streamed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_
 def _finish(batches, seed, augmentation, with_labels):
     import tensorflow as tf
 
-    def finish(place, batch):
+    def finish(place: Any, batch: Any) -> Any:
         images, labels = batch
         if augmentation is not None:
             key = tf.constant([seed, 0x61756721], tf.int64)

@@ -5,6 +5,8 @@ import numbers
 import os
 from pathlib import Path
 
+from mae_keras.data.image_data import ImageData
+
 # Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
 DATASETS = {
     "digits": "1797 handwritten digits of scikit-learn, 8 x 8, grey, 10 classes; no download",
@@ -28,7 +30,7 @@ def load(
     strict: bool = False,
     seed: int = 0,
     in_memory_limit: int = 1 << 30,
-):
+) -> ImageData:
     """Load a data set as train, validation and test splits that share no image.
 
     Official test splits stay; one tenth of the official training images becomes the validation

@@ -5,6 +5,7 @@ TensorFlow is imported on use. Imports nothing of the package.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Split:
         """Whether every image has a label."""
         return self.labels is not None
 
-    def fetch(self, indices):
+    def fetch(self, indices: Any) -> Any:
         """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
         images = self._fetch_images(indices)
         images.set_shape((indices.shape[0], *self.image_shape))
@@ -67,7 +68,7 @@ class Split:
     def _chunks(self, count):
         import tensorflow as tf
 
-        def chunk(start):
+        def chunk(start: Any) -> Any:
             end = tf.minimum(start + _CHUNK, count)
             return self.fetch(tf.range(start, end))[0]
 
@@ -206,7 +207,7 @@ class StreamSplit(Split):
         """Whether every image has a label."""
         return self._has_labels
 
-    def epoch_dataset(self, epoch, seed):
+    def epoch_dataset(self, epoch: Any, seed: int) -> Any:
         """Return one epoch of `(image, label)` in an order that depends on (seed, epoch) alone.
 
         Call it inside a tf.data function, as `training_batches` does: outside one,
@@ -221,11 +222,11 @@ class StreamSplit(Split):
         source = self._source().shuffle(SHUFFLE_BUFFER, seed=key, reshuffle_each_iteration=False)
         return self._decoded(source)
 
-    def ordered_dataset(self):
+    def ordered_dataset(self) -> Any:
         """Return `(image, label)` in stored order."""
         return self._decoded(self._source())
 
-    def fetch(self, indices):
+    def fetch(self, indices: Any) -> Any:
         """Refuse: a stream has no random access."""
         raise TypeError("fetch expects a split with random access. Received: a stream.")
 
@@ -242,13 +243,13 @@ class StreamSplit(Split):
     def _decoded(self, source):
         import tensorflow as tf
 
-        def decode(encoded, label):
+        def decode(encoded: Any, label: Any) -> Any:
             return tf.ensure_shape(self._decode(encoded), self.image_shape), label
 
         return source.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def resize(images, image_size):
+def resize(images: Any, image_size: int | tuple[int, int] | None) -> Any:
     """Resize `(batch, height, width, channels)` with antialiasing, keeping the dtype."""
     import tensorflow as tf
 
@@ -260,7 +261,7 @@ def resize(images, image_size):
     return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
 
-def decode_image(encoded):
+def decode_image(encoded: Any) -> Any:
     """Decode the first frame of a PNG, JPEG, BMP or GIF to uint8 `(height, width, channels)`."""
     import tensorflow as tf
 
@@ -269,7 +270,7 @@ def decode_image(encoded):
     return tf.ensure_shape(image, (None, None, None))
 
 
-def with_channels(image, channels):
+def with_channels(image: Any, channels: int) -> Any:
     """Turn grey, grey-alpha, RGB or RGBA into 1 or 3 channels, dropping alpha."""
     import tensorflow as tf
 

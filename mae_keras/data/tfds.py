@@ -8,6 +8,7 @@ import difflib
 import functools
 import math
 import os
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,14 @@ _BATCH = 256
 
 
 def load_tfds(
-    name, *, data_dir=None, image_size=None, labels=True, seed=0, in_memory_limit=1 << 30
-):
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    labels: bool = True,
+    seed: int = 0,
+    in_memory_limit: int = 1 << 30,
+) -> ImageData:
     """Load a data set of TensorFlow Datasets as `ImageData`; see `mae_keras.data.load`."""
     builder = _open_builder(name.removeprefix("tfds:"), data_dir)
     # Looked at before the download: a data set of texts needs none.
@@ -61,10 +68,10 @@ class _Reader:
         self.shape, self._feature = shape, feature
 
     @property
-    def dtype(self):
+    def dtype(self) -> Any:
         return np.dtype(self._feature.np_dtype).name
 
-    def encoded(self):
+    def encoded(self) -> Any:
         """Return `(encoded image, label)` in stored order; -1 where there is no label."""
         import tensorflow as tf
         import tensorflow_datasets as tfds
@@ -77,13 +84,13 @@ class _Reader:
             read_config=tfds.ReadConfig(try_autocache=False),
         )
 
-        def pick(example):
+        def pick(example: Any) -> Any:
             label = example[self._label_key] if self._label_key else -1
             return example[self._image_key], tf.cast(label, tf.int64)
 
         return examples.map(pick)
 
-    def decode(self, encoded):
+    def decode(self, encoded: Any) -> Any:
         """Return the image, of this reader's shape."""
         import tensorflow as tf
 
@@ -95,7 +102,7 @@ class _Reader:
             return tf.ensure_shape(image, self.shape)
         return resize(image[tf.newaxis], self.shape[:2])[0]
 
-    def arrays(self):
+    def arrays(self) -> Any:
         """Return all images and labels (or `None`) as NumPy arrays."""
         import tensorflow as tf
 

@@ -63,18 +63,11 @@ def pretrain(
     config = {**dataclasses.asdict(recipe), "backend": keras.backend.backend()}
     run = RunFolder(out)
     run.check(config, resume, overwrite)
-    images = data.load(
-        recipe.dataset,
-        data_dir=data_dir,
-        image_size=recipe.image_size,
-        strict=recipe.strict,
-        seed=recipe.seed,
-    )
+    images = load_images(recipe, data_dir)
     for note in images.notes:
         print(note)
     steps = data.steps_per_epoch(images.train, recipe.batch_size)
-    keras.utils.set_random_seed(recipe.seed)
-    model = build_model(recipe, images)
+    model = untrained_model(recipe, images)
     compile_model(model, recipe, steps)
     run.start(config, resume)
     if resume and run.checkpoint.exists():
@@ -83,19 +76,39 @@ def pretrain(
     history = _fit(model, recipe, images, run, steps, stopwatch, verbose)
     model.save(run.model)
     model.export(run.saved_model)
-    _draw(model, images, run, history)
-    untrained = _untrained(recipe, images)
+    _draw(model, images, run)
+    _draw_loss(history, run)
     metrics = {
-        **score(model, untrained, images),
+        **score(model, untrained_model(recipe, images), images),
         **stopwatch.metrics(),
         "wall_seconds": round(time.perf_counter() - started, 1),
         **_conditions(model, recipe),
     }
     run.write_json(run.metrics, metrics)
-    if history:
-        figure = figures.loss_figure(history, baselines=metrics["baseline_loss"])
-        figures.save_figure(figure, run.loss_picture)
+    _draw_loss(history, run, baselines=metrics["baseline_loss"])
     return metrics
+
+
+def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
+    """The data set of a recipe.
+
+    Args:
+        recipe: `Recipe`.
+        data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
+
+    Returns:
+        `data.ImageData`.
+
+    Raises:
+        ValueError: if there is no such data set, or it cannot be read.
+    """
+    return data.load(
+        recipe.dataset,
+        data_dir=data_dir,
+        image_size=recipe.image_size,
+        strict=recipe.strict,
+        seed=recipe.seed,
+    )
 
 
 def build_model(recipe: Recipe, images: Any) -> MaskedAutoencoder:
@@ -181,13 +194,7 @@ def _fit(
     verbose: Any,
 ) -> dict[str, Any]:
     done = int(keras.ops.convert_to_numpy(model.micro_step)) // steps
-    print(
-        f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
-        f"{model.num_hidden} hidden, {len(images.train):,} training images, {steps} steps an "
-        f"epoch; XLA {'on' if model.jit_compile else 'off'}, {recipe.dtype_policy}, "
-        f"{keras.backend.backend()}"
-        + (f"; going on after epoch {done} of {recipe.epochs}" if done else "")
-    )
+    print(_announcement(model, recipe, len(images.train), steps, done))
     checkpoint = RunCheckpoint(run, done)
     if done < recipe.epochs:
         augmentation = data.default_augmentation(recipe.dataset) if recipe.augment else None
@@ -218,6 +225,16 @@ def _fit(
     return run.read_history()
 
 
+def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, done: int) -> str:
+    going_on = f"; going on after epoch {done} of {recipe.epochs}" if done else ""
+    return (
+        f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
+        f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
+        f"XLA {'on' if model.jit_compile else 'off'}, {recipe.dtype_policy}, "
+        f"{keras.backend.backend()}{going_on}"
+    )
+
+
 def _schedule(recipe: Recipe) -> list[MaskRatioScheduler]:
     if recipe.mask_ratio_start is None:
         return []
@@ -226,17 +243,29 @@ def _schedule(recipe: Recipe) -> list[MaskRatioScheduler]:
     return [MaskRatioScheduler(kind(recipe.mask_ratio_start, recipe.mask_ratio, ramp))]
 
 
-def _untrained(recipe: Recipe, images: Any) -> MaskedAutoencoder:
+def untrained_model(recipe: Recipe, images: Any) -> MaskedAutoencoder:
+    """The model of a recipe as it was before training.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+
+    Returns:
+        `MaskedAutoencoder`, not compiled.
+    """
     keras.utils.set_random_seed(recipe.seed)
     return build_model(recipe, images)
 
 
-def _draw(model: Any, images: Any, run: RunFolder, history: dict[str, Any]) -> None:
+def _draw(model: Any, images: Any, run: RunFolder) -> None:
     shown, _ = images.test.arrays(limit=8)
     figure = reconstruction_of(model, shown, title="Held-out images")
     figures.save_figure(figure, run.reconstructions)
-    if history:  # drawn again with the trivial predictors when they have been scored
-        figures.save_figure(figures.loss_figure(history), run.loss_picture)
+
+
+def _draw_loss(history: dict[str, Any], run: RunFolder, **options: Any) -> None:
+    if history:  # empty when a run was resumed that had ended before its first epoch did
+        figures.save_figure(figures.loss_figure(history, **options), run.loss_picture)
 
 
 def _conditions(model: Any, recipe: Recipe) -> dict[str, Any]:

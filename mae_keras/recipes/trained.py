@@ -6,13 +6,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from mae_keras import data, figures
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.recipes.base import Recipe
-from mae_keras.recipes.pretraining import build_model
+from mae_keras.recipes.pretraining import load_images, untrained_model
 from mae_keras.recipes.scoring import PROTOCOLS, encoders, evaluate
 from mae_keras.training import RunFolder, reconstruction_of
 
@@ -70,11 +69,8 @@ def evaluate_run(
                 f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}"
             )
     recipe, model = load_run(path)
-    images = data.load(
-        recipe.dataset, data_dir=data_dir, image_size=recipe.image_size, seed=recipe.seed
-    )
-    keras.utils.set_random_seed(recipe.seed)
-    untrained = build_model(recipe, images)
+    images = load_images(recipe, data_dir)
+    untrained = untrained_model(recipe, images)
     run = RunFolder(path)
     written = run.path / "evaluation.json"
     done = run.read_json(written) if written.exists() else {}

@@ -1,0 +1,58 @@
+"""One image file becomes one array of the model's shape, or a refusal in words."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_keras.data import read_image
+
+
+def write(path, pixels):
+    Image.fromarray(np.asarray(pixels, "uint8")).save(path)
+    return path
+
+
+def test_colour_is_read_as_stored(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3))
+    made = read_image(write(tmp_path / "a.png", pixels), (6, 5, 3))
+    np.testing.assert_array_equal(made, pixels)
+    assert made.dtype == np.uint8
+
+
+def test_grey_becomes_colour_and_colour_grey(tmp_path):
+    grey = write(tmp_path / "grey.png", np.full((4, 4), 100))
+    np.testing.assert_array_equal(read_image(grey, (4, 4, 3)), 100)
+    red = write(tmp_path / "red.png", np.broadcast_to([255, 0, 0], (4, 4, 3)))
+    # Luma of pure red by ITU-R 601: 0.299.
+    np.testing.assert_array_equal(read_image(red, (4, 4, 1)), round(0.299 * 255))
+
+
+def test_other_sizes_are_resized(tmp_path):
+    halves = np.repeat([[0, 200]], 8, axis=0).repeat(8, axis=1)
+    made = read_image(write(tmp_path / "a.png", halves), (4, 8, 1))
+    assert made.shape == (4, 8, 1)
+    assert made[0, 0, 0] == 0 and made[0, -1, 0] == 200
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif"])
+def test_every_format_is_read(tmp_path, suffix):
+    made = read_image(write(tmp_path / f"a.{suffix}", np.full((8, 8), 128)), (8, 8, 1))
+    np.testing.assert_allclose(made, 128, atol=1)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="`path` must be an image file. Received: .*gone.png"):
+        read_image(tmp_path / "gone.png", (8, 8, 1))
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = write(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 256, (64, 64)))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="must be a whole image file. Received: .*cut.png"):
+        read_image(path, (8, 8, 1))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 2), (8, 8, 8, 1)])
+def test_shapes_that_no_image_file_has_are_refused(tmp_path, shape):
+    with pytest.raises(ValueError, match="`image_shape` must be"):
+        read_image(tmp_path / "a.png", shape)
