@@ -36,6 +36,7 @@ def reconstruction_figure(
     statistics: str | None = None,
     max_rows: int = 8,
     title: str | None = None,
+    note: str | None = None,
 ) -> Figure:
     """Draw original, masked, reconstructed and pasted images, a row for each image.
 
@@ -55,6 +56,7 @@ def reconstruction_figure(
             standardised predictions; `None` if the model predicts pixels.
         max_rows: int, images drawn at most, the first ones.
         title: str or `None`.
+        note: str, one more sentence for the legend, or `None`.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -79,6 +81,7 @@ def reconstruction_figure(
     panels = [middle_slice(panel[:max_rows]) for panel in panels]
     shown = middle_slice(hidden[:max_rows])
     notes = _notes(images[:max_rows], panels, hidden[:max_rows], statistics)
+    notes += () if note is None else (Note(note),)
     signals = images.ndim == 3
     cell = (2.3, 1.1) if signals else _cell(panels[0].shape[1:3])
     sheet = Sheet(len(shown), 4, cell, headings=_HEADINGS, title=title, notes=notes)

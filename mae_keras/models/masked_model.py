@@ -161,6 +161,8 @@ class MaskedModel(Inference, keras.Model):
                 "`class_weight` needs labels: `fit(images, labels, ...)`. Received: none"
             )
         y = stand_in_labels(x, y, kwargs.get("sample_weight"))
+        if hasattr(x, "element_spec") and not args:
+            kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:

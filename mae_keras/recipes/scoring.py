@@ -14,8 +14,8 @@ _TRAIN_IMAGES = 10_000
 _TEST_IMAGES = 10_000
 # Most values of one array of images: what stays small enough in memory as float32 (256 MB).
 _MOST_VALUES = 2**26
-# Raw pixels are compared at this size at most: more makes them slower and no better.
-_PIXEL_SIDE = 32
+# Raw pixels are compared at this many values at most: more makes the probe slow and no better.
+_PIXEL_VALUES = 1024
 PROTOCOLS = ("knn", "linear-probe")
 
 
@@ -59,13 +59,18 @@ def encoders(model: Any, untrained: Any) -> dict[str, Callable[[np.ndarray], np.
 
 
 def _shrunk(images: np.ndarray) -> np.ndarray:
-    """Images with more than 32 pixels along an axis, averaged over squares to fewer."""
-    for axis in range(1, images.ndim - 1):
-        size = images.shape[axis]
-        factor = -(-size // _PIXEL_SIDE)
-        if factor > 1:
-            kept = np.take(images, range(size - size % factor), axis=axis)
-            shape = (*kept.shape[:axis], size // factor, factor, *kept.shape[axis + 1 :])
+    """Images of at most 1024 values, averaged over the smallest squares that make them so."""
+    *sides, channels = images.shape[1:]
+    factor = 1
+    while math.prod(max(side // factor, 1) for side in sides) * channels > _PIXEL_VALUES:
+        if factor >= max(sides):
+            break
+        factor += 1
+    for axis, side in enumerate(sides, 1):
+        step = min(factor, side)
+        if step > 1:
+            kept = np.take(images, range(side - side % step), axis=axis)
+            shape = (*kept.shape[:axis], side // step, step, *kept.shape[axis + 1 :])
             images = kept.reshape(shape).mean(axis=axis + 1, dtype="float32")
     return images
 

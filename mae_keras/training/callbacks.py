@@ -141,6 +141,10 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     from mae_keras.figures import reconstruction_figure
 
     made = model.reconstruct(images)
+    if model.loss_on == "hidden":
+        options.setdefault(
+            "note", "Training counted hidden patches only: elsewhere the reconstruction is noise."
+        )
     return reconstruction_figure(
         np.asarray(images),
         made.patch_mask,

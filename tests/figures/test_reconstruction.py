@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from mae_keras.figures import reconstruction_figure
 
@@ -161,3 +162,11 @@ def test_arguments_that_do_not_fit_are_named(make_case, changes, message):
     given = {"images": images, "patch_mask": patch_mask, "prediction": prediction, "patch_size": 2}
     with pytest.raises(ValueError, match=message):
         reconstruction_figure(**{**given, **changes})
+
+
+def test_a_note_is_added_to_the_legend():
+    images = np.zeros((1, 4, 4, 1), "uint8")
+    mask = np.array([[True, False, False, True]])
+    figure = reconstruction_figure(images, mask, images, patch_size=2, note="Look here.")
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert any("Look here." in text for text in texts)

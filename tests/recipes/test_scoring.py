@@ -94,7 +94,10 @@ def test_an_unknown_protocol_is_refused(model, images):
 def test_large_images_are_averaged_down_for_the_pixel_baseline():
     images = np.arange(2 * 70 * 64 * 3, dtype="float32").reshape(2, 70, 64, 3)
     shrunk = scoring._shrunk(images)
-    assert shrunk.shape == (2, 23, 32, 3)
-    np.testing.assert_allclose(shrunk[0, 0, 0], images[0, :3, :2].mean(axis=(0, 1)), rtol=1e-6)
-    small = np.zeros((2, 32, 32, 1), "uint8")
+    assert shrunk.shape == (2, 17, 16, 3)
+    np.testing.assert_allclose(shrunk[0, 0, 0], images[0, :4, :4].mean(axis=(0, 1)), rtol=1e-6)
+    small = np.zeros((2, 28, 28, 1), "uint8")
     assert scoring._shrunk(small) is small
+    assert scoring._shrunk(np.zeros((2, 32, 32, 3), "uint8")).shape == (2, 16, 16, 3)
+    assert scoring._shrunk(np.zeros((2, 5000, 1), "uint8")).shape == (2, 1000, 1)
+    assert scoring._shrunk(np.zeros((2, 4, 4, 2000), "uint8")).shape == (2, 1, 1, 2000)

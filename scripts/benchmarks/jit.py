@@ -1,0 +1,92 @@
+"""Training with XLA against training without, by width and precision; `docs/performance.md`.
+
+    python scripts/benchmarks/jit.py [--rounds 7] [--seconds 2] [CASE ...]
+
+Both models of a case are compiled first, then trained in turn, A B A B, on one batch that stays in
+memory. Printed: median milliseconds per step of each and the median of the ratios round by round.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from mae_keras.models import MaskedAutoencoder
+
+# name: (preset, image side, patch side, batch)
+CASES = {
+    "nano 8": ("nano", 8, 2, 128),
+    "micro 28": ("micro", 28, 4, 128),
+    "tiny 32": ("tiny", 32, 4, 64),
+    "small 32": ("small", 32, 4, 32),
+    "base 64": ("base", 64, 8, 8),
+}
+
+
+def build(preset: str, side: int, patch: int, dtype: str, jit: bool) -> MaskedAutoencoder:
+    """A compiled model; every seed is the same."""
+    keras.utils.set_random_seed(0)
+    model = MaskedAutoencoder.from_preset(preset, (side, side, 1), patch, dtype=dtype, seed=0)
+    model.compile(keras.optimizers.AdamW(1e-4), jit_compile=jit)
+    return model
+
+
+def milliseconds(model: MaskedAutoencoder, images: np.ndarray, seconds: float) -> float:
+    """Median time of a step over at least three steps and `seconds`."""
+    taken, started = [], time.perf_counter()
+    while len(taken) < 3 or time.perf_counter() - started < seconds:
+        before = time.perf_counter()
+        model.train_on_batch(images)
+        taken.append(1000 * (time.perf_counter() - before))
+    return statistics.median(taken)
+
+
+def measure(name: str, dtype: str, rounds: int, seconds: float) -> dict:
+    """Both ways of one case, in turn."""
+    preset, side, patch, batch = CASES[name]
+    images = np.random.default_rng(0).integers(0, 256, (batch, side, side, 1)).astype("uint8")
+    models = {jit: build(preset, side, patch, dtype, jit) for jit in (True, False)}
+    compiling = {}
+    for jit, model in models.items():
+        started = time.perf_counter()
+        model.train_on_batch(images)
+        compiling[jit] = round(time.perf_counter() - started, 1)
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(rounds):
+        for jit, model in models.items():
+            taken[jit].append(milliseconds(model, images, seconds))
+    ratios = [off / on for on, off in zip(taken[True], taken[False], strict=True)]
+    return {
+        "case": name,
+        "width": models[True]._width,
+        "batch": batch,
+        "dtype": dtype,
+        "xla_ms": round(statistics.median(taken[True]), 1),
+        "plain_ms": round(statistics.median(taken[False]), 1),
+        "plain_over_xla": round(statistics.median(ratios), 2),
+        "range": [round(min(ratios), 2), round(max(ratios), 2)],
+        "first_step_s": [compiling[True], compiling[False]],
+    }
+
+
+def main() -> None:
+    """Measure every case and print one line of JSON each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=list(CASES))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "mixed_bfloat16"])
+    given = parser.parse_args()
+    for name in given.cases:
+        for dtype in given.dtypes:
+            print(json.dumps(measure(name, dtype, given.rounds, given.seconds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
