@@ -22,6 +22,13 @@ settings.register_profile(
 settings.load_profile("mae_keras")
 
 
+def pytest_collection_modifyitems(items):
+    """What looks at a finished run waits for one to finish."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _clean_keras():
     """Start every test from one seed; leave no dtype policy behind."""

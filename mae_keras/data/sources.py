@@ -4,8 +4,11 @@ import difflib
 import numbers
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mae_keras.data.image_data import ImageData
+if TYPE_CHECKING:
+    from mae_keras.data.image_data import ImageData
+
 
 # Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
 DATASETS = {
@@ -30,7 +33,7 @@ def load(
     strict: bool = False,
     seed: int = 0,
     in_memory_limit: int = 1 << 30,
-) -> ImageData:
+) -> "ImageData":
     """Load a data set as train, validation and test splits that share no image.
 
     Official test splits stay; one tenth of the official training images becomes the validation

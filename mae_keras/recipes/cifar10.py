@@ -13,7 +13,7 @@ RECIPE = Recipe(
     patch_size=4,
     mask_ratio=0.75,
     epochs=15,
-    batch_size=256,
-    learning_rate=1e-3,
+    batch_size=64,
+    learning_rate=4e-3,
     warmup_epochs=1,
 )

@@ -149,6 +149,7 @@ def test_its_config_rebuilds_it(make_tiny, options):
     np.testing.assert_array_equal(first.prediction, second.prediction)
 
 
+@pytest.mark.slow
 def test_a_saved_model_keeps_outputs_optimizer_and_mask_ratio(make_tiny, images, tmp_path):
     model = make_tiny()
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), jit_compile=False)

@@ -218,6 +218,7 @@ def test_accumulation_moves_the_masks_on_every_micro_step(make_tiny, images):
     assert history["loss"][0] != history["loss"][1]
 
 
+@pytest.mark.slow
 @every_backend
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", float16])
 def test_half_precision_learns_as_single_precision_does(make_tiny, images, policy):
@@ -236,6 +237,7 @@ def test_half_precision_learns_as_single_precision_does(make_tiny, images, polic
     np.testing.assert_allclose(half[-5:], single[-5:], rtol=0.1)  # float16 holds 3 digits
 
 
+@pytest.mark.slow
 def test_small_gradients_survive_float16(make_tiny, images):
     """With a loss of 1e-6 unscaled float16 gradients would be zero: no weight would move."""
     model = make_tiny(dtype="mixed_float16")
@@ -316,6 +318,7 @@ def test_a_new_ratio_trains_with_another_number_of_visible_patches(make_tiny, im
     assert model.num_compiled_ratios == 2
 
 
+@pytest.mark.slow
 def test_the_ratio_changes_inside_fit(make_tiny, images):
     model = make_tiny(masking=RandomMasking(0.25, seed=1))
     ratios = [0.25, 0.5, 0.75]
@@ -359,6 +362,7 @@ def test_images_that_do_not_fit_are_refused_before_training(make_tiny, images):
         model.fit(images, validation_data=(images / 255.0,), verbose=0)
 
 
+@pytest.mark.slow
 def test_compiling_without_arguments_is_enough(make_tiny, images):
     model = make_tiny()
     model.compile(**GRAPH)

@@ -17,6 +17,7 @@ from mae_keras.training import (
 )
 
 
+@pytest.mark.slow
 def test_schedule_changes_the_number_of_visible_patches(tiny_model, tiny_images, caplog):
     traced = []
     encode_patches = tiny_model.encoder.encode_patches
@@ -38,6 +39,7 @@ def test_schedule_changes_the_number_of_visible_patches(tiny_model, tiny_images,
     assert "Training graphs compiled: 2" in caplog.text
 
 
+@pytest.mark.slow
 def test_schedule_continues_on_a_resumed_epoch(tiny_model, tiny_images):
     scheduler = MaskRatioScheduler(LinearMaskRatio(0.25, 0.75, 3, num_levels=3))
     tiny_model.fit(

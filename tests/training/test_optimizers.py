@@ -60,6 +60,7 @@ def test_every_kernel_decays():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(kernel), old * 0.95, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_exclusions_survive_saving(tmp_path):
     model = _tiny_model()
     model.compile(MaskedAdamW(0.1, weight_decay=0.5), jit_compile=False)

@@ -92,6 +92,7 @@ def _model(steps):
     return model
 
 
+@pytest.mark.slow
 def test_resuming_at_an_epochs_end_is_bit_identical(tmp_path, tiny_images):
     import keras
 
