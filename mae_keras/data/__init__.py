@@ -4,7 +4,7 @@ Names load on first use, so importing this package costs nothing; TensorFlow is 
 functions that need it. Imports nothing above `mae_keras.ops`.
 """
 
-import importlib
+from mae_keras.lazy import lazy_names
 
 _HOMES = {
     "DATASETS": "sources",
@@ -25,14 +25,4 @@ _HOMES = {
     "training_batches": "pipeline",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -4,8 +4,9 @@ Names load on first use, so importing this package costs nothing. Imports nothin
 `mae_keras.ops`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mae_keras.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mae_keras.figures.curves import loss_figure as loss_figure
@@ -20,14 +21,4 @@ _HOMES = {
     "save_figure": "saving",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names load on first use, so that the command line can list presets without importing Keras.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mae_keras.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mae_keras.models.dense_masked_autoencoder import (
@@ -33,14 +34,4 @@ _HOMES = {
     "load_model": "versioning",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

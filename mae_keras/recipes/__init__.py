@@ -1,7 +1,6 @@
 """Experiments: the only place where data, model and training meet. Loaded on first use."""
 
-import importlib
-from typing import Any
+from mae_keras.lazy import lazy_names
 
 _HOMES = {
     "Recipe": "base",
@@ -13,14 +12,4 @@ _HOMES = {
     "summary": "report",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
