@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,11 +41,11 @@ def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
     scores["knn_accuracy"] = scores["linear_probe_accuracy"] = None
     if (images.num_classes or 0) < 2:
         return scores
-    for protocol, key in (("knn", "knn_accuracy"), ("linear-probe", "linear_probe_accuracy")):
-        scores[key] = {}
-        for name, encode in encoders(model, untrained).items():
-            result = evaluate(protocol, encode, images)
-            scores[key][name] = round(result["test_accuracy"], 4)
+    for name, encode in encoders(model, untrained).items():
+        features = extract(encode, images)
+        for protocol, key in (("knn", "knn_accuracy"), ("linear-probe", "linear_probe_accuracy")):
+            accuracy = evaluate(protocol, features)["test_accuracy"]
+            scores[key] = {**(scores[key] or {}), name: round(accuracy, 4)}
     return scores
 
 
@@ -132,47 +132,75 @@ def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:
     return float(np.mean((per_patch * counted).sum(axis=1) / totals))
 
 
-def evaluate(
-    protocol: str, encode: Callable[[np.ndarray], np.ndarray], images: Any
-) -> dict[str, Any]:
+class Features(NamedTuple):
+    """Features and labels of three splits that share no image.
+
+    Attributes:
+        train: features and labels to fit on.
+        validation: features and labels to choose on.
+        test: features and labels to report on.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def extract(encode: Callable[[np.ndarray], np.ndarray], images: Any) -> Features:
+    """Features of a data set, of its first 10,000 images of each split at most.
+
+    Args:
+        encode: images to features.
+        images: `data.ImageData` with labels.
+
+    Returns:
+        `Features`.
+
+    Raises:
+        ValueError: if there are no labels.
+    """
+    if images.num_classes is None:
+        raise ValueError("`protocol` needs labels. Received: a data set without")
+    made = []
+    for split, limit in (
+        (images.train, _TRAIN_IMAGES),
+        (images.validation, _TEST_IMAGES),
+        (images.test, _TEST_IMAGES),
+    ):
+        pixels, labels = _arrays(split, limit, images.image_shape)
+        made.append((encode(pixels), labels))
+    return Features(*made)
+
+
+def evaluate(protocol: str, features: Features) -> dict[str, Any]:
     """Score features by one protocol: fitted on train, tuned on validation, scored on test.
 
     Args:
         protocol: `"knn"` or `"linear-probe"`.
-        encode: images to features.
-        images: `data.ImageData` with labels.
+        features: `Features`.
 
     Returns:
         Dict with `test_accuracy` and the protocol's own entries.
 
     Raises:
-        ValueError: if the protocol is unknown or there are no labels.
+        ValueError: if the protocol is unknown.
     """
+    check_protocol(protocol)
+    if protocol == "knn":
+        k = min(20, len(features.train[0]))
+        result = evaluation.knn_accuracy(*features.train, *features.test, k=k)
+    else:
+        result = evaluation.linear_probe(*features.train, *features.validation, *features.test)
+    sizes = {"num_train": len(features.train[0]), "num_test": len(features.test[0])}
+    return {**_as_dict(result), **sizes}
+
+
+def check_protocol(protocol: str) -> None:
+    """Refuse a protocol that is not known."""
     if protocol not in PROTOCOLS:
         raise ValueError(
             f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: protocol={protocol!r}"
         )
-    if images.num_classes is None:
-        raise ValueError(f"`protocol` {protocol!r} needs labels. Received: a data set without")
-    shape = images.image_shape
-    train, train_labels = _features(encode, _arrays(images.train, _TRAIN_IMAGES, shape))
-    test, test_labels = _features(encode, _arrays(images.test, _TEST_IMAGES, shape))
-    if protocol == "knn":
-        k = min(20, len(train))
-        result = evaluation.knn_accuracy(train, train_labels, test, test_labels, k=k)
-    else:
-        chosen_on = _arrays(images.validation, _TEST_IMAGES, shape)
-        tuning, tuning_labels = _features(encode, chosen_on)
-        result = evaluation.linear_probe(
-            train, train_labels, tuning, tuning_labels, test, test_labels
-        )
-    sizes = {"num_train": len(train), "num_test": len(test)}
-    return {**_as_dict(result), **sizes}
-
-
-def _features(encode: Callable, labelled: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
-    pixels, labels = labelled
-    return encode(pixels), labels
 
 
 def _as_dict(result: Any) -> dict[str, Any]:

@@ -12,7 +12,13 @@ from mae_keras import data, figures
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.pretraining import load_images, untrained_model
-from mae_keras.recipes.scoring import PROTOCOLS, encoders, evaluate
+from mae_keras.recipes.scoring import (
+    PROTOCOLS,
+    check_protocol,
+    encoders,
+    evaluate,
+    extract,
+)
 from mae_keras.training import RunFolder, reconstruction_of
 
 
@@ -64,21 +70,18 @@ def evaluate_run(
     """
     protocols = list(protocols or PROTOCOLS)
     for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            raise ValueError(
-                f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}"
-            )
+        check_protocol(protocol)
     recipe, model = load_run(path)
     images = load_images(recipe, data_dir)
     untrained = untrained_model(recipe, images)
     run = RunFolder(path)
     written = run.path / "evaluation.json"
     done = run.read_json(written) if written.exists() else {}
+    features = {
+        name: extract(encode, images) for name, encode in encoders(model, untrained).items()
+    }
     for protocol in protocols:
-        results = {
-            name: evaluate(protocol, encode, images)
-            for name, encode in encoders(model, untrained).items()
-        }
+        results = {name: evaluate(protocol, made) for name, made in features.items()}
         accuracies = {name: result["test_accuracy"] for name, result in results.items()}
         done[protocol] = {**results["trained"], "accuracies": accuracies}
         run.write_json(written, done)

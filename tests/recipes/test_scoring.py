@@ -73,9 +73,19 @@ def test_nearest_neighbours_of_pixels_are_scikit_learns(model, images):
     (x, y), (test, labels) = images.train.arrays(), images.test.arrays()
     flat = [a.reshape(len(a), -1).astype("float64") for a in (x, test)]
     flat = [a / np.linalg.norm(a, axis=1, keepdims=True) for a in flat]
-    ours = scoring.evaluate("knn", lambda a: a.reshape(len(a), -1).astype("float32"), images)
+    pixels = scoring.extract(lambda a: a.reshape(len(a), -1).astype("float32"), images)
+    ours = scoring.evaluate("knn", pixels)
     nearest = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07))
     assert ours["test_accuracy"] == pytest.approx(nearest.fit(flat[0], y).score(flat[1], labels))
+
+
+def test_the_splits_share_no_image(images):
+    made = scoring.extract(lambda x: x.reshape(len(x), -1), images)
+    rows = [{row.tobytes() for row in features} for features, _ in made]
+    assert [len(features) for features, _ in made] == [
+        len(s) for s in (images.train, images.validation, images.test)
+    ]
+    assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
 
 
 def test_without_labels_there_are_no_accuracies(model, images):
@@ -83,12 +93,12 @@ def test_without_labels_there_are_no_accuracies(model, images):
     scores = scoring.score(model, model, bare)
     assert scores["knn_accuracy"] is scores["linear_probe_accuracy"] is None
     with pytest.raises(ValueError, match="needs labels"):
-        scoring.evaluate("knn", model.encode, bare)
+        scoring.extract(model.encode, bare)
 
 
 def test_an_unknown_protocol_is_refused(model, images):
     with pytest.raises(ValueError, match="must be one of knn, linear-probe. Received"):
-        scoring.evaluate("guess", model.encode, images)
+        scoring.evaluate("guess", scoring.extract(model.encode, images))
 
 
 def test_large_images_are_averaged_down_for_the_pixel_baseline():

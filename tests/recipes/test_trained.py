@@ -49,7 +49,7 @@ def test_evaluation_gives_the_numbers_of_the_run_again(finished, tmp_path):
 
 
 def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(ValueError, match="must be one of knn, linear-probe. Received: 'guess'"):
+    with pytest.raises(ValueError, match="of knn, linear-probe. Received: protocol='guess'"):
         evaluate_run(tmp_path, ["guess"])
 
 

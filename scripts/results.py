@@ -1,0 +1,54 @@
+"""Print the table of docs/results.md from the folders of runs.
+
+python scripts/results.py runs/digits runs/mnist runs/cifar10
+"""
+
+import json
+import pathlib
+import sys
+
+COLUMNS = (
+    "run",
+    "epochs",
+    "hidden-patch loss",
+    "best trivial predictor",
+    "20-NN: trained / untrained / pixels",
+    "linear probe: trained / untrained / pixels",
+    "images/s",
+    "wall s",
+)
+
+
+def row(folder: pathlib.Path) -> list[str]:
+    """Cells of one run."""
+    config, metrics = (
+        json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json")
+    )
+    name, best = min(metrics["baseline_loss"].items(), key=lambda item: item[1])
+
+    def scores(key: str) -> str:
+        values = (metrics[key][who] for who in ("trained", "untrained", "pixels"))
+        return " / ".join(f"{100 * value:.1f}" for value in values)
+
+    return [
+        f"{config['dataset']}, {config['preset']}",
+        str(config["epochs"]),
+        f"{metrics['hidden_loss']:.3f}",
+        f"{best:.3f} ({name})",
+        scores("knn_accuracy"),
+        scores("linear_probe_accuracy"),
+        f"{metrics['images_per_second']:,.0f}",
+        f"{metrics['wall_seconds']:.0f}",
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|" + "---|" * len(COLUMNS))
+    for folder in sys.argv[1:]:
+        print("| " + " | ".join(row(pathlib.Path(folder))) + " |")
+
+
+if __name__ == "__main__":
+    main()
