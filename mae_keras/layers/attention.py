@@ -10,10 +10,10 @@ from keras import ops
 def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     """Scaled dot-product attention, computed in the way measured fastest for the backend.
 
-    TensorFlow: two batched matrix products. Keras's own op is the same arithmetic through
-    `einsum`, up to 1.2 times slower without XLA and equal with it, as
-    `scripts/benchmarks/attention.py` measures. JAX and PyTorch: `keras.ops.dot_product_attention`,
-    which reaches their fused kernels.
+    TensorFlow: two batched matrix products. Keras's own op does the same arithmetic through
+    `einsum`, which took 1.2 to 1.5 times as long without XLA and up to 1.1 times with it
+    (docs/performance.md). JAX and PyTorch: `keras.ops.dot_product_attention`, which reaches their
+    fused kernels.
 
     Args:
         query: tensor `(batch, num_tokens, num_heads, head_dim)`.

@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-# Measured on 2 CPU cores (docs/performance.md): XLA's fused small operations win while matrix
-# products are small, TensorFlow's oneDNN kernels win beyond; XLA's CPU bfloat16 is emulated.
-LARGEST_XLA_CPU_DIM = 256
+# Measured on 2 CPU cores (docs/performance.md): in float32 XLA gains less the wider the model and
+# nothing was seen to be lost up to this width; in bfloat16, which XLA emulates on CPUs, it loses.
+LARGEST_XLA_CPU_DIM = 384
 
 
 def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype: str) -> bool:
