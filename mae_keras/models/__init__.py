@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
+    from mae_keras.models.loading import load_model as load_model
     from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
     from mae_keras.models.masked_model import MaskedModel as MaskedModel
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from mae_keras.models.presets import Preset as Preset
     from mae_keras.models.reconstruction import PatchPrediction as PatchPrediction
     from mae_keras.models.reconstruction import Reconstruction as Reconstruction
-    from mae_keras.models.versioning import load_model as load_model
     from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
 _HOMES = {
@@ -31,7 +31,7 @@ _HOMES = {
     "Preset": "presets",
     "Reconstruction": "reconstruction",
     "ViTEncoder": "vit_encoder",
-    "load_model": "versioning",
+    "load_model": "loading",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

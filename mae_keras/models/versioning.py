@@ -1,8 +1,5 @@
-"""The package version inside saved models, and clear words when a file does not load."""
+"""The package version inside the configs of models."""
 
-import json
-import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +7,12 @@ import keras
 
 from mae_keras import __version__
 
-_KEY = "mae_keras_version"
+VERSION_KEY = "mae_keras_version"
 
 
 def with_version(config: dict[str, Any]) -> dict[str, Any]:
     """Add the package version to a model's config."""
-    return {**config, _KEY: __version__}
+    return {**config, VERSION_KEY: __version__}
 
 
 def from_versioned_config(
@@ -35,7 +32,7 @@ def from_versioned_config(
         ValueError: naming both versions if another version's config does not fit this one.
     """
     config = dict(config)
-    version = config.pop(_KEY, None)
+    version = config.pop(VERSION_KEY, None)
     try:
         for child in children:
             config[child] = keras.saving.deserialize_keras_object(config[child])
@@ -47,65 +44,3 @@ def from_versioned_config(
             f"This {cls.__name__} was saved by mae_keras {version or 'of unknown version'} and "
             f"does not fit mae_keras {__version__}, which is installed: {error}"
         ) from error
-
-
-def load_model(filepath: str | os.PathLike[str], compile: bool = True) -> keras.Model:
-    """Load a `.keras` file of this package, never running code from it.
-
-    As `keras.saving.load_model(safe_mode=True)`, with an error in words for a file that is not
-    there, is cut short, or comes from another version.
-
-    Args:
-        filepath: path of a `.keras` file.
-        compile: bool, restore optimizer and loss too. Defaults to `True`.
-
-    Returns:
-        `keras.Model`.
-
-    Raises:
-        ValueError: if the file cannot be loaded, saying why.
-
-    Example:
-    >>> load_model("nowhere.keras")
-    Traceback (most recent call last):
-    ValueError: `filepath` must be a `.keras` file. Received: no such file: 'nowhere.keras'
-    """
-    path = os.fspath(filepath)
-    if not os.path.isfile(path):
-        raise ValueError(f"`filepath` must be a `.keras` file. Received: no such file: {path!r}")
-    version = _saved_version(path)
-    # Keras finds classes only after their modules have been imported, and ours are imported late.
-    from mae_keras.models import dense_masked_autoencoder, masked_autoencoder  # noqa: F401
-
-    try:
-        return keras.saving.load_model(path, compile=compile, safe_mode=True)
-    except Exception as error:
-        if version in (None, __version__):
-            raise ValueError(f"{path!r} cannot be loaded: {_first_line(error)}") from error
-        raise ValueError(
-            f"{path!r} was saved by mae_keras {version} and cannot be loaded by mae_keras "
-            f"{__version__}, which is installed: {_first_line(error)}"
-        ) from error
-
-
-def _saved_version(path: str) -> str | None:
-    """Version in the file's config; refuses a file that is no whole archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path!r} is no whole `.keras` file; it is truncated or of another kind ({error}). "
-            f"Restore it from a copy, or train again with --resume from the last checkpoint."
-        ) from error
-    if damaged is not None:
-        raise ValueError(f"{path!r} is damaged: {damaged!r} inside it does not match its checksum")
-    own = config.get("config") if isinstance(config, dict) else None
-    if not isinstance(own, dict):
-        raise ValueError(f"{path!r} is no `.keras` file of a model: its config.json is not one")
-    return own.get(_KEY)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,73 @@
+"""Reading models from files, and clear words when one does not load."""
+
+import json
+import os
+import zipfile
+
+import keras
+
+from mae_keras import __version__
+
+# Keras finds a class only after its module has been imported, and ours are imported late.
+from mae_keras.models import dense_masked_autoencoder as _dense  # noqa: F401
+from mae_keras.models import masked_autoencoder as _masked  # noqa: F401
+from mae_keras.models.versioning import VERSION_KEY
+
+
+def load_model(filepath: str | os.PathLike[str], compile: bool = True) -> keras.Model:
+    """Load a `.keras` file of this package, never running code from it.
+
+    As `keras.saving.load_model(safe_mode=True)`, with an error in words for a file that is not
+    there, is cut short, or comes from another version.
+
+    Args:
+        filepath: path of a `.keras` file.
+        compile: bool, restore optimizer and loss too. Defaults to `True`.
+
+    Returns:
+        `keras.Model`.
+
+    Raises:
+        ValueError: if the file cannot be loaded, saying why.
+
+    Example:
+    >>> load_model("nowhere.keras")
+    Traceback (most recent call last):
+    ValueError: `filepath` must be a `.keras` file. Received: no such file: 'nowhere.keras'
+    """
+    path = os.fspath(filepath)
+    if not os.path.isfile(path):
+        raise ValueError(f"`filepath` must be a `.keras` file. Received: no such file: {path!r}")
+    version = _saved_version(path)
+    try:
+        return keras.saving.load_model(path, compile=compile, safe_mode=True)
+    except Exception as error:
+        if version in (None, __version__):
+            raise ValueError(f"{path!r} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(
+            f"{path!r} was saved by mae_keras {version} and cannot be loaded by mae_keras "
+            f"{__version__}, which is installed: {_first_line(error)}"
+        ) from error
+
+
+def _saved_version(path: str) -> str | None:
+    """Version in the file's config; refuses a file that is no whole archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path!r} is no whole `.keras` file; it is truncated or of another kind ({error}). "
+            f"Restore it from a copy, or train again with --resume from the last checkpoint."
+        ) from error
+    if damaged is not None:
+        raise ValueError(f"{path!r} is damaged: {damaged!r} inside it does not match its checksum")
+    own = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(own, dict):
+        raise ValueError(f"{path!r} is no `.keras` file of a model: its config.json is not one")
+    return own.get(VERSION_KEY)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
