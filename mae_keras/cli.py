@@ -1,6 +1,7 @@
 """The command line: parses, calls recipes, prints. Imports nothing heavy before parsing."""
 
 import dataclasses
+import inspect
 import os
 import re
 import sys
@@ -27,7 +28,7 @@ app = cyclopts.App(
 
 def _overrides() -> type:
     """Every field of `Recipe` as an option without a default: the recipe's own value stands."""
-    words = dict(re.findall(r"^        (\w+): ((?:.|\n {12})+)", Recipe.__doc__ or "", re.M))
+    words = dict(re.findall(r"^    (\w+): ((?:.|\n {8})+)", inspect.getdoc(Recipe) or "", re.M))
     options = []
     for field in dataclasses.fields(Recipe):
         text = " ".join(words[field.name].split())
