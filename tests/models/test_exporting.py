@@ -11,6 +11,8 @@ from mae_keras.models import DenseMaskedAutoencoder
 
 CLIENT = pathlib.Path(__file__).with_name("saved_model_client.py")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exported(tiny, tmp_path_factory):

@@ -10,6 +10,8 @@ from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.recipes import scoring
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model():

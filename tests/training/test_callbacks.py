@@ -48,6 +48,7 @@ def test_schedule_continues_on_a_resumed_epoch(tiny_model, tiny_images):
     assert tiny_model.mask_ratio == 0.75
 
 
+@pytest.mark.slow
 def test_reconstructions_are_drawn_every_so_often_and_at_the_end(tiny_model, tiny_images, tmp_path):
     callback = ReconstructionCallback(
         tiny_images[:2], folder=tmp_path / "pictures", log_dir=tmp_path / "logs", every=2
@@ -61,6 +62,7 @@ def test_reconstructions_are_drawn_every_so_often_and_at_the_end(tiny_model, tin
     assert b"reconstructions" in events[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_nan_loss_stops_with_step_batch_and_checkpoint(tiny_model, tiny_images, tmp_path):
     class Poison(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -78,6 +80,7 @@ def test_nan_loss_stops_with_step_batch_and_checkpoint(tiny_model, tiny_images, 
     assert str(good) in str(error.value)
 
 
+@pytest.mark.slow
 def test_infinite_weights_stop_although_the_loss_is_finite(tiny_model, tiny_images):
     class Poison(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -123,6 +123,7 @@ def test_resuming_at_an_epochs_end_is_bit_identical(tmp_path, tiny_images):
     assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_a_row_without_its_checkpoint_is_dropped_on_resume(run, tiny_model, tiny_images):
     run.write_history({"epoch": [1.0, 2.0], "loss": [3.0, 2.0]})
     checkpoint = RunCheckpoint(run, epochs_done=1)
