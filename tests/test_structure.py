@@ -57,6 +57,7 @@ def test_the_package_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_models_load_none_of_the_rare_libraries():
     """Keras loads some of them itself where they are installed; the models add none."""
     script = (

@@ -76,6 +76,7 @@ def test_everything_fit_takes_is_taken(make_tiny, images):
     assert np.isfinite(by_class.history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_class_weights_are_sample_weights(make_tiny, images):
     labels = np.arange(16) % 2
     first, second = make_tiny(), make_tiny()
@@ -119,6 +120,7 @@ def test_evaluate_does_not_depend_on_the_batch_size(make_tiny, images):
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluate_does_not_depend_on_training_steps_or_disturb_them(make_tiny, images):
     disturbed, left_alone = make_tiny(), make_tiny()
     for model in (disturbed, left_alone):
@@ -138,6 +140,7 @@ def test_every_step_draws_other_masks(make_tiny, images):
     assert int(model.micro_step) == 8
 
 
+@pytest.mark.slow
 def test_training_is_a_function_of_the_seed(make_tiny, images):
     def run(seed):
         keras.utils.set_random_seed(1)
@@ -255,6 +258,7 @@ def test_small_gradients_survive_float16(make_tiny, images):
     assert np.median(np.array(moved) / np.maximum(expected, 1e-12)) == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.slow
 def test_averaging_and_several_steps_per_execution_work(make_tiny, images):
     model = make_tiny()
     optimizer = keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9)
@@ -286,6 +290,7 @@ def test_missing_pixels_enter_neither_loss_nor_weights(make_tiny, images):
     assert model.evaluate(pixels, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_images_that_are_missing_throughout_count_nothing(make_tiny, images):
     pixels = images.astype("float32")
     pixels[3:] = np.nan
@@ -293,6 +298,7 @@ def test_images_that_are_missing_throughout_count_nothing(make_tiny, images):
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.slow
 @every_backend
 def test_a_new_ratio_trains_with_another_number_of_visible_patches(make_tiny, images):
     model = make_tiny(masking=RandomMasking(0.5, seed=1))
