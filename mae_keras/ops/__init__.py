@@ -1,5 +1,8 @@
 """Pure functions on tensors of any rank; `keras.ops` only, no layer, no state."""
 
+from mae_keras.ops.covering import covering_masks as covering_masks
+from mae_keras.ops.image_quality import psnr as psnr
+from mae_keras.ops.image_quality import ssim as ssim
 from mae_keras.ops.masking import block_scores as block_scores
 from mae_keras.ops.masking import gather_patches as gather_patches
 from mae_keras.ops.masking import grid_scores as grid_scores
