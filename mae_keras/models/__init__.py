@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from mae_keras.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from mae_keras.models.attention_readout import attention_maps as attention_maps
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
+    from mae_keras.models.image_classifier import ImageClassifier as ImageClassifier
     from mae_keras.models.loading import load_model as load_model
     from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
@@ -19,18 +21,26 @@ if TYPE_CHECKING:
     from mae_keras.models.presets import Preset as Preset
     from mae_keras.models.reconstruction import PatchPrediction as PatchPrediction
     from mae_keras.models.reconstruction import Reconstruction as Reconstruction
+    from mae_keras.models.reconstruction_augmentation import (
+        MaskedReconstructionAugmentation as MaskedReconstructionAugmentation,
+    )
+    from mae_keras.models.restoration import Restoration as Restoration
     from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
 _HOMES = {
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
+    "ImageClassifier": "image_classifier",
     "MAEDecoder": "mae_decoder",
     "MaskedAutoencoder": "masked_autoencoder",
     "MaskedModel": "masked_model",
+    "MaskedReconstructionAugmentation": "reconstruction_augmentation",
     "PRESETS": "presets",
     "PatchPrediction": "reconstruction",
     "Preset": "presets",
     "Reconstruction": "reconstruction",
+    "Restoration": "restoration",
     "ViTEncoder": "vit_encoder",
+    "attention_maps": "attention_readout",
     "load_model": "loading",
 }
 

@@ -48,15 +48,18 @@ class Inference:
                 f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
             )
         inputs = self._masked_input(images, patch_mask, batch_size)
-        made = self._endpoints.run(
+        made = self._reconstructed(inputs, statistics, batch_size)
+        used = statistics if self.reconstruction_statistics else None
+        return Reconstruction(made["prediction"], inputs["patch_mask"], made["pasted"], used)
+
+    def _reconstructed(self, inputs: dict[str, Any], statistics: str, batch_size: int) -> Any:
+        return self._endpoints.run(
             self,
             ("reconstruct", statistics),
             lambda batch: self.reconstruct_batch(batch["images"], batch["patch_mask"], statistics),
             inputs,
             batch_size,
         )
-        used = statistics if self.reconstruction_statistics else None
-        return Reconstruction(made["prediction"], inputs["patch_mask"], made["pasted"], used)
 
     def predict_patches(
         self, images: Any, patch_mask: Any = None, batch_size: int = 32

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from mae_keras.layers import PatchMasking, RandomMasking
+from mae_keras.losses import uniformity
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
@@ -15,6 +17,7 @@ from mae_keras.models.reconstruction import neighbour_weights
 from mae_keras.models.versioning import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import (
+    gather_patches,
     patch_statistics,
     restore_indices,
     standardize_patches,
@@ -40,6 +43,9 @@ class MaskedAutoencoder(MaskedModel):
             (the paper's norm_pix: better features, pictures need statistics from elsewhere).
             Defaults to `False`.
         loss_on: `"hidden"` patches (the paper's) or `"all"`.
+        uniformity_weight: float, weight of `losses.uniformity` of the visible patches' mean
+            token, added to the training loss (validation losses are without it). 0.01 helps
+            linear probes; defaults to `0.0`.
         seed: int, seed of the masks when `masking` does not bring its own layer.
         **kwargs: passed to `keras.Model`.
 
@@ -51,7 +57,7 @@ class MaskedAutoencoder(MaskedModel):
         float32 tensor of the shape of the images: the prediction in pixels with nothing hidden.
 
     Raises:
-        ValueError: if the mask ratio hides no patch or all.
+        ValueError: if the mask ratio hides no patch or all, or `uniformity_weight` is negative.
 
     Example:
     >>> import numpy as np
@@ -64,6 +70,7 @@ class MaskedAutoencoder(MaskedModel):
 
     References:
         - He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377.
+        - Zhang et al. 2022, arXiv:2210.08344 (`uniformity_weight`).
         - Numerics: facebookresearch/mae `models_mae.py`, through Hugging Face
           `ViTMAEForPreTraining`; any rank, channel count and rectangle here.
     """
@@ -75,9 +82,14 @@ class MaskedAutoencoder(MaskedModel):
         masking: PatchMasking | float | None = None,
         normalize_targets: bool = False,
         loss_on: str = "hidden",
+        uniformity_weight: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ):
+        if not 0.0 <= uniformity_weight < float("inf"):
+            raise ValueError(
+                f"`uniformity_weight` must be at least 0. Received: {uniformity_weight!r}"
+            )
         if not isinstance(masking, PatchMasking):
             masking = RandomMasking(0.75 if masking is None else masking, seed, name="masking")
         super().__init__(
@@ -91,6 +103,7 @@ class MaskedAutoencoder(MaskedModel):
         self.encoder = encoder
         self.decoder = decoder
         self.normalize_targets = normalize_targets
+        self.uniformity_weight = float(uniformity_weight)
         self.patch_size = encoder.patch_size
         pixels = encoder.patch_extraction.compute_output_shape((None, *self.image_shape))[-1]
         self.head = keras.layers.Dense(pixels, dtype=self.dtype_policy, name="head")
@@ -180,6 +193,8 @@ class MaskedAutoencoder(MaskedModel):
             indices=visible_indices,
             training=training,
         )
+        if training and self.uniformity_weight:
+            self._add_uniformity(tokens, missing, visible_indices)
         decoded = self.decoder(
             tokens,
             hidden,
@@ -189,6 +204,13 @@ class MaskedAutoencoder(MaskedModel):
             training=training,
         )
         return self.head(decoded)
+
+    def _add_uniformity(self, tokens: Any, missing: Any, visible_indices: Any) -> None:
+        if missing is not None and visible_indices is not None:
+            missing = gather_patches(missing[..., None], visible_indices)[..., 0]
+        self.add_loss(
+            self.uniformity_weight * uniformity(self.encoder.pool(tokens, "mean", missing))
+        )
 
     def reconstruct_batch(
         self, images: Any, patch_mask: Any, statistics: str = "original"
@@ -229,6 +251,39 @@ class MaskedAutoencoder(MaskedModel):
         tokens = self.encoder.encode_patches(patches, hidden=missing)
         return ops.cast(self.encoder.pool(tokens, pooling, missing), "float32")
 
+    def encode_blocks(self, images: Any, pooling: str = "mean", batch_size: int = 32) -> np.ndarray:
+        """Features of images out of every block, nothing hidden.
+
+        Args:
+            images: as for `encode`.
+            pooling: `"mean"` over the patch tokens or `"token"` for the class token.
+            batch_size: int.
+
+        Returns:
+            NumPy array `(num_layers + 1, batch, hidden_dim)`: pooled patch embeddings, then what
+            each block makes of them; the last is `encode(images)`, final norm included.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model, or `pooling` is `None`.
+        """
+        if pooling is None:
+            raise ValueError("`pooling` must be 'mean' or 'token'. Received: pooling=None")
+        self.check_pooling(pooling)
+        made = self._endpoints.run(
+            self,
+            ("encode_blocks", pooling),
+            lambda batch: self._encode_blocks_batch(batch, pooling),
+            self._checked(images, batch_size),
+            batch_size,
+        )
+        return np.moveaxis(made, 1, 0)
+
+    def _encode_blocks_batch(self, images: Any, pooling: str) -> Any:
+        patches, missing = self.to_patches(images)
+        blocks = self.encoder.encode_blocks(patches, hidden=missing)
+        pooled = [self.encoder.pool(tokens, pooling, missing) for tokens in blocks]
+        return ops.cast(ops.stack(pooled, axis=1), "float32")  # (batch, blocks, hidden_dim)
+
     def get_config(self) -> dict[str, Any]:
         own = {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -236,6 +291,7 @@ class MaskedAutoencoder(MaskedModel):
             "masking": keras.saving.serialize_keras_object(self.masking),
             "normalize_targets": self.normalize_targets,
             "loss_on": self.loss_on,
+            "uniformity_weight": self.uniformity_weight,
         }
         return with_version({**super().get_config(), **own})
 

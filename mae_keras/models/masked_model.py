@@ -22,10 +22,11 @@ from mae_keras.models.compilation import resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
+from mae_keras.models.restoration import Restoring
 from mae_keras.ops import num_hidden, visible_indices
 
 
-class MaskedModel(Inference, keras.Model):
+class MaskedModel(Inference, Restoring, keras.Model):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
     Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how

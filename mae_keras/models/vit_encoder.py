@@ -191,6 +191,33 @@ class ViTEncoder(keras.Model):
         Returns:
             Tensor `(batch, [1 +] num_encoded, hidden_dim)`.
         """
+        tokens, attended = self._embed(patches, hidden, indices, grid)
+        for block in self.blocks:
+            tokens = block(tokens, attention_mask=attended, training=training)
+        return self.norm(tokens)
+
+    def encode_blocks(self, patches: Any, hidden: Any = None) -> list[Any]:
+        """Encode patches and keep what every block makes of them, to probe the blocks.
+
+        Args:
+            patches: float32 tensor `(batch, num_patches, patch_dim)`, normalised, without NaN.
+            hidden: bool `(batch, num_patches)`, patches not to attend to, or `None`.
+
+        Returns:
+            `num_layers + 1` tensors `(batch, [1 +] num_patches, hidden_dim)`: the embedded
+            patches, then the tokens after each block; the last is what `encode_patches` gives,
+            final norm included.
+        """
+        tokens, attended = self._embed(patches, hidden)
+        made = [tokens]
+        for block in self.blocks:
+            made.append(block(made[-1], attention_mask=attended))
+        return [*made[:-1], self.norm(made[-1])]
+
+    def _embed(
+        self, patches: Any, hidden: Any, indices: Any = None, grid: Sequence[int] | None = None
+    ) -> tuple[Any, Any]:
+        """Tokens that enter the first block, and which may be attended to (`None`: all)."""
         if indices is not None:
             patches = gather_patches(patches, indices)
             if hidden is not None:
@@ -198,10 +225,8 @@ class ViTEncoder(keras.Model):
         tokens = self.positions(self.patch_projection(patches), indices=indices, grid=grid)
         attended = None if hidden is None else ops.logical_not(hidden)
         if self.use_class_token:
-            tokens, attended = self._with_class_token(tokens, attended)
-        for block in self.blocks:
-            tokens = block(tokens, attention_mask=attended, training=training)
-        return self.norm(tokens)
+            return self._with_class_token(tokens, attended)
+        return tokens, attended
 
     def _with_class_token(self, tokens: Any, attended: Any) -> tuple[Any, Any]:
         batch = ops.shape(tokens)[0]

@@ -17,7 +17,7 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 def build_tiny(image_shape=(8, 8, 1), patch_size=2, masking=None, num_layers=1, **overrides):
     """A masked autoencoder of width 16; `overrides` go to the encoder or to the model."""
-    of_model = {"normalize_targets", "loss_on", "name"}
+    of_model = {"normalize_targets", "loss_on", "uniformity_weight", "name"}
     model = {key: overrides.pop(key) for key in of_model & set(overrides)}
     weights_seed = overrides.pop("weights_seed", 0)
     keras.utils.set_random_seed(weights_seed)

@@ -225,3 +225,34 @@ def test_masks_of_another_shape_are_refused(tiny, images):
 def test_unknown_pooling_is_refused(tiny, images):
     with pytest.raises(ValueError, match="`pooling` must be 'mean', 'token' or None"):
         tiny.encode(images, pooling="max")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "token"])
+def test_features_of_blocks_run_from_the_embedding_to_the_features(make_tiny, images, pooling):
+    model = make_tiny(num_layers=2)
+    blocks = model.encode_blocks(images, pooling, batch_size=7)
+    assert blocks.shape == (3, 16, 16)
+    np.testing.assert_allclose(blocks[2], model.encode(images, pooling), atol=1e-6)
+    tokens = model.encoder.patch_projection(
+        model.to_patches(keras.ops.convert_to_tensor(images))[0]
+    )
+    tokens, _ = model.encoder._with_class_token(model.encoder.positions(tokens), None)
+    for block in range(2):
+        pooled = keras.ops.convert_to_numpy(model.encoder.pool(tokens, pooling))
+        np.testing.assert_allclose(blocks[block], pooled, atol=1e-5)
+        tokens = model.encoder.blocks[block](tokens)
+
+
+def test_missing_patches_are_left_out_of_the_features_of_every_block(make_tiny, images):
+    model = make_tiny(num_layers=2)
+    holed = images.astype("float32")
+    holed[:, :2, :2] = np.nan
+    other = np.where(np.isnan(holed), np.nan, holed)
+    other[:, 0, 1] = np.nan  # within the same patch
+    assert np.isfinite(model.encode_blocks(holed)).all()
+    np.testing.assert_array_equal(model.encode_blocks(holed), model.encode_blocks(other))
+
+
+def test_tokens_of_every_block_are_not_given(tiny, images):
+    with pytest.raises(ValueError, match="`pooling` must be 'mean' or 'token'. Received"):
+        tiny.encode_blocks(images, None)

@@ -218,3 +218,41 @@ def test_its_encoder_goes_on_alone(tiny, images, tmp_path):
     np.testing.assert_allclose(
         to_numpy(encoder(images))[:, 0], tiny.encode(images, "token"), atol=1e-5
     )
+
+
+@pytest.mark.every_backend
+def test_uniformity_adds_its_weight_to_the_training_loss_alone(make_tiny, images):
+    losses = {}
+    for weight in (0.0, 2.0):
+        model = make_tiny(uniformity_weight=weight)
+        # Nothing moves, so that both see the same weights.
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=keras.backend.backend() == "jax")
+        history = model.fit(images, batch_size=16, shuffle=False, verbose=0)
+        losses[weight] = history.history["loss"][0], model.evaluate(images, verbose=0)
+    patch_mask = to_numpy(model.masking.draw(model.grid, 1, np.arange(16, dtype="int32"), None))
+    patches, _ = model.to_patches(keras.ops.convert_to_tensor(images))
+    tokens = to_numpy(model.encoder.encode_patches(patches, hidden=patch_mask))[:, 1:]
+    visible = np.stack([rows[~mask].mean(0) for rows, mask in zip(tokens, patch_mask, strict=True)])
+    visible /= np.linalg.norm(visible, axis=1, keepdims=True)
+    expected = 2.0 * np.mean((visible @ visible.T) ** 2)
+    assert losses[2.0][0] - losses[0.0][0] == pytest.approx(expected, rel=1e-4)
+    assert losses[2.0][1] == pytest.approx(losses[0.0][1], rel=1e-6)
+
+
+@pytest.mark.every_backend
+def test_uniformity_spreads_features(make_tiny, images):
+    spreads = []
+    for weight in (0.0, 5.0):
+        model = make_tiny(uniformity_weight=weight)
+        model.compile(keras.optimizers.Adam(1e-2), jit_compile=keras.backend.backend() == "jax")
+        model.fit(images, batch_size=16, epochs=15, verbose=0)
+        features = model.encode(images)
+        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        spreads.append(np.mean((features @ features.T) ** 2))
+    assert spreads[1] < 0.9 * spreads[0]
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_bad_uniformity_weight_is_refused(make_tiny, weight):
+    with pytest.raises(ValueError, match="`uniformity_weight` must be at least 0. Received"):
+        make_tiny(uniformity_weight=weight)

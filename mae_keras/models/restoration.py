@@ -1,0 +1,240 @@
+"""Filling holes, removing noise and finding what does not belong, with a trained autoencoder."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from mae_keras.models.input_checks import as_one_array, check_shape
+from mae_keras.models.pixel_masks import cover_pixels, read_missing, touched_patches
+from mae_keras.ops import covering_masks, num_hidden
+
+
+class Restoration(NamedTuple):
+    """What several masks of one image say about its pixels; every array has the images' shape.
+
+    Attributes:
+        denoised: float32, mean over the predictions of a pixel, made while it was hidden.
+        uncertainty: float32, their standard deviation (divisor `count - 1`), in pixel values:
+            how much a prediction depends on what else is seen; NaN where `count` is 1.
+        anomaly: float32, absolute difference between image and `denoised`, in pixel values; NaN
+            where the image is.
+        count: int32, how many masks hid the pixel.
+    """
+
+    denoised: np.ndarray
+    uncertainty: np.ndarray
+    anomaly: np.ndarray
+    count: np.ndarray
+
+
+class Restoring:
+    """Methods of the masked autoencoders that repair images or doubt them.
+
+    All use what is seen of an image alone: models of standardised patches take brightness and
+    contrast of a hidden patch from the visible patches around, never from what it hides. Pictures
+    come out better from models that predict pixels. Predictions are clipped to `value_range`.
+    """
+
+    def inpaint(self, images: Any, missing: Any, batch_size: int = 32) -> np.ndarray:
+        """Fill in missing pixels.
+
+        Every patch that a missing pixel touches is hidden whole: the model sees nothing of it, not
+        even its known pixels, and the values that stand in for missing pixels influence nothing.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN pixels are missing
+                too. What stands at missing pixels is never read, so it may be anything.
+            missing: bool array, `True` = missing: of shape `spatial`, with or without channels
+                (1 or all) after it, for all images or with the batch before it (a shape that could
+                be either is read as a batch); `None` for the NaN pixels alone.
+            batch_size: int.
+
+        Returns:
+            float32 array of the shape of the images: known pixels as given, missing ones as
+            predicted, clipped to `value_range`.
+
+        Raises:
+            TypeError: if `missing` is not boolean, or the images are not numbers.
+            ValueError: if shapes do not fit, or an image has a missing pixel in every patch.
+
+        Example:
+        >>> from mae_keras.models import DenseMaskedAutoencoder
+        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+        >>> model.inpaint(np.zeros((2, 4, 4, 1), "uint8"), np.eye(4, dtype=bool)).shape
+        (2, 4, 4, 1)
+        """
+        images = self._read_pixels(images)
+        missing = _unknown(images, missing)
+        erased = self._erase(images, missing)
+        self._checked(erased, batch_size)
+        hidden = touched_patches(missing, self.grid)
+        _refuse_blind(hidden)
+        known = images.astype("float32")
+        if not missing.any():
+            return known
+        return np.where(missing, self._predict_hidden(erased, hidden, batch_size), known)
+
+    def restore(
+        self,
+        images: Any,
+        num_masks: int = 16,
+        mask_ratio: float | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> Restoration:
+        """Predict every pixel of images from the others, several times.
+
+        The masks are `ops.covering_masks`: every patch is hidden about equally often, at least
+        once; they depend on (seed, number of the image) alone. A pixel counts only where it was
+        hidden, so noise that the model cannot foresee does not come through.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored. Patches with NaN are
+                hidden by every mask.
+            num_masks: int, at least 2 and enough to hide every patch; each is one more run over
+                the images.
+            mask_ratio: float in (0, 1), fraction hidden by one mask; defaults to the model's.
+            seed: int, which masks.
+            batch_size: int, without effect on the masks.
+
+        Returns:
+            `Restoration(denoised, uncertainty, anomaly, count)` of NumPy arrays, in pixels as
+            given, `denoised` within `value_range`.
+
+        Raises:
+            TypeError: if the images are not numbers.
+            ValueError: if the images do not fit the model, or the masks are too few.
+
+        Example:
+        >>> from mae_keras.models import DenseMaskedAutoencoder
+        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,), mask_ratio=0.5)
+        >>> model.restore(np.zeros((2, 4, 4, 1), "uint8"), num_masks=4).count[0, 0, 0].tolist()
+        [2]
+        """
+        images = self._read_pixels(images)
+        self._checked(images, batch_size)
+        count = num_hidden(self.num_patches, self.mask_ratio if mask_ratio is None else mask_ratio)
+        samples = np.arange(len(images), dtype="int32")
+        masks = covering_masks(self.num_patches, count, num_masks, seed, samples)
+        absent = touched_patches(_unknown(images, None), self.grid)
+        moments = _Moments(images.shape)
+        for mask in ops.convert_to_numpy(masks):
+            hidden = mask | absent
+            prediction = self._predict_hidden(images, hidden, batch_size)
+            moments.add(prediction, cover_pixels(hidden, self.grid, self.image_shape))
+        return moments.restoration(images.astype("float32"))
+
+    def denoise(
+        self,
+        images: Any,
+        num_masks: int = 16,
+        mask_ratio: float | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Replace every pixel by the mean of its predictions: `restore(...).denoised`.
+
+        Args:
+            images: as for `restore`, and so are the others.
+            num_masks: int.
+            mask_ratio: float in (0, 1) or `None`.
+            seed: int.
+            batch_size: int.
+
+        Returns:
+            float32 array of the shape of the images.
+
+        Raises:
+            TypeError, ValueError: as `restore`.
+        """
+        return self.restore(images, num_masks, mask_ratio, seed, batch_size).denoised
+
+    def anomaly_map(
+        self,
+        images: Any,
+        num_masks: int = 16,
+        mask_ratio: float | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """How far every pixel is from what the others let expect: `restore(...).anomaly`.
+
+        Args:
+            images: as for `restore`, and so are the others.
+            num_masks: int.
+            mask_ratio: float in (0, 1) or `None`.
+            seed: int.
+            batch_size: int.
+
+        Returns:
+            float32 array of the shape of the images, in pixel values.
+
+        Raises:
+            TypeError, ValueError: as `restore`.
+        """
+        return self.restore(images, num_masks, mask_ratio, seed, batch_size).anomaly
+
+    def _read_pixels(self, images: Any) -> np.ndarray:
+        images = as_one_array(images)
+        if hasattr(images, "element_spec") or isinstance(images, dict):
+            raise TypeError(
+                f"`images` must be an array. Received: a {type(images).__name__}; take a batch of it"
+            )
+        check_shape(images.shape, self.image_shape)
+        images = np.asarray(ops.convert_to_numpy(images))
+        # NumPy takes bfloat16 for no number and asks it for no NaN
+        return images.astype("float32") if str(images.dtype) == "bfloat16" else images
+
+    def _erase(self, images: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Put NaN, or black where the dtype has none, in place of what nobody may see."""
+        if images.dtype.kind in "uib":
+            black = 0 if self.value_range is None else self.value_range[0]
+            return np.where(missing, black, images).astype(images.dtype)
+        if images.dtype.kind != "f":
+            return images  # refused by the check that follows
+        return np.where(missing, np.nan, images).astype("float32")
+
+    def _predict_hidden(
+        self, images: np.ndarray, patch_mask: np.ndarray, batch_size: int
+    ) -> np.ndarray:
+        inputs = {"images": images, "patch_mask": patch_mask}
+        prediction = self._reconstructed(inputs, "visible", batch_size)["prediction"]
+        return prediction if self.value_range is None else np.clip(prediction, *self.value_range)
+
+
+class _Moments:
+    """Mean and spread of predictions as they come (Welford's update), over those that count."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.count = np.zeros(shape, "int32")
+        self.mean = np.zeros(shape, "float32")
+        self.squares = np.zeros(shape, "float32")
+
+    def add(self, prediction: np.ndarray, counted: np.ndarray) -> None:
+        self.count += counted
+        change = np.where(counted, prediction - self.mean, 0)
+        self.mean += change / np.maximum(self.count, 1)
+        self.squares += change * (prediction - self.mean)
+
+    def restoration(self, images: np.ndarray) -> Restoration:
+        variance = self.squares / np.maximum(self.count - 1, 1)
+        spread = np.where(self.count > 1, np.sqrt(variance), np.nan).astype("float32")
+        return Restoration(self.mean, spread, np.abs(images - self.mean), self.count)
+
+
+def _unknown(images: np.ndarray, missing: Any) -> np.ndarray:
+    """Bool array of the shape of the images: what is missing, NaN included."""
+    absent = np.isnan(images) if images.dtype.kind == "f" else np.zeros(images.shape, bool)
+    return absent if missing is None else absent | read_missing(missing, images.shape)
+
+
+def _refuse_blind(hidden: np.ndarray) -> None:
+    blind = np.flatnonzero(hidden.all(axis=1))
+    if len(blind):
+        shown = ", ".join(map(str, blind[:5])) + (", ..." if len(blind) > 5 else "")
+        raise ValueError(
+            f"`missing` must leave at least one patch of every image untouched, for the model sees "
+            f"whole patches only. Received: missing pixels in all {hidden.shape[1]} patches of "
+            f"{len(blind)} of {len(hidden)} images: {shown}"
+        )
