@@ -1,0 +1,102 @@
+"""A split made of chosen rows of another one.
+
+TensorFlow is imported on use. Imports nothing above the data room.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from mae_keras.data.splits import Split
+
+
+class SelectedSplit(Split):
+    """Rows of another split, in the order given and as often as they are named.
+
+    Holds row numbers, never pixels, so that a file or folder stays where it is.
+
+    Args:
+        split: `Split` with random access.
+        rows: int array `(length,)`, places in `split`; one may be named many times.
+
+    Raises:
+        TypeError: if `split` is a stream, or rows are not integers.
+        ValueError: if there are no rows, or one is not in `split`.
+
+    Example:
+    >>> from mae_keras.data import ArraySplit
+    >>> split = ArraySplit(np.zeros((5, 8, 8, 1), "uint8"), np.arange(5))
+    >>> SelectedSplit(split, [3, 3, 0]).labels.tolist()
+    [3, 3, 0]
+    """
+
+    def __init__(self, split: Split, rows: Any):
+        check_random_access(split)
+        rows = _checked_rows(rows, len(split))
+        labels = None if split.labels is None else split.labels[rows]
+        super().__init__(split.image_shape, len(rows), split.dtype, labels)
+        self.split, self.rows = split, rows
+
+    def _fetch_images(self, indices):
+        import tensorflow as tf
+
+        return self.split._fetch_images(tf.gather(self._row_table, indices))
+
+    @functools.cached_property
+    def _row_table(self):
+        import tensorflow as tf
+
+        # As the tables of other splits: outside any graph being traced, and off the accelerator.
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.convert_to_tensor(self.rows)
+
+
+def check_random_access(split: Split) -> None:
+    """Refuse a split that can only be read in order.
+
+    Args:
+        split: `Split`.
+
+    Raises:
+        TypeError: if it is a stream.
+    """
+    if split.stream:
+        raise TypeError(
+            "`split` must have random access, so that its images can be chosen by number. "
+            "Received: a stream. Load with a higher `in_memory_limit`, or as a folder or a file"
+        )
+
+
+def labels_of(split: Split) -> np.ndarray:
+    """Return the labels of a split whose images can be chosen by them.
+
+    Args:
+        split: `Split` with random access and labels.
+
+    Returns:
+        int64 array `(len(split),)`.
+
+    Raises:
+        TypeError: if it is a stream.
+        ValueError: if it has no labels.
+    """
+    check_random_access(split)
+    if not split.has_labels:
+        raise ValueError("`split` must have labels. Received: a split without")
+    return split.labels
+
+
+def _checked_rows(rows, length):
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or not len(rows):
+        raise ValueError(
+            f"`rows` must have shape (length,), at least one row. Received: rows.shape={rows.shape}"
+        )
+    if not np.issubdtype(rows.dtype, np.integer):
+        raise TypeError(f"`rows` must be integers. Received: rows.dtype={rows.dtype}")
+    if rows.min() < 0 or rows.max() >= length:
+        raise ValueError(
+            f"`rows` must be in [0, {length}). Received: rows from {rows.min()} to {rows.max()}"
+        )
+    return rows.astype("int64")
