@@ -1,5 +1,9 @@
-"""Raw pixels as features, and the checks every protocol makes. Imports NumPy only."""
+"""Raw pixels and their principal components as features, and the checks every protocol makes.
 
+Imports NumPy only; scikit-learn by the function that needs it.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +38,73 @@ def pixel_features(images: Any) -> np.ndarray:
         seen = np.maximum((~missing).sum(axis=1, keepdims=True), 1)
         rows = np.where(missing, np.where(missing, 0, rows).sum(1, keepdims=True) / seen, rows)
     return rows
+
+
+def fit_pca(features: Any, num_components: int, seed: int = 0) -> Callable[[Any], np.ndarray]:
+    """Find the principal components of features.
+
+    The classic way to learn features without labels: what an encoder has to beat at the same
+    number of features.
+
+    Args:
+        features: array `(num_train, num_features)`, which alone decides the components.
+        num_components: int, at most; there are no more than rows or columns.
+        seed: int, of the randomised solver that scikit-learn uses for large arrays.
+
+    Returns:
+        Callable from an array `(num_samples, num_features)` to its float32 coordinates
+        `(num_samples, num_components)`.
+
+    Raises:
+        ValueError: if `num_components` is not positive.
+
+    Example:
+    >>> rows = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    >>> project = fit_pca(rows, num_components=1)
+    >>> np.abs(project([[4.0, 4.0], [2.0, 2.0]])).round(3).tolist()
+    [[2.828], [0.0]]
+    """
+    from sklearn.decomposition import PCA
+
+    if not hasattr(num_components, "__index__") or num_components < 1:
+        raise ValueError(f"`num_components` must be a positive int. Received: {num_components!r}")
+    rows = np.asarray(features, "float32")
+    model = PCA(min(int(num_components), *rows.shape), random_state=seed).fit(rows)
+    return lambda given: model.transform(np.asarray(given, "float32")).astype("float32")
+
+
+def class_notes(
+    train_labels: Any, test_labels: Any, class_names: Sequence[str] | None = None
+) -> list[str]:
+    """Say which classes an accuracy cannot speak of.
+
+    Args:
+        train_labels: int array `(num_train,)`.
+        test_labels: int array `(num_test,)`.
+        class_names: str for each label from 0, or `None`: the labels themselves.
+
+    Returns:
+        Sentences; none when both sets hold the same classes.
+
+    Example:
+    >>> class_notes([0, 1], [1, 2], ["cat", "dog", "fox"])
+    ['Class fox is absent from train: its 1 test images count as wrong.',
+     'Class cat is absent from test: accuracies say nothing about it.']
+    """
+
+    def name(label: int) -> str:
+        return str(label if class_names is None else class_names[label])
+
+    known, asked = np.unique(train_labels), np.asarray(test_labels)
+    notes = [
+        f"Class {name(label)} is absent from train: its {int((asked == label).sum())} test images "
+        f"count as wrong."
+        for label in np.setdiff1d(asked, known)
+    ]
+    return notes + [
+        f"Class {name(label)} is absent from test: accuracies say nothing about it."
+        for label in np.setdiff1d(known, asked)
+    ]
 
 
 def check_features(

@@ -1,6 +1,7 @@
 """Accuracy of weighted nearest neighbours on features. Imports NumPy only."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,25 +69,92 @@ def knn_accuracy(
     test, test_labels = check_features(test_features, test_labels, "test")
     check_same_width(train_features=train, test_features=test)
     _check_options(k, temperature, batch_size, len(train))
+    accuracies = _accuracies(train, train_labels, test, test_labels, [k], temperature, batch_size)
+    return KNNResult(accuracies[int(k)], int(k), float(temperature))
+
+
+def choose_k(
+    train_features: Any,
+    train_labels: Any,
+    validation_features: Any,
+    validation_labels: Any,
+    *,
+    ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
+    temperature: float = 0.07,
+    batch_size: int = 1024,
+) -> dict[int, float]:
+    """Accuracy of `knn_accuracy` on a validation set for several `k`; sees no test set.
+
+    Args:
+        train_features: array `(num_train, num_features)`.
+        train_labels: int array `(num_train,)`.
+        validation_features: array `(num_validation, num_features)`.
+        validation_labels: int array `(num_validation,)`.
+        ks: ints; those above `num_train` are left out.
+        temperature: float > 0, as for `knn_accuracy`.
+        batch_size: int, as for `knn_accuracy`.
+
+    Returns:
+        Dict of `k` to accuracy, the best first; of equals the smaller `k`.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if no `k` is left, features are not finite or shapes do not fit.
+
+    Example:
+    >>> rows, labels = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]
+    >>> choose_k(rows, labels, rows, labels, ks=(1, 3, 100), temperature=100.0)
+    {1: 1.0, 3: 0.6666666666666666}
+    """
+    train, train_labels = check_features(train_features, train_labels, "train")
+    tuning, labels = check_features(validation_features, validation_labels, "validation")
+    check_same_width(train_features=train, validation_features=tuning)
+    possible = sorted({int(k) for k in ks if k <= len(train)})
+    if not possible:
+        raise ValueError(
+            f"`ks` must hold a k of at most the number of training rows, {len(train)}. "
+            f"Received: ks={tuple(ks)}"
+        )
+    _check_options(possible[0], temperature, batch_size, len(train))
+    found = _accuracies(train, train_labels, tuning, labels, possible, temperature, batch_size)
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def _accuracies(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    ks: Sequence[int],
+    temperature: float,
+    batch_size: int,
+) -> dict[int, float]:
     classes, votes_for = np.unique(train_labels, return_inverse=True)
     train, test = _unit_rows(train), _unit_rows(test)
-    correct = 0
+    correct = dict.fromkeys(map(int, ks), 0)
     for start in range(0, len(test), batch_size):
         block = slice(start, start + batch_size)
-        votes = _votes(test[block] @ train.T, votes_for, len(classes), k, temperature)
-        correct += int((classes[votes.argmax(axis=1)] == test_labels[block]).sum())
-    return KNNResult(correct / len(test), int(k), float(temperature))
+        similarity = test[block] @ train.T
+        nearest = _nearest(similarity, max(correct))
+        near = np.take_along_axis(similarity, nearest, axis=1).astype("float64")
+        for k in correct:
+            votes = _votes(near[:, :k], votes_for[nearest[:, :k]], len(classes), temperature)
+            correct[k] += int((classes[votes.argmax(axis=1)] == test_labels[block]).sum())
+    return {k: count / len(test) for k, count in correct.items()}
 
 
-def _votes(
-    similarity: np.ndarray, votes_for: np.ndarray, num_classes: int, k: int, temperature: float
-) -> np.ndarray:
-    """Votes `(num_test, num_classes)` out of similarities `(num_test, num_train)`."""
+def _nearest(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Indices `(num_test, k)` of the most similar training rows, nearest first."""
     nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-    near = np.take_along_axis(similarity, nearest, axis=1).astype("float64")
+    order = np.argsort(-np.take_along_axis(similarity, nearest, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(nearest, order, axis=1)
+
+
+def _votes(near: np.ndarray, voted: np.ndarray, num_classes: int, temperature: float) -> np.ndarray:
+    """Votes `(num_test, num_classes)` out of neighbours' similarities and classes."""
     # Relative to the nearest: the same ranking, and no overflow at small temperatures.
-    weights = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)
-    cells = np.arange(len(near))[:, None] * num_classes + votes_for[nearest]
+    weights = np.exp((near - near[:, :1]) / temperature)
+    cells = np.arange(len(near))[:, None] * num_classes + voted
     votes = np.bincount(cells.ravel(), weights.ravel(), len(near) * num_classes)
     return votes.reshape(len(near), num_classes)
 

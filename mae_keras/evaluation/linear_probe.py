@@ -22,6 +22,47 @@ class Fit(NamedTuple):
     classes: np.ndarray
     converged: bool
 
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Scores `(num_samples, num_classes)`, a column for each of `classes`."""
+        scores = features @ self.weights.T + self.bias
+        if len(self.classes) > 2:
+            return scores
+        # scikit-learn keeps one row of weights for two classes
+        return np.concatenate([np.zeros_like(scores), scores], axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier on frozen features, made by `fit_linear_probe`.
+
+    Attributes:
+        fit: `Fit`, the classifier on standardised features.
+        mean, scale: arrays `(num_features,)`, by which features are standardised.
+        validation_accuracy: float in [0, 1], the best of all strengths.
+        num_train: int, training rows it was fitted on.
+    """
+
+    fit: Fit
+    mean: np.ndarray
+    scale: np.ndarray
+    validation_accuracy: float
+    num_train: int
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Labels that can be predicted, ascending."""
+        return self.fit.classes
+
+    def probabilities(self, features: Any) -> np.ndarray:
+        """Probabilities `(num_samples, num_classes)`, a column for each of `classes`."""
+        scores = self.fit.scores((np.asarray(features, "float32") - self.mean) / self.scale)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def predict(self, features: Any) -> np.ndarray:
+        """Labels `(num_samples,)`."""
+        return self.classes[self.probabilities(features).argmax(axis=1)]
+
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbeResult:
@@ -88,24 +129,74 @@ def linear_probe(
     >>> linear_probe(rows, labels, rows, labels, rows, labels).test_accuracy
     1.0
     """
+    test, test_labels = check_features(test_features, test_labels, "test")
+    probe = fit_linear_probe(
+        train_features,
+        train_labels,
+        validation_features,
+        validation_labels,
+        strengths=strengths,
+        max_samples=max_samples,
+        max_iter=max_iter,
+        seed=seed,
+    )
+    check_same_width(train_features=probe.mean[None], test_features=test)
+    return LinearProbeResult(
+        test_accuracy=float(np.mean(probe.predict(test) == test_labels)),
+        validation_accuracy=probe.validation_accuracy,
+        regularization=probe.fit.strength,
+        converged=probe.fit.converged,
+        num_train=probe.num_train,
+    )
+
+
+def fit_linear_probe(
+    train_features: Any,
+    train_labels: Any,
+    validation_features: Any,
+    validation_labels: Any,
+    *,
+    strengths: Sequence[float] = _STRENGTHS,
+    max_samples: int | None = 10_000,
+    max_iter: int = 100,
+    seed: int = 0,
+) -> LinearProbe:
+    """Fit the classifier of `linear_probe`, to predict with it; sees no test set.
+
+    Args:
+        train_features: array `(num_train, num_features)`.
+        train_labels: int array `(num_train,)`, at least two classes.
+        validation_features: array `(num_validation, num_features)`.
+        validation_labels: int array `(num_validation,)`.
+        strengths: as for `linear_probe`.
+        max_samples: as for `linear_probe`.
+        max_iter: as for `linear_probe`.
+        seed: as for `linear_probe`.
+
+    Returns:
+        `LinearProbe`.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if features are not finite, shapes do not fit, or there is a single class.
+
+    Example:
+    >>> rows, labels = np.array([[0.0], [0.2], [0.8], [1.0]]), [3, 3, 7, 7]
+    >>> fit_linear_probe(rows, labels, rows, labels).predict([[0.1], [0.9]]).tolist()
+    [3, 7]
+    """
     train, train_labels = check_features(train_features, train_labels, "train")
     tuning, tuning_labels = check_features(validation_features, validation_labels, "validation")
-    test, test_labels = check_features(test_features, test_labels, "test")
-    check_same_width(train_features=train, validation_features=tuning, test_features=test)
+    check_same_width(train_features=train, validation_features=tuning)
     _check_options(strengths, max_samples, max_iter)
     train, train_labels = _subset(train, train_labels, max_samples, seed)
     _check_classes(train_labels)
     mean, scale = _standardization(train)
-    train, tuning, test = ((rows - mean) / scale for rows in (train, tuning, test))
-    fits = _fits(train, train_labels, strengths, max_iter)
-    best, best_accuracy = _best(fits, tuning, tuning_labels)
-    return LinearProbeResult(
-        test_accuracy=_accuracy(best, test, test_labels),
-        validation_accuracy=best_accuracy,
-        regularization=best.strength,
-        converged=best.converged,
-        num_train=len(train),
+    train, tuning = ((rows - mean) / scale for rows in (train, tuning))
+    best, best_accuracy = _best(
+        _fits(train, train_labels, strengths, max_iter), tuning, tuning_labels
     )
+    return LinearProbe(best, mean, scale, best_accuracy, len(train))
 
 
 def _best(fits: Iterator[Fit], features: np.ndarray, labels: np.ndarray) -> tuple[Fit, float]:
@@ -146,10 +237,7 @@ def _fits(
 
 
 def _accuracy(fit: Fit, features: np.ndarray, labels: np.ndarray) -> float:
-    scores = features @ fit.weights.T + fit.bias
-    if len(fit.classes) == 2:  # scikit-learn keeps one row of weights for two classes
-        scores = np.concatenate([-scores, scores], axis=1)
-    return float(np.mean(fit.classes[scores.argmax(axis=1)] == labels))
+    return float(np.mean(fit.classes[fit.scores(features).argmax(axis=1)] == labels))
 
 
 def _standardization(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

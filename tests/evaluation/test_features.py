@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from mae_keras.evaluation import check_features, pixel_features
+from mae_keras.evaluation import check_features, class_notes, fit_pca, pixel_features
 from mae_keras.evaluation.features import check_same_width
 
 
@@ -76,3 +76,32 @@ def test_importing_the_room_loads_neither_scikit_learn_nor_keras():
     code = "import sys, mae_keras.evaluation; print({'sklearn', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_principal_components_are_those_of_a_singular_value_decomposition():
+    rows = np.random.default_rng(0).normal(size=(30, 5)) * [5, 3, 1, 1, 1]
+    new = np.random.default_rng(1).normal(size=(4, 5))
+    _, _, directions = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    expected = (new - rows.mean(axis=0)) @ directions[:2].T
+    made = fit_pca(rows, num_components=2)(new)
+    assert made.dtype == np.float32
+    # components have no sign
+    np.testing.assert_allclose(np.abs(made), np.abs(expected), atol=1e-4)
+
+
+def test_there_are_no_more_components_than_rows_or_columns():
+    assert fit_pca(np.eye(3, 7), num_components=100)(np.ones((2, 7))).shape == (2, 3)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, None])
+def test_a_bad_number_of_components_is_refused(count):
+    with pytest.raises(ValueError, match="`num_components` must be a positive int. Received"):
+        fit_pca(np.eye(3), count)
+
+
+def test_classes_missing_on_one_side_are_named():
+    assert class_notes([0, 1, 1], [0, 1]) == []
+    assert class_notes([0, 1], [1, 2, 2], "abc") == [
+        "Class c is absent from train: its 2 test images count as wrong.",
+        "Class a is absent from test: accuracies say nothing about it.",
+    ]

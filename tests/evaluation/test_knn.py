@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mae_keras.evaluation import knn_accuracy
+from mae_keras.evaluation import choose_k, knn_accuracy
 
 
 def random_task(num_train=60, num_test=40, num_features=5, num_classes=3, seed=0):
@@ -116,3 +116,16 @@ def test_bad_options_are_refused(options, message):
 def test_sets_of_different_width_are_refused():
     with pytest.raises(ValueError, match="`test_features` must have as many columns"):
         knn_accuracy(np.ones((3, 2)), [0, 1, 2], np.ones((2, 3)), [0, 1], k=1)
+
+
+def test_every_k_of_a_sweep_scores_as_it_does_alone():
+    task = random_task()
+    swept = choose_k(*task, ks=(1, 5, 20, 60, 61))
+    assert swept == {k: knn_accuracy(*task, k=k).test_accuracy for k in swept}
+    assert set(swept) == {1, 5, 20, 60}
+    assert list(swept.values()) == sorted(swept.values(), reverse=True)
+
+
+def test_a_sweep_without_a_possible_k_is_refused():
+    with pytest.raises(ValueError, match="`ks` must hold a k of at most .* 60. Received: ks=.61"):
+        choose_k(*random_task(), ks=(61,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_keras import evaluation
-from mae_keras.evaluation import linear_probe
+from mae_keras.evaluation import fit_linear_probe, linear_probe
 
 
 def blobs(count, num_classes=3, num_features=4, noise=0.3, seed=0):
@@ -157,3 +157,19 @@ def test_the_function_is_not_hidden_by_its_module():
     import mae_keras.evaluation.linear_probe  # noqa: F401
 
     assert callable(evaluation.linear_probe)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_fitted_probe_gives_the_probabilities_of_scikit_learn(num_classes):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    train, labels = blobs(200, num_classes, noise=1.0)
+    test, _ = blobs(50, num_classes, noise=1.0, seed=1)
+    probe = fit_linear_probe(train, labels * 5, train, labels * 5, strengths=(1e-2,))
+    scaler = StandardScaler().fit(train)
+    theirs = LogisticRegression(C=1 / (1e-2 * 200)).fit(scaler.transform(train), labels * 5)
+    expected = theirs.predict_proba(scaler.transform(test))
+    # both solvers stop at a tolerance of 1e-4
+    np.testing.assert_allclose(probe.probabilities(test), expected, atol=2e-3)
+    assert set(probe.predict(test)) <= set(labels * 5)

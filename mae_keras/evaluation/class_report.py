@@ -1,0 +1,228 @@
+"""How well each class is predicted, and the means that rare classes count in. NumPy only."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mae_keras.evaluation.calibration import Calibration, expected_calibration_error
+
+# Probabilities computed in bfloat16 add up to 1 no closer than this.
+_TOLERANCE = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScores:
+    """The scores of one class, in [0, 1]; all `None` for a class without test images.
+
+    Attributes:
+        name: str.
+        precision: float, share of the predictions of this class that are right; 0 where it is
+            never predicted.
+        recall: float, share of the images of this class that are predicted as such.
+        f1: float, harmonic mean of both.
+        support: int, images of this class.
+    """
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassReport:
+    """What `class_report` returns. Means are over the classes that have test images.
+
+    Attributes:
+        accuracy: float, share of all images that are predicted rightly.
+        balanced_accuracy: float, mean recall: every class counts alike, however rare.
+        macro_f1: float, mean F1.
+        worst_class: str, name of the class with the lowest recall.
+        worst_recall: float, its recall.
+        classes: tuple of `ClassScores` in label order.
+        absent: tuple of str, names of the classes without test images, left out of all means.
+        confusion: int array `(num_classes, num_classes)`, rows are true, columns predicted.
+        calibration: `Calibration` with the expected calibration error, or `None` if no
+            probabilities were given.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    worst_class: str
+    worst_recall: float
+    classes: tuple[ClassScores, ...]
+    absent: tuple[str, ...]
+    confusion: np.ndarray
+    calibration: Calibration | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as numbers, strings, lists and dicts that JSON can hold."""
+        made = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        made["classes"] = [dataclasses.asdict(scores) for scores in self.classes]
+        made["absent"] = list(self.absent)
+        made["confusion"] = self.confusion.tolist()
+        if self.calibration is not None:
+            bins = [dataclasses.asdict(one) for one in self.calibration.bins]
+            made["calibration"] = {"error": self.calibration.error, "bins": bins}
+        return made
+
+    def text(self) -> str:
+        """A table with a line for each class, and the means below."""
+        width = max(len("class"), *(len(scores.name) for scores in self.classes))
+        lines = [f"{'class':<{width}}  precision  recall     f1  support"]
+        for scores in self.classes:
+            cells = (_three(scores.precision), _three(scores.recall), _three(scores.f1))
+            lines.append(
+                f"{scores.name:<{width}}  {cells[0]:>9}  {cells[1]:>6}  {cells[2]:>5}"
+                f"  {scores.support:>7}"
+            )
+        lines.append(
+            f"accuracy {self.accuracy:.3f}, balanced accuracy {self.balanced_accuracy:.3f}, "
+            f"macro-F1 {self.macro_f1:.3f}, worst class {self.worst_class} "
+            f"(recall {self.worst_recall:.3f})"
+        )
+        if self.absent:
+            lines.append(f"without test images, left out of the means: {', '.join(self.absent)}")
+        if self.calibration is not None:
+            bins = len(self.calibration.bins)
+            lines.append(f"expected calibration error {self.calibration.error:.3f} ({bins} bins)")
+        return "\n".join(lines)
+
+
+def class_report(
+    labels: Any,
+    predictions: Any,
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+    probabilities: Any = None,
+) -> ClassReport:
+    """Score predictions class by class.
+
+    A class without test images has no recall: it is left out of the means and named in
+    `absent`. A class that is never predicted has precision 0, as with scikit-learn's
+    `zero_division=0`.
+
+    Args:
+        labels: int array `(num_samples,)`, true classes in [0, num_classes).
+        predictions: int array `(num_samples,)`, predicted classes.
+        num_classes: int.
+        class_names: str for each class. Defaults to the numbers.
+        probabilities: array `(num_samples, num_classes)`, rows adding up to 1, or `None`. The one
+            given to the predicted class is its confidence.
+
+    Returns:
+        `ClassReport`.
+
+    Raises:
+        TypeError: if labels or predictions are not integers.
+        ValueError: if shapes do not fit, there are no samples, a class is out of range, or
+            probabilities are none.
+
+    Example:
+    >>> report = class_report([0, 0, 0, 1], [0, 0, 1, 1], 3, ["cat", "dog", "emu"])
+    >>> print(report.text())
+    class  precision  recall     f1  support
+    cat        1.000   0.667  0.800        3
+    dog        0.500   1.000  0.667        1
+    emu            -       -      -        0
+    accuracy 0.750, balanced accuracy 0.833, macro-F1 0.733, worst class cat (recall 0.667)
+    without test images, left out of the means: emu
+    """
+    if isinstance(num_classes, bool) or not hasattr(num_classes, "__index__") or num_classes < 1:
+        raise ValueError(
+            f"`num_classes` must be a positive int. Received: num_classes={num_classes!r}"
+        )
+    labels = _checked("labels", labels, num_classes)
+    predictions = _checked("predictions", predictions, num_classes)
+    if labels.shape != predictions.shape:
+        raise ValueError(
+            f"`predictions` must have one entry for each of the {len(labels)} labels. "
+            f"Received: predictions.shape={predictions.shape}"
+        )
+    confusion = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    confusion = confusion.reshape(num_classes, num_classes)
+    classes = _scores(confusion, _names(class_names, num_classes))
+    present = [scores for scores in classes if scores.support]
+    worst = min(present, key=lambda scores: scores.recall)
+    return ClassReport(
+        accuracy=float(np.trace(confusion) / len(labels)),
+        balanced_accuracy=float(np.mean([scores.recall for scores in present])),
+        macro_f1=float(np.mean([scores.f1 for scores in present])),
+        worst_class=worst.name,
+        worst_recall=worst.recall,
+        classes=classes,
+        absent=tuple(scores.name for scores in classes if not scores.support),
+        confusion=confusion,
+        calibration=_calibration(labels, predictions, probabilities, num_classes),
+    )
+
+
+def _scores(confusion: np.ndarray, names: list[str]) -> tuple[ClassScores, ...]:
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    right = np.diagonal(confusion)
+    made = []
+    for name, hits, true, called in zip(names, right, support, predicted, strict=True):
+        if not true:
+            made.append(ClassScores(name, None, None, None, 0))
+            continue
+        precision = float(hits / called) if called else 0.0
+        # 2 hits / (true + called) is the harmonic mean, and defined where precision is not
+        f1 = float(2 * hits / (true + called))
+        made.append(ClassScores(name, precision, float(hits / true), f1, int(true)))
+    return tuple(made)
+
+
+def _calibration(
+    labels: np.ndarray, predictions: np.ndarray, probabilities: Any, num_classes: int
+) -> Calibration | None:
+    if probabilities is None:
+        return None
+    probabilities = np.asarray(probabilities, "float64")
+    if probabilities.shape != (len(labels), num_classes):
+        raise ValueError(
+            f"`probabilities` must have shape ({len(labels)}, {num_classes}). "
+            f"Received: probabilities.shape={probabilities.shape}"
+        )
+    fit = (probabilities >= 0).all(axis=1) & (abs(probabilities.sum(axis=1) - 1) < _TOLERANCE)
+    if not fit.all():
+        raise ValueError(
+            f"`probabilities` must be at least 0 and add up to 1 in each row. Received: row "
+            f"{int(np.argmin(fit))} is {probabilities[np.argmin(fit)].tolist()}"
+        )
+    confidence = probabilities[np.arange(len(labels)), predictions]
+    return expected_calibration_error(np.minimum(confidence, 1.0), labels == predictions)
+
+
+def _checked(name: str, values: Any, num_classes: int) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(
+            f"`{name}` must have shape (num_samples,), at least one sample. "
+            f"Received: {name}.shape={values.shape}"
+        )
+    if not np.issubdtype(values.dtype, np.integer):
+        raise TypeError(f"`{name}` must be integers. Received: {name}.dtype={values.dtype}")
+    if values.min() < 0 or values.max() >= num_classes:
+        raise ValueError(
+            f"`{name}` must be in [0, {num_classes}). Received: values from {values.min()} to "
+            f"{values.max()}"
+        )
+    # int64: products of small unsigned integers would overflow
+    return values.astype("int64")
+
+
+def _names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+    names = [str(name) for name in (range(num_classes) if class_names is None else class_names)]
+    if len(names) != num_classes:
+        raise ValueError(
+            f"`class_names` must have {num_classes} entries. Received: {len(names)}: {names}"
+        )
+    return names
+
+
+def _three(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

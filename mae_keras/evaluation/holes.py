@@ -1,0 +1,149 @@
+"""Made-up holes in images: boxes, scratches and whole patches. Imports NumPy only.
+
+A hole is a function of (seed, number of the image) alone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def random_boxes(
+    num_images: int, image_shape: Sequence[int], fraction: float = 0.2, seed: int = 0
+) -> np.ndarray:
+    """One box per image, of the image's proportions, anywhere inside it.
+
+    Args:
+        num_images: int.
+        image_shape: ints `(*spatial, channels)`, in pixels.
+        fraction: float in (0, 1), share of the pixels in the box, as near as whole pixels allow.
+        seed: int.
+
+    Returns:
+        bool array `(num_images, *spatial)`, `True` = missing.
+
+    Raises:
+        ValueError: if `fraction` is not in (0, 1).
+
+    Example:
+    >>> random_boxes(3, (8, 8, 1), fraction=0.25).sum(axis=(1, 2)).tolist()
+    [16, 16, 16]
+    """
+    _check_fraction("fraction", fraction)
+    spatial = np.array(image_shape[:-1])
+    sides = np.clip(np.round(spatial * fraction ** (1 / len(spatial))), 1, spatial).astype(int)
+
+    def box(rng: np.random.Generator, missing: np.ndarray) -> None:
+        corner = rng.integers(0, spatial - sides + 1)
+        missing[tuple(slice(c, c + s) for c, s in zip(corner, sides, strict=True))] = True
+
+    return _each(num_images, image_shape, seed, box)
+
+
+def random_scratches(
+    num_images: int,
+    image_shape: Sequence[int],
+    num_scratches: int = 2,
+    width: float = 1.5,
+    seed: int = 0,
+) -> np.ndarray:
+    """Straight scratches, each a quarter to a half of the image's longest side.
+
+    Args:
+        num_images: int.
+        image_shape: ints `(*spatial, channels)`, in pixels.
+        num_scratches: int, at least 1.
+        width: float, in pixels.
+        seed: int.
+
+    Returns:
+        bool array `(num_images, *spatial)`, `True` = missing; at least one pixel in every image.
+
+    Raises:
+        ValueError: if `num_scratches` or `width` is too small.
+
+    Example:
+    >>> random_scratches(3, (8, 8, 1)).any(axis=(1, 2)).tolist()
+    [True, True, True]
+    """
+    if not hasattr(num_scratches, "__index__") or num_scratches < 1:
+        raise ValueError(f"`num_scratches` must be a positive int. Received: {num_scratches!r}")
+    if not width > 0:
+        raise ValueError(f"`width` must be positive, in pixels. Received: width={width!r}")
+    spatial = np.array(image_shape[:-1])
+    places = np.stack(np.meshgrid(*map(np.arange, spatial), indexing="ij"), -1).astype("float64")
+
+    def scratch(rng: np.random.Generator, missing: np.ndarray) -> None:
+        for _ in range(num_scratches):
+            middle = rng.integers(0, spatial)
+            direction = rng.normal(size=len(spatial))
+            direction /= np.linalg.norm(direction)
+            half = max(spatial) * rng.uniform(0.125, 0.25)
+            # Distance to the segment: along it, go no further than its ends.
+            along = np.clip((places - middle) @ direction, -half, half)
+            nearest = middle + along[..., None] * direction
+            missing |= np.linalg.norm(places - nearest, axis=-1) <= width / 2
+
+    return _each(num_images, image_shape, seed, scratch)
+
+
+def random_patches(
+    num_images: int,
+    image_shape: Sequence[int],
+    patch_size: int | Sequence[int],
+    mask_ratio: float = 0.5,
+    seed: int = 0,
+) -> np.ndarray:
+    """Whole patches of a model's grid, as in training.
+
+    Args:
+        num_images: int.
+        image_shape: ints `(*spatial, channels)`, in pixels.
+        patch_size: int or one int per spatial axis, in pixels; divides the image.
+        mask_ratio: float in (0, 1), share of the patches.
+        seed: int.
+
+    Returns:
+        bool array `(num_images, *spatial)`, `True` = missing.
+
+    Raises:
+        ValueError: if `mask_ratio` is not in (0, 1), or `patch_size` does not divide the image.
+
+    Example:
+    >>> random_patches(2, (8, 8, 1), patch_size=4, mask_ratio=0.5).sum(axis=(1, 2)).tolist()
+    [32, 32]
+    """
+    _check_fraction("mask_ratio", mask_ratio)
+    spatial = tuple(image_shape[:-1])
+    sizes = (patch_size,) * len(spatial) if np.ndim(patch_size) == 0 else tuple(patch_size)
+    if len(sizes) != len(spatial) or any(
+        size < 1 or length % size for length, size in zip(spatial, sizes, strict=True)
+    ):
+        raise ValueError(
+            f"`patch_size` must divide the image, {spatial} pixels. Received: {patch_size!r}"
+        )
+    grid = tuple(length // size for length, size in zip(spatial, sizes, strict=True))
+    count = int(np.floor(np.prod(grid) * mask_ratio + 0.5))
+
+    def hide(rng: np.random.Generator, missing: np.ndarray) -> None:
+        hidden = (rng.permutation(int(np.prod(grid))) < count).reshape(grid)
+        missing[...] = np.kron(hidden, np.ones(sizes, bool))
+
+    return _each(num_images, image_shape, seed, hide)
+
+
+def _each(
+    num_images: int,
+    image_shape: Sequence[int],
+    seed: int,
+    draw: Callable[[np.random.Generator, np.ndarray], None],
+) -> np.ndarray:
+    missing = np.zeros((num_images, *image_shape[:-1]), bool)
+    for number, hole in enumerate(missing):
+        draw(np.random.default_rng([seed, number]), hole)
+    return missing
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be in (0, 1). Received: {name}={value!r}")
