@@ -7,15 +7,24 @@ from matplotlib.text import Text
 
 
 def _all_texts(figure):
-    axes_texts = [text for axes in figure.axes for text in (*axes.texts, axes.xaxis.label)]
+    axes_texts = [
+        text
+        for axes in figure.axes
+        for text in (*axes.texts, axes.xaxis.label, axes.yaxis.label, axes.title)
+    ]
     labels = [label for axes in figure.axes for label in _drawn_tick_labels(axes)]
     return [text for text in (*figure.texts, *axes_texts, *labels) if text.get_text()]
 
 
 def _drawn_tick_labels(axes):
     """Matplotlib also keeps labels of ticks beyond the ends of an axis, and draws none of them."""
-    low, high = sorted(axes.get_ylim())
-    return [tick.label1 for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [
+        label
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim()))
+        for tick in axis.get_major_ticks()
+        for label in (tick.label1, tick.label2)
+        if min(low, high) <= tick.get_loc() <= max(low, high)
+    ]
 
 
 @pytest.fixture
