@@ -99,12 +99,10 @@ def pretraining_optimizer(
             f"`warmup_steps` must be at least 0 and less than `total_steps`. Received: "
             f"warmup_steps={warmup_steps}, total_steps={total_steps}"
         )
-    # The optimizer counts updates, not steps.
-    per_update = gradient_accumulation_steps or 1
-    updates = max(total_steps // per_update, 1)
-    peak = base_learning_rate * batch_size * per_update / 256
+    # Keras feeds schedules every step, accumulated ones counted singly, unlike `iterations`.
+    peak = base_learning_rate * batch_size * (gradient_accumulation_steps or 1) / 256
     return MaskedAdamW(
-        warmup_cosine(peak, updates, warmup_steps // per_update),
+        warmup_cosine(peak, total_steps, warmup_steps),
         weight_decay=weight_decay,
         gradient_accumulation_steps=gradient_accumulation_steps,
         **kwargs,
