@@ -20,6 +20,8 @@ _HOMES = {
     "balanced_split": "balance",
     "long_tailed": "long_tail",
     "long_tailed_rows": "long_tail",
+    "CORRUPTIONS": "corruptions",
+    "corrupt": "corruptions",
     "Augmentation": "augmentation",
     "augment": "augmentation",
     "default_augmentation": "augmentation",

@@ -46,6 +46,8 @@ from mae_keras.evaluation.restoration import biharmonic_fill as biharmonic_fill
 from mae_keras.evaluation.restoration import mean_fill as mean_fill
 from mae_keras.evaluation.restoration import restoration_scores as restoration_scores
 from mae_keras.evaluation.restoration import score_filled as score_filled
+from mae_keras.evaluation.robustness import corruption_curves as corruption_curves
+from mae_keras.evaluation.robustness import robustness as robustness
 from mae_keras.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:

@@ -99,9 +99,7 @@ def restoration_scores(
     return RestorationComparison({n: score(made) for n, made in filled.items()}, skipped, filled)
 
 
-def score_filled(
-    filled: Any, images: Any, missing: Any, span: float = 255.0
-) -> RestorationScore:
+def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) -> RestorationScore:
     """Compare filled images with the originals.
 
     Args:

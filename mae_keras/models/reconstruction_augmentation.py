@@ -56,8 +56,9 @@ class MaskedReconstructionAugmentation(keras.layers.Layer):
     >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
     >>> augmentation = MaskedReconstructionAugmentation(model, mask_ratio=0.25, rate=1.0)
     >>> images = np.zeros((2, 4, 4, 1), "uint8")
-    >>> keras.ops.convert_to_numpy(augmentation(images, training=True) != images).sum(axis=(1, 2, 3))
-    array([4, 4])
+    >>> changed = keras.ops.convert_to_numpy(augmentation(images, training=True)) != images
+    >>> changed.sum(axis=(1, 2, 3)).tolist()
+    [4, 4]
 
     References:
         - Xu et al. 2022, "Masked Autoencoders are Robust Data Augmentors", arXiv:2206.04846; there
@@ -170,7 +171,7 @@ def _frozen_copy(model: MaskedModel) -> MaskedModel:
     copy.trainable = False
     for weight, original in zip(copy.weights, model.weights, strict=True):
         weight.assign(original)
-        # TensorFlow ignores an attribute set to the value it has: in a copy of a frozen model, whose
-        # parts say in their configs that they are frozen, the line above reaches no weight.
+        # TensorFlow ignores an attribute set to the value it has: in a copy of a frozen model,
+        # whose parts say in their configs that they are frozen, setting it above reaches nothing.
         weight.trainable = False
     return copy

@@ -179,7 +179,7 @@ class Restoring:
         images = as_one_array(images)
         if hasattr(images, "element_spec") or isinstance(images, dict):
             raise TypeError(
-                f"`images` must be an array. Received: a {type(images).__name__}; take a batch of it"
+                f"`images` must be an array. Received: a {type(images).__name__}; take one batch"
             )
         check_shape(images.shape, self.image_shape)
         images = np.asarray(ops.convert_to_numpy(images))

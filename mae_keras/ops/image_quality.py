@@ -23,8 +23,9 @@ def psnr(images: Any, references: Any, max_value: float = 255.0, counted: Any = 
         ValueError: if the shapes differ or `max_value` is not positive.
 
     Example:
-    >>> float(psnr(np.full((1, 8, 8, 1), 255, "uint8"), np.zeros((1, 8, 8, 1), "uint8"))[0])
-    0.0
+    >>> images, references = np.full((1, 8, 8, 1), 25.5), np.zeros((1, 8, 8, 1))
+    >>> round(float(psnr(images, references)[0]), 3)
+    20.0
     """
     images, references = _same_scale(images, references, max_value)
     axes = tuple(range(1, len(images.shape)))

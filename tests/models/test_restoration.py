@@ -14,7 +14,8 @@ RANDOM = np.random.default_rng(5)
 def holes():
     """Another hole `(3, 3)` in each of 16 images of 8 x 8: it touches at least 4 patches."""
     missing = np.zeros((16, 8, 8), bool)
-    for image, (row, column) in zip(missing, np.random.default_rng(0).integers(0, 6, (16, 2))):
+    corners = np.random.default_rng(0).integers(0, 6, (16, 2))
+    for image, (row, column) in zip(missing, corners, strict=True):
         image[row : row + 3, column : column + 3] = True
     return missing
 

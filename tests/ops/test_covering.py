@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mae_keras.ops import covering_masks
@@ -13,6 +13,7 @@ def drawn(*arguments):
     return keras.ops.convert_to_numpy(covering_masks(*arguments))
 
 
+@settings(max_examples=15)
 @given(
     st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),
     st.integers(0, 20),
