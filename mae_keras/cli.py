@@ -16,6 +16,7 @@ from mae_keras import __version__
 from mae_keras.models.presets import PRESETS, find_preset
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
+from mae_keras.recipes.protocols import EvaluationOptions, check_protocol
 
 app = cyclopts.App(
     name="mae-keras",
@@ -26,21 +27,22 @@ app = cyclopts.App(
 )
 
 
-def _overrides() -> type:
-    """Every field of `Recipe` as an option without a default: the recipe's own value stands."""
-    words = dict(re.findall(r"^    (\w+): ((?:.|\n {8})+)", inspect.getdoc(Recipe) or "", re.M))
+def _overrides(name: str, settings: type) -> type:
+    """Every field of a dataclass as an option without a default: its own value stands."""
+    words = dict(re.findall(r"^    (\w+): ((?:.|\n {8})+)", inspect.getdoc(settings) or "", re.M))
     options = []
-    for field in dataclasses.fields(Recipe):
+    for field in dataclasses.fields(settings):
         text = " ".join(words[field.name].split())
         # a blank negative: `--no-augment` stays, `--no-strict` and the like are of no use
         kind = Annotated[field.type | None, Parameter(help=text[0].upper() + text[1:])]
         options.append((field.name, kind, dataclasses.field(default=None)))
     # Cyclopts looks the module of a class up to resolve its annotations.
     namespace = {"__module__": __name__}
-    return dataclasses.make_dataclass("Overrides", options, frozen=True, namespace=namespace)
+    return dataclasses.make_dataclass(name, options, frozen=True, namespace=namespace)
 
 
-Overrides = _overrides()
+Overrides = _overrides("Overrides", Recipe)
+EvaluationOverrides = _overrides("EvaluationOverrides", EvaluationOptions)
 
 
 @app.command
@@ -86,25 +88,36 @@ def evaluate(
     *,
     protocol: Annotated[list[str] | None, Parameter(negative="")] = None,
     data_dir: Path | None = None,
+    options: Annotated[EvaluationOverrides, Parameter(name="*")] = EvaluationOverrides(),  # type: ignore  # noqa: B008
 ) -> None:
-    """Score the features of a run and write evaluation.json into its folder.
+    """Score what a run learned and write evaluation.json, pictures and a model card beside it.
 
     Parameters
     ----------
     run
         Folder of the run.
     protocol
-        knn or linear-probe; may be given more than once; by default both.
+        One of knn, linear-probe, paper-probe, layers, label-fractions, robustness, restoration;
+        and, training a network each, fine-tune, partial-fine-tune, from-scratch. May be given more
+        than once; by default those that train none.
     data_dir
         Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.
     """
-    from mae_keras.recipes.trained import evaluate_run
+    for name in protocol or ():
+        check_protocol(name)  # refused before anything heavy is imported
+    given = {key: value for key, value in dataclasses.asdict(options).items() if value is not None}
+    chosen = EvaluationOptions(**given)
+    from mae_keras.recipes import evaluate_run, evaluation_table
 
     where = None if data_dir is None else str(data_dir)
-    for name, results in evaluate_run(run, protocol, where).items():
-        scores = ", ".join(f"{who} {value:.1%}" for who, value in results["accuracies"].items())
-        print(f"{name}: {scores}")
-    print(f"Wrote {run / 'evaluation.json'}")
+    made = evaluate_run(
+        run, protocol, where, chosen, announce=lambda name: print(f"{name} ...", flush=True)
+    )
+    print(f"\n{evaluation_table(made)}")
+    print(f"Wrote evaluation.json, evaluation/ and model_card.md in {run}")
+    failed = [name for name, entry in made.items() if "error" in entry]
+    if failed:
+        raise ValueError(f"{', '.join(failed)} failed; the other results were written")
 
 
 @app.command

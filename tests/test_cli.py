@@ -60,7 +60,9 @@ def test_evaluating_prints_and_writes_every_protocol_asked_for(capsys, finished,
         capsys, "evaluate", folder, "--protocol", "linear-probe", "--protocol", "knn"
     )
     assert code == 0
-    assert [line.split(":")[0] for line in out.splitlines()[:2]] == ["linear-probe", "knn"]
+    assert out.splitlines()[:2] == ["linear-probe ...", "knn ..."]
+    table = [line.split()[0] for line in out.splitlines()[3:6]]
+    assert table == ["test", "linear-probe", "knn"]
     written = json.loads((folder / "evaluation.json").read_text())
     assert all("test_accuracy" in written[name] for name in ("linear-probe", "knn"))
 

@@ -3,10 +3,16 @@
 from mae_keras.lazy import lazy_names
 
 _HOMES = {
+    "Comparison": "comparison",
+    "EvaluationOptions": "protocols",
+    "PROTOCOLS": "protocols",
     "Recipe": "base",
     "RECIPES": "catalogue",
     "adapt": "catalogue",
+    "evaluate_run": "evaluating",
+    "evaluation_table": "evaluation_report",
     "find_recipe": "catalogue",
+    "model_card": "cards",
     "pretrain": "pretraining",
     "score": "scoring",
     "summary": "report",

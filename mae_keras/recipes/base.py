@@ -22,6 +22,8 @@ class Recipe:
         normalize_targets: standardise each target patch by its own mean and variance: better
             features, pictures that need statistics from elsewhere.
         loss_on: hidden patches (the paper's) or all.
+        uniformity_weight: weight of a regulariser that spreads features over directions; 0.01
+            helps linear probes.
         augment: random crops and flips that suit the data set.
         epochs: passes over the training images.
         batch_size: images per step.
@@ -55,6 +57,7 @@ class Recipe:
     masking: Literal["random", "block", "grid"] = "random"
     normalize_targets: bool = False
     loss_on: Literal["hidden", "all"] = "hidden"
+    uniformity_weight: float = 0.0
     augment: bool = True
     epochs: int = 10
     batch_size: int = 256
@@ -78,6 +81,7 @@ class Recipe:
         _require(self, "mask_ratio_start", start is None or 0 < start < 1, "in (0, 1)")
         _require(self, "learning_rate", self.learning_rate > 0, "positive")
         _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
+        _require(self, "uniformity_weight", self.uniformity_weight >= 0, "at least 0")
         _require(self, "seed", 0 <= self.seed < 2**31, "in [0, 2**31)")
         shorter = 0 <= self.warmup_epochs < self.epochs
         _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")

@@ -34,6 +34,7 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     data_dir: str | None = None,
+    images: data.ImageData | None = None,
     verbose: Any = "auto",
 ) -> dict[str, Any]:
     """Train a masked autoencoder by a recipe and write everything about it into a folder.
@@ -44,6 +45,7 @@ def pretrain(
         resume: bool, go on with the run in `out` after its last whole epoch.
         overwrite: bool, replace the run in `out`.
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
+        images: `data.ImageData` to use in place of the recipe's own data set, cut otherwise.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -63,7 +65,7 @@ def pretrain(
     config = {**dataclasses.asdict(recipe), "backend": keras.backend.backend()}
     run = RunFolder(out)
     run.check(config, resume, overwrite)
-    images = load_images(recipe, data_dir)
+    images = load_images(recipe, data_dir) if images is None else images
     for note in images.notes:
         print(note)
     steps = data.steps_per_epoch(images.train, recipe.batch_size)
@@ -134,6 +136,7 @@ def build_model(recipe: Recipe, images: Any) -> MaskedAutoencoder:
         masking=recipe.masking,
         normalize_targets=recipe.normalize_targets,
         loss_on=recipe.loss_on,
+        uniformity_weight=recipe.uniformity_weight,
         seed=recipe.seed,
         dtype=recipe.dtype_policy,
     )

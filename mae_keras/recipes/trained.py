@@ -1,24 +1,15 @@
-"""What can be done with the folder of a finished run: score it, draw with it, export it."""
+"""What can be done with the folder of a finished run: load it, draw with it, export it."""
 
 import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from mae_keras import data, figures
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.recipes.base import Recipe
-from mae_keras.recipes.pretraining import load_images, untrained_model
-from mae_keras.recipes.scoring import (
-    PROTOCOLS,
-    check_protocol,
-    encoders,
-    evaluate,
-    extract,
-)
 from mae_keras.training import RunFolder, reconstruction_of
 
 
@@ -46,46 +37,6 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoencoder]:
     known = {field.name for field in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in config.items() if key in known})
     return recipe, load_model(run.model)
-
-
-def evaluate_run(
-    path: str | os.PathLike[str],
-    protocols: Sequence[str] | None = None,
-    data_dir: str | None = None,
-) -> dict[str, Any]:
-    """Score a run's features, beside those of the untrained encoder and raw pixels.
-
-    Args:
-        path: folder of the run.
-        protocols: `"knn"`, `"linear-probe"`; defaults to both.
-        data_dir: folder of TensorFlow Datasets.
-
-    Returns:
-        What was added to `evaluation.json`: `{protocol: {"test_accuracy": ..., "accuracies":
-        {"trained": ..., "untrained": ..., "pixels": ...}, ...}}`. Each protocol is written as
-        soon as it is done.
-
-    Raises:
-        ValueError: if a protocol is unknown, or the data have no labels.
-    """
-    protocols = list(protocols or PROTOCOLS)
-    for protocol in protocols:
-        check_protocol(protocol)
-    recipe, model = load_run(path)
-    images = load_images(recipe, data_dir)
-    untrained = untrained_model(recipe, images)
-    run = RunFolder(path)
-    written = run.path / "evaluation.json"
-    done = run.read_json(written) if written.exists() else {}
-    features = {
-        name: extract(encode, images) for name, encode in encoders(model, untrained).items()
-    }
-    for protocol in protocols:
-        results = {name: evaluate(protocol, made) for name, made in features.items()}
-        accuracies = {name: result["test_accuracy"] for name, result in results.items()}
-        done[protocol] = {**results["trained"], "accuracies": accuracies}
-        run.write_json(written, done)
-    return {protocol: done[protocol] for protocol in protocols}
 
 
 def reconstruct_files(

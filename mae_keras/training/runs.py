@@ -20,6 +20,8 @@ CONTENTS = (
     "history.csv",
     "metrics.json",
     "evaluation.json",
+    "evaluation",
+    "model_card.md",
     "loss.png",
     "reconstructions.png",
     "saved_model",
@@ -49,6 +51,9 @@ class RunFolder:
         self.loss_picture = self.path / "loss.png"
         self.reconstructions = self.path / "reconstructions.png"
         self.saved_model = self.path / "saved_model"
+        self.evaluation = self.path / "evaluation.json"
+        self.evaluation_pictures = self.path / "evaluation"
+        self.model_card = self.path / "model_card.md"
 
     def check(self, config: dict[str, Any], resume: bool = False, overwrite: bool = False) -> None:
         """Refuse a folder that this run may not write to; changes nothing.
@@ -144,6 +149,10 @@ class RunFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"{str(path)!r} cannot be read: {error}") from error
+
+    def read_evaluation(self) -> dict[str, Any]:
+        """What has been evaluated so far; empty when nothing has."""
+        return self.read_json(self.evaluation) if self.evaluation.exists() else {}
 
     def read_history(self) -> dict[str, list[float | None]]:
         """History as columns; empty when nothing has been trained."""

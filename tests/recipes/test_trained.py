@@ -1,13 +1,12 @@
 """What can be done with a finished run."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mae_keras.recipes.trained import evaluate_run, export_run, load_run, reconstruct_files
+from mae_keras.recipes.trained import export_run, load_run, reconstruct_files
 
 
 @pytest.fixture
@@ -32,25 +31,6 @@ def test_an_unfinished_run_is_refused_with_the_way_on(finished, tmp_path):
     shutil.copy(finished[0] / "config.json", tmp_path)
     with pytest.raises(ValueError, match="is not finished.*--resume"):
         load_run(tmp_path)
-
-
-def test_evaluation_gives_the_numbers_of_the_run_again(finished, tmp_path):
-    folder = shutil.copytree(finished[0], tmp_path / "run")
-    made = evaluate_run(folder, ["knn"])
-    assert set(made) == {"knn"}
-    written = json.loads((folder / "evaluation.json").read_text())
-    assert written == made
-    accuracies = {k: round(v, 4) for k, v in made["knn"]["accuracies"].items()}
-    assert accuracies == finished[1]["knn_accuracy"]
-    assert made["knn"]["test_accuracy"] == made["knn"]["accuracies"]["trained"]
-    evaluate_run(folder, ["linear-probe"])
-    both = json.loads((folder / "evaluation.json").read_text())
-    assert set(both) == {"knn", "linear-probe"}
-
-
-def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(ValueError, match="of knn, linear-probe. Received: protocol='guess'"):
-        evaluate_run(tmp_path, ["guess"])
 
 
 def test_image_files_are_drawn(finished, picture, tmp_path):

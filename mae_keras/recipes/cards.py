@@ -1,0 +1,115 @@
+"""A page about a run, made of what was measured and of nothing else."""
+
+import math
+from typing import Any
+
+from mae_keras.files import replacing
+from mae_keras.recipes.evaluation_report import evaluation_table
+from mae_keras.training import RunFolder
+
+_SETTINGS = (
+    "preset",
+    "image_size",
+    "patch_size",
+    "mask_ratio",
+    "masking",
+    "normalize_targets",
+    "uniformity_weight",
+    "augment",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "dtype_policy",
+    "seed",
+    "backend",
+)
+_PICTURES = {
+    "reconstructions.png": "Reconstructions of held-out images",
+    "loss.png": "Losses",
+    "evaluation/features.png": "Features of test images",
+    "evaluation/layers.png": "Linear probe after each block",
+    "evaluation/label_fractions.png": "Linear probe with fewer labels",
+    "evaluation/confusion.png": "Confusion matrix",
+    "evaluation/calibration.png": "Calibration",
+    "evaluation/robustness.png": "Linear probe on corrupted images",
+    "evaluation/attention.png": "Attention",
+}
+
+
+def write_model_card(run: RunFolder) -> None:
+    """Write `model_card.md` beside a run's weights, out of the run's own files.
+
+    Args:
+        run: `RunFolder` with `config.json`; what else it holds is told, what it lacks is not.
+    """
+    with replacing(run.model_card) as aside:
+        aside.write_text(model_card(run), encoding="utf-8")
+
+
+def model_card(run: RunFolder) -> str:
+    """The text of `model_card.md`.
+
+    Args:
+        run: `RunFolder` with `config.json`.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        ValueError: if there is no run in the folder.
+    """
+    config = run.read_json(run.config)
+    metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
+    parts = [
+        f"# Masked autoencoder, {config['preset']}, pretrained on {config['dataset']}",
+        "Written by `mae-keras` from the files beside it. What is not on this page was not "
+        "measured: other data, other tasks, and groups of people or things within the data.",
+        _training(config, metrics),
+        _reconstruction(metrics),
+        _evaluation(run.read_evaluation()),
+        *(f"![{title}]({name})" for name, title in _PICTURES.items() if (run.path / name).exists()),
+        _use(config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+    rows = [(name, config[name]) for name in _SETTINGS if config.get(name) is not None]
+    for name in ("wall_seconds", "images_per_second", "device", "num_cores", "jit_compile"):
+        if metrics.get(name) is not None:
+            rows.append((name, metrics[name]))
+    rows += sorted(metrics.get("versions", {}).items())
+    lines = ["## Training", "", "| setting | value |", "|---|---|"]
+    return "\n".join(lines + [f"| {name.replace('_', ' ')} | {value} |" for name, value in rows])
+
+
+def _reconstruction(metrics: dict[str, Any]) -> str:
+    if not math.isfinite(metrics.get("hidden_loss", math.nan)):
+        return ""
+    baselines = "".join(
+        f", {name.replace('_', ' ')} {value:.4g}"
+        for name, value in metrics.get("baseline_loss", {}).items()
+    )
+    return (
+        f"## Reconstruction\n\nHidden-patch loss on held-out images: {metrics['hidden_loss']:.4g} "
+        f"(predictors that need no training{baselines})."
+    )
+
+
+def _evaluation(entries: dict[str, Any]) -> str:
+    measured = {name: entry for name, entry in entries.items() if "error" not in entry}
+    if not measured:
+        return ""
+    return (
+        f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
+        f"test images; no image is in two of the three.\n\n```\n{evaluation_table(measured)}\n```"
+    )
+
+
+def _use(config: dict[str, Any]) -> str:
+    return (
+        "## Use\n\n```python\nfrom mae_keras.models import load_model\n\n"
+        'model = load_model("model.keras")\n'
+        "features = model.encode(images)  # pixels as stored, not divided by 255\n```"
+    )

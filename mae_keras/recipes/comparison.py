@@ -1,0 +1,183 @@
+"""What is compared: an encoder beside its rivals, on splits that share no image."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mae_keras import evaluation
+
+Encode = Callable[[np.ndarray], np.ndarray]
+
+# Most values of one array of images: what stays small enough in memory as float32 (256 MB).
+_MOST_VALUES = 2**26
+# Raw pixels are compared at this many values at most: more makes the probe slow and no better.
+_PIXEL_VALUES = 1024
+_BATCH_SIZE = 256
+
+
+class Features(NamedTuple):
+    """Features and labels of three splits that share no image.
+
+    Attributes:
+        train: features and labels to fit on.
+        validation: features and labels to choose on.
+        test: features and labels to report on.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+    def with_labels_of(self, encode: Encode) -> "Features":
+        """The same images through another function of their features."""
+        return Features(*((encode(features), labels) for features, labels in self))
+
+
+class Comparison:
+    """A trained encoder, its rivals, and their features of one data set, computed once.
+
+    The rivals are the same encoder untrained, raw pixels, and as many of their principal
+    components as the encoder has features.
+
+    Args:
+        model: trained `MaskedAutoencoder`.
+        untrained: the same model before training.
+        images: `data.ImageData`.
+        max_train: int, training images used at most.
+        max_test: int, validation and test images used at most.
+        pooling: `"mean"` or `"token"`, what the encoders' features are.
+
+    Raises:
+        ValueError: if the images are not of the model's shape.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        untrained: Any,
+        images: Any,
+        *,
+        max_train: int = 10_000,
+        max_test: int = 10_000,
+        pooling: str = "mean",
+    ):
+        model.check_pooling(pooling)
+        if tuple(images.image_shape) != tuple(model.image_shape):
+            raise ValueError(
+                f"`images` must have the shape the model was made for, {model.image_shape}. "
+                f"Received: images.image_shape={tuple(images.image_shape)}"
+            )
+        self.model, self.untrained, self.images = model, untrained, images
+        self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set, 0 without labels."""
+        return self.images.num_classes or 0
+
+    @functools.cached_property
+    def pixels(self) -> Features:
+        """The images themselves and their labels."""
+        if self.num_classes < 2:
+            raise ValueError(
+                f"The protocol needs labels of at least two classes. Received: a data set with "
+                f"{self.images.num_classes or 'no'} classes"
+            )
+        most = _MOST_VALUES // math.prod(self.images.image_shape)
+        return Features(
+            *(
+                split.arrays(limit=max(1, min(limit, most)))
+                for split, limit in (
+                    (self.images.train, self.max_train),
+                    (self.images.validation, self.max_test),
+                    (self.images.test, self.max_test),
+                )
+            )
+        )
+
+    @functools.cached_property
+    def encoders(self) -> dict[str, Encode]:
+        """The feature extractors that are always reported beside each other."""
+        project = evaluation.fit_pca(
+            pixel_values(self.pixels.train[0]), self.model.encoder.hidden_dim
+        )
+        return {
+            "trained": lambda x: self._encode(self.model, x),
+            "untrained": lambda x: self._encode(self.untrained, x),
+            "pca": lambda x: project(pixel_values(x)),
+            "pixels": pixel_values,
+        }
+
+    @functools.cached_property
+    def features(self) -> dict[str, Features]:
+        """Features of all three splits for each encoder."""
+        return {name: self.pixels.with_labels_of(encode) for name, encode in self.encoders.items()}
+
+    def block_features(self, name: str, max_train: int = 10_000) -> list[Features]:
+        """Features out of every block of the `"trained"` or `"untrained"` encoder.
+
+        Args:
+            name: `"trained"` or `"untrained"`.
+            max_train: int, training images used at most: every block is held in memory.
+
+        Returns:
+            `num_layers + 1` `Features`, see `MaskedAutoencoder.encode_blocks`.
+        """
+        model = self.model if name == "trained" else self.untrained
+        (train, labels), *others = self.pixels
+        splits = [(train[:max_train], labels[:max_train]), *others]
+        made = [
+            (model.encode_blocks(x, self.pooling, batch_size=_BATCH_SIZE), y) for x, y in splits
+        ]
+        count = len(made[0][0])
+        return [Features(*((x[block], y) for x, y in made)) for block in range(count)]
+
+    def _encode(self, model: Any, images: np.ndarray) -> np.ndarray:
+        return model.encode(images, self.pooling, batch_size=_BATCH_SIZE)
+
+
+def pixel_values(images: np.ndarray) -> np.ndarray:
+    """Pixels of images as features, averaged down to 1,024 values at most.
+
+    Args:
+        images: array `(batch, *spatial, channels)`.
+
+    Returns:
+        float32 array `(batch, values)`.
+
+    Example:
+    >>> pixel_values(np.zeros((2, 64, 64, 1), "uint8")).shape
+    (2, 1024)
+    """
+    return evaluation.pixel_features(shrunk(images))
+
+
+def shrunk(images: np.ndarray) -> np.ndarray:
+    """Images of at most 1,024 values, averaged over the smallest squares that make them so.
+
+    Args:
+        images: array `(batch, *spatial, channels)`.
+
+    Returns:
+        Array `(batch, *smaller, channels)`; the images themselves where they are small enough.
+
+    Example:
+    >>> shrunk(np.zeros((2, 70, 64, 3), "uint8")).shape
+    (2, 17, 16, 3)
+    """
+    *sides, channels = images.shape[1:]
+    factor = 1
+    while math.prod(max(side // factor, 1) for side in sides) * channels > _PIXEL_VALUES:
+        if factor >= max(sides):
+            break
+        factor += 1
+    for axis, side in enumerate(sides, 1):
+        step = min(factor, side)
+        if step > 1:
+            kept = np.take(images, range(side - side % step), axis=axis)
+            shape = (*kept.shape[:axis], side // step, step, *kept.shape[axis + 1 :])
+            images = kept.reshape(shape).mean(axis=axis + 1, dtype="float32")
+    return images

@@ -1,0 +1,123 @@
+"""Evaluating a finished run: protocols in turn, each written as soon as it is done."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mae_keras import evaluation
+from mae_keras.recipes.cards import write_model_card
+from mae_keras.recipes.comparison import Comparison
+from mae_keras.recipes.evaluation_figures import draw, draw_overview
+from mae_keras.recipes.pretraining import load_images, untrained_model
+from mae_keras.recipes.protocols import DEFAULT, PROTOCOLS, EvaluationOptions, check_protocol
+from mae_keras.recipes.trained import load_run
+from mae_keras.training import RunFolder
+
+
+def evaluate_run(
+    path: str | os.PathLike[str],
+    protocols: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    options: EvaluationOptions | None = None,
+    images: Any = None,
+    announce: Callable[[str], Any] = lambda text: None,
+) -> dict[str, Any]:
+    """Score what a run learned, beside the untrained encoder, raw pixels and their PCA.
+
+    Writes `evaluation.json`, the pictures in `evaluation/` and `model_card.md` into the run's
+    folder. A protocol that fails is recorded with its error; the others go on, and what an
+    earlier evaluation found stays.
+
+    Args:
+        path: folder of the run.
+        protocols: keys of `recipes.PROTOCOLS`; defaults to those that train no network.
+        data_dir: folder of TensorFlow Datasets.
+        options: `EvaluationOptions`.
+        images: `data.ImageData` to use in place of the run's own data set, cut otherwise.
+        announce: called with a line when a protocol starts.
+
+    Returns:
+        What was added to `evaluation.json`: `{protocol: {"test_accuracy": ..., "accuracies":
+        {"trained": ..., "untrained": ..., "pca": ..., "pixels": ...}, ...}}`, or `{"error": ...}`.
+
+    Raises:
+        ValueError: if a protocol is unknown, the run is not finished, or the data have another
+            shape than the model or no labels.
+    """
+    protocols = list(dict.fromkeys(protocols or DEFAULT))
+    for protocol in protocols:
+        check_protocol(protocol)
+    options = EvaluationOptions() if options is None else options
+    recipe, model = load_run(path)
+    images = load_images(recipe, data_dir) if images is None else images
+    comparison = Comparison(
+        model,
+        untrained_model(recipe, images),
+        images,
+        max_train=options.max_train,
+        max_test=options.max_test,
+        pooling=options.pooling,
+    )
+    check_labels(comparison)
+    run = RunFolder(path)
+    made = {}
+    for protocol in protocols:
+        announce(protocol)
+        made[protocol] = _attempt(protocol, comparison, options)
+        if "error" not in made[protocol] or protocol not in run.read_evaluation():
+            run.write_json(run.evaluation, {**run.read_evaluation(), protocol: made[protocol]})
+        draw(protocol, made[protocol], comparison, run.evaluation_pictures)
+    draw_overview(comparison, run.evaluation_pictures)
+    write_model_card(run)
+    return made
+
+
+def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
+    """One protocol's entry, or its error: what others found must not be lost with it."""
+    started = time.perf_counter()
+    try:
+        entry = PROTOCOLS[protocol](comparison, options)
+    except (ValueError, TypeError, ImportError, ArithmeticError, MemoryError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    notes = [*entry.pop("notes", []), *label_notes(comparison)]
+    seconds = round(time.perf_counter() - started, 1)
+    return {**entry, "pooling": options.pooling, "seconds": seconds, "notes": notes}
+
+
+def check_labels(comparison: Comparison) -> None:
+    """Refuse labels that no protocol could use.
+
+    Args:
+        comparison: `Comparison`.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if there are none, or they are not numbers of the classes.
+    """
+    for name, (_, labels) in zip(("train", "validation", "test"), comparison.pixels, strict=True):
+        if labels is None:
+            raise ValueError(f"Evaluation needs labels. Received: a {name} split without")
+        labels = np.asarray(labels)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise TypeError(f"Labels must be integers. Received: {name} labels of {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= comparison.num_classes:
+            raise ValueError(
+                f"Labels must be in [0, {comparison.num_classes}). Received: {name} labels from "
+                f"{labels.min()} to {labels.max()}"
+            )
+
+
+def label_notes(comparison: Comparison) -> list[str]:
+    """Sentences on classes that the accuracies cannot speak of.
+
+    Args:
+        comparison: `Comparison`.
+
+    Returns:
+        List of str.
+    """
+    (_, train), _, (_, test) = comparison.pixels
+    return evaluation.class_notes(train, test, comparison.images.class_names)

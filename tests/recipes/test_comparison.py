@@ -1,0 +1,83 @@
+"""The encoder and its rivals: which images they see, and what they make of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mae_keras import data
+from mae_keras.models import MaskedAutoencoder
+from mae_keras.recipes import Comparison
+from mae_keras.recipes.comparison import pixel_values, shrunk
+
+
+@pytest.fixture(scope="module")
+def comparison(array_file):
+    models = [MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=seed) for seed in (0, 1)]
+    return Comparison(*models, data.load(str(array_file)))
+
+
+def test_the_splits_share_no_image(comparison):
+    rows = [{image.tobytes() for image in images} for images, _ in comparison.pixels]
+    assert [len(images) for images, _ in comparison.pixels] == [
+        len(getattr(comparison.images, name)) for name in ("train", "validation", "test")
+    ]
+    assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
+
+
+def test_every_rival_has_features_of_every_image(comparison):
+    assert list(comparison.features) == ["trained", "untrained", "pca", "pixels"]
+    for features in comparison.features.values():
+        for (rows, labels), (images, expected) in zip(features, comparison.pixels, strict=True):
+            assert len(rows) == len(images)
+            np.testing.assert_array_equal(labels, expected)
+
+
+def test_components_come_from_training_pixels_alone(comparison):
+    from sklearn.decomposition import PCA
+
+    train, test = (pixel_values(comparison.pixels[part][0]) for part in (0, 2))
+    expected = PCA(min(64, *train.shape)).fit(train).transform(test)
+    made = comparison.features["pca"].test[0]
+    np.testing.assert_allclose(np.abs(made[:, :8]), np.abs(expected[:, :8]), rtol=1e-2, atol=0.5)
+
+
+def test_features_of_the_last_block_are_the_features(comparison):
+    blocks = comparison.block_features("trained")
+    assert len(blocks) == 5
+    for part in range(3):
+        np.testing.assert_allclose(
+            blocks[-1][part][0], comparison.features["trained"][part][0], atol=1e-5
+        )
+
+
+def test_limits_take_the_first_images(comparison):
+    models = comparison.model, comparison.untrained
+    few = Comparison(*models, comparison.images, max_train=10, max_test=5)
+    assert [len(images) for images, _ in few.pixels] == [10, 5, 5]
+    np.testing.assert_array_equal(few.pixels.train[0], comparison.pixels.train[0][:10])
+
+
+def test_images_of_another_shape_are_refused(comparison):
+    wide = dataclasses.replace(comparison.images, image_shape=(8, 10, 1))
+    with pytest.raises(ValueError, match=r"the model was made for, \(8, 8, 1\). Received"):
+        Comparison(comparison.model, comparison.untrained, wide)
+
+
+@pytest.mark.parametrize(("count", "words"), [(None, "no classes"), (1, "1 classes")])
+def test_data_without_labels_of_two_kinds_are_refused(comparison, count, words):
+    bare = dataclasses.replace(comparison.images, num_classes=count)
+    with pytest.raises(ValueError, match=f"needs labels of at least two classes. .* {words}"):
+        _ = Comparison(comparison.model, comparison.untrained, bare).pixels
+
+
+def test_large_images_are_averaged_down_for_the_pixel_baseline():
+    images = np.arange(2 * 70 * 64 * 3, dtype="float32").reshape(2, 70, 64, 3)
+    made = shrunk(images)
+    assert made.shape == (2, 17, 16, 3)
+    np.testing.assert_allclose(made[0, 0, 0], images[0, :4, :4].mean(axis=(0, 1)), rtol=1e-6)
+    small = np.zeros((2, 28, 28, 1), "uint8")
+    assert shrunk(small) is small
+    assert shrunk(np.zeros((2, 32, 32, 3), "uint8")).shape == (2, 16, 16, 3)
+    assert shrunk(np.zeros((2, 5000, 1), "uint8")).shape == (2, 1000, 1)
+    assert shrunk(np.zeros((2, 4, 4, 2000), "uint8")).shape == (2, 1, 1, 2000)

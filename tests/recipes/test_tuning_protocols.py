@@ -1,0 +1,53 @@
+"""Protocols that train a network: what they train, and for how long."""
+
+import numpy as np
+import pytest
+
+from mae_keras import data
+from mae_keras.models import MaskedAutoencoder
+from mae_keras.recipes import PROTOCOLS, Comparison, EvaluationOptions, tuning_protocols
+
+OPTIONS = EvaluationOptions(fine_tune_epochs=2, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def comparison(array_file):
+    models = [MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=seed) for seed in (0, 1)]
+    return Comparison(*models, data.load(str(array_file)))
+
+
+@pytest.mark.slow
+def test_tuning_leaves_the_pretrained_model_alone_and_tells_what_it_trained(comparison):
+    before = [np.array(weight) for weight in comparison.model.weights]
+    counts = {}
+    for name in ("fine-tune", "partial-fine-tune", "from-scratch"):
+        entry = PROTOCOLS[name](comparison, OPTIONS)
+        counts[name] = entry["num_trained_weights"]
+        assert entry["epochs"] == len(entry["history"]["loss"]) == 2
+        assert np.array(entry["classes"]["confusion"]).sum() == entry["num_test"]
+    after = [np.array(weight) for weight in comparison.model.weights]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert counts["partial-fine-tune"] < counts["fine-tune"] == counts["from-scratch"]
+
+
+def test_small_sets_train_longer_in_epochs():
+    assert [tuning_protocols._epochs(steps) for steps in (0, 10, 78, 400, 10_000)] == [
+        *(50, 50, 26, 5, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "flip", "crop", "rotation"),
+    [
+        ("digits", False, None, 10),
+        ("fashion_mnist", True, None, 10),
+        ("cifar10", True, (0.5, 1), 0),
+    ],
+)
+def test_augmentation_follows_that_of_pretraining(name, flip, crop, rotation):
+    class images:
+        pass
+
+    images.name = name
+    made = tuning_protocols.augmentation_for(images)
+    assert (made.flip, made.crop_scale, made.max_rotation) == (flip, crop, rotation)
