@@ -40,6 +40,22 @@ def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):
     assert (tmp_path / "mae.keras").exists()
 
 
+@pytest.mark.slow
+def test_the_lines_on_evaluation_run(tmp_path, monkeypatch):
+    from mae_keras.models import MaskedAutoencoder
+
+    monkeypatch.chdir(tmp_path)
+    model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
+    model.save(tmp_path / "runs" / "digits" / "model.keras")
+    code = "\n".join(blocks(ROOT / "docs" / "evaluation.md", "python"))
+    assert "epochs=20" in code
+    names = {}
+    exec(compile(code.replace("epochs=20", "epochs=1"), "evaluation.md", "exec"), names)
+    assert names["blocks"].shape == (5, 269, 64)
+    assert names["filled"].shape == (269, 8, 8, 1)
+    assert (tmp_path / "classifier.keras").exists()
+
+
 def test_commands_in_the_docs_parse():
     commands = [
         line.split("#")[0].strip()

@@ -25,6 +25,8 @@ class Recipe:
         uniformity_weight: weight of a regulariser that spreads features over directions; 0.01
             helps linear probes.
         augment: random crops and flips that suit the data set.
+        balance: in [0, 1], how far rare classes are repeated: 0 not at all, 1 until every class
+            comes up equally often; needs labels, which are used for nothing else.
         epochs: passes over the training images.
         batch_size: images per step.
         gradient_accumulation_steps: steps per update of the weights.
@@ -59,6 +61,7 @@ class Recipe:
     loss_on: Literal["hidden", "all"] = "hidden"
     uniformity_weight: float = 0.0
     augment: bool = True
+    balance: float = 0.0
     epochs: int = 10
     batch_size: int = 256
     gradient_accumulation_steps: int = 1
@@ -82,6 +85,7 @@ class Recipe:
         _require(self, "learning_rate", self.learning_rate > 0, "positive")
         _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
         _require(self, "uniformity_weight", self.uniformity_weight >= 0, "at least 0")
+        _require(self, "balance", 0 <= self.balance <= 1, "in [0, 1]")
         _require(self, "seed", 0 <= self.seed < 2**31, "in [0, 2**31)")
         shorter = 0 <= self.warmup_epochs < self.epochs
         _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")

@@ -16,6 +16,7 @@ _SETTINGS = (
     "normalize_targets",
     "uniformity_weight",
     "augment",
+    "balance",
     "epochs",
     "batch_size",
     "learning_rate",

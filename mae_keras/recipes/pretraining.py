@@ -68,14 +68,15 @@ def pretrain(
     images = load_images(recipe, data_dir) if images is None else images
     for note in images.notes:
         print(note)
-    steps = data.steps_per_epoch(images.train, recipe.batch_size)
+    split = training_split(recipe, images)
+    steps = data.steps_per_epoch(split, recipe.batch_size)
     model = untrained_model(recipe, images)
     compile_model(model, recipe, steps)
     run.start(config, resume)
     if resume and run.checkpoint.exists():
         model = load_model(run.checkpoint)
     stopwatch = Stopwatch(recipe.batch_size)
-    history = _fit(model, recipe, images, run, steps, stopwatch, verbose)
+    history = _fit(model, recipe, images, split, run, stopwatch, verbose)
     model.save(run.model)
     model.export(run.saved_model)
     _draw(model, images, run)
@@ -111,6 +112,24 @@ def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
         strict=recipe.strict,
         seed=recipe.seed,
     )
+
+
+def training_split(recipe: Recipe, images: Any) -> data.Split:
+    """The images a recipe trains on, rare classes repeated if it says so.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+
+    Returns:
+        `data.Split`.
+
+    Raises:
+        TypeError, ValueError: if classes are to be balanced in a stream, or without labels.
+    """
+    if not recipe.balance:
+        return images.train
+    return data.balanced_split(images.train, seed=recipe.seed, power=recipe.balance)
 
 
 def build_model(recipe: Recipe, images: Any) -> MaskedAutoencoder:
@@ -191,20 +210,21 @@ def _fit(
     model: MaskedAutoencoder,
     recipe: Recipe,
     images: Any,
+    split: data.Split,
     run: RunFolder,
-    steps: int,
     stopwatch: Stopwatch,
     verbose: Any,
 ) -> dict[str, Any]:
+    steps = data.steps_per_epoch(split, recipe.batch_size)
     done = int(keras.ops.convert_to_numpy(model.micro_step)) // steps
-    print(_announcement(model, recipe, len(images.train), steps, done))
+    print(_announcement(model, recipe, len(split), steps, done))
     checkpoint = RunCheckpoint(run, done)
     if done < recipe.epochs:
         augmentation = data.default_augmentation(recipe.dataset) if recipe.augment else None
         held_out = data.evaluation_batches(images.validation, recipe.batch_size)
         model.fit(
             data.training_batches(
-                images.train,
+                split,
                 recipe.batch_size,
                 seed=recipe.seed,
                 start_epoch=done,

@@ -10,7 +10,7 @@ import pytest
 from mae_keras import data
 from mae_keras.models import load_model
 from mae_keras.recipes import adapt, pretrain
-from mae_keras.recipes.pretraining import build_model, channel_statistics
+from mae_keras.recipes.pretraining import build_model, channel_statistics, training_split
 from mae_keras.training import NonFiniteError
 
 FILES = [
@@ -192,3 +192,12 @@ def test_a_folder_of_photographs_of_mixed_sizes_can_be_trained_on(short_recipe, 
     metrics = pretrain(recipe, tmp_path / "run", verbose=0)
     assert metrics["knn_accuracy"].keys() == {"trained", "untrained", "pixels"}
     assert load_model(tmp_path / "run" / "model.keras").image_shape == (16, 16, 3)
+
+
+def test_balance_repeats_rare_classes_in_training_alone(short_recipe, array_file):
+    images = data.load(str(array_file))
+    counts = np.bincount(images.train.labels)
+    assert counts.min() < counts.max()
+    assert training_split(short_recipe, images) is images.train
+    balanced = training_split(dataclasses.replace(short_recipe, balance=1.0), images)
+    assert set(np.bincount(balanced.labels)) == {counts.max()}
