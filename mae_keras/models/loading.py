@@ -1,17 +1,18 @@
 """Reading models from files, and clear words when one does not load."""
 
+import importlib
 import json
 import os
+import re
 import zipfile
+from typing import Any
 
 import keras
 
 from mae_keras import __version__
-
-# Keras finds a class only after its module has been imported, and ours are imported late.
-from mae_keras.models import dense_masked_autoencoder as _dense  # noqa: F401
-from mae_keras.models import masked_autoencoder as _masked  # noqa: F401
 from mae_keras.models.versioning import VERSION_KEY
+
+_OWN_MODULE = re.compile(r"mae_keras\.(ops|layers|losses|models|training)(\.\w+)*")
 
 
 def load_model(filepath: str | os.PathLike[str], compile: bool = True) -> keras.Model:
@@ -38,7 +39,9 @@ def load_model(filepath: str | os.PathLike[str], compile: bool = True) -> keras.
     path = os.fspath(filepath)
     if not os.path.isfile(path):
         raise ValueError(f"`filepath` must be a `.keras` file. Received: no such file: {path!r}")
-    version = _saved_version(path)
+    config = _saved_config(path)
+    version = config["config"].get(VERSION_KEY)
+    _import_own_modules(config)
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:
@@ -50,8 +53,8 @@ def load_model(filepath: str | os.PathLike[str], compile: bool = True) -> keras.
         ) from error
 
 
-def _saved_version(path: str) -> str | None:
-    """Version in the file's config; refuses a file that is no whole archive."""
+def _saved_config(path: str) -> dict[str, Any]:
+    """The file's config; refuses a file that is no whole archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -63,10 +66,28 @@ def _saved_version(path: str) -> str | None:
         ) from error
     if damaged is not None:
         raise ValueError(f"{path!r} is damaged: {damaged!r} inside it does not match its checksum")
-    own = config.get("config") if isinstance(config, dict) else None
-    if not isinstance(own, dict):
+    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise ValueError(f"{path!r} is no `.keras` file of a model: its config.json is not one")
-    return own.get(VERSION_KEY)
+    return config
+
+
+def _import_own_modules(config: Any) -> None:
+    """Import this package's modules that a config names: its classes register on import.
+
+    Keras finds a class only after that, and ours are imported late; optimizers live in a room that
+    models may not import. Modules of other packages are left to Keras's own rules.
+    """
+    children = config.values() if isinstance(config, dict) else config
+    if isinstance(config, dict):
+        module = config.get("module")
+        if isinstance(module, str) and _OWN_MODULE.fullmatch(module):
+            try:
+                importlib.import_module(module)
+            except ModuleNotFoundError:
+                pass  # of another version: Keras says which class it misses
+    for child in children:
+        if isinstance(child, (dict, list)):
+            _import_own_modules(child)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,14 +8,12 @@ gradients, loss scaling, accumulation, metrics, compilation and distribution on 
 import contextlib
 import functools
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from mae_keras.files import replacing
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.compilation import resolve_jit_compile
@@ -23,10 +21,11 @@ from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
 from mae_keras.models.restoration import Restoring
+from mae_keras.models.saving import SavedInOneStep
 from mae_keras.ops import num_hidden, visible_indices
 
 
-class MaskedModel(Inference, Restoring, keras.Model):
+class MaskedModel(Inference, Restoring, SavedInOneStep, keras.Model):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
     Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how
@@ -293,25 +292,6 @@ class MaskedModel(Inference, Restoring, keras.Model):
     def num_compiled_ratios(self) -> int:
         """How many training graphs, one per number of hidden patches, were traced so far."""
         return len(self._train_functions.traced)
-
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """As `keras.Model.save`, but a crash while saving leaves the previous file whole.
-
-        Args:
-            filepath: path ending in `.keras`.
-            overwrite: bool, whether an existing file is replaced. Defaults to `True`.
-            **kwargs: passed to `keras.Model.save`.
-        """
-        path = os.fspath(filepath)
-        if "://" in path or not path.endswith(".keras"):
-            return super().save(filepath, overwrite=overwrite, **kwargs)
-        if os.path.exists(path) and not overwrite:
-            raise ValueError(
-                f"`filepath` exists and `overwrite` is False. Received: filepath={path!r}"
-            )
-        with replacing(path) as aside:
-            super().save(str(aside), **kwargs)
-        return None
 
 
 class _Cache:

@@ -11,9 +11,10 @@ from mae_keras.models.compilation import resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
+from mae_keras.models.saving import SavedInOneStep
 
 
-class SupervisedModel(keras.Model):
+class SupervisedModel(SavedInOneStep, keras.Model):
     """Base of classifiers: class numbers become one-hot, so that one loss does for all labels.
 
     Subclasses give logits `(batch, num_classes)` in `call` and say what their `value_range` is.

@@ -59,6 +59,13 @@ def model_card(run: RunFolder) -> str:
 
     Raises:
         ValueError: if there is no run in the folder.
+
+    Example:
+    >>> import tempfile
+    >>> run = RunFolder(tempfile.mkdtemp())
+    >>> run.write_json(run.config, {"preset": "nano", "dataset": "digits"})
+    >>> model_card(run).splitlines()[0]
+    '# Masked autoencoder, nano, pretrained on digits'
     """
     config = run.read_json(run.config)
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}

@@ -52,6 +52,14 @@ class Comparison:
 
     Raises:
         ValueError: if the images are not of the model's shape.
+
+    Example:
+    >>> from mae_keras import data
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> models = [MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2) for _ in range(2)]
+    >>> comparison = Comparison(*models, data.load("digits"), max_train=50, max_test=20)
+    >>> comparison.pixels.train[0].shape
+    (50, 8, 8, 1)
     """
 
     def __init__(

@@ -46,6 +46,11 @@ def evaluate_run(
     Raises:
         ValueError: if a protocol is unknown, the run is not finished, or the data have another
             shape than the model or no labels.
+
+    Example:
+    >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
+    >>> made["knn"]["accuracies"]["trained"]  # doctest: +SKIP
+    0.959
     """
     protocols = list(dict.fromkeys(protocols or DEFAULT))
     for protocol in protocols:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mae_keras import data, evaluation
 from mae_keras.recipes.comparison import Comparison
-from mae_keras.recipes.protocols import EvaluationOptions, entry_of, fitted_probe
+from mae_keras.recipes.feature_protocols import entry_of, fitted_probe
+from mae_keras.recipes.protocols import EvaluationOptions
 
 _CORRUPTED_IMAGES = 1000
 _STRENGTHS = (0, 1, 3, 5)

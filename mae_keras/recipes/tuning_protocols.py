@@ -5,7 +5,8 @@ from typing import Any
 
 from mae_keras import data, evaluation
 from mae_keras.recipes.comparison import Comparison
-from mae_keras.recipes.protocols import EvaluationOptions, entry_of
+from mae_keras.recipes.feature_protocols import entry_of
+from mae_keras.recipes.protocols import EvaluationOptions
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 5, 50
 # Below it an epoch has too few steps for the paper's batch of images.

@@ -194,3 +194,30 @@ def test_weights_alone_are_saved_and_loaded(tiny, make_tiny, tmp_path, images):
     other.load_weights(tmp_path / "model.weights.h5")
     assert isinstance(other, MaskedAutoencoder)
     np.testing.assert_array_equal(other.encode(images), tiny.encode(images))
+
+
+def test_what_training_saved_is_loaded_by_a_process_that_knows_models_alone(
+    make_tiny, images, tmp_path, run_python
+):
+    """The optimizer's class lives in a room that models may not import."""
+    from mae_keras.training import pretraining_optimizer
+
+    model = make_tiny()
+    model.compile(pretraining_optimizer(1e-3, 16, 4), run_eagerly=True)
+    model.fit(images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "load.py").write_text(
+        "import sys\n"
+        "from mae_keras.models import load_model\n"
+        "print(type(load_model(sys.argv[1]).optimizer).__name__)\n"
+    )
+    printed = run_python(tmp_path / "load.py", tmp_path / "model.keras")
+    assert printed.strip().endswith("MaskedAdamW")
+
+
+def test_modules_of_others_are_not_imported(saved, tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    change_config(saved, lambda config: config.update(extra={"module": "hostile"}))
+    with pytest.raises(ValueError, match="extra"):
+        load_model(saved)

@@ -103,8 +103,8 @@ def test_labels_that_no_protocol_can_use_are_refused(images, labels, error, mess
 def test_classes_missing_from_a_side_are_told(images):
     labels = np.where(images.train.labels == 3, 4, images.train.labels)
     model = _Shaped((8, 8, 1))
-    [note] = label_notes(Comparison(model, model, labelled(images, labels)))
-    assert note.startswith("Class 3 is absent from train")
+    notes = label_notes(Comparison(model, model, labelled(images, labels)))
+    assert any(note.startswith("Class 3 is absent from train") for note in notes)
 
 
 class _Shaped:
