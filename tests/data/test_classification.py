@@ -14,6 +14,9 @@ from mae_keras.data import (
     training_batches,
 )
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 EVERYTHING = dataclasses.replace(
     ClassificationAugmentation.preset("paper"), max_shift=0.1, max_rotation=10.0
 )

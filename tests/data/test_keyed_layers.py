@@ -6,6 +6,9 @@ import tensorflow as tf
 
 from mae_keras.data import keyed_layers as keyed
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 KEY = np.array([3, 9])
 
 

@@ -11,6 +11,9 @@ from mae_keras.evaluation import linear_probe, paper_linear_probe
 from mae_keras.evaluation.batch_norm_probe import Plan, _batches, trained_probe
 from mae_keras.training import LARS
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 SHORT = {"epochs": 20, "warmup_epochs": 2}
 
 

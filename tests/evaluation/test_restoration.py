@@ -13,6 +13,9 @@ from mae_keras.evaluation import (
     score_filled,
 )
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 SHAPE = (6, 16, 16, 2)
 MISSING = random_boxes(6, SHAPE[1:], 0.2)
 

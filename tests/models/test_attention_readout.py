@@ -8,6 +8,9 @@ from mae_keras.layers import MultiHeadSelfAttention
 from mae_keras.models import ViTEncoder, attention_maps
 from mae_keras.models.attention_readout import attention_weights
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 
 def build(image_shape=(8, 8, 1), patch_size=2, num_layers=3, **overrides):
     keras.utils.set_random_seed(0)

@@ -6,6 +6,9 @@ import pytest
 
 from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier, ViTEncoder
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 LABELS = np.arange(16) % 3
 
 

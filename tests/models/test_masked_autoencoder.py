@@ -239,7 +239,7 @@ def test_uniformity_adds_its_weight_to_the_training_loss_alone(make_tiny, images
     assert losses[2.0][1] == pytest.approx(losses[0.0][1], rel=1e-6)
 
 
-@pytest.mark.every_backend
+@pytest.mark.slow
 def test_uniformity_spreads_features(make_tiny, images):
     spreads = []
     for weight in (0.0, 5.0):

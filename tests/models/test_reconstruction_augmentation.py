@@ -8,6 +8,9 @@ from layer_checks import check_layer
 
 from mae_keras.models import DenseMaskedAutoencoder, MaskedReconstructionAugmentation
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 needs_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="runs a model inside tf.data"
 )

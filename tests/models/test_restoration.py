@@ -7,6 +7,9 @@ import tensorflow as tf
 from mae_keras.models import DenseMaskedAutoencoder
 from mae_keras.ops import covering_masks
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(5)
 
 

@@ -8,6 +8,9 @@ import tensorflow as tf
 from mae_keras.models import ImageClassifier, ViTEncoder
 from mae_keras.models.supervised_model import SupervisedModel
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 LABELS = np.arange(16) % 3
 
 

@@ -10,6 +10,9 @@ from mae_keras.models import MaskedAutoencoder
 from mae_keras.recipes import Comparison
 from mae_keras.recipes.comparison import pixel_values, shrunk
 
+# Together they take longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def comparison(array_file):
