@@ -11,8 +11,8 @@ from mae_keras.models import MaskedAutoencoder, ViTEncoder
 from mae_keras.training import NonFiniteError
 
 # tf.data says that it stays compiled, which is what is wanted.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Even though the `tf.config")
-QUICK = {"epochs": 2, "batch_size": 16, "jit_compile": False}]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Even though the `tf.config")]
+QUICK = {"epochs": 2, "batch_size": 16, "jit_compile": False}
 
 
 @pytest.fixture(autouse=True)
