@@ -14,6 +14,19 @@ SHUFFLE_BUFFER = 10_000
 _CHUNK = 256
 
 
+def _checked_labels(labels, length):
+    """Class numbers as int64; anything else would be cut to integers silently."""
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be integers. Received: labels.dtype={labels.dtype}.")
+    if labels.shape != (length,):
+        raise ValueError(
+            f"labels must have shape ({length},), one for each image. "
+            f"Received: labels.shape={labels.shape}."
+        )
+    return labels.astype("int64")
+
+
 class Split:
     """Images of one shape, with or without labels, that can be fetched by index.
 
@@ -29,7 +42,7 @@ class Split:
     def __init__(self, image_shape, length, dtype="uint8", labels=None):
         self.image_shape = tuple(int(size) for size in image_shape)
         self.dtype = str(np.dtype(dtype))
-        self.labels = None if labels is None else np.asarray(labels, "int64")
+        self.labels = None if labels is None else _checked_labels(labels, int(length))
         self._length = int(length)
 
     def __len__(self):

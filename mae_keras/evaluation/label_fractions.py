@@ -19,7 +19,7 @@ class LabelFraction:
         fraction: float in (0, 1], of the training labels.
         num_labels: int, training images used.
         test_accuracy: float, mean over the draws.
-        low, high: floats, 95 % interval of that mean; `None` when there was one draw only.
+        low, high: floats in [0, 1], 95 % interval of that mean; `None` when there was one draw.
         accuracies: floats, one for each draw.
         note: str, what had to be changed, or empty.
     """
@@ -95,6 +95,8 @@ def label_fraction_scores(
             accuracies.append(float(np.mean(probe.predict(test) == test_labels)))
             counts.append(probe.num_train)
         mean, low, high = mean_interval(accuracies)
+        if low is not None:  # few draws near an end of the scale have bounds beyond it
+            low, high = max(low, 0.0), min(high, 1.0)
         scores.append(
             LabelFraction(float(fraction), counts[0], mean, low, high, tuple(accuracies), note)
         )

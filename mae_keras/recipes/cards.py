@@ -109,9 +109,11 @@ def _evaluation(entries: dict[str, Any]) -> str:
     measured = {name: entry for name, entry in entries.items() if "error" not in entry}
     if not measured:
         return ""
+    counts = [entry["shared_images"] for entry in measured.values() if "shared_images" in entry]
+    apart = " No image used is in two of the three." if counts and not max(counts) else ""
     return (
         f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
-        f"test images; no image is in two of the three.\n\n```\n{evaluation_table(measured)}\n```"
+        f"test images.{apart}\n\n```\n{evaluation_table(measured)}\n```"
     )
 
 

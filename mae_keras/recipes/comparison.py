@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mae_keras import evaluation
+from mae_keras import data, evaluation
+from mae_keras.data.division import content_keys
 
 Encode = Callable[[np.ndarray], np.ndarray]
 
-# Most values of one array of images: what stays small enough in memory as float32 (256 MB).
-_MOST_VALUES = 2**26
+# Most bytes of the images of one split, as stored: 60,000 of CIFAR-10 at 96 x 96 pixels.
+_MOST_BYTES = 2**31
 # Raw pixels are compared at this many values at most: more makes the probe slow and no better.
 _PIXEL_VALUES = 1024
 _BATCH_SIZE = 256
@@ -73,11 +74,8 @@ class Comparison:
         pooling: str = "mean",
     ):
         model.check_pooling(pooling)
-        if tuple(images.image_shape) != tuple(model.image_shape):
-            raise ValueError(
-                f"`images` must have the shape the model was made for, {model.image_shape}. "
-                f"Received: images.image_shape={tuple(images.image_shape)}"
-            )
+        check_fit(model, images)
+        self.notes: list[str] = []
         self.model, self.untrained, self.images = model, untrained, images
         self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
 
@@ -94,17 +92,37 @@ class Comparison:
                 f"The protocol needs labels of at least two classes. Received: a data set with "
                 f"{self.images.num_classes or 'no'} classes"
             )
-        most = _MOST_VALUES // math.prod(self.images.image_shape)
         return Features(
-            *(
-                split.arrays(limit=max(1, min(limit, most)))
-                for split, limit in (
-                    (self.images.train, self.max_train),
-                    (self.images.validation, self.max_test),
-                    (self.images.test, self.max_test),
-                )
-            )
+            self._sample("train", self.max_train),
+            self._sample("validation", self.max_test),
+            self._sample("test", self.max_test),
         )
+
+    def _sample(self, name: str, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most so many images of a split, drawn at random: folders are sorted by class."""
+        split = getattr(self.images, name)
+        size = math.prod(self.images.image_shape) * np.dtype(split.dtype).itemsize
+        fitting = max(1, _MOST_BYTES // size)
+        if fitting < min(limit, len(split)):
+            limit = fitting
+            self.notes.append(f"{name}: only {limit:,} of {len(split):,} images fit into memory.")
+        if limit >= len(split):
+            return split.arrays()
+        if split.stream:
+            self.notes.append(f"{name}: the first {limit:,} images of a stream were used.")
+            return split.arrays(limit=limit)
+        rows = np.random.default_rng(0).permutation(len(split))[:limit]
+        return data.SelectedSplit(split, np.sort(rows)).arrays()
+
+    @functools.cached_property
+    def shared_images(self) -> int:
+        """Validation and test images that are in an earlier split too, pixel for pixel."""
+        seen, shared = np.zeros(0, "uint64"), 0
+        for images, _ in self.pixels:
+            keys = content_keys(images)
+            shared += int(np.isin(keys, seen).sum())
+            seen = np.concatenate([seen, keys])
+        return shared
 
     @functools.cached_property
     def encoders(self) -> dict[str, Encode]:
@@ -136,7 +154,8 @@ class Comparison:
         """
         model = self.model if name == "trained" else self.untrained
         (train, labels), *others = self.pixels
-        splits = [(train[:max_train], labels[:max_train]), *others]
+        rows = np.sort(np.random.default_rng(1).permutation(len(train))[:max_train])
+        splits = [(train[rows], labels[rows]), *others]
         made = [
             (model.encode_blocks(x, self.pooling, batch_size=_BATCH_SIZE), y) for x, y in splits
         ]
@@ -145,6 +164,23 @@ class Comparison:
 
     def _encode(self, model: Any, images: np.ndarray) -> np.ndarray:
         return model.encode(images, self.pooling, batch_size=_BATCH_SIZE)
+
+
+def check_fit(model: Any, images: Any) -> None:
+    """Refuse a data set of another shape than the model's.
+
+    Args:
+        model: `MaskedAutoencoder`.
+        images: `data.ImageData`.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if tuple(images.image_shape) != tuple(model.image_shape):
+        raise ValueError(
+            f"`images` must have the shape the model was made for, {model.image_shape}. "
+            f"Received: images.image_shape={tuple(images.image_shape)}"
+        )
 
 
 def pixel_values(images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Evaluating a finished run: protocols in turn, each written as soon as it is done."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,10 +10,16 @@ import numpy as np
 
 from mae_keras import evaluation
 from mae_keras.recipes.cards import write_model_card
-from mae_keras.recipes.comparison import Comparison
+from mae_keras.recipes.comparison import Comparison, check_fit
 from mae_keras.recipes.evaluation_figures import draw, draw_overview
 from mae_keras.recipes.pretraining import load_images, untrained_model
-from mae_keras.recipes.protocols import DEFAULT, PROTOCOLS, EvaluationOptions, check_protocol
+from mae_keras.recipes.protocols import (
+    DEFAULT,
+    NEED_LABELS,
+    PROTOCOLS,
+    EvaluationOptions,
+    check_protocol,
+)
 from mae_keras.recipes.trained import load_run
 from mae_keras.training import RunFolder
 
@@ -58,6 +65,7 @@ def evaluate_run(
     options = EvaluationOptions() if options is None else options
     recipe, model = load_run(path)
     images = load_images(recipe, data_dir) if images is None else images
+    check_fit(model, images)  # before a model is made for images of another shape
     comparison = Comparison(
         model,
         untrained_model(recipe, images),
@@ -66,16 +74,15 @@ def evaluate_run(
         max_test=options.max_test,
         pooling=options.pooling,
     )
-    check_labels(comparison)
     run = RunFolder(path)
     made = {}
     for protocol in protocols:
         announce(protocol)
         made[protocol] = _attempt(protocol, comparison, options)
-        if "error" not in made[protocol] or protocol not in run.read_evaluation():
-            run.write_json(run.evaluation, {**run.read_evaluation(), protocol: made[protocol]})
-        draw(protocol, made[protocol], comparison, run.evaluation_pictures)
-    draw_overview(comparison, run.evaluation_pictures)
+        _picture(made[protocol], draw, protocol, made[protocol], comparison, run)
+        _record(run, protocol, made[protocol])
+    if images.num_classes:
+        _picture(made[protocols[-1]], draw_overview, comparison, run)
     write_model_card(run)
     return made
 
@@ -83,13 +90,40 @@ def evaluate_run(
 def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
     """One protocol's entry, or its error: what others found must not be lost with it."""
     started = time.perf_counter()
+    settings = dataclasses.asdict(options)
     try:
+        if protocol in NEED_LABELS:
+            check_labels(comparison)
         entry = PROTOCOLS[protocol](comparison, options)
-    except (ValueError, TypeError, ImportError, ArithmeticError, MemoryError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    notes = [*entry.pop("notes", []), *label_notes(comparison)]
+        notes = [*entry.pop("notes", []), *comparison.notes]
+        if protocol in NEED_LABELS:
+            notes += label_notes(comparison)
+            entry["shared_images"] = comparison.shared_images
+            if entry["shared_images"]:
+                notes.append(
+                    f"{entry['shared_images']} validation or test images are in an earlier split."
+                )
+    except Exception as error:  # whatever it is, hours of other protocols are worth more
+        return {"error": f"{type(error).__name__}: {error}", "options": settings}
     seconds = round(time.perf_counter() - started, 1)
-    return {**entry, "pooling": options.pooling, "seconds": seconds, "notes": notes}
+    return {**entry, "notes": notes, "options": settings, "seconds": seconds}
+
+
+def _picture(entry: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> None:
+    """Draw, or note in the entry why not."""
+    *given, run = arguments
+    try:
+        make(*given, run.evaluation_pictures)
+    except Exception as error:  # a picture is worth less than the numbers after it
+        entry["notes"] = [*entry.get("notes", []), f"A picture could not be drawn: {error}"]
+
+
+def _record(run: RunFolder, protocol: str, entry: dict[str, Any]) -> None:
+    """Write an entry; an error is put beside what an earlier evaluation found."""
+    done = run.read_evaluation()
+    if "error" in entry and "error" not in done.get(protocol, entry):
+        entry = {**done[protocol], "last_error": entry["error"]}
+    run.write_json(run.evaluation, {**done, protocol: entry})
 
 
 def check_labels(comparison: Comparison) -> None:
@@ -125,4 +159,10 @@ def label_notes(comparison: Comparison) -> list[str]:
         List of str.
     """
     (_, train), _, (_, test) = comparison.pixels
-    return evaluation.class_notes(train, test, comparison.images.class_names)
+    names, present = comparison.images.class_names, {*map(int, train), *map(int, test)}
+    absent = [number for number in range(comparison.num_classes) if number not in present]
+    notes = evaluation.class_notes(train, test, names)
+    if absent:
+        shown = ", ".join(str(names[number] if names else number) for number in absent[:10])
+        notes.append(f"{len(absent)} classes have no image at all: {shown}.")
+    return notes

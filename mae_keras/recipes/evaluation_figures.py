@@ -83,7 +83,11 @@ def _of_layers(entry: dict[str, Any], comparison: Comparison) -> Iterator[tuple[
         figures.layer_curve_figure(
             {name: scores["test"] for name, scores in entry["blocks"].items()},
             chosen={"trained": entry["block"]},
-            baselines=entry.get("rivals"),
+            baselines={
+                name: value
+                for name, value in entry["accuracies"].items()
+                if name not in entry["blocks"]
+            },
             title="Linear probe after each block",
         ),
     )

@@ -87,14 +87,19 @@ def paper_probe(comparison: Comparison, options: EvaluationOptions) -> dict[str,
     Returns:
         Entry of `evaluation.json`.
     """
-    entries = {
-        name: dataclasses.asdict(
-            evaluation.paper_linear_probe(
-                *features.train, *features.validation, *features.test, seed=options.seed
-            )
+    entries = {}
+    for name, (train, *held_out) in comparison.features.items():
+        # The probe refuses classes it has never seen; here their images count as wrong.
+        known = [np.isin(labels, train[1]) for _, labels in held_out]
+        validation, test = (
+            (rows[seen], labels[seen]) for (rows, labels), seen in zip(held_out, known, strict=True)
         )
-        for name, features in comparison.features.items()
-    }
+        result = evaluation.paper_linear_probe(*train, *validation, *test, seed=options.seed)
+        entries[name] = {
+            **dataclasses.asdict(result),
+            "validation_accuracy": result.validation_accuracy * float(known[0].mean()),
+            "test_accuracy": result.test_accuracy * float(known[1].mean()),
+        }
     return entry_of(entries, comparison)
 
 
@@ -127,7 +132,8 @@ def layers(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]
         for name, made in comparison.features.items()
         if name in ("pca", "pixels")
     }
-    return {**entry_of(entries, comparison), "blocks": blocks, "rivals": rivals}
+    entry = entry_of(entries, comparison)
+    return {**entry, "accuracies": {**entry["accuracies"], **rivals}, "blocks": blocks}
 
 
 def label_fractions(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
@@ -146,7 +152,9 @@ def label_fractions(comparison: Comparison, options: EvaluationOptions) -> dict[
         name: [
             dataclasses.asdict(score)
             for score in evaluation.label_fraction_scores(
-                *(*features.train, *features.validation, *features.test), seeds=seeds
+                *(*features.train, *features.validation, *features.test),
+                seeds=seeds,
+                max_samples=options.max_train,
             )
         ]
         for name, features in comparison.features.items()

@@ -82,6 +82,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "partial-fine-tune": _of("tuning", "partial_fine_tune"),
     "from-scratch": _of("tuning", "from_scratch"),
 }
+NEED_LABELS = frozenset(PROTOCOLS) - {"restoration"}
 # The others train a network: minutes on small data, hours on large.
 DEFAULT = tuple(PROTOCOLS)[:7]
 

@@ -10,13 +10,14 @@ regulariser, random resized crops, warmup and cosine, and a decoder that knows w
 """
 
 import argparse
+import dataclasses
 
 import numpy as np
 
 from mae_keras import data
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import ArraySplit
-from mae_keras.recipes import Recipe, pretrain, summary
+from mae_keras.recipes import Recipe, evaluate_run, evaluation_table, pretrain, summary
 
 RECIPE = Recipe(
     dataset="cifar10",
@@ -48,17 +49,20 @@ def load(image_size: int = 48) -> ImageData:
 
 
 def main() -> None:
-    """Train and print the summary of the run."""
+    """Train, evaluate on the same splits and print both summaries."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--evaluate-only", action="store_true")
     options = parser.parse_args()
-    import dataclasses
-
-    recipe = dataclasses.replace(RECIPE, epochs=options.epochs)
-    metrics = pretrain(recipe, options.out, resume=options.resume, images=load(), verbose=2)
-    print(summary(metrics))
+    images = load()
+    if not options.evaluate_only:
+        recipe = dataclasses.replace(RECIPE, epochs=options.epochs)
+        metrics = pretrain(recipe, options.out, resume=options.resume, images=images, verbose=2)
+        print(summary(metrics))
+    protocols = ("linear-probe", "layers", "knn", "paper-probe")
+    print(evaluation_table(evaluate_run(options.out, protocols, images=images, announce=print)))
 
 
 if __name__ == "__main__":

@@ -147,3 +147,12 @@ def test_stream_split_refuses_random_access():
 
 def test_only_streams_call_themselves_streams():
     assert StreamSplit.stream and not Split.stream
+
+
+def test_labels_that_are_no_class_numbers_are_refused():
+    images = np.zeros((3, 2, 2, 1), "uint8")
+    with pytest.raises(TypeError, match="labels must be integers. Received: labels.dtype=float64"):
+        ArraySplit(images, [0.5, 1.9, 2.2])
+    for labels in (np.arange(2), np.zeros((3, 1), int)):
+        with pytest.raises(ValueError, match=r"must have shape \(3,\), one for each image"):
+            ArraySplit(images, labels)

@@ -80,3 +80,11 @@ def test_a_fraction_outside_its_range_is_refused(fraction):
 def test_no_seeds_are_refused():
     with pytest.raises(ValueError, match="`seeds` must hold at least one int"):
         label_fraction_scores(*TASKS, seeds=())
+
+
+def test_the_interval_stays_within_the_scale():
+    """Student's t over draws near 100 % reaches beyond it."""
+    train, labels = task(noise=0.25)
+    scores = label_fraction_scores(*(train, labels) * 3, fractions=(0.03,), seeds=range(5))
+    assert np.std(scores[0].accuracies) > 0
+    assert 0 <= scores[0].low <= scores[0].test_accuracy <= scores[0].high <= 1

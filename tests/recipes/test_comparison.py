@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mae_keras import data
+from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.recipes import Comparison
 from mae_keras.recipes.comparison import pixel_values, shrunk
@@ -26,6 +27,16 @@ def test_the_splits_share_no_image(comparison):
         len(getattr(comparison.images, name)) for name in ("train", "validation", "test")
     ]
     assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
+    assert comparison.shared_images == 0
+
+
+def test_images_in_two_splits_are_counted(comparison):
+    (train, labels), _, (test, test_labels) = comparison.pixels
+    leaking = ArraySplit(
+        np.concatenate([test, train[:3]]), np.concatenate([test_labels, labels[:3]])
+    )
+    images = dataclasses.replace(comparison.images, test=leaking)
+    assert Comparison(comparison.model, comparison.untrained, images).shared_images == 3
 
 
 def test_every_rival_has_features_of_every_image(comparison):
@@ -54,11 +65,26 @@ def test_features_of_the_last_block_are_the_features(comparison):
         )
 
 
-def test_limits_take_the_first_images(comparison):
+def test_limits_draw_images_at_random(comparison):
+    """Folders are sorted by class: the first images would be those of a class or two."""
+    images, labels = comparison.pixels.train
+    order = np.argsort(labels, kind="stable")
+    sorted_images = dataclasses.replace(
+        comparison.images, train=ArraySplit(images[order], labels[order])
+    )
     models = comparison.model, comparison.untrained
-    few = Comparison(*models, comparison.images, max_train=10, max_test=5)
-    assert [len(images) for images, _ in few.pixels] == [10, 5, 5]
-    np.testing.assert_array_equal(few.pixels.train[0], comparison.pixels.train[0][:10])
+    few = Comparison(*models, sorted_images, max_train=20, max_test=5)
+    assert [len(images) for images, _ in few.pixels] == [20, 5, 5]
+    assert len(set(few.pixels.train[1])) > 5
+    again = Comparison(*models, sorted_images, max_train=20, max_test=5)
+    np.testing.assert_array_equal(few.pixels.train[0], again.pixels.train[0])
+
+
+def test_what_does_not_fit_into_memory_is_left_out_and_told(comparison, monkeypatch):
+    monkeypatch.setattr("mae_keras.recipes.comparison._MOST_BYTES", 64 * 30)
+    few = Comparison(comparison.model, comparison.untrained, comparison.images)
+    assert len(few.pixels.train[0]) == 30
+    assert few.notes == [f"train: only 30 of {len(few.images.train)} images fit into memory."]
 
 
 def test_images_of_another_shape_are_refused(comparison):

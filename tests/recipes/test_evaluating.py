@@ -30,7 +30,7 @@ def read(folder):
 
 
 def fails(comparison, options):
-    raise ValueError("`features` must be finite. Received: NaN")
+    raise RuntimeError("`features` must be finite. Received: NaN")
 
 
 def test_every_protocol_is_written_with_its_pictures_and_the_card(folder):
@@ -57,9 +57,38 @@ def test_a_failed_protocol_loses_nothing_of_the_others(folder, monkeypatch):
     assert "Received: NaN" in made["layers"]["error"]
     assert "Received: NaN" in made["knn"]["error"]
     written = read(folder)
+    error = written["knn"].pop("last_error")
+    assert error == made["knn"]["error"]
     assert written["knn"] == before  # what an earlier evaluation found stays
     assert "error" in written["layers"]
     assert 0 <= written["linear-probe"]["test_accuracy"] <= 1
+
+
+def test_a_picture_that_fails_loses_no_number(folder, monkeypatch):
+    def cannot_draw(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mae_keras.recipes.evaluating.draw", cannot_draw)
+    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", cannot_draw)
+    made = evaluate_run(folder, ["knn"], options=FAST)
+    assert "A picture could not be drawn: disk full" in made["knn"]["notes"]
+    assert "test_accuracy" in read(folder)["knn"]
+    assert (folder / "model_card.md").exists()
+
+
+def test_data_without_labels_are_restored_but_not_probed(folder, images):
+    bare = dataclasses.replace(
+        images,
+        num_classes=None,
+        class_names=None,
+        **{
+            name: ArraySplit(getattr(images, name).arrays()[0])
+            for name in ("train", "validation", "test")
+        },
+    )
+    made = evaluate_run(folder, ["knn", "restoration"], options=FAST, images=bare)
+    assert "needs labels" in made["knn"]["error"]
+    assert {"mean", "model"} <= set(made["restoration"]["methods"])
 
 
 def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
@@ -68,9 +97,9 @@ def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
 
 
 def test_data_of_another_shape_are_refused(folder, images):
-    wide = ArraySplit(np.zeros((20, 8, 10, 1), "uint8"), np.arange(20) % 10)
+    wide = ArraySplit(np.zeros((20, 9, 9, 1), "uint8"), np.arange(20) % 10)
     other = dataclasses.replace(
-        images, image_shape=(8, 10, 1), train=wide, validation=wide, test=wide
+        images, image_shape=(9, 9, 1), train=wide, validation=wide, test=wide
     )
     with pytest.raises(ValueError, match=r"the model was made for, \(8, 8, 1\). Received"):
         evaluate_run(folder, ["knn"], images=other)

@@ -39,8 +39,7 @@ def entries(comparison):
 def test_an_entry_tells_the_accuracy_beside_its_rivals_and_how_sure_it_is(entries, name):
     entry = entries[name]
     assert entry["test_accuracy"] == entry["accuracies"]["trained"]
-    rivals = {"trained", "untrained"} | ({"pca", "pixels"} if name != "layers" else set())
-    assert set(entry["accuracies"]) == rivals
+    assert set(entry["accuracies"]) == {"trained", "untrained", "pca", "pixels"}
     assert all(0 <= value <= 1 for value in entry["accuracies"].values())
     low, high = entry["interval"]
     assert 0 <= low <= entry["test_accuracy"] <= high <= 1
