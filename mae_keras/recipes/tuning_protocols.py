@@ -9,6 +9,8 @@ from mae_keras.recipes.feature_protocols import entry_of
 from mae_keras.recipes.protocols import EvaluationOptions
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 5, 50
+# Narrow networks bear larger steps, and a few epochs need them.
+_RATE, _NARROW_RATE, _NARROW = 1e-3, 4e-3, 384
 # Below it an epoch has too few steps for the paper's batch of images.
 _SMALLEST_EPOCH = 16
 
@@ -58,6 +60,8 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
     train, validation, test = comparison.pixels
     batch_size = max(1, min(options.batch_size, len(train[0]) // _SMALLEST_EPOCH))
     epochs = options.fine_tune_epochs or _epochs(len(train[0]) // batch_size)
+    narrow = comparison.model.encoder.hidden_dim <= _NARROW
+    rate = options.learning_rate or (_NARROW_RATE if narrow else _RATE)
     result = evaluation.fine_tune(
         comparison.model,
         train,
@@ -66,6 +70,7 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
         comparison.num_classes,
         epochs=epochs,
         batch_size=batch_size,
+        base_learning_rate=rate,
         augmentation=augmentation_for(comparison.images),
         pooling=options.pooling,
         seed=options.seed,
@@ -82,6 +87,7 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
         "validation_accuracy": result.validation_accuracy,
         "epochs": epochs,
         "batch_size": batch_size,
+        "base_learning_rate": rate,
         "num_trained_weights": result.num_trained_weights,
         "train_seconds": round(result.train_seconds, 1),
         "history": result.history,

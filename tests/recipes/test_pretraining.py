@@ -33,7 +33,7 @@ def test_a_run_writes_what_the_design_lists(finished):
 def test_the_metrics_have_the_names_of_the_design(finished):
     folder, metrics = finished
     assert json.loads((folder / "metrics.json").read_text()) == metrics
-    encoders = {"trained", "untrained", "pixels"}
+    encoders = {"trained", "untrained", "pca", "pixels"}
     assert set(metrics["baseline_loss"]) == {"mean_image", "visible_mean", "nearest_visible"}
     assert set(metrics["knn_accuracy"]) == set(metrics["linear_probe_accuracy"]) == encoders
     assert metrics["hidden_loss"] > 0

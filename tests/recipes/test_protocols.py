@@ -41,6 +41,7 @@ def test_an_unknown_protocol_is_refused():
         {"batch_size": -1},
         {"train_blocks": -1},
         {"fine_tune_epochs": 0},
+        {"learning_rate": 0.0},
     ],
     ids=str,
 )
