@@ -12,8 +12,8 @@ COLUMNS = (
     "epochs",
     "hidden-patch loss",
     "best trivial predictor",
-    "20-NN: trained / untrained / pixels",
-    "linear probe: trained / untrained / pixels",
+    "20-NN: trained / untrained / pca / pixels",
+    "linear probe: trained / untrained / pca / pixels",
     "images/s",
     "wall s",
 )
@@ -27,8 +27,9 @@ def row(folder: pathlib.Path) -> list[str]:
     name, best = min(metrics["baseline_loss"].items(), key=lambda item: item[1])
 
     def scores(key: str) -> str:
-        values = (metrics[key][who] for who in ("trained", "untrained", "pixels"))
-        return " / ".join(f"{100 * value:.1f}" for value in values)
+        found = metrics[key]
+        names = ("trained", "untrained", "pca", "pixels")  # older runs have no pca
+        return " / ".join(f"{100 * found[name]:.1f}" if name in found else "-" for name in names)
 
     return [
         f"{config['dataset']}, {config['preset']}",

@@ -70,7 +70,8 @@ def verdict(metrics: dict[str, Any]) -> str:
 
 
 def _comparison(scores: dict[str, float]) -> str:
-    words = {"untrained": "untrained ones", "pixels": "raw pixels"}
+    words = {"untrained": "untrained ones", "pixels": "raw pixels", "pca": "their PCA"}
+    words = {name: text for name, text in words.items() if name in scores}
     ahead = [words[name] for name in words if scores["trained"] > scores[name]]
     behind = [words[name] for name in words if words[name] not in ahead]
     if not ahead:

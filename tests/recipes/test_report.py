@@ -60,3 +60,10 @@ def test_the_summary_has_every_number():
     assert text.splitlines()[-1] == verdict(
         {"hidden_loss": 0.1234, "baseline_loss": LOSSES, "knn_accuracy": scores(0.91)}
     )
+
+
+def test_principal_components_are_named_where_they_were_measured():
+    metrics = {"hidden_loss": 1.0, "baseline_loss": {"mean_image": 2.0}}
+    measured = {**scores(0.95), "pca": 0.97}
+    sentence = verdict({**metrics, "knn_accuracy": measured})
+    assert sentence.endswith("beat untrained ones and raw pixels but not their PCA in 20-NN.")
