@@ -6,6 +6,9 @@ from matplotlib.colors import to_rgb
 
 from mae_keras.figures import attention_figure
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 RED = np.array(to_rgb("#e0331b"))
 
 

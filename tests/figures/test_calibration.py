@@ -5,6 +5,9 @@ import pytest
 
 from mae_keras.figures import calibration_figure
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 
 def dots(figure):
     line = figure.axes[0].lines[1]

@@ -6,6 +6,9 @@ from matplotlib.patches import Rectangle
 
 from mae_keras.figures import confusion_figure
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 
 def make(num_classes, samples=100, absent=()):
     """Counts with four fifths of each row on the diagonal and the rest one column further."""

@@ -7,6 +7,9 @@ from matplotlib.colors import to_hex
 from mae_keras.figures import feature_map_figure
 from mae_keras.figures.palette import CLASS_COLOURS
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 
 def make(num_classes, samples=200):
     rng = np.random.default_rng(0)

@@ -5,6 +5,9 @@ import pytest
 
 from mae_keras.figures import label_fraction_figure
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 RESULTS = {
     "fine-tuned": {1.0: (0.99, 0.98, 1.0), 0.01: (0.8, 0.75, 0.85), 0.1: (0.9, 0.88, 0.92)},
     "from scratch": {0.01: (0.5, 0.4, 0.6), 0.1: (0.8, 0.75, 0.85), 1.0: (0.98, None, None)},

@@ -5,6 +5,9 @@ import pytest
 
 from mae_keras.figures import layer_curve_figure
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 CURVES = {"trained": [0.5, 0.7, 0.8, 0.78], "untrained": [0.5, 0.45, 0.4, 0.35]}
 LEVELS = {"pixels": 0.52, "PCA": 0.53}
 

@@ -9,6 +9,9 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from mae_keras.figures.palette import CLASS_COLOURS, NUM_CLASS_LOOKS, class_look, line_look
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 # Machado et al. 2009, doi:10.1109/TVCG.2009.113, severity 1, for linear RGB.
 VISION = {
     "normal": np.eye(3),

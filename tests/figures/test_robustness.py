@@ -5,6 +5,9 @@ import pytest
 
 from mae_keras.figures import robustness_figure
 
+# Drawing takes longer than the fast part has time for.
+pytestmark = pytest.mark.slow
+
 
 def make(models=2, kinds=3):
     return {
