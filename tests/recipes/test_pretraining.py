@@ -190,7 +190,7 @@ def test_a_folder_of_photographs_of_mixed_sizes_can_be_trained_on(short_recipe, 
         batch_size=8,
     )
     metrics = pretrain(recipe, tmp_path / "run", verbose=0)
-    assert metrics["knn_accuracy"].keys() == {"trained", "untrained", "pixels"}
+    assert metrics["knn_accuracy"].keys() == {"trained", "untrained", "pca", "pixels"}
     assert load_model(tmp_path / "run" / "model.keras").image_shape == (16, 16, 3)
 
 
