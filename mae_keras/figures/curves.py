@@ -1,29 +1,21 @@
 """Curves of a training run. Imports matplotlib and NumPy only."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from mae_keras.figures.line_labels import OFFSET, Label, write_labels
 from mae_keras.figures.sheet import BLUE, INK, LINE, MUTED, NORMAL, ORANGE, SMALL, Page, text_width
 
 _WIDTH, _LEFT, _TOP, _BOTTOM = 7.2, 0.75, 0.2, 0.5  # inches, as below
 _MAIN, _STRIP, _GAP = 3.1, 0.6, 0.16
-_LABEL_OFFSET = 12  # points between the axes and a label
 _CURVES = {"loss": ("training", BLUE), "val_loss": ("validation", ORANGE)}
 _STRIPS = {"mask_ratio": "mask ratio", "learning_rate": "learning rate"}
 _MARKED_EPOCHS = 20  # up to so many, every epoch is marked by a dot
-
-
-class Label(NamedTuple):
-    """A name to be written beside the right end of a line."""
-
-    height: float
-    text: str
-    colour: str
 
 
 def loss_figure(
@@ -58,7 +50,7 @@ def loss_figure(
     strips = [name for name in _STRIPS if name in columns and np.ptp(_known(columns[name])) > 0]
     labels = _labels(columns, baselines)
     names = [label.text for label in labels] + [_STRIPS[name] for name in strips]
-    right = max((text_width(name, SMALL) for name in names), default=0.0) + _LABEL_OFFSET / 72 + 0.1
+    right = max((text_width(name, SMALL) for name in names), default=0.0) + OFFSET / 72 + 0.1
     page = Page(_WIDTH, _TOP + _MAIN + (_STRIP + _GAP) * len(strips) + _BOTTOM)
     width = _WIDTH - _LEFT - right
     all_axes = [page.axes(_LEFT, _TOP, width, _MAIN)]
@@ -66,7 +58,8 @@ def loss_figure(
         y = _TOP + _MAIN + _GAP + number * (_STRIP + _GAP)
         all_axes.append(page.axes(_LEFT, y, width, _STRIP))
     _draw_losses(all_axes[0], columns, baselines)
-    _write_labels(all_axes[0], labels)
+    all_axes[0].autoscale_view()
+    write_labels(all_axes[0], labels, _MAIN)
     for axes, name in zip(all_axes[1:], strips, strict=True):
         _draw_strip(axes, columns[name], _STRIPS[name])
     for axes in all_axes:
@@ -145,64 +138,13 @@ def _draw_strip(axes: Axes, values: np.ndarray, name: str) -> None:
     axes.annotate(
         name,
         (1, 0.5),
-        (_LABEL_OFFSET, 0),
+        (OFFSET, 0),
         xycoords="axes fraction",
         textcoords="offset points",
         va="center",
         size=SMALL,
         color=MUTED,
     )
-
-
-def _write_labels(axes: Axes, labels: list[Label]) -> None:
-    """Write names right of the axes at the heights of their lines, moved apart to be legible."""
-    points = _MAIN * 72
-    to_axes = axes.transData + axes.transAxes.inverted()
-    axes.autoscale_view()
-    wanted = [to_axes.transform((1, label.height))[1] * points for label in labels]
-    for label, line, height in zip(labels, wanted, spread(wanted, 13.0), strict=True):
-        axes.annotate(
-            label.text,
-            (1, line / points),
-            (_LABEL_OFFSET, height - line),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            va="center",
-            size=SMALL,
-            color=label.colour,
-            arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "relpos": (0, 0.5)},
-        )
-
-
-def spread(heights: Sequence[float], distance: float) -> list[float]:
-    """Move ascending heights apart, as little as needed to keep them `distance` from each other.
-
-    Args:
-        heights: ascending floats.
-        distance: float.
-
-    Returns:
-        Floats in the same order.
-
-    Example:
-    >>> spread([0.0, 5.0, 5.0], 2.0)
-    [0.0, 4.0, 6.0]
-    """
-    groups: list[tuple[float, int]] = []  # centre and number of heights that move together
-    for height in heights:
-        groups.append((height, 1))
-        while len(groups) > 1 and _overlap(*groups[-2:], distance):
-            (a, m), (b, n) = groups.pop(-2), groups.pop()
-            groups.append(((a * m + b * n) / (m + n), m + n))
-    return [
-        centre + (number - (count - 1) / 2) * distance
-        for centre, count in groups
-        for number in range(count)
-    ]
-
-
-def _overlap(lower: tuple[float, int], upper: tuple[float, int], distance: float) -> bool:
-    return upper[0] - lower[0] < (lower[1] + upper[1]) / 2 * distance
 
 
 def epoch_ticks(epochs: int) -> list[int]:

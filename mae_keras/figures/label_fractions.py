@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from mae_keras.figures.accuracy_axis import dress_accuracy_axis, percent, read_accuracies
-from mae_keras.figures.curves import Label
 from mae_keras.figures.frame import framed_page
-from mae_keras.figures.line_labels import label_room, write_labels
+from mae_keras.figures.line_labels import Label, label_room, write_labels
 from mae_keras.figures.palette import line_look
 from mae_keras.figures.sheet import INK, NORMAL, SMALL, text_width
 

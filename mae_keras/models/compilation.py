@@ -9,6 +9,23 @@ import keras
 LARGEST_XLA_CPU_DIM = 384
 
 
+class CompiledAsAsked:
+    """Mixin of models that keep in files what was asked of XLA, to stand before `keras.Model`.
+
+    `compile` sets `_requested_jit`.
+    """
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
+        config = super().get_compile_config()
+        return {**config, "jit_compile": self._requested_jit} if config else config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as saved, optimizer state included."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+
 def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype: str) -> bool:
     """Turn `jit_compile="auto"` into the choice that measured faster.
 

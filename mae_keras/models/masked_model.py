@@ -16,7 +16,7 @@ from keras import ops
 
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
-from mae_keras.models.compilation import resolve_jit_compile
+from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
@@ -25,7 +25,7 @@ from mae_keras.models.saving import SavedInOneStep
 from mae_keras.ops import num_hidden, visible_indices
 
 
-class MaskedModel(Inference, Restoring, SavedInOneStep, keras.Model):
+class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.Model):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
     Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how
@@ -119,16 +119,6 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, keras.Model):
             jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
             **kwargs,
         )
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
-        config = super().get_compile_config()
-        return {**config, "jit_compile": self._requested_jit} if config else config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as saved, optimizer state included."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on images alone or on (images, labels); labels are ignored.

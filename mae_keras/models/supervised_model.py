@@ -7,14 +7,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.models.compilation import resolve_jit_compile
+from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
 from mae_keras.models.saving import SavedInOneStep
 
 
-class SupervisedModel(SavedInOneStep, keras.Model):
+class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
     """Base of classifiers: class numbers become one-hot, so that one loss does for all labels.
 
     Subclasses give logits `(batch, num_classes)` in `call` and say what their `value_range` is.
@@ -88,16 +88,6 @@ class SupervisedModel(SavedInOneStep, keras.Model):
             jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
             **kwargs,
         )
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
-        config = super().get_compile_config()
-        return {**config, "jit_compile": self._requested_jit} if config else config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as saved, optimizer state included."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on (images, labels).

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mae_keras.training.optimizers import MaskedAdamW, warmup_cosine
+from mae_keras.training.optimizers import MaskedAdamW, scaled_warmup_cosine
 
 BLOCK_PATTERN = r"(?:^|/)block_(\d+)(?:/|$)"
 EMBEDDING_NAMES = ("class_token", "patch_projection", "positions")
@@ -164,13 +164,5 @@ def fine_tuning_optimizer(
     References:
         - He et al. 2021, arXiv:2111.06377, table 9.
     """
-    if not base_learning_rate > 0:
-        raise ValueError(f"`base_learning_rate` must be positive. Received: {base_learning_rate!r}")
-    if not 0 <= warmup_steps < total_steps:
-        raise ValueError(
-            f"`warmup_steps` must be at least 0 and less than `total_steps`. Received: "
-            f"warmup_steps={warmup_steps}, total_steps={total_steps}"
-        )
-    peak = base_learning_rate * batch_size / 256
-    schedule = warmup_cosine(peak, total_steps, warmup_steps)
+    schedule = scaled_warmup_cosine(base_learning_rate, batch_size, total_steps, warmup_steps)
     return LayerDecayAdamW(schedule, num_layers=num_layers, **kwargs)

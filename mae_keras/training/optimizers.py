@@ -92,6 +92,37 @@ def pretraining_optimizer(
     References:
         - He et al. 2021, table 8; Goyal et al. 2017, arXiv:1706.02677 (linear scaling).
     """
+    images = batch_size * (gradient_accumulation_steps or 1)
+    # Keras feeds schedules every step, accumulated ones counted singly, unlike `iterations`.
+    return MaskedAdamW(
+        scaled_warmup_cosine(base_learning_rate, images, total_steps, warmup_steps),
+        weight_decay=weight_decay,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        **kwargs,
+    )
+
+
+def scaled_warmup_cosine(
+    base_learning_rate: float, images_per_update: int, total_steps: int, warmup_steps: int
+) -> keras.optimizers.schedules.CosineDecay:
+    """`warmup_cosine` up to `base_learning_rate * images_per_update / 256`, its numbers checked.
+
+    Args:
+        base_learning_rate: float, the rate for 256 images per update.
+        images_per_update: int.
+        total_steps: int, steps in all.
+        warmup_steps: int, steps of warmup among them.
+
+    Returns:
+        `keras.optimizers.schedules.CosineDecay`.
+
+    Raises:
+        ValueError: if the rate is not positive or the warmup is not shorter than the run.
+
+    Example:
+    >>> float(scaled_warmup_cosine(0.5, 512, total_steps=10, warmup_steps=2)(2))
+    1.0
+    """
     if not base_learning_rate > 0:
         raise ValueError(f"`base_learning_rate` must be positive. Received: {base_learning_rate!r}")
     if not 0 <= warmup_steps < total_steps:
@@ -99,14 +130,8 @@ def pretraining_optimizer(
             f"`warmup_steps` must be at least 0 and less than `total_steps`. Received: "
             f"warmup_steps={warmup_steps}, total_steps={total_steps}"
         )
-    # Keras feeds schedules every step, accumulated ones counted singly, unlike `iterations`.
-    peak = base_learning_rate * batch_size * (gradient_accumulation_steps or 1) / 256
-    return MaskedAdamW(
-        warmup_cosine(peak, total_steps, warmup_steps),
-        weight_decay=weight_decay,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        **kwargs,
-    )
+    peak = base_learning_rate * images_per_update / 256
+    return warmup_cosine(peak, total_steps, warmup_steps)
 
 
 def warmup_cosine(

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from mae_keras.figures.curves import Label
-from mae_keras.figures.line_labels import label_room, write_labels
+from mae_keras.figures.line_labels import Label, label_room, write_labels
 from mae_keras.figures.sheet import Page
 
 
