@@ -88,13 +88,17 @@ def default_augmentation(name: str) -> Augmentation | None:
     return DEFAULTS[base if found == "tfds" and base in DEFAULTS else found]
 
 
-def augment(images: Any, augmentation: Augmentation, seed: Any) -> Any:
+def augment(
+    images: Any, augmentation: Augmentation, seed: Any, part: tuple[int, int] | None = None
+) -> Any:
     """Crop and flip each image of a batch at random.
 
     Args:
         images: uint8 or float tensor `(batch, height, width, channels)`, height and width static.
         augmentation: `Augmentation`.
         seed: int tensor `(2,)`; the same seed gives the same changes.
+        part: `(first, whole)` if `images` are only a part of a batch of `whole` images, from the
+            one numbered `first` on; they are changed as in the whole batch.
 
     Returns:
         A tensor of the same shape and dtype. A missing (NaN) pixel stays missing, and so do the
@@ -109,7 +113,8 @@ def augment(images: Any, augmentation: Augmentation, seed: Any) -> Any:
 
     images = tf.convert_to_tensor(images)
     batch = tf.shape(images)[0]
-    draws = tf.random.stateless_uniform((5, batch), seed, alg="philox")
+    first, whole = (0, batch) if part is None else part
+    draws = tf.random.stateless_uniform((5, whole), seed, alg="philox")[:, first : first + batch]
     if augmentation.crop_scale is not None:
         height, width = images.shape[1:3]
         boxes = _crop_boxes(draws[:4], height, width, augmentation)

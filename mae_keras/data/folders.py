@@ -1,6 +1,7 @@
 """Data sets from a folder of image files, which stay on disk."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,9 @@ def load_folder(
 def _report_defects(folder, broken, strict):
     if not broken:
         return []
-    named = [f"{file.path.relative_to(folder)} ({file.defect})" for file in broken[:_NAMED_FILES]]
+    named = [
+        f"{os.path.relpath(file.path, folder)} ({file.defect})" for file in broken[:_NAMED_FILES]
+    ]
     more = f", and {len(broken) - _NAMED_FILES} more" if len(broken) > _NAMED_FILES else ""
     count = f"{len(broken)} unreadable file" + ("s" if len(broken) > 1 else "")
     if strict:
@@ -86,7 +89,7 @@ def _choose_size(files):
 
 def _labels_of(folder, files, notes):
     """Label files by their top-level sub-folder, where every file has one."""
-    tops = [file.path.relative_to(folder).parts[:-1][:1] for file in files]
+    tops = [os.path.relpath(file.path, folder).split(os.sep)[:-1][:1] for file in files]
     names = sorted({top[0] for top in tops if top})
     if len(names) < 2:
         return None, None
@@ -101,7 +104,7 @@ def _labels_of(folder, files, notes):
 def _split(files, rows, targets, image_shape):
     chosen = [files[row] for row in rows]
     return FolderSplit(
-        [str(file.path) for file in chosen],
+        [file.path for file in chosen],
         image_shape,
         None if targets is None else targets[rows],
         np.array([file.by_pillow for file in chosen]),

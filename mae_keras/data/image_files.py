@@ -18,11 +18,14 @@ _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 _READ_AHEAD = 4096
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One file as found: either `defect` is a reason to skip it, or the rest describes it."""
+    """One file as found: either `defect` is a reason to skip it, or the rest describes it.
 
-    path: Path
+    There may be millions: slots, and a string for a path, keep each small.
+    """
+
+    path: str
     defect: str | None = None
     size: tuple[int, int] = (0, 0)
     grey: bool = False
@@ -30,8 +33,8 @@ class ImageFile:
     key: int = 0
 
 
-def find_image_files(folder: Path) -> tuple[list[Path], int]:
-    """Return the image files below `folder`, sorted, and the number of other files.
+def find_image_files(folder: Path) -> tuple[list[str], int]:
+    """Return the paths of image files below `folder`, sorted, and the number of other files.
 
     Hidden files and folders, and macOS archives' `__MACOSX`, do not count.
     """
@@ -39,13 +42,13 @@ def find_image_files(folder: Path) -> tuple[list[Path], int]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
         visible = [name for name in files if not name.startswith(".")]
-        found = [Path(parent, name) for name in visible if name.lower().endswith(SUFFIXES)]
+        found = [os.path.join(parent, n) for n in visible if n.lower().endswith(SUFFIXES)]
         images += found
         others += len(visible) - len(found)
-    return sorted(images, key=lambda path: path.relative_to(folder).parts), others
+    return sorted(images, key=lambda path: path.split(os.sep)), others
 
 
-def inspect_files(paths: list[Path]) -> list[ImageFile]:
+def inspect_files(paths: list[str]) -> list[ImageFile]:
     """Read every file once, in a thread pool, and return what was found, in order."""
     inspected = []
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
@@ -55,12 +58,12 @@ def inspect_files(paths: list[Path]) -> list[ImageFile]:
     return inspected
 
 
-def inspect_file(path: Path) -> ImageFile:
+def inspect_file(path: str) -> ImageFile:
     """Describe one file; whatever is wrong with it becomes its `defect`."""
     from PIL import Image
 
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
         if not content:
             return ImageFile(path, "empty file")
         with Image.open(io.BytesIO(content)) as image:
@@ -71,7 +74,9 @@ def inspect_file(path: Path) -> ImageFile:
             image.verify()
         defect = _truncation(content, file_format)
     except Exception as error:  # Pillow raises a dozen types, SyntaxError among them.
-        return ImageFile(path, f"{type(error).__name__}: {error}".replace(str(path), path.name))
+        return ImageFile(
+            path, f"{type(error).__name__}: {error}".replace(path, os.path.basename(path))
+        )
     if defect:
         return ImageFile(path, defect)
     # TensorFlow takes palette indices for colours and refuses bit depths below 8.

@@ -14,16 +14,21 @@ from mae_keras.data.splits import Split
 _ENDLESS = 2**63 - 1
 
 
-def steps_per_epoch(split: Split, batch_size: int, drop_remainder: bool = True) -> int:
+def steps_per_epoch(
+    split: Split, batch_size: int, drop_remainder: bool = True, multiple_of: int = 1
+) -> int:
     """Return how many batches one epoch of `split` holds.
 
     Args:
         split: images.
         batch_size: int, images per batch.
         drop_remainder: bool, whether a last batch that is not full is left out.
+        multiple_of: int, leave out as many batches as it takes to end at a multiple of it: Keras
+            runs `steps_per_execution` batches at once and would run into the next epoch.
 
     Raises:
-        ValueError: if `batch_size` is not a positive integer or is larger than the split.
+        ValueError: if `batch_size` is not a positive integer or is larger than the split, or
+            there are fewer batches than `multiple_of`.
 
     Example:
     >>> import numpy as np
@@ -37,7 +42,14 @@ def steps_per_epoch(split: Split, batch_size: int, drop_remainder: bool = True) 
             f"batch_size must not be larger than the split. Received: batch_size={batch_size} "
             f"for {len(split)} images."
         )
-    return len(split) // batch_size if drop_remainder else math.ceil(len(split) / batch_size)
+    steps = len(split) // batch_size if drop_remainder else math.ceil(len(split) / batch_size)
+    _check_count("multiple_of", multiple_of, 1)
+    if steps < multiple_of:
+        raise ValueError(
+            f"multiple_of (steps_per_execution) must not be larger than the {steps} steps of an "
+            f"epoch. Received: {multiple_of}."
+        )
+    return steps - steps % multiple_of
 
 
 def training_batches(
@@ -47,15 +59,18 @@ def training_batches(
     seed: int,
     epochs: int | None = None,
     start_epoch: int = 0,
+    start_step: int = 0,
+    multiple_of: int = 1,
     augmentation: Augmentation | None = None,
     drop_remainder: bool = True,
     with_labels: bool = False,
+    shard: tuple[int, int] = (0, 1),
 ) -> Any:
     """Return shuffled, augmented batches; the k-th is a pure function of (seed, k).
 
     Every epoch visits every image once, but for a remainder smaller than a batch, which is
-    another one in each epoch. Starting at `start_epoch` gives exactly the batches that an
-    unbroken run sees there.
+    another one in each epoch. Starting at a later epoch or step gives exactly the batches that an
+    unbroken run sees there; what comes before is neither decoded nor augmented.
 
     Args:
         split: `Split`.
@@ -64,17 +79,23 @@ def training_batches(
         epochs: int, the epoch at which to end, counted from 0 as in Keras's
             `fit(epochs=, initial_epoch=)`; `None` never ends.
         start_epoch: int >= 0, the epoch to start at.
+        start_step: int >= 0, steps of that epoch to leave out, less than it has.
+        multiple_of: int, as in `steps_per_epoch`.
         augmentation: `Augmentation`, or `None`.
         drop_remainder: bool; `False` ends each epoch with a smaller batch and leaves the batch
             size unknown to XLA.
         with_labels: bool, whether to yield `(images, labels)` instead of images.
+        shard: `(index, count)`: of every batch only slice `index` of `count` equal ones, with the
+            same changes to the same images; for training in several processes. The rest is not
+            even decoded, but for streams.
 
     Returns:
-        A `tf.data.Dataset` of uint8 or float32 `(batch_size, height, width, channels)`, pixels as
-        stored, and int64 labels `(batch_size,)` if wanted.
+        A `tf.data.Dataset` of uint8 or float32 `(batch_size // count, height, width, channels)`,
+        pixels as stored, and int64 labels `(batch_size // count,)` if wanted.
 
     Raises:
-        ValueError: if a number is out of range, or labels are wanted where there are none.
+        ValueError: if a number is out of range, labels are wanted where there are none, or the
+            slices of a batch would not be equal.
 
     Example:
     >>> import numpy as np
@@ -84,30 +105,50 @@ def training_batches(
     >>> len(batches), batches.element_spec.shape
     (6, TensorShape([4, 8, 8, 1]))
     """
-    steps = steps_per_epoch(split, batch_size, drop_remainder)
+    steps = steps_per_epoch(split, batch_size, drop_remainder, multiple_of)
     _check_count("seed", seed, 0)
     _check_count("start_epoch", start_epoch, 0)
+    _check_count("start_step", start_step, 0)
+    if start_step >= steps:
+        raise ValueError(
+            f"start_step must be less than the {steps} steps of an epoch. "
+            f"Received: start_step={start_step}."
+        )
     if epochs is not None:
         _check_count("epochs", epochs, start_epoch + 1)
     _check_labels(split, with_labels)
+    rows = _rows(batch_size, shard, drop_remainder)
     make = _streamed_batches if split.stream else _indexed_batches
-    batches = make(split, batch_size, steps, seed, start_epoch, epochs, drop_remainder)
-    return _finish(batches, seed, augmentation, with_labels)
+    start = (start_epoch, start_step)
+    batches = make(split, batch_size, rows, steps, seed, start, epochs, drop_remainder)
+    part = None if shard[1] == 1 else (rows[0], batch_size)
+    return _finish(batches, seed, augmentation, with_labels, part)
 
 
-def evaluation_batches(split: Split, batch_size: int, *, with_labels: bool = False) -> Any:
+def evaluation_batches(
+    split: Split,
+    batch_size: int,
+    *,
+    with_labels: bool = False,
+    drop_remainder: bool = False,
+    shard: tuple[int, int] = (0, 1),
+) -> Any:
     """Return every image of `split` once, in order; the last batch may be smaller.
 
     Args:
         split: `Split`.
         batch_size: int, images per batch.
         with_labels: bool, whether to yield `(images, labels)` instead of images.
+        drop_remainder: bool, whether to leave out a last batch that is not full.
+        shard: `(index, count)`, the slice of every batch to give, as in `training_batches`; needs
+            `drop_remainder`.
 
     Returns:
         A `tf.data.Dataset` of `(batch, height, width, channels)`, pixels as stored.
 
     Raises:
-        ValueError: if `batch_size` is not positive, or labels are wanted where there are none.
+        ValueError: if `batch_size` is not positive, labels are wanted where there are none, or the
+            slices of a batch would not be equal.
 
     Example:
     >>> import numpy as np
@@ -120,10 +161,11 @@ def evaluation_batches(split: Split, batch_size: int, *, with_labels: bool = Fal
 
     _check_count("batch_size", batch_size, 1)
     _check_labels(split, with_labels)
+    rows = _rows(batch_size, shard, drop_remainder)
     if split.stream:
-        batches = split.ordered_dataset().batch(batch_size)
+        batches = _cut(split.ordered_dataset().batch(batch_size, drop_remainder), rows)
     else:
-        indices = tf.data.Dataset.range(len(split)).batch(batch_size)
+        indices = _cut(tf.data.Dataset.range(len(split)).batch(batch_size, drop_remainder), rows)
         batches = indices.map(split.fetch, num_parallel_calls=tf.data.AUTOTUNE)
     select = (
         (lambda images, labels: (images, labels)) if with_labels else (lambda images, _: images)
@@ -131,7 +173,7 @@ def evaluation_batches(split: Split, batch_size: int, *, with_labels: bool = Fal
     return _deterministic(batches.map(select))
 
 
-def _indexed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_remainder):
+def _indexed_batches(split, batch_size, rows, steps, seed, start, epochs, drop_remainder):
     """Number all batches ever; each number finds its epoch, place and images by itself."""
     import tensorflow as tf
 
@@ -139,7 +181,7 @@ def _indexed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_r
 
     def fetch(number: Any) -> Any:
         epoch, step = number // steps, number % steps
-        places = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        places = step * batch_size + tf.range(*rows, dtype=tf.int64)
         if not drop_remainder:
             places = places[places < size]
         # A permutation that is computed place by place needs no memory and no buffer.
@@ -148,38 +190,66 @@ def _indexed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_r
         return (epoch, step), split.fetch(indices)
 
     end = _ENDLESS if epochs is None else epochs * steps
-    numbers_of_batches = tf.data.Dataset.range(start_epoch * steps, end)
+    numbers_of_batches = tf.data.Dataset.range(start[0] * steps + start[1], end)
     return numbers_of_batches.map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _streamed_batches(split, batch_size, steps, seed, start_epoch, epochs, drop_remainder):
+def _streamed_batches(split, batch_size, rows, steps, seed, start, epochs, drop_remainder):
     import tensorflow as tf
+
+    start_epoch, start_step = start
 
     def one_epoch(epoch: Any) -> Any:
         # Inside this traced function the call sets the graph's seed only: whatever global seed
         # the program has, the order stays a function of (seed, epoch).
         tf.random.set_seed(0x6D61)
-        batches = split.epoch_dataset(epoch, seed).batch(batch_size, drop_remainder)
-        return batches.take(steps).enumerate().map(lambda step, batch: ((epoch, step), batch))
+        first = tf.where(epoch == start_epoch, tf.constant(start_step, tf.int64), 0)
+        images = split.epoch_dataset(epoch, seed, skip=first * batch_size)
+        batches = _cut(images.batch(batch_size, drop_remainder).take(steps - first), rows)
+        return batches.enumerate().map(lambda step, batch: ((epoch, first + step), batch))
 
     return tf.data.Dataset.range(start_epoch, _ENDLESS if epochs is None else epochs).flat_map(
         one_epoch
     )
 
 
-def _finish(batches, seed, augmentation, with_labels):
+def _finish(batches, seed, augmentation, with_labels, part):
     import tensorflow as tf
 
     def finish(place: Any, batch: Any) -> Any:
         images, labels = batch
         if augmentation is not None:
             key = tf.constant([seed, 0x61756721], tf.int64)
-            for part in place:
-                key = tf.random.experimental.stateless_fold_in(key, part, alg="philox")
-            images = augment(images, augmentation, key)
+            for number in place:
+                key = tf.random.experimental.stateless_fold_in(key, number, alg="philox")
+            images = augment(images, augmentation, key, part)
         return (images, labels) if with_labels else images
 
     return _deterministic(batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _rows(batch_size, shard, drop_remainder):
+    """First row and the row after the last of a process's slice of a batch."""
+    index, count = shard
+    _check_count("shard's count", count, 1)
+    _check_count("shard's index", index, 0)
+    if index >= count or batch_size % count or (count > 1 and not drop_remainder):
+        raise ValueError(
+            "shard must be (index, count) with index < count, of whole batches (drop_remainder) "
+            f"that count divides. Received: shard={shard}, batch_size={batch_size}, "
+            f"drop_remainder={drop_remainder}."
+        )
+    size = batch_size // count
+    return index * size, (index + 1) * size
+
+
+def _cut(batches, rows):
+    import tensorflow as tf
+
+    size = tf.nest.flatten(batches.element_spec)[0].shape[0]
+    if size is None or rows == (0, size):
+        return batches
+    return batches.map(lambda *batch: tf.nest.map_structure(lambda t: t[slice(*rows)], batch))
 
 
 def _deterministic(batches):

@@ -38,7 +38,7 @@ def read_image(path: str | os.PathLike[str], image_shape: Sequence[int]) -> np.n
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"`path` must be an image file. Received: {str(path)!r}, not found.")
-    defect = inspect_file(path).defect
+    defect = inspect_file(str(path)).defect
     if defect:
         raise ValueError(f"`path` must be a whole image file. Received: {str(path)!r}: {defect}.")
     height, width, channels = image_shape

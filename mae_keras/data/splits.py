@@ -4,6 +4,7 @@ TensorFlow is imported on use. Imports nothing of the package.
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -161,8 +162,14 @@ class FolderSplit(Split):
 
     def __init__(self, paths: Sequence[str], image_shape, labels=None, by_pillow=None):
         super().__init__(image_shape, len(paths), "uint8", labels)
-        self.paths = tuple(paths)
+        # One block of bytes: a tuple of strings takes twice as much for a million files.
+        self._paths = np.array([os.fsencode(path) for path in paths])
         self._by_pillow = np.zeros(len(paths), bool) if by_pillow is None else by_pillow
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Path of every image."""
+        return tuple(os.fsdecode(path) for path in self._paths)
 
     def _fetch_images(self, indices):
         import tensorflow as tf
@@ -176,19 +183,22 @@ class FolderSplit(Split):
         import tensorflow as tf
 
         path, by_pillow = item
-        image = tf.cond(
-            by_pillow,
-            lambda: tf.ensure_shape(
-                tf.numpy_function(_read_with_pillow, [path], tf.uint8), (None, None, 3)
-            ),
-            lambda: decode_image(tf.io.read_file(path)),
-        )
+        if self._by_pillow.any():
+            image = tf.cond(
+                by_pillow,
+                lambda: tf.ensure_shape(
+                    tf.numpy_function(_read_with_pillow, [path], tf.uint8), (None, None, 3)
+                ),
+                lambda: decode_image(tf.io.read_file(path)),
+            )
+        else:  # the usual case: a condition for every image costs more than decoding a small one
+            image = decode_image(tf.io.read_file(path))
         image = with_channels(image, self.image_shape[2])
         return resize(image[tf.newaxis], self.image_shape[:2])[0]
 
     @functools.cached_property
     def _path_table(self):
-        return _host_tensor(np.array(self.paths))
+        return _host_tensor(self._paths)
 
     @functools.cached_property
     def _by_pillow_table(self):
@@ -220,8 +230,10 @@ class StreamSplit(Split):
         """Whether every image has a label."""
         return self._has_labels
 
-    def epoch_dataset(self, epoch: Any, seed: int) -> Any:
+    def epoch_dataset(self, epoch: Any, seed: int, skip: Any = 0) -> Any:
         """Return one epoch of `(image, label)` in an order that depends on (seed, epoch) alone.
+
+        The first `skip` images are left out, undecoded.
 
         Call it inside a tf.data function, as `training_batches` does: outside one,
         `Dataset.shuffle` mixes TensorFlow's global seed into the order.
@@ -233,7 +245,7 @@ class StreamSplit(Split):
         )
         # Encoded images wait in the buffer: a tenth of the memory that pixels would take.
         source = self._source().shuffle(SHUFFLE_BUFFER, seed=key, reshuffle_each_iteration=False)
-        return self._decoded(source)
+        return self._decoded(source.skip(skip))
 
     def ordered_dataset(self) -> Any:
         """Return `(image, label)` in stored order."""
@@ -287,11 +299,10 @@ def with_channels(image: Any, channels: int) -> Any:
     """Turn grey, grey-alpha, RGB or RGBA into 1 or 3 channels, dropping alpha."""
     import tensorflow as tf
 
-    found = tf.shape(image)[-1]
     if channels == 3:
-        return tf.cond(
-            found < 3, lambda: tf.repeat(image[..., :1], 3, axis=-1), lambda: image[..., :3]
-        )
+        # Grey three times, or the first three: by indices, which cost less than a condition.
+        last = tf.where(tf.shape(image)[-1] < 3, 0, 2)
+        return tf.gather(image, tf.minimum(tf.range(3), last), axis=-1)
     # Only grey files reach this: where they decode to RGB, the three channels are equal.
     return image[..., :1]
 

@@ -1,5 +1,7 @@
 """What is found out about image files; broken ones are covered by `test_folders`."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +14,7 @@ def test_files_come_in_a_fixed_order_whatever_the_disk_says(image_folder):
     folder = image_folder({name: (4, 4) for name in names})
     found, others = find_image_files(folder)
     expected = ["a/2.png", "a/b/0.png", "b/1.png", "c.png"]
-    assert [path.relative_to(folder).as_posix() for path in found] == expected and others == 0
+    assert [Path(path).relative_to(folder).as_posix() for path in found] == expected and others == 0
 
 
 def test_copies_share_a_key_and_other_images_do_not(image_folder, random_images):
@@ -32,5 +34,5 @@ def test_a_palette_is_grey_when_its_colours_are(tmp_path, colour, grey):
     image = Image.fromarray(np.zeros((4, 4), "uint8")).convert("P")
     image.putpalette(colour)
     image.save(tmp_path / "image.png")
-    (found,) = inspect_files([tmp_path / "image.png"])
+    (found,) = inspect_files([str(tmp_path / "image.png")])
     assert found.grey is grey and found.defect is None

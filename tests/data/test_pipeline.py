@@ -86,6 +86,49 @@ def test_starting_later_gives_the_batches_of_an_unbroken_run(make_split):
     np.testing.assert_array_equal(resumed, unbroken[15:])
 
 
+@pytest.mark.parametrize("start", [0, 1, 7, 14])
+def test_starting_within_an_epoch_gives_the_batches_of_an_unbroken_run(make_split, start):
+    split = make_split(22)
+    options = {"seed": 3, "epochs": 3, "augmentation": Augmentation(crop_scale=None, flip=True)}
+    unbroken = [batch.numpy() for batch in training_batches(split, 4, **options)]
+    epoch, step = divmod(start, 5)
+    rest = training_batches(split, 4, start_epoch=epoch, start_step=step, **options)
+    np.testing.assert_array_equal([batch.numpy() for batch in rest], unbroken[start:])
+
+
+def test_what_comes_before_the_start_is_not_decoded(numbered_stream):
+    decoded = []
+
+    def decode(number):
+        tf.py_function(lambda x: decoded.append(int(x)), [number], [])
+        return tf.zeros((4, 4, 1), tf.uint8)
+
+    split = numbered_stream(8)
+    split._decode = decode
+    list(training_batches(split, 2, seed=0, epochs=1, start_step=3))
+    assert len(decoded) == 2
+
+
+def test_an_epoch_ends_at_a_multiple_of_the_steps_done_at_once(make_split):
+    split = make_split(22)
+    assert steps_per_epoch(split, 4, multiple_of=2) == 4
+    whole = numbers(training_batches(split, 4, seed=3, epochs=2))
+    cut = numbers(training_batches(split, 4, seed=3, epochs=2, multiple_of=2))
+    assert cut == whole[:4] + whole[5:9]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"start_step": 5}, "start_step must be less than the 5 steps"),
+        ({"multiple_of": 6}, "must not be larger than the 5 steps"),
+    ],
+)
+def test_more_steps_than_an_epoch_has_are_refused(numbered_split, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        training_batches(numbered_split(10), 2, seed=0, **wrong)
+
+
 def test_resumed_augmentation_is_the_same_to_the_bit(random_images):
     split = ArraySplit(random_images(24))
     options = {"seed": 3, "epochs": 3, "augmentation": Augmentation(flip=True)}
@@ -176,3 +219,58 @@ def test_ending_before_the_start_is_refused(numbered_split):
 def test_labels_of_a_split_without_labels_are_refused(random_images):
     with pytest.raises(ValueError, match="with_labels=True expects a split with labels"):
         training_batches(ArraySplit(random_images(4)), 2, seed=0, with_labels=True)
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True)])
+def test_the_slices_of_processes_join_to_the_batches_of_one(make_split, augmentation):
+    def batches(shard):
+        made = training_batches(
+            make_split(26),
+            8,
+            seed=5,
+            epochs=2,
+            start_step=1,
+            augmentation=augmentation,
+            with_labels=True,
+            shard=shard,
+        )
+        assert made.element_spec[0].shape[0] == 8 // shard[1]
+        return list(made.as_numpy_iterator())
+
+    whole, slices = batches((0, 1)), [batches((index, 4)) for index in range(4)]
+    assert len(whole) == 5
+    for number, (images, labels) in enumerate(whole):
+        parts = [part[number] for part in slices]
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
+        np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
+
+
+def test_a_process_fetches_its_own_slice_only(numbered_split):
+    split, fetched = numbered_split(16), []
+    fetch = split.fetch
+
+    def recording(indices):
+        tf.py_function(lambda rows: fetched.append(len(rows)), [indices], [])
+        return fetch(indices)
+
+    split.fetch = recording
+    list(training_batches(split, 8, seed=0, epochs=1, shard=(1, 2)))
+    assert fetched == [4, 4]
+
+
+def test_evaluation_batches_are_cut_and_whole_when_asked(make_split):
+    split = make_split(11)
+    assert numbers(evaluation_batches(split, 4, drop_remainder=True)) == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+    ]
+    second = evaluation_batches(split, 4, drop_remainder=True, shard=(1, 2))
+    assert numbers(second) == [[2, 3], [6, 7]]
+
+
+@pytest.mark.parametrize("shard", [(2, 2), (0, 3), (-1, 2), (0, 0)])
+def test_slices_that_are_not_equal_are_refused(numbered_split, shard):
+    with pytest.raises(ValueError, match="shard"):
+        training_batches(numbered_split(16), 8, seed=0, shard=shard)
+    with pytest.raises(ValueError, match="drop_remainder"):
+        evaluation_batches(numbered_split(16), 8, shard=(0, 2))

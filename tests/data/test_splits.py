@@ -7,7 +7,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mae_keras.data.splits import ArraySplit, FolderSplit, MappedSplit, Split, StreamSplit
+from mae_keras.data.splits import (
+    ArraySplit,
+    FolderSplit,
+    MappedSplit,
+    Split,
+    StreamSplit,
+    with_channels,
+)
 
 
 def fetched(split, indices):
@@ -156,3 +163,10 @@ def test_labels_that_are_no_class_numbers_are_refused():
     for labels in (np.arange(2), np.zeros((3, 1), int)):
         with pytest.raises(ValueError, match=r"must have shape \(3,\), one for each image"):
             ArraySplit(images, labels)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_any_number_of_channels_becomes_colour(channels):
+    image = np.arange(2 * 2 * channels, dtype="uint8").reshape(2, 2, channels)
+    expected = image[..., :3] if channels > 2 else np.repeat(image[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(with_channels(image, 3), expected)
