@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,10 @@ def pretrain(
     recipe: Literal[tuple(RECIPES)] | None = None,  # type: ignore[valid-type]
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    init_from: Path | None = None,
+    checkpoint_minutes: float = 5.0,
+    keep_checkpoints: int = 2,
+    distribute: Literal["none", "devices", "processes"] = "none",
     data_dir: Path | None = None,
     overrides: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # type: ignore  # noqa: B008
 ) -> None:
@@ -64,20 +69,39 @@ def pretrain(
     recipe
         Where values not given here come from; by default the one that suits the data set.
     resume
-        Go on with the run in the folder after its last whole epoch.
+        Go on with the run in the folder, its settings unchanged, from its newest checkpoint.
     overwrite
         Replace the run in the folder.
+    init_from
+        Start a new run from the weights of another: its folder or a .keras file.
+    checkpoint_minutes
+        Longest time between checkpoints within an epoch.
+    keep_checkpoints
+        How many of the latest checkpoints to keep; the one of the best val_loss is kept besides.
+    distribute
+        Share every batch among all devices of this machine, or among several processes (JAX; see
+        docs/distribute.md).
     data_dir
         Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.
     """
     given = dataclasses.asdict(overrides)
     chosen = adapt(find_recipe(recipe, given["dataset"]), **given)
     find_preset(chosen.preset)  # refused before anything heavy is imported
-    from mae_keras.recipes import pretrain, summary
+    from mae_keras.recipes import Saving, pretrain, summary
     from mae_keras.training import RunFolder
 
-    where = None if data_dir is None else str(data_dir)
-    metrics = pretrain(chosen, out, resume=resume, overwrite=overwrite, data_dir=where)
+    metrics = pretrain(
+        chosen,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        data_dir=None if data_dir is None else str(data_dir),
+        init_from=init_from,
+        saving=Saving(minutes=checkpoint_minutes, keep=keep_checkpoints),
+        distribution=distribute,
+    )
+    if not metrics:  # another process wrote them
+        return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
     print(summary(metrics))
 
@@ -189,21 +213,40 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: list of str; defaults to the process's own.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as well
-    _run(lambda: app(arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    _run(lambda: app(given), _resuming(given))
 
 
-def _run(action: Callable[[], Any]) -> None:
+def _resuming(arguments: list[str]) -> str:
+    """How to go on with a command that was interrupted."""
+    if arguments[:1] != ["pretrain"]:
+        return ""
+    kept = [word for word in arguments if word not in ("--overwrite", "--resume")]
+    return f"; go on with: mae-keras {shlex.join([*kept, '--resume'])}"
+
+
+def _run(action: Callable[[], Any], resuming: str = "") -> None:
     """Turn what a user can mend into one line on standard error and exit code 2."""
     try:
         action()
-    except (ValueError, TypeError, ImportError, OSError, ArithmeticError) as error:
+    except (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError) as error:
         if os.environ.get("MAE_KERAS_TRACEBACK"):
             raise
-        print(f"mae-keras: {_explained(error)}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("mae-keras: interrupted; --resume goes on from the last epoch", file=sys.stderr)
-        sys.exit(130)
+        _leave(2, _explained(error))
+    except KeyboardInterrupt as error:
+        _leave(130, f"{str(error) or 'interrupted'}{resuming}")
+    except RuntimeError as error:
+        if type(error).__name__ != "LostProcessError":
+            raise
+        _leave(75, str(error))  # what a scheduler may restart on
+
+
+def _leave(code: int, message: str) -> None:
+    print(f"mae-keras: {message}", file=sys.stderr)
+    training = sys.modules.get("mae_keras.training.distribution")
+    if training is not None and training.shard()[1] > 1:
+        training.exit_at_once(code)  # JAX would wait for processes that may be gone
+    sys.exit(code)
 
 
 def _explained(error: Exception) -> str:

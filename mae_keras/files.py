@@ -3,9 +3,12 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+
+_ASIDE = re.compile(r"\..+\.aside")
 
 
 @contextlib.contextmanager
@@ -31,14 +34,31 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    folder = pathlib.Path(tempfile.mkdtemp(".aside", f".{path.name}.", path.parent))
     aside = folder / path.name
     try:
         yield aside
-        _flush(aside)
+        _flush_all(aside)
         _swap(aside, path, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what `replacing` wrote aside in a folder and a kill kept it from removing.
+
+    Args:
+        folder: where the files were to be replaced; nobody may be writing in it now.
+
+    Example:
+    >>> import tempfile
+    >>> remove_leftovers(tempfile.mkdtemp())
+    """
+    folder = pathlib.Path(folder)
+    if folder.is_dir():
+        for item in folder.iterdir():
+            if _ASIDE.fullmatch(item.name) and item.is_dir():
+                shutil.rmtree(item, ignore_errors=True)
 
 
 def _swap(aside: pathlib.Path, path: pathlib.Path, folder: pathlib.Path) -> None:
@@ -53,6 +73,12 @@ def _swap(aside: pathlib.Path, path: pathlib.Path, folder: pathlib.Path) -> None
         raise
     if os.name == "posix":
         _flush(path.parent)
+
+
+def _flush_all(path: pathlib.Path) -> None:
+    for item in sorted(path.rglob("*")) if path.is_dir() else ():
+        _flush(item)
+    _flush(path)
 
 
 def _flush(path: pathlib.Path) -> None:

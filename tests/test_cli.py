@@ -164,9 +164,20 @@ def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
 
     monkeypatch.setattr(pretraining, "pretrain", interrupted)
     assert recipes.pretrain is interrupted
-    code, _, err = run(capsys, "pretrain", "--out", tmp_path / "run")
+    where = tmp_path / "my run"
+    code, _, err = run(capsys, "pretrain", "--out", where, "--epochs", 3, "--overwrite")
     assert code == 130
-    assert "--resume" in err
+    assert err.endswith(f"go on with: mae-keras pretrain --out '{where}' --epochs 3 --resume\n")
+
+
+def test_running_out_of_memory_is_one_line(capsys, monkeypatch, tmp_path):
+    from mae_keras.recipes import pretraining
+
+    def exhausted(*args, **kwargs):
+        raise MemoryError("try --batch-size 4")
+
+    monkeypatch.setattr(pretraining, "pretrain", exhausted)
+    assert "try --batch-size 4" in refusal(capsys, "pretrain", "--out", tmp_path / "run")
 
 
 def test_help_is_instant_and_imports_nothing_heavy():

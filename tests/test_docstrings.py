@@ -49,12 +49,19 @@ NOT_CONSTRUCTED = {
     "evaluation.RestorationComparison",
     "evaluation.RestorationScore",
     "layers.PatchMasking",
+    "models.FlopCount",
     "models.MaskedModel",
     "models.PatchPrediction",
     "models.Preset",
     "models.Reconstruction",
     "models.Restoration",
+    "training.LostProcessError",
     "training.NonFiniteError",
+    "training.Checkpoint",
+    "training.DamagedError",
+    "training.Interrupted",
+    "training.LockedError",
+    "training.OutOfMemoryError",
 }
 # It trains a transformer, compiled as a user would have it.
 SLOW = {"mae_keras.models.masked_autoencoder"}

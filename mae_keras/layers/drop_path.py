@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mae_keras.ops import counter_noise
+from mae_keras.replicas import first_sample
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -14,11 +15,12 @@ class DropPath(keras.layers.Layer):
     """Leave out a residual branch for some samples, scaling it up for the others.
 
     Like the masks, what is dropped is a function of (seed, saved step, number of the sample), so
-    that a resumed run goes on as if it had not stopped; Keras's own dropout forgets its state.
+    that a resumed run goes on as if it had not stopped; Keras's own dropout forgets its state. The
+    seed is saved as a weight too, since layers that hold this one do not keep its config.
 
     Args:
         drop_path_rate: float in [0, 1), probability to drop a sample's branch.
-        seed: int, or `None` to draw one now (it is kept in the config).
+        seed: int in [0, 2**31), or `None` to draw one now (it is kept in the config).
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -29,7 +31,7 @@ class DropPath(keras.layers.Layer):
         Tensor of the shape of `inputs`.
 
     Raises:
-        ValueError: if `drop_path_rate` is not in [0, 1).
+        ValueError: if `drop_path_rate` is not in [0, 1), or `seed` out of range.
 
     Example:
     >>> import numpy as np
@@ -46,26 +48,33 @@ class DropPath(keras.layers.Layer):
             raise ValueError(
                 f"`drop_path_rate` must be in [0, 1). Received: drop_path_rate={drop_path_rate}"
             )
+        if seed is not None and not 0 <= seed < 2**31:
+            raise ValueError(f"`seed` must be in [0, 2**31). Received: seed={seed!r}")
         self.drop_path_rate = float(drop_path_rate)
         self.seed = random.randrange(2**31) if seed is None else int(seed)
-        self.micro_step = None
+        self.micro_step = self.stream = None
 
     def build(self, input_shape: Any) -> None:
         if self.built:
             return
         if self.drop_path_rate > 0.0:
-            self.micro_step = self.add_weight(
-                shape=(), dtype="int32", initializer="zeros", trainable=False, name="micro_step"
-            )
+            self.micro_step = self._counter("micro_step", 0)
+            self.stream = self._counter("stream", self.seed)
         self.built = True
+
+    def _counter(self, name: str, value: int) -> keras.Variable:
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(
+            shape=(), dtype="int32", initializer=initializer, trainable=False, name=name
+        )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.micro_step is None:
             return inputs
         self.micro_step.assign(self.micro_step + 1)
         batch = ops.shape(inputs)[0]
-        samples = ops.arange(batch, dtype="int32")
-        noise = counter_noise(self.seed, self.micro_step, samples, 1)
+        samples = first_sample(batch) + ops.arange(batch, dtype="int32")
+        noise = counter_noise(self.stream, self.micro_step, samples, 1)
         kept = ops.reshape(noise >= self.drop_path_rate, (batch, *[1] * (len(inputs.shape) - 1)))
         return inputs * ops.cast(kept, inputs.dtype) / (1.0 - self.drop_path_rate)
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from mae_keras.ops import gather_patches, hide_highest, num_hidden, visible_indices
+from mae_keras.replicas import first_sample
 
 
 class PatchMasking(keras.layers.Layer):
@@ -101,7 +102,8 @@ class PatchMasking(keras.layers.Layer):
         if training:
             self.advance()
             step = self.micro_step
-        samples = ops.arange(ops.shape(tokens)[0], dtype="int32")
+        batch = ops.shape(tokens)[0]
+        samples = first_sample(batch) + ops.arange(batch, dtype="int32")
         patch_mask = self.draw(self._grid_of(num_patches), step, samples)
         num_visible = num_patches - num_hidden(num_patches, self.mask_ratio)
         return gather_patches(tokens, visible_indices(patch_mask, num_visible)), patch_mask

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
+    from mae_keras.models.flops import FlopCount as FlopCount
+    from mae_keras.models.flops import forward_flops as forward_flops
+    from mae_keras.models.flops import training_flops as training_flops
     from mae_keras.models.image_classifier import ImageClassifier as ImageClassifier
     from mae_keras.models.loading import load_model as load_model
     from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
+    "FlopCount": "flops",
     "ImageClassifier": "image_classifier",
     "MAEDecoder": "mae_decoder",
     "MaskedAutoencoder": "masked_autoencoder",
@@ -41,7 +45,9 @@ _HOMES = {
     "Restoration": "restoration",
     "ViTEncoder": "vit_encoder",
     "attention_maps": "attention_readout",
+    "forward_flops": "flops",
     "load_model": "loading",
+    "training_flops": "flops",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from mae_keras.replicas import num_replicas
+
 # Measured on 2 CPU cores (docs/performance.md): in float32 XLA gains less the wider the model and
 # nothing was seen to be lost up to this width; in bfloat16, which XLA emulates on CPUs, it loses.
 LARGEST_XLA_CPU_DIM = 384
@@ -29,7 +31,8 @@ class CompiledAsAsked:
 def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype: str) -> bool:
     """Turn `jit_compile="auto"` into the choice that measured faster.
 
-    Keras's own "auto" never uses XLA on a CPU.
+    Keras's own "auto" never uses XLA on a CPU. TensorFlow cannot compile what its replicas do
+    together: under a strategy "auto" is False.
 
     Args:
         jit_compile: bool, kept as it is, or `"auto"`.
@@ -40,13 +43,19 @@ def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype:
         bool.
 
     Raises:
-        ValueError: if `jit_compile` is neither a bool nor `"auto"`.
+        ValueError: if `jit_compile` is neither a bool nor `"auto"`, or is True under a
+            `tf.distribute` strategy with several replicas.
 
     Example:
     >>> resolve_jit_compile(True, 64, "float32")
     True
     """
     if isinstance(jit_compile, bool):
+        if jit_compile and _replicated():
+            raise ValueError(
+                "`jit_compile` must be 'auto' or False on several TensorFlow replicas: XLA cannot "
+                "compile what they do together. Received: jit_compile=True"
+            )
         return jit_compile
     if jit_compile != "auto":
         raise ValueError(
@@ -72,4 +81,8 @@ def _devices() -> list[str]:
 
 
 def _distributed() -> bool:
-    return keras.distribution.distribution() is not None
+    return keras.distribution.distribution() is not None or _replicated()
+
+
+def _replicated() -> bool:
+    return keras.backend.backend() == "tensorflow" and num_replicas() > 1

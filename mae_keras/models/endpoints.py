@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.replicas import num_replicas
+
 
 class _Endpoint(keras.Model):
     """A function of a model as a model of its own, so that Keras's `predict` can run it."""
@@ -55,14 +57,17 @@ class Endpoints:
         endpoint = self._made[key]
         if hasattr(inputs, "element_spec"):
             return endpoint.predict(inputs, verbose=0)
-        # A ragged last batch would be traced and compiled again: pad it, then cut.
+        # A ragged last batch would be traced and compiled again, and could not be shared evenly by
+        # replicas: pad it, then cut.
         count = keras.tree.flatten(inputs)[0].shape[0]
-        padding = -count % min(batch_size, count)
+        replicas = num_replicas()
+        batch_size = -(-min(batch_size, count) // replicas) * replicas
+        padding = -count % batch_size
         padded = keras.tree.map_structure(lambda array: _pad(array, padding), inputs)
-        outputs = endpoint.predict(padded, batch_size=min(batch_size, count), verbose=0)
+        outputs = endpoint.predict(padded, batch_size=batch_size, verbose=0)
         return keras.tree.map_structure(lambda array: array[:count], outputs)
 
 
 def _pad(array: Any, padding: int) -> np.ndarray:
     array = keras.ops.convert_to_numpy(array)
-    return np.concatenate([array, array[:padding]]) if padding else array
+    return np.resize(array, (len(array) + padding, *array.shape[1:])) if padding else array

@@ -24,6 +24,7 @@ from mae_keras.ops import (
     unpatchify,
     unstandardize_patches,
 )
+from mae_keras.replicas import in_replica, joined
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -208,9 +209,13 @@ class MaskedAutoencoder(MaskedModel):
     def _add_uniformity(self, tokens: Any, missing: Any, visible_indices: Any) -> None:
         if missing is not None and visible_indices is not None:
             missing = gather_patches(missing[..., None], visible_indices)[..., 0]
-        self.add_loss(
-            self.uniformity_weight * uniformity(self.encoder.pool(tokens, "mean", missing))
-        )
+        # No mean over images: it takes the features of the whole batch.
+        features = joined(self.encoder.pool(tokens, "mean", missing))
+        if in_replica():
+            # Replicas share this object; while this one waited for the others' features, one of
+            # them may have left its loss here.
+            self._clear_losses()
+        self.add_loss(self.uniformity_weight * uniformity(features))
 
     def reconstruct_batch(
         self, images: Any, patch_mask: Any, statistics: str = "original"

@@ -20,12 +20,22 @@ from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
+from mae_keras.models.replica_batches import (
+    check_clipping,
+    check_evaluation_input,
+    check_replicas,
+    training_input,
+)
 from mae_keras.models.restoration import Restoring
 from mae_keras.models.saving import SavedInOneStep
+from mae_keras.models.skipping import SkipsNonFinite
 from mae_keras.ops import num_hidden, visible_indices
+from mae_keras.replicas import first_sample, num_replicas
 
 
-class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.Model):
+class MaskedModel(
+    Inference, Restoring, SavedInOneStep, CompiledAsAsked, SkipsNonFinite, keras.Model
+):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
     Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how
@@ -61,6 +71,7 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
         self._width = hidden_dim
         self._endpoints = Endpoints()
         self._train_functions = _Cache()
+        self.built_for = num_replicas()
         num_hidden(self.num_patches, masking.mask_ratio)  # refuse at once what hides none or all
 
     @property
@@ -107,8 +118,10 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
             loss: as in Keras. Defaults to `MaskedReconstructionLoss()`.
             jit_compile: bool, or `"auto"`: what measured faster for this model and device; the
                 value in effect is `model.jit_compile`.
-            **kwargs: passed to `keras.Model.compile`.
+            **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
+                come out NaN or infinite, counted by the metric `skipped_steps`.
         """
+        check_replicas(self)
         self._train_functions = _Cache()
         self._requested_jit = jit_compile
         if kwargs.get("run_eagerly") and jit_compile == "auto":
@@ -119,6 +132,7 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
             jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
             **kwargs,
         )
+        check_clipping(self.optimizer)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on images alone or on (images, labels); labels are ignored.
@@ -153,6 +167,7 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
         y = stand_in_labels(x, y, kwargs.get("sample_weight"))
         if hasattr(x, "element_spec") and not args:
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
+        x, y, kwargs = training_input(x, y, args, kwargs, self.built_for)
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -169,6 +184,7 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
         """
         if not kwargs.get("_use_cached_eval_dataset"):
             check_input(x, self.image_shape, self.value_range)
+        check_evaluation_input(x, kwargs.get("batch_size"), self.built_for)
         y = stand_in_labels(x, y, kwargs.get("sample_weight"))
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -177,7 +193,7 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
         *state, data = args
         self._train_functions.traced.add(self.num_hidden)
         with self._reading(state, self.non_trainable_variables, 1):
-            batch = self._masked_batch(data, self.micro_step + 1, 0)
+            batch = self._masked_batch(data, self.micro_step + 1)
         return super().train_step(*state, batch)
 
     def test_step(self, *args: Any) -> Any:
@@ -185,7 +201,7 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
         *state, data = args
         with self._reading(state, self.metrics_variables, -1):
             # Keras resets the loss tracker at the start of an evaluation: its count is the number
-            # of images seen so far.
+            # of images seen so far, by this replica.
             seen = ops.cast(self.metrics[0].count, "int32")
             batch = self._masked_batch(data, 0, seen)
         return super().test_step(*state, batch)
@@ -198,10 +214,11 @@ class MaskedModel(Inference, Restoring, SavedInOneStep, CompiledAsAsked, keras.M
         mapping = list(zip(variables, state[0][part], strict=True))
         return keras.StatelessScope(state_mapping=mapping)
 
-    def _masked_batch(self, data: Any, step: Any, first_sample: Any) -> tuple[Any, Any, Any]:
+    def _masked_batch(self, data: Any, step: Any, seen: Any = None) -> tuple[Any, Any, Any]:
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         patches, missing = self.to_patches(images)
-        samples = first_sample + ops.arange(ops.shape(patches)[0], dtype="int32")
+        batch = ops.shape(patches)[0]
+        samples = first_sample(batch, seen) + ops.arange(batch, dtype="int32")
         patch_mask = self.masking.draw(self.grid, step, samples, missing)
         counted = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)
         x = {"patches": patches, "patch_mask": patch_mask}

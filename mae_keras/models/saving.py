@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from mae_keras.files import replacing
+from mae_keras.replicas import alone
 
 
 class SavedInOneStep:
@@ -24,6 +25,6 @@ class SavedInOneStep:
             raise ValueError(
                 f"`filepath` exists and `overwrite` is False. Received: filepath={path!r}"
             )
-        with replacing(path) as aside:
+        with alone(), replacing(path) as aside:
             super().save(str(aside), **kwargs)
         return None

@@ -11,7 +11,14 @@ from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
+from mae_keras.models.replica_batches import (
+    check_clipping,
+    check_evaluation_input,
+    check_replicas,
+    training_input,
+)
 from mae_keras.models.saving import SavedInOneStep
+from mae_keras.replicas import num_replicas
 
 
 class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
@@ -39,6 +46,7 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
         self.num_classes = int(num_classes)
         self._width = hidden_dim
         self._endpoints = Endpoints()
+        self.built_for = num_replicas()
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -74,6 +82,7 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
                 "`loss` must take one-hot labels: class numbers are made one-hot by the model. Use "
                 f"keras.losses.CategoricalCrossentropy(from_logits=True). Received: loss={name}"
             )
+        check_replicas(self)
         self._requested_jit = jit_compile
         if kwargs.get("run_eagerly") and jit_compile == "auto":
             jit_compile = False
@@ -88,6 +97,7 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
             **kwargs,
         )
+        check_clipping(self.optimizer)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on (images, labels).
@@ -114,12 +124,14 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             self._check(validation, None)
         if hasattr(x, "element_spec") and not args:
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
+        x, y, kwargs = training_input(x, y, args, kwargs, self.built_for)
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`, on what `fit` takes."""
         if not kwargs.get("_use_cached_eval_dataset"):
             self._check(x, y)
+        check_evaluation_input(x, kwargs.get("batch_size"), self.built_for)
         return super().evaluate(x, y, *args, **kwargs)
 
     def _check(self, images: Any, labels: Any) -> None:

@@ -32,14 +32,14 @@ def _mix(x: Any) -> Any:
     return ops.bitwise_xor(x, _shift_right(x, 16))
 
 
-def counter_noise(seed: int, step: Any, samples: Any, num_elements: int) -> Any:
+def counter_noise(seed: Any, step: Any, samples: Any, num_elements: int) -> Any:
     """Uniform noise in [0, 1), a function of its four arguments and of nothing else.
 
     Each argument is folded into a 32-bit hash with full avalanche; the upper 24 bits become a
     float32, so all values are exact multiples of 2**-24.
 
     Args:
-        seed: int, which stream of noise.
+        seed: int or int32 scalar tensor, which stream of noise.
         step: int or int scalar tensor, which draw of the stream.
         samples: int tensor `(batch,)`, position of each sample in the global batch.
         num_elements: int, values per sample.
@@ -60,7 +60,8 @@ def counter_noise(seed: int, step: Any, samples: Any, num_elements: int) -> Any:
         - Mixing constants: C. Wellons, "Prospecting for hash functions" (lowbias32).
     """
     step = ops.cast(ops.convert_to_tensor(step), "int32")
-    stream = _mix(_mix(ops.convert_to_tensor(_int32(seed), "int32")) + step * _int32(_GOLDEN))
+    seed = ops.convert_to_tensor(_int32(seed) if isinstance(seed, int) else seed, "int32")
+    stream = _mix(_mix(seed) + step * _int32(_GOLDEN))
     samples = ops.cast(ops.convert_to_tensor(samples), "int32")
     rows = _mix(stream + samples * _int32(0x85EBCA6B))[:, None]
     columns = ops.convert_to_tensor(np.arange(num_elements, dtype="int32"))[None, :]

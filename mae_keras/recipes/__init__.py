@@ -8,6 +8,7 @@ _HOMES = {
     "PROTOCOLS": "protocols",
     "Recipe": "base",
     "RECIPES": "catalogue",
+    "Saving": "fitting",
     "adapt": "catalogue",
     "evaluate_run": "evaluating",
     "evaluation_table": "evaluation_report",

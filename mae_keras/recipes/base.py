@@ -38,6 +38,9 @@ class Recipe:
         steps_per_execution: steps that TensorFlow runs per call from Python.
         dtype_policy: float32, mixed_bfloat16 or mixed_float16.
         jit_compile: compile with XLA; auto picks what measured faster.
+        on_nan: stop at a loss or weight that is not finite, or skip such steps, up to 100.
+        deterministic: use operations that give the same result every time on GPUs too, slower;
+            on CPUs runs are the same to the bit without it.
         seed: of weights, masks, data order and augmentation.
         strict: refuse a folder with unreadable files instead of skipping them.
 
@@ -72,6 +75,8 @@ class Recipe:
     steps_per_execution: int = 1
     dtype_policy: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: Literal["auto", "true", "false"] = "auto"
+    on_nan: Literal["stop", "skip"] = "stop"
+    deterministic: bool = False
     seed: int = 0
     strict: bool = False
 
@@ -101,6 +106,7 @@ _CHOICES = {
     "mask_schedule": ("linear", "cosine"),
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),
+    "on_nan": ("stop", "skip"),
 }
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from mae_keras import evaluation
+from mae_keras.recipes.building import load_images, untrained_model
 from mae_keras.recipes.cards import write_model_card
 from mae_keras.recipes.comparison import Comparison, check_fit
 from mae_keras.recipes.evaluation_figures import draw, draw_overview
-from mae_keras.recipes.pretraining import load_images, untrained_model
 from mae_keras.recipes.protocols import (
     DEFAULT,
     NEED_LABELS,

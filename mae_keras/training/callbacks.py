@@ -1,4 +1,4 @@
-"""What happens between batches and epochs: mask schedule, pictures, stopping at NaN."""
+"""What happens between epochs: mask schedule and pictures."""
 
 import importlib.util
 import logging
@@ -155,53 +155,3 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
         statistics=made.statistics,
         **options,
     )
-
-
-class NonFiniteError(ArithmeticError):
-    """Training met a loss or a weight that is NaN or infinite."""
-
-
-class StopAtNonFinite(keras.callbacks.Callback):
-    """Stop at once when the loss or a weight is NaN or infinite, before anything is saved.
-
-    Put it before callbacks that save. The loss is looked at after every step, the weights at the
-    end of every epoch, since a loss can be finite while gradients are not.
-
-    Args:
-        checkpoint: path to name as the last good checkpoint if it exists, or `None`.
-
-    Raises:
-        NonFiniteError: out of `fit`, naming step, epoch, batch and checkpoint.
-
-    Example:
-    >>> callback = StopAtNonFinite("runs/digits/checkpoint.keras")
-    """
-
-    def __init__(self, checkpoint: str | os.PathLike[str] | None = None):
-        super().__init__()
-        self.checkpoint = None if checkpoint is None else pathlib.Path(checkpoint)
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not np.isfinite(float(loss)):
-            self._stop("The loss", float(loss), f"epoch {self._epoch + 1}, batch {batch + 1}")
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for variable in self.model.trainable_variables:
-            total = float(keras.ops.sum(keras.ops.abs(variable)))
-            if not np.isfinite(total):
-                self._stop(f"The weight {variable.path}", total, f"the end of epoch {epoch + 1}")
-
-    def _stop(self, what: str, value: float, where: str) -> None:
-        step = int(keras.ops.convert_to_numpy(self.model.micro_step))
-        good = "There is no earlier checkpoint."
-        if self.checkpoint is not None and self.checkpoint.exists():
-            good = f"The last good checkpoint is {self.checkpoint}."
-        raise NonFiniteError(
-            f"{what} is {value} at step {step} ({where}). {good} Try a lower learning rate, a "
-            f"longer warmup, or float32 or bfloat16 instead of float16."
-        )

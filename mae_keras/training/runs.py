@@ -1,21 +1,23 @@
 """The folder of one run: what is in it, whether it may be written, and how to go on."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import pathlib
 import shutil
-import time
+from collections.abc import Iterator
 from typing import Any
 
-import keras
-
-from mae_keras.files import replacing
+from mae_keras.files import remove_leftovers, replacing
+from mae_keras.training.checkpoints import Checkpoint, CheckpointStore
+from mae_keras.training.locking import locked
 
 CONTENTS = (
     "model.keras",
-    "checkpoint.keras",
+    "checkpoints",
+    "checkpoint.keras",  # of earlier versions
     "config.json",
     "history.csv",
     "metrics.json",
@@ -44,7 +46,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
         self.model = self.path / "model.keras"
-        self.checkpoint = self.path / "checkpoint.keras"
+        self.checkpoints = self.path / "checkpoints"
         self.config = self.path / "config.json"
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
@@ -91,6 +93,41 @@ class RunFolder:
             item = self.path / name
             shutil.rmtree(item) if item.is_dir() else item.unlink()
         self.write_json(self.config, config)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; what an earlier one left half-written is removed.
+
+        Raises:
+            LockedError: if another process is at work in the folder.
+        """
+        with locked(self.path):
+            for folder in (self.path, self.checkpoints):
+                remove_leftovers(folder)
+            yield
+
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint to resume from, the history cut to what it knows.
+
+        Returns:
+            `Checkpoint`, or `None` when the run stopped before the first one.
+
+        Raises:
+            DamagedError: if there are checkpoints but none is whole.
+        """
+        store = CheckpointStore(self.checkpoints)
+        checkpoint = store.newest_whole()
+        if checkpoint is None:
+            print("The run stopped before its first checkpoint; it starts from the beginning.")
+            self.history.unlink(missing_ok=True)
+            return None
+        store.remove_after(checkpoint.step)
+        rows = checkpoint.progress["rows"]
+        if rows:
+            self.write_history(rows)
+        else:
+            self.history.unlink(missing_ok=True)
+        return checkpoint
 
     def contents(self) -> list[str]:
         """Names of what is in the folder."""
@@ -173,43 +210,3 @@ class RunFolder:
             writer.writerow("" if value is None else repr(value) for value in row)
         with replacing(self.history) as aside:
             aside.write_text(text.getvalue(), encoding="utf-8")
-
-
-class RunCheckpoint(keras.callbacks.Callback):
-    """Keep history and checkpoints at the ends of epochs, to resume from.
-
-    The checkpoint is a whole `.keras` file: weights, optimizer, step counters. It is written
-    inside `fit`, before Keras puts averaged weights in place at the end. The history is written
-    first, so a kill in between leaves a row too many, which resuming drops, and none too few.
-
-    Args:
-        run: `RunFolder`.
-        epochs_done: int, epochs of the run already in its history.
-        min_seconds: float, epochs that end sooner after a checkpoint write none, so that short
-            epochs do not spend their time on saving; the last epoch always does.
-
-    Example:
-    >>> callback = RunCheckpoint(RunFolder("runs/digits"))
-    """
-
-    def __init__(self, run: RunFolder, epochs_done: int = 0, min_seconds: float = 15.0):
-        super().__init__()
-        self.run = run
-        self.min_seconds = min_seconds
-        self._saved = time.monotonic()
-        kept = run.read_history() if epochs_done else {}
-        self.rows = {name: values[:epochs_done] for name, values in kept.items()}
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        row = {"epoch": float(epoch + 1), **{k: float(v) for k, v in (logs or {}).items()}}
-        for name in row.keys() | self.rows.keys():
-            column = self.rows.setdefault(name, [None] * epoch)
-            column.append(row.get(name))
-        self.run.write_history({name: self.rows[name] for name in [*row, *self._others(row)]})
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if last or time.monotonic() - self._saved >= self.min_seconds:
-            self.model.save(self.run.checkpoint)
-            self._saved = time.monotonic()
-
-    def _others(self, row: dict[str, float]) -> list[str]:
-        return [name for name in self.rows if name not in row]

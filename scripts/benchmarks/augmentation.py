@@ -20,7 +20,7 @@ import numpy as np
 
 from mae_keras.evaluation import mean_interval
 from mae_keras.models import MaskedReconstructionAugmentation
-from mae_keras.recipes.pretraining import load_images
+from mae_keras.recipes.building import load_images
 from mae_keras.recipes.trained import load_run
 from mae_keras.training import RunFolder
 

@@ -35,8 +35,8 @@ from mae_keras.data.arrays import in_memory_data
 from mae_keras.evaluation import class_report, mean_interval
 from mae_keras.losses import LogitAdjustedCrossentropy
 from mae_keras.recipes import Recipe, find_recipe
+from mae_keras.recipes.building import compile_model, load_images, untrained_model
 from mae_keras.recipes.comparison import pixel_values
-from mae_keras.recipes.pretraining import compile_model, load_images, untrained_model
 from mae_keras.recipes.trained import load_run
 from mae_keras.training import class_weights
 

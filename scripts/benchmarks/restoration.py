@@ -24,7 +24,7 @@ from mae_keras.evaluation import (
 )
 from mae_keras.figures.pixels import to_pictures
 from mae_keras.figures.sheet import STRIPES, Note, Sheet
-from mae_keras.recipes.pretraining import load_images
+from mae_keras.recipes.building import load_images
 from mae_keras.recipes.trained import load_run
 from mae_keras.training import RunFolder
 

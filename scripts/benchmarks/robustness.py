@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from mae_keras import data, evaluation, figures
-from mae_keras.recipes.pretraining import load_images
+from mae_keras.recipes.building import load_images
 from mae_keras.recipes.trained import load_run
 from mae_keras.recipes.tuning_protocols import augmentation_for
 from mae_keras.training import RunFolder

@@ -18,7 +18,7 @@ def dropped(layer, batch=64):
 
 
 @pytest.mark.parametrize(
-    ("rate", "num_weights"), [(0.0, 0), (0.5, 1)], ids=["nothing dropped", "half dropped"]
+    ("rate", "num_weights"), [(0.0, 0), (0.5, 2)], ids=["nothing dropped", "half dropped"]
 )
 def test_contract(rate, num_weights):
     inputs = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
@@ -87,3 +87,17 @@ def test_what_is_dropped_does_not_depend_on_the_size_of_the_batch():
 def test_an_impossible_rate_is_refused(rate):
     with pytest.raises(ValueError, match=rf"`drop_path_rate` must be in .*drop_path_rate={rate}"):
         DropPath(rate)
+
+
+def test_what_is_dropped_is_saved_with_the_weights():
+    """A layer rebuilt from a config without the seed, as inside a block, goes on alike."""
+    layer, other = DropPath(0.5, seed=1), DropPath(0.5, seed=2)
+    dropped(layer)
+    dropped(other)
+    other.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(dropped(other), dropped(layer))
+
+
+def test_a_seed_that_is_no_seed_is_refused():
+    with pytest.raises(ValueError, match="`seed` must be in"):
+        DropPath(0.5, seed=-1)

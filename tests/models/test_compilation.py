@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+from mae_keras.models import compilation
 from mae_keras.models.compilation import resolve_jit_compile
 
 CPU, GPU, TPU = ["cpu:0"], ["gpu:0", "gpu:1"], ["tpu:0"]
@@ -55,3 +56,19 @@ def test_a_choice_of_the_user_is_kept(monkeypatch, backend, choice):
 def test_anything_else_is_refused(wrong):
     with pytest.raises(ValueError, match="`jit_compile` must be True, False or 'auto'. Received"):
         resolve_jit_compile(wrong, 64, "float32")
+
+
+def test_several_tensorflow_replicas_go_without_xla(monkeypatch):
+    place(monkeypatch, "tensorflow", GPU)
+    monkeypatch.setattr(compilation, "num_replicas", lambda: 2)
+    assert resolve_jit_compile("auto", 64, "float32") is False
+    assert resolve_jit_compile(False, 64, "float32") is False
+    with pytest.raises(ValueError, match="must be 'auto' or False on several TensorFlow replicas"):
+        resolve_jit_compile(True, 64, "float32")
+
+
+def test_several_jax_replicas_are_one_compiled_program(monkeypatch):
+    place(monkeypatch, "jax", GPU, distribution=object())
+    monkeypatch.setattr(compilation, "num_replicas", lambda: 2)
+    assert resolve_jit_compile("auto", 64, "float32") is True
+    assert resolve_jit_compile(True, 64, "float32") is True

@@ -1,10 +1,8 @@
-"""A run's folder: refusals, atomic files, resuming to the bit."""
+"""A run's folder: refusals, atomic files, what to resume from."""
 
-import numpy as np
 import pytest
 
-from mae_keras.models import MaskedAutoencoder, load_model
-from mae_keras.training import RunCheckpoint, RunFolder, pretraining_optimizer
+from mae_keras.training import CheckpointStore, LockedError, RunFolder
 
 CONFIG = {"dataset": "digits", "epochs": 2, "seed": 0}
 
@@ -83,52 +81,57 @@ def test_a_damaged_config_is_named(run):
         run.check(CONFIG, resume=True)
 
 
-def _model(steps):
-    sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
-    decoder = {f"decoder_{name}": value for name, value in sizes.items()}
-    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=0, **sizes, **decoder)
-    optimizer = pretraining_optimizer(1e-2, 256, 4 * steps, steps, use_ema=True, ema_momentum=0.9)
-    model.compile(optimizer, jit_compile=False)
-    return model
+def saved(run, step, rows):
+    progress = {"epoch": step, "rows": rows}
+    return CheckpointStore(run.checkpoints).save(step, progress, lambda folder: None)
 
 
-@pytest.mark.slow
-def test_resuming_at_an_epochs_end_is_bit_identical(tmp_path, tiny_images):
-    import keras
-
-    def fit(model, run, first, last):
-        checkpoint = RunCheckpoint(run, first, min_seconds=0)
-        model.fit(
-            tiny_images,
-            batch_size=8,
-            shuffle=False,
-            initial_epoch=first,
-            epochs=last,
-            callbacks=[checkpoint],
-            verbose=0,
-        )
-        return model
-
-    keras.utils.set_random_seed(0)
-    whole = RunFolder(tmp_path / "whole")
-    straight = fit(_model(2), whole, 0, 4)
-    keras.utils.set_random_seed(0)
-    halves = RunFolder(tmp_path / "halves")
-    fit(_model(2), halves, 0, 2)
-    resumed = fit(load_model(halves.checkpoint), halves, 2, 4)
-    pairs = zip(straight.get_weights(), resumed.get_weights(), strict=True)
-    assert all(np.array_equal(a, b) for a, b in pairs)
-    assert whole.read_history() == halves.read_history()
-    pairs = zip(straight.optimizer.variables, resumed.optimizer.variables, strict=True)
-    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)
+def test_the_history_is_cut_to_what_the_checkpoint_knows(run):
+    run.write_history({"epoch": [1.0, 2.0, 3.0], "loss": [3.0, 2.0, 1.0]})
+    saved(run, 1, {"epoch": [1.0], "loss": [3.0]})
+    assert run.newest_checkpoint().step == 1
+    assert run.read_history() == {"epoch": [1.0], "loss": [3.0]}
 
 
-@pytest.mark.slow
-def test_a_row_without_its_checkpoint_is_dropped_on_resume(run, tiny_model, tiny_images):
+def test_a_run_killed_before_its_first_checkpoint_starts_again(run, capsys):
+    run.write_history({"epoch": [1.0], "loss": [3.0]})
+    assert run.newest_checkpoint() is None
+    assert run.read_history() == {}
+    assert "starts from the beginning" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_passed_over_said_and_removed(run, capsys):
+    saved(run, 1, {})
+    damaged = saved(run, 2, {})
+    (damaged / "progress.json").write_text("{}")
+    assert run.newest_checkpoint().step == 1
+    assert "Checkpoint step-000000002 is damaged" in capsys.readouterr().out
+    assert not damaged.exists()
+
+
+def test_recovery_that_is_interrupted_can_be_repeated(run, monkeypatch):
+    """Killed after it chose a checkpoint and before it had cut the history."""
     run.write_history({"epoch": [1.0, 2.0], "loss": [3.0, 2.0]})
-    checkpoint = RunCheckpoint(run, epochs_done=1)
-    tiny_model.fit(tiny_images, initial_epoch=1, epochs=2, callbacks=[checkpoint], verbose=0)
-    history = run.read_history()
-    assert history["epoch"] == [1.0, 2.0]
-    assert history["loss"][0] == 3.0
-    assert history["loss"][1] != 2.0
+    saved(run, 1, {"epoch": [1.0], "loss": [3.0]})
+    (saved(run, 2, {}) / "progress.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "write_history", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.newest_checkpoint()
+    assert run.newest_checkpoint().step == 1
+    assert run.read_history()["epoch"] == [1.0]
+
+
+def test_what_a_kill_left_half_written_is_removed(run):
+    for folder in (run.path, run.checkpoints):
+        (folder / ".model.keras.abc12345.aside").mkdir(parents=True)
+    (run.path / ".mine").mkdir()
+    with run.locked():
+        pass
+    left = {item.name for item in [*run.path.iterdir(), *run.checkpoints.iterdir()]}
+    assert left == {"config.json", "checkpoints", ".lock", ".mine"}
+
+
+def test_a_run_in_use_is_refused(run):
+    with run.locked(), pytest.raises(LockedError, match="another process"), run.locked():
+        pytest.fail("two at once")

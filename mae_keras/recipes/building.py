@@ -1,0 +1,161 @@
+"""The data and the untrained model of a recipe."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from mae_keras import data
+from mae_keras.models import MaskedAutoencoder
+from mae_keras.recipes.base import Recipe
+from mae_keras.training import pretraining_optimizer
+
+_STATISTICS_IMAGES = 10_000
+
+
+def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
+    """The data set of a recipe.
+
+    Args:
+        recipe: `Recipe`.
+        data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
+
+    Returns:
+        `data.ImageData`.
+
+    Raises:
+        ValueError: if there is no such data set, or it cannot be read.
+    """
+    return data.load(
+        recipe.dataset,
+        data_dir=data_dir,
+        image_size=recipe.image_size,
+        strict=recipe.strict,
+        seed=recipe.seed,
+    )
+
+
+def training_split(recipe: Recipe, images: Any) -> data.Split:
+    """The images a recipe trains on, rare classes repeated if it says so.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+
+    Returns:
+        `data.Split`.
+
+    Raises:
+        TypeError, ValueError: if classes are to be balanced in a stream, or without labels.
+    """
+    if not recipe.balance:
+        return images.train
+    return data.balanced_split(images.train, seed=recipe.seed, power=recipe.balance)
+
+
+def epoch_steps(recipe: Recipe, split: data.Split) -> int:
+    """Steps of one epoch: full batches, and whole calls of the training function.
+
+    Args:
+        recipe: `Recipe`.
+        split: the images to train on.
+
+    Returns:
+        int.
+
+    Raises:
+        ValueError: if there are too few images.
+    """
+    return data.steps_per_epoch(split, recipe.batch_size, multiple_of=recipe.steps_per_execution)
+
+
+def untrained_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoencoder:
+    """The model of a recipe as it was before training.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+        **overrides: sizes other than the preset's, such as `decoder_num_layers`.
+
+    Returns:
+        `MaskedAutoencoder`, not compiled.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    return build_model(recipe, images, **overrides)
+
+
+def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoencoder:
+    """The untrained model of a recipe, normalised by the statistics of the training images.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+        **overrides: sizes other than the preset's, such as `decoder_num_layers`.
+
+    Returns:
+        `MaskedAutoencoder`, not compiled.
+    """
+    mean, std = channel_statistics(images)
+    start = recipe.mask_ratio_start
+    return MaskedAutoencoder.from_preset(
+        recipe.preset,
+        image_shape=images.image_shape,
+        patch_size=recipe.patch_size,
+        value_range=images.value_range,
+        mean=mean,
+        std=std,
+        mask_ratio=recipe.mask_ratio if start is None else start,
+        masking=recipe.masking,
+        normalize_targets=recipe.normalize_targets,
+        loss_on=recipe.loss_on,
+        uniformity_weight=recipe.uniformity_weight,
+        seed=recipe.seed,
+        dtype=recipe.dtype_policy,
+        **overrides,
+    )
+
+
+def channel_statistics(images: Any) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of the training images, in [0, 1] units.
+
+    Args:
+        images: `data.ImageData`; at most its first 10,000 training images are read.
+
+    Returns:
+        `mean`, `std`: one float per channel; a channel that never changes has std 1.
+    """
+    pixels, _ = images.train.arrays(limit=_STATISTICS_IMAGES)
+    low, high = images.value_range
+    axes = tuple(range(pixels.ndim - 1))
+    mean = (np.nanmean(pixels, axis=axes, dtype="float64") - low) / (high - low)
+    std = np.nanstd(pixels, axis=axes, dtype="float64") / (high - low)
+    return [round(float(m), 6) for m in mean], [round(float(s), 6) or 1.0 for s in std]
+
+
+def compile_model(model: MaskedAutoencoder, recipe: Recipe, steps: int) -> None:
+    """Compile with the optimizer of a recipe.
+
+    Args:
+        model: `MaskedAutoencoder`.
+        recipe: `Recipe`.
+        steps: int, steps per epoch.
+    """
+    accumulate = recipe.gradient_accumulation_steps
+    ema = {} if recipe.ema_momentum is None else {"ema_momentum": recipe.ema_momentum}
+    optimizer = pretraining_optimizer(
+        recipe.learning_rate,
+        recipe.batch_size,
+        total_steps=recipe.epochs * steps,
+        warmup_steps=recipe.warmup_epochs * steps,
+        weight_decay=recipe.weight_decay,
+        gradient_accumulation_steps=None if accumulate == 1 else accumulate,
+        use_ema=bool(ema),
+        **ema,
+    )
+    choices: dict[str, bool | str] = {"auto": "auto", "true": True, "false": False}
+    model.compile(
+        optimizer=optimizer,
+        jit_compile=choices[recipe.jit_compile],
+        steps_per_execution=recipe.steps_per_execution,
+        skip_nonfinite=recipe.on_nan == "skip",
+    )

@@ -1,0 +1,194 @@
+"""Training by a recipe: from the start or from a checkpoint, until done or asked to stop."""
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import keras
+
+from mae_keras import data
+from mae_keras.recipes.base import Recipe
+from mae_keras.recipes.building import epoch_steps, training_split
+from mae_keras.replicas import num_replicas
+from mae_keras.training import (
+    CosineMaskRatio,
+    LinearMaskRatio,
+    MaskRatioScheduler,
+    Progress,
+    RunCheckpoint,
+    RunFolder,
+    StopAtNonFinite,
+    StopRequest,
+    explaining_out_of_memory,
+    fit_from,
+    is_writer,
+    shard,
+)
+from mae_keras.training.stopwatch import Stopwatch
+
+_VALIDATION_IMAGES = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """When checkpoints are written; changes nothing about the result.
+
+    Args:
+        minutes: float, save in the middle of an epoch after so many minutes without.
+        every: int or `None`, save after every so many steps of an epoch as well.
+        keep: int, how many of the latest to keep; the one of the best `val_loss` is kept besides.
+        min_seconds: float, epochs that end sooner after a checkpoint write none.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+    >>> Saving(minutes=1.0).keep
+    2
+    """
+
+    minutes: float = 5.0
+    every: int | None = None
+    keep: int = 2
+    min_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("minutes", 0), ("min_seconds", 0), ("keep", 1), ("every", 1)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value!r}")
+
+
+def fit_recipe(
+    model: keras.Model,
+    recipe: Recipe,
+    images: Any,
+    run: RunFolder,
+    start: Progress,
+    saving: Saving,
+    verbose: Any = "auto",
+) -> Stopwatch:
+    """Train a compiled model by a recipe, from where `start` says it is.
+
+    Args:
+        model: compiled `MaskedAutoencoder`.
+        recipe: `Recipe`.
+        images: `data.ImageData`; its validation split is scored after every epoch.
+        run: `RunFolder`, claimed.
+        start: `Progress` of the model.
+        saving: `Saving`.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        `Stopwatch`, with the speed of training.
+
+    Raises:
+        NonFiniteError: if training diverges.
+        OutOfMemoryError: if a step does not fit into memory.
+        Interrupted: if the process was asked to stop; the run can be resumed.
+    """
+    split = training_split(recipe, images)
+    steps = epoch_steps(recipe, split)
+    if is_writer():
+        print(_announcement(model, recipe, len(split), steps, start))
+    stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
+    if start.epoch >= recipe.epochs:
+        _finish_averaging(model)
+        return stopwatch
+    nonfinite = StopAtNonFinite(run.checkpoints)
+    checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, [nonfinite])
+    with (
+        # The other processes of a run end when they find the writer gone.
+        stop.listening() if is_writer() else contextlib.nullcontext(),
+        explaining_out_of_memory(recipe.batch_size, recipe.gradient_accumulation_steps),
+    ):
+        fit_from(
+            model,
+            _batches(recipe, split),
+            epochs=recipe.epochs,
+            steps_per_epoch=steps,
+            first_epoch=start.epoch,
+            first_step=start.step,
+            validation_data=_held_out(recipe, images),
+            callbacks=[*_schedule(recipe), stopwatch, nonfinite, stop, checkpoint],
+            shuffle=False,
+            verbose=verbose if is_writer() else 0,
+        )
+    return stopwatch
+
+
+def _checkpoint(
+    run: RunFolder,
+    recipe: Recipe,
+    steps: int,
+    start: Progress,
+    stop: StopRequest,
+    saving: Saving,
+    others: list[Any],
+) -> RunCheckpoint:
+    return RunCheckpoint(
+        run,
+        recipe.epochs,
+        steps,
+        start=start,
+        stop=stop,
+        min_seconds=saving.min_seconds,
+        max_seconds=60 * saving.minutes,
+        every=saving.every,
+        keep=saving.keep,
+        others=others,
+    )
+
+
+def _held_out(recipe: Recipe, images: Any) -> Any:
+    size, whole = recipe.batch_size, {}
+    if keras.backend.backend() == "jax" and num_replicas() > 1:  # which take even shares only
+        size = min(size, len(images.validation)) // num_replicas() * num_replicas()
+        whole = {"drop_remainder": True, "shard": shard()}
+    batches = data.evaluation_batches(images.validation, size, **whole)
+    return batches.take(max(1, _VALIDATION_IMAGES // size))
+
+
+def _batches(recipe: Recipe, split: data.Split) -> Any:
+    augmentation = data.default_augmentation(recipe.dataset) if recipe.augment else None
+
+    def batches(epoch: int, step: int) -> Any:
+        return data.training_batches(
+            split,
+            recipe.batch_size,
+            seed=recipe.seed,
+            start_epoch=epoch,
+            start_step=step,
+            multiple_of=recipe.steps_per_execution,
+            augmentation=augmentation,
+            shard=shard(),
+        )
+
+    return batches
+
+
+def _finish_averaging(model: keras.Model) -> None:
+    """A checkpoint is from before Keras's final averaging."""
+    if model.optimizer.use_ema:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start: Progress) -> str:
+    going_on = ""
+    if start.epoch or start.step:
+        within = f" and {start.step} steps" if start.step else ""
+        going_on = f"; going on after epoch {start.epoch} of {recipe.epochs}{within}"
+    return (
+        f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
+        f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
+        f"XLA {'on' if model.jit_compile else 'off'}, {recipe.dtype_policy}, "
+        f"{keras.backend.backend()}{going_on}"
+    )
+
+
+def _schedule(recipe: Recipe) -> list[MaskRatioScheduler]:
+    if recipe.mask_ratio_start is None:
+        return []
+    kind = LinearMaskRatio if recipe.mask_schedule == "linear" else CosineMaskRatio
+    ramp = max(recipe.epochs // 2, 1)
+    return [MaskRatioScheduler(kind(recipe.mask_ratio_start, recipe.mask_ratio, ramp))]

@@ -1,0 +1,67 @@
+"""Starting a new run from the weights of another."""
+
+import os
+import pathlib
+from typing import Any
+
+import keras
+
+from mae_keras.models import load_model
+from mae_keras.training import CheckpointStore
+
+
+def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
+    """Copy the weights of another run's model, and nothing else: no optimizer, no step count.
+
+    Args:
+        model: `MaskedAutoencoder`, untrained.
+        source: folder of a run, finished or not, or a `.keras` file.
+
+    Returns:
+        A sentence that says where the weights came from.
+
+    Raises:
+        ValueError: if there is no model, or its weights have other names or shapes.
+
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2)
+    >>> initialize_from(model, "runs/digits")  # doctest: +SKIP
+    'Weights from runs/digits/model.keras'
+    """
+    path = _model_file(pathlib.Path(source))
+    other = load_model(path, compile=False)
+    own, theirs = _trained(model), _trained(other)
+    if [v.shape for v in own] != [v.shape for v in theirs]:
+        raise ValueError(
+            f"`init_from` must be a model of the same sizes. Received: {str(path)!r}, which "
+            f"differs in {_first_difference(own, theirs)}"
+        )
+    for variable, value in zip(own, theirs, strict=True):
+        variable.assign(value)
+    return f"Weights from {path}"
+
+
+def _model_file(source: pathlib.Path) -> pathlib.Path:
+    if source.suffix == ".keras":
+        return source
+    if (source / "model.keras").is_file():
+        return source / "model.keras"
+    checkpoint = CheckpointStore(source / "checkpoints").newest_whole()
+    if checkpoint is None:
+        raise ValueError(
+            f"`init_from` must be a run's folder or a `.keras` file. Received: {str(source)!r}, "
+            f"which holds neither model.keras nor a checkpoint"
+        )
+    return checkpoint.model
+
+
+def _trained(model: keras.Model) -> list[Any]:
+    return list(model.trainable_variables)
+
+
+def _first_difference(own: list[Any], theirs: list[Any]) -> str:
+    for one, two in zip(own, theirs, strict=False):
+        if one.shape != two.shape:
+            return f"{one.path}: {tuple(two.shape)} there, {tuple(one.shape)} here"
+    return f"the number of weights: {len(theirs)} there, {len(own)} here"

@@ -1,0 +1,50 @@
+"""The model and the images of a recipe."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mae_keras import data
+from mae_keras.recipes.building import (
+    build_model,
+    channel_statistics,
+    epoch_steps,
+    training_split,
+    untrained_model,
+)
+
+
+def test_the_normalisation_is_that_of_the_training_images(short_recipe):
+    images = data.load(short_recipe.dataset)
+    train, _ = images.train.arrays()
+    mean, std = channel_statistics(images)
+    assert mean == pytest.approx([train.mean() / 255], abs=1e-5)
+    assert std == pytest.approx([train.std() / 255], abs=1e-5)
+    model = build_model(short_recipe, images)
+    assert model.normalization.mean == pytest.approx(mean)
+
+
+def test_sizes_may_differ_from_the_presets(short_recipe):
+    images = data.load(short_recipe.dataset)
+    model = untrained_model(short_recipe, images, decoder_num_layers=1, hidden_dim=32)
+    assert model.encoder.hidden_dim == 32
+    assert len(model.decoder.blocks) == 1
+
+
+def test_an_epoch_is_whole_calls_of_the_training_function(short_recipe):
+    split = data.load(short_recipe.dataset).train
+    steps = len(split) // short_recipe.batch_size
+    assert steps % 2 == 0 or steps > 1
+    assert epoch_steps(short_recipe, split) == steps
+    several = dataclasses.replace(short_recipe, batch_size=8, steps_per_execution=4)
+    assert epoch_steps(several, split) == len(split) // 8 // 4 * 4
+
+
+def test_balance_repeats_rare_classes_in_training_alone(short_recipe, array_file):
+    images = data.load(str(array_file))
+    counts = np.bincount(images.train.labels)
+    assert counts.min() < counts.max()
+    assert training_split(short_recipe, images) is images.train
+    balanced = training_split(dataclasses.replace(short_recipe, balance=1.0), images)
+    assert set(np.bincount(balanced.labels)) == {counts.max()}

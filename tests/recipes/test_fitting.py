@@ -1,0 +1,166 @@
+"""Stopped anywhere and gone on with: the same to the bit as never stopped."""
+
+import dataclasses
+import os
+import shutil
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from mae_keras import data
+from mae_keras.models import load_model
+from mae_keras.recipes import Recipe, Saving, fitting
+from mae_keras.recipes.building import compile_model, untrained_model
+from mae_keras.recipes.fitting import fit_recipe
+from mae_keras.training import Interrupted, OutOfMemoryError, Progress, RunFolder
+from mae_keras.training.stopwatch import Stopwatch
+
+SIZES = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 16}
+SIZES |= {f"decoder_{name}": value for name, value in SIZES.items()}
+STEPS, EPOCHS = 4, 2
+EVERY_STEP = Saving(every=1, min_seconds=0, keep=100)
+
+PLAIN = Recipe(
+    patch_size=2,
+    batch_size=8,
+    epochs=EPOCHS,
+    warmup_epochs=0,
+    learning_rate=0.1,
+    jit_compile="false",
+)
+WAYS = {
+    "plain": ({}, {}),
+    "average of accumulated steps": (
+        {"ema_momentum": 0.9, "gradient_accumulation_steps": 2},
+        {},
+    ),
+    "growing mask ratio and drop path": ({"mask_ratio_start": 0.25}, {"drop_path_rate": 0.3}),
+    "half precision with loss scaling": ({"dtype_policy": "mixed_float16"}, {}),
+    "skipping, two steps a call": ({"on_nan": "skip", "steps_per_execution": 2}, {}),
+}
+
+
+class Case:
+    """A tiny run in a folder."""
+
+    def __init__(self, folder, changes, sizes):
+        self.run = RunFolder(folder)
+        self.recipe = dataclasses.replace(PLAIN, **changes)
+        self.sizes = {**SIZES, **sizes}
+        pixels = np.random.default_rng(0).integers(0, 256, (8 * STEPS + 1, 8, 8, 1), "uint8")
+        split = data.ArraySplit(pixels)
+        self.images = data.ImageData(
+            "digits", (8, 8, 1), None, None, train=split, validation=split, test=split
+        )
+
+    def train(self, saving=EVERY_STEP):
+        """From the newest checkpoint on, in a model that remembers nothing else."""
+        keras.utils.set_random_seed(17)
+        with self.run.locked():
+            checkpoint = self.run.newest_checkpoint()
+            if checkpoint is None:
+                model = untrained_model(self.recipe, self.images, **self.sizes)
+                compile_model(model, self.recipe, STEPS)
+            else:
+                model = load_model(checkpoint.model)
+            start = Progress.of(checkpoint)
+            fit_recipe(model, self.recipe, self.images, self.run, start, saving, verbose=0)
+        return model
+
+
+def values(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def assert_same(one, two):
+    assert len(one) == len(two)
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.every_backend
+@pytest.mark.parametrize("way", WAYS)
+def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path):
+    whole = Case(tmp_path / "whole", *WAYS[way])
+    expected = values(whole.train())
+    history = whole.run.history.read_text()
+    paths = sorted(whole.run.checkpoints.iterdir())
+    stops = paths[:-1] if way == "plain" else paths[1:3]
+    for path in stops:
+        stopped = Case(tmp_path / path.name, *WAYS[way])
+        shutil.copytree(path, stopped.run.checkpoints / path.name)
+        assert_same(values(stopped.train()), expected)
+        assert stopped.run.history.read_text() == history
+
+
+@pytest.mark.slow
+@pytest.mark.every_backend
+def test_consecutive_steps_differ(tmp_path):
+    """Else equality would mean nothing."""
+    case = Case(tmp_path, *WAYS["plain"])
+    case.train()
+    made = [
+        load_model(path / "model.keras").get_weights()
+        for path in sorted(case.run.checkpoints.iterdir())
+    ]
+    assert len(made) == STEPS * EPOCHS
+    for earlier, later in zip(made, made[1:], strict=False):
+        assert any(not np.array_equal(a, b) for a, b in zip(earlier, later, strict=True))
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bits(tmp_path):
+    first, second = (Case(tmp_path / name, *WAYS["plain"]).train() for name in "ab")
+    assert_same(values(first), values(second))
+
+
+def acting_at(batch, act, epoch=0):
+    """A stopwatch that does something after a step."""
+
+    class Acting(Stopwatch):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_end(self, number, logs=None):
+            if (self.epoch, number) == (epoch, batch):
+                act()
+
+    return Acting
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "batch", "step"), [(signal.SIGTERM, 1, 2), (signal.SIGINT, STEPS - 1, STEPS)]
+)
+def test_a_signal_finishes_the_step_saves_and_leaves(number, batch, step, tmp_path, monkeypatch):
+    expected = values(Case(tmp_path / "whole", *WAYS["plain"]).train())
+    stopped = Case(tmp_path / "stopped", *WAYS["plain"])
+    with monkeypatch.context() as patched:
+        send = acting_at(batch, lambda: os.kill(os.getpid(), number))
+        patched.setattr(fitting, "Stopwatch", send)
+        with pytest.raises(Interrupted, match=f"stopped by {number.name} and saved after epoch 1"):
+            stopped.train(Saving(minutes=60, min_seconds=3600))
+    assert [path.name for path in stopped.run.checkpoints.iterdir()] == [f"step-{step:09d}"]
+    assert_same(values(stopped.train()), expected)
+
+
+@pytest.mark.slow
+def test_running_out_of_memory_says_what_to_change(tmp_path, monkeypatch):
+    def exhaust():
+        raise MemoryError
+
+    monkeypatch.setattr(fitting, "Stopwatch", acting_at(0, exhaust))
+    with pytest.raises(OutOfMemoryError, match="--batch-size 4 --gradient-accumulation-steps 2"):
+        Case(tmp_path, *WAYS["plain"]).train()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"keep": 0}, "`keep`"), ({"minutes": -1}, "`minutes`")]
+)
+def test_saving_out_of_range_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Saving(**wrong)

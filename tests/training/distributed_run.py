@@ -1,0 +1,79 @@
+"""Trains in one or several processes on JAX; writes weights, history and what it saw as JSON.
+
+Arguments: folder, port, number of processes, number of this one, what to do.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+import keras
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "models"))
+from conftest import build_tiny
+
+from mae_keras.data import ArraySplit, Augmentation, evaluation_batches, training_batches
+from mae_keras.models import DenseMaskedAutoencoder, load_model
+from mae_keras.replicas import num_replicas
+from mae_keras.training import MaskedAdamW
+from mae_keras.training.distribution import (
+    distribute,
+    exit_at_once,
+    is_writer,
+    shard,
+    wait_for_all,
+)
+
+FOLDER, PORT, COUNT, INDEX, WHAT = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:5]), sys.argv[5]
+IMAGES = np.random.default_rng(0).integers(0, 256, (19, 8, 8, 1)).astype("uint8")
+PLACE = {"job_addresses": f"127.0.0.1:{PORT}", "num_processes": COUNT, "process_id": INDEX}
+
+
+def train(kind, name, **place):
+    with distribute(kind, **place):
+        model = build_tiny(uniformity_weight=0.5)
+        # Small second moments of Adam would turn float rounding into whole steps.
+        model.compile(MaskedAdamW(1e-2, epsilon=1e-3, gradient_accumulation_steps=2))
+        split, slices = ArraySplit(IMAGES), {"shard": shard()}
+        batches = training_batches(split, 8, seed=0, augmentation=Augmentation(), **slices)
+        held_out = evaluation_batches(split, 8, drop_remainder=True, **slices)
+        options = {"epochs": 2, "steps_per_epoch": 2, "validation_data": held_out, "verbose": 0}
+        made = {"history": model.fit(batches, **options).history, "replicas": num_replicas()}
+        wait_for_all("trained")
+        folder = FOLDER / f"{name}-{INDEX}"
+        folder.mkdir()
+        if is_writer():
+            model.save(folder / "model.keras")
+    if is_writer():
+        loaded = load_model(folder / "model.keras")
+        made["features"] = loaded.encode(IMAGES).tolist()  # on one device again
+        made["weights"] = [weight.tolist() for weight in loaded.get_weights()]
+        (folder / "made.json").write_text(json.dumps(made))
+
+
+class Dying(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if INDEX == 1 and epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose():
+    with distribute("processes", **PLACE):
+        model = DenseMaskedAutoencoder((8, 8, 1), (4,), seed=0)
+        model.compile("sgd")
+        batches = training_batches(ArraySplit(IMAGES), 8, seed=0, shard=shard())
+        model.fit(batches, epochs=50, steps_per_epoch=2, verbose=0, callbacks=[Dying()])
+
+
+if WHAT == "devices":
+    train("none", "one")
+    train("devices", "devices")
+elif WHAT == "processes":
+    train("processes", "processes", **PLACE)
+elif WHAT == "lose":
+    lose()
+else:
+    exit_at_once(int(WHAT))

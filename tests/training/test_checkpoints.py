@@ -1,0 +1,164 @@
+"""Checkpoints are whole or not there, and the newest whole one is found."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mae_keras.training import CheckpointStore, DamagedError, load_checkpoint
+
+CONTENT = bytes(range(256)) * 5
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def save(store, step, score=None, content=CONTENT):
+    def write(folder):
+        (folder / "model.keras").write_bytes(content)
+
+    return store.save(step, {"epoch": step, "rows": {"loss": [0.1 + 0.2]}, "score": score}, write)
+
+
+def names(store):
+    return [path.name for path in store.paths()]
+
+
+def test_what_was_saved_is_read_back(store):
+    save(store, 7)
+    made = store.newest_whole()
+    assert made.step == 7
+    assert made.progress == {"epoch": 7, "rows": {"loss": [0.1 + 0.2]}, "score": None}
+    assert made.model.read_bytes() == CONTENT
+
+
+def test_the_manifest_holds_sizes_and_hashes_that_others_compute_alike(store):
+    import hashlib
+
+    manifest = json.loads((save(store, 1) / "manifest.json").read_text())["files"]
+    assert set(manifest) == {"model.keras", "progress.json"}
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert manifest["model.keras"] == {"size": len(CONTENT), "sha256": digest}
+
+
+def test_nothing_saved_is_no_error(store):
+    assert store.newest_whole() is None
+    assert store.paths() == []
+
+
+def test_the_last_ones_and_the_best_are_kept(store):
+    for step, score in enumerate([3.0, 1.0, 2.0, 2.0, None, 4.0]):
+        save(store, step, score)
+    assert names(store) == ["step-000000001", "step-000000004", "step-000000005"]
+
+
+def test_of_equal_scores_the_later_is_the_best(store):
+    for step, score in enumerate([1.0, 1.0, 2.0, 2.0]):
+        save(store, step, score)
+    assert store.best().name == "step-000000001"
+
+
+def test_a_score_that_is_no_number_is_never_the_best(store):
+    for step, score in enumerate([2.0, float("nan"), None, None]):
+        save(store, step, score)
+    assert store.best().name == "step-000000000"
+
+
+@pytest.mark.parametrize("name", ["model.keras", "progress.json", "manifest.json"])
+def test_a_file_cut_short_is_noticed_and_the_one_before_is_used(store, name):
+    save(store, 1)
+    file = save(store, 2) / name
+    whole = file.read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 20).astype(int):
+        file.write_bytes(whole[:length])
+        said = []
+        assert store.newest_whole(said.append).step == 1
+        assert "Checkpoint step-000000002 is damaged" in said[0]
+        assert name in said[0]
+
+
+@pytest.mark.parametrize("name", ["model.keras", "progress.json", "manifest.json"])
+def test_a_flipped_bit_is_noticed_and_the_one_before_is_used(store, name):
+    save(store, 1)
+    file = save(store, 2) / name
+    whole = file.read_bytes()
+    for number, offset in enumerate(np.linspace(0, len(whole) - 1, 20).astype(int)):
+        flipped = bytearray(whole)
+        flipped[offset] ^= 1 << number % 8
+        file.write_bytes(flipped)
+        assert store.newest_whole(lambda sentence: None).step == 1
+    file.write_bytes(whole)
+    assert store.newest_whole().step == 2
+
+
+def test_no_bit_of_the_manifest_can_flip_unnoticed(store):
+    path = save(store, 1, content=b"x")
+    whole = (path / "manifest.json").read_bytes()
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (path / "manifest.json").write_bytes(flipped)
+        with pytest.raises(DamagedError):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "progress.json", "manifest.json"])
+def test_a_missing_file_is_noticed(store, name):
+    path = save(store, 1)
+    (path / name).unlink()
+    with pytest.raises(DamagedError, match=name):
+        load_checkpoint(path)
+
+
+def test_when_none_is_whole_nothing_is_made_up(store):
+    for step in (1, 2):
+        (save(store, step) / "model.keras").write_bytes(b"")
+    with pytest.raises(DamagedError, match="None of the 2 checkpoints .* --overwrite"):
+        store.newest_whole(lambda sentence: None)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
+def test_a_save_that_fails_leaves_the_others_as_they_were(store, error):
+    save(store, 1)
+
+    def write(folder):
+        (folder / "model.keras").write_bytes(b"half")
+        raise error
+
+    with pytest.raises(type(error)):
+        store.save(2, {}, write)
+    assert names(store) == ["step-000000001"]
+    assert store.newest_whole().step == 1
+    assert sorted(item.name for item in store.folder.iterdir()) == ["step-000000001"]
+
+
+def test_damaged_ones_of_later_steps_are_removed(store):
+    for step in (1, 2):
+        save(store, step)
+    store.remove_after(1)
+    assert names(store) == ["step-000000001"]
+
+
+def test_strangers_in_the_folder_are_left_alone(store):
+    save(store, 1)
+    (store.folder / "step-two").mkdir()
+    (store.folder / "notes.txt").write_text("mine")
+    for step in (2, 3, 4):
+        save(store, step)
+    assert (store.folder / "step-two").is_dir()
+    assert (store.folder / "notes.txt").exists()
+
+
+def test_a_copy_of_a_checkpoint_is_whole(store, tmp_path):
+    other = CheckpointStore(tmp_path / "elsewhere")
+    path = save(store, 3)
+    shutil.copytree(path, other.folder / path.name)
+    assert other.newest_whole().step == 3
+
+
+def test_none_kept_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`keep` must be at least 1"):
+        CheckpointStore(tmp_path, keep=0)

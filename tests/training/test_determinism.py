@@ -1,0 +1,29 @@
+"""The switch reaches the backend."""
+
+import subprocess
+import sys
+
+import pytest
+
+CHECK = """
+import os
+os.environ["KERAS_BACKEND"] = "{backend}"
+from mae_keras.training import enable_determinism
+enable_determinism()
+{check}
+"""
+CHECKS = {
+    "tensorflow": "import tensorflow as tf; assert tf.config.experimental."
+    "is_op_determinism_enabled() if hasattr(tf.config.experimental, 'is_op_determinism_enabled') "
+    "else True; import os; from tensorflow.python.framework import config; "
+    "assert config.is_op_determinism_enabled()",
+    "jax": "assert '--xla_gpu_deterministic_ops=true' in os.environ['XLA_FLAGS']",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", CHECKS)
+def test_it_is_on_for_the_whole_process(backend):
+    pytest.importorskip(backend)
+    code = CHECK.format(backend=backend, check=CHECKS[backend])
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,69 @@
+"""One process at a time, and no lock outlives its owner."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mae_keras.training import LockedError, locked
+
+# A process of its own that imports nothing of the package, so that it starts at once.
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.write("process 17 on elsewhere")
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="uses flock to play the other process")
+
+
+@posix
+def test_a_second_process_is_refused_and_told_who_holds_it(holder, tmp_path):
+    with pytest.raises(LockedError, match=r"another process is at work \(process 17 on elsewhere"):
+        with locked(tmp_path):
+            pytest.fail("two at once")
+
+
+@posix
+def test_the_lock_ends_with_the_process_that_was_killed(holder, tmp_path):
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):
+        pass
+
+
+def test_the_lock_is_free_again_afterwards(tmp_path):
+    for _ in range(2):
+        with locked(tmp_path / "run"):
+            assert (tmp_path / "run" / ".lock").exists()
+
+
+def test_it_is_free_after_an_error_too(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        raise ZeroDivisionError
+    with locked(tmp_path):
+        pass
+
+
+def test_the_same_process_cannot_hold_it_twice(tmp_path):
+    with locked(tmp_path), pytest.raises(LockedError), locked(tmp_path):
+        pytest.fail("two at once")
