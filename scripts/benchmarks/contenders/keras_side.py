@@ -1,0 +1,109 @@
+"""The contenders on Keras: this package, and a plain implementation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mae_keras.models import MaskedAutoencoder, training_flops
+from mae_keras.training import MaskedAdamW
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class KerasContender:
+    """A compiled Keras model, trained by `fit` on one batch that stays in memory.
+
+    The time that `fit` itself takes at its beginning and end is counted.
+
+    Args:
+        model: compiled `keras.Model`.
+        images: array, one batch.
+        facts: what is to be reported about it.
+    """
+
+    def __init__(self, model: keras.Model, images: np.ndarray, facts: dict[str, Any]):
+        self.model = model
+        self.batches = tf.data.Dataset.from_tensors(images).repeat().prefetch(2)
+        self._facts = facts
+
+    def run(self, steps: int) -> None:
+        """Train, and wait until the last weight has its new value."""
+        self.model.fit(self.batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False)
+        keras.ops.convert_to_numpy(self.model.trainable_variables[-1])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Weights, versions and settings; after the first step, when all of it is known."""
+        trained = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
+        backend = keras.backend.backend()
+        module = __import__(backend)
+        return {
+            "parameters": trained,
+            "jit_compile": bool(self.model.jit_compile),
+            "framework": f"{backend} {module.__version__}, keras {keras.__version__}",
+            "device": str(keras.distribution.list_devices()[0]),
+            **self._facts,
+        }
+
+
+def draw_images(sizes: dict[str, Any]) -> np.ndarray:
+    """One batch of noise, uint8 as images are stored."""
+    shape = (sizes["batch"], *sizes["image_shape"])
+    return np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+
+
+def build(contender: str, sizes: dict[str, Any], dtype: str) -> KerasContender:
+    """Make one of the two contenders of this file."""
+    keras.utils.set_random_seed(0)
+    make = {"mae_keras": build_ours, "plain_keras": build_plain}[contender]
+    return make(sizes, dtype)
+
+
+def build_ours(sizes: dict[str, Any], dtype: str) -> KerasContender:
+    """`MaskedAutoencoder`, everything as by default."""
+    model = make_model(sizes, dtype)
+    model.compile(MaskedAdamW(1e-4))
+    flops = training_flops(model, sizes["batch"]).total
+    return KerasContender(model, draw_images(sizes), {"flops_per_step": flops})
+
+
+def make_model(
+    sizes: dict[str, Any], dtype: str, cls: type[MaskedAutoencoder] = MaskedAutoencoder
+) -> MaskedAutoencoder:
+    """The package's model of these sizes, not compiled."""
+    return cls.from_preset(
+        sizes["preset"],
+        image_shape=tuple(sizes["image_shape"]),
+        patch_size=sizes["patch"],
+        mask_ratio=sizes["mask_ratio"],
+        seed=0,
+        dtype=POLICIES[dtype],
+    )
+
+
+def build_plain(sizes: dict[str, Any], dtype: str) -> KerasContender:
+    """The model of `plain_keras.py`, compiled as Keras does by default."""
+    from contenders.plain_keras import PlainMaskedAutoencoder
+
+    keras.config.set_dtype_policy(POLICIES[dtype])
+    model = PlainMaskedAutoencoder(sizes)
+    model.compile(keras.optimizers.AdamW(1e-4, weight_decay=0.05, beta_2=0.95))
+    return KerasContender(model, draw_images(sizes).astype("float32") / 255, {})
+
+
+def matrix_product(size: int, dtype: str) -> Callable[[], None]:
+    """A function that multiplies two square matrices and waits for the result."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(size, size)).astype("float32")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        matrix = jax.numpy.asarray(values, dtype)
+        multiply = jax.jit(jax.numpy.matmul)
+        return lambda: multiply(matrix, matrix).block_until_ready()
+    matrix = tf.constant(values, dtype)
+    # One number copied back waits for all of them, on a GPU too.
+    return lambda: float(tf.matmul(matrix, matrix)[0, 0])
