@@ -185,6 +185,60 @@ def export(run: Path, *, out: Path, format: Literal["saved-model"] = "saved-mode
     print(f"Wrote {out}")
 
 
+@app.command(name="import")
+def import_(
+    checkpoint: Path,
+    *,
+    out: Path,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dataset: str | None = None,
+    kind: Literal["autoencoder", "classifier"] | None = None,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    normalize_targets: bool | None = None,
+    prefix: str | None = None,
+) -> None:
+    """Make a run out of published PyTorch weights: facebookresearch/mae, Hugging Face, timm.
+
+    Parameters
+    ----------
+    checkpoint
+        A .pth, .bin or .safetensors file, or a folder that Hugging Face's transformers saved.
+    out
+        Folder of the run.
+    overwrite
+        Replace the run in the folder.
+    dataset
+        What to evaluate on later, as in pretrain.
+    kind
+        What the weights are of; by default what their names say.
+    num_heads
+        Attention heads, where neither the file nor the model's width says.
+    decoder_num_heads
+        The same for the decoder.
+    image_shape
+        Height, width and channels to build the model for; by default those it was trained with.
+    normalize_targets
+        Whether training standardised the target patches, where the file does not say.
+    prefix
+        What every name begins with, where that is not a usual one.
+    """
+    from mae_keras.recipes import import_checkpoint
+
+    options = {
+        "kind": kind,
+        "num_heads": num_heads,
+        "decoder_num_heads": decoder_num_heads,
+        "image_shape": image_shape,
+        "normalize_targets": normalize_targets,
+        "prefix": prefix,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    print(import_checkpoint(checkpoint, out, overwrite=overwrite, dataset=dataset, **given))
+    print(f"Wrote {out}")
+
+
 @app.command
 def presets() -> None:
     """List the model sizes."""
@@ -218,11 +272,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _resuming(arguments: list[str]) -> str:
-    """How to go on with a command that was interrupted."""
+    """How to go on with a command that was interrupted after it had saved."""
     if arguments[:1] != ["pretrain"]:
         return ""
-    kept = [word for word in arguments if word not in ("--overwrite", "--resume")]
-    return f"; go on with: mae-keras {shlex.join([*kept, '--resume'])}"
+    flags = ("--overwrite", "--resume")
+    kept = [word for word in arguments if word.split("=")[0] not in flags]
+    backend = os.environ.get("KERAS_BACKEND")
+    before = f"KERAS_BACKEND={backend} " if backend else ""
+    return f"; go on with: {before}mae-keras {shlex.join([*kept, '--resume'])}"
 
 
 def _run(action: Callable[[], Any], resuming: str = "") -> None:
@@ -234,6 +291,8 @@ def _run(action: Callable[[], Any], resuming: str = "") -> None:
             raise
         _leave(2, _explained(error))
     except KeyboardInterrupt as error:
+        if type(error).__name__ != "Interrupted":  # whether there is a run yet is not known
+            resuming = "; if training had begun, --resume goes on" if resuming else ""
         _leave(130, f"{str(error) or 'interrupted'}{resuming}")
     except RuntimeError as error:
         if type(error).__name__ != "LostProcessError":

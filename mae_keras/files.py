@@ -1,6 +1,7 @@
 """Writing files so that a crash never costs the previous one. Imports nothing of the package."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -71,8 +72,7 @@ def _swap(aside: pathlib.Path, path: pathlib.Path, folder: pathlib.Path) -> None
         if previous.exists():
             os.rename(previous, path)
         raise
-    if os.name == "posix":
-        _flush(path.parent)
+    _flush(path.parent)
 
 
 def _flush_all(path: pathlib.Path) -> None:
@@ -83,10 +83,15 @@ def _flush_all(path: pathlib.Path) -> None:
 
 def _flush(path: pathlib.Path) -> None:
     """Ask the disk to keep what was written before the rename makes it visible."""
-    if path.is_dir() and os.name != "posix":
+    windows, folder = os.name == "nt", path.is_dir()
+    if windows and folder:
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems flush files but not folders.
+        if not folder or error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,16 +159,56 @@ def test_a_wrong_command_line_is_refused(capsys, arguments):
 def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
     from mae_keras import recipes
     from mae_keras.recipes import pretraining
+    from mae_keras.training import Interrupted
+
+    def interrupted(*args, **kwargs):
+        raise Interrupted("stopped by SIGTERM and saved")
+
+    monkeypatch.setattr(pretraining, "pretrain", interrupted)
+    assert recipes.pretrain is interrupted
+    where = tmp_path / "my run"
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    code, _, err = run(capsys, "pretrain", "--out", where, "--epochs", 3, "--overwrite=true")
+    assert code == 130
+    command = f"mae-keras pretrain --out '{where}' --epochs 3 --resume"
+    assert err.endswith(f"saved; go on with: KERAS_BACKEND=tensorflow {command}\n")
+
+
+def test_ctrl_c_before_training_promises_nothing(capsys, monkeypatch, tmp_path):
+    from mae_keras.recipes import pretraining
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretraining, "pretrain", interrupted)
-    assert recipes.pretrain is interrupted
-    where = tmp_path / "my run"
-    code, _, err = run(capsys, "pretrain", "--out", where, "--epochs", 3, "--overwrite")
+    code, _, err = run(capsys, "pretrain", "--out", tmp_path / "run")
     assert code == 130
-    assert err.endswith(f"go on with: mae-keras pretrain --out '{where}' --epochs 3 --resume\n")
+    assert err.endswith("interrupted; if training had begun, --resume goes on\n")
+
+
+def test_import_passes_on_what_was_given_alone(capsys, monkeypatch, tmp_path):
+    from mae_keras.recipes import importing
+
+    seen = {}
+
+    def imported(checkpoint, out, **options):
+        seen.update(options, checkpoint=checkpoint, out=out)
+        return "12 tensors loaded"
+
+    monkeypatch.setattr(importing, "import_checkpoint", imported)
+    arguments = ["a.pth", "--out", tmp_path, "--image-shape", 8, 8, 1, "--no-normalize-targets"]
+    code, out, _ = run(capsys, "import", *arguments)
+    assert not code
+    assert out.startswith("12 tensors loaded")
+    expected = {"overwrite": False, "dataset": None, "image_shape": (8, 8, 1)}
+    expected |= {"normalize_targets": False, "checkpoint": Path("a.pth"), "out": tmp_path}
+    assert seen == expected
+
+
+def test_a_file_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
+    (tmp_path / "a.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
+    line = refusal(capsys, "import", tmp_path / "a.pth", "--out", tmp_path / "run")
+    assert "LFS" in line
 
 
 def test_running_out_of_memory_is_one_line(capsys, monkeypatch, tmp_path):

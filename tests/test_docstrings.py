@@ -18,6 +18,7 @@ ROOMS = (
     "training",
     "evaluation",
     "figures",
+    "interop",
     "recipes",
 )
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -48,6 +49,9 @@ NOT_CONSTRUCTED = {
     "evaluation.PaperProbeResult",
     "evaluation.RestorationComparison",
     "evaluation.RestorationScore",
+    "interop.TensorReport",
+    "interop.VerificationError",
+    "interop.WeightsReport",
     "layers.PatchMasking",
     "models.FlopCount",
     "models.MaskedModel",

@@ -1,43 +1,51 @@
 """Writing a SavedModel with several signatures, through Keras's `ExportArchive`."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from mae_keras.files import replacing
+from mae_keras.models.signatures import Signature, signatures_of
 
 
-def export_endpoints(
-    model: keras.Model,
-    path: str,
-    encode: Callable[[Any], dict[str, Any]],
-    reconstruct: Callable[[Any, Any], dict[str, Any]],
-    mask_shape: Sequence[int] | None = None,
-) -> None:
-    """Export `serving_default`, `encode` and `reconstruct`; a failure leaves no half a folder.
+class Exporting:
+    """Mixin of models that are served, to stand before `keras.Model` among the bases."""
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Write the model for serving.
+
+        As a SavedModel it has the signatures of `mae_keras.models.signatures`: `serving_default`
+        and `encode` (images to `features`), and `reconstruct` and `inpaint` or `classify`; images
+        are uint8 pixels where `value_range` is (0, 255) and float32 otherwise, any batch size,
+        and nothing of mae_keras is needed to run it. `mae_keras.interop.export_saved_model` writes
+        the same and compares it with this model before it is put in place.
+
+        Args:
+            filepath: folder to write.
+            format: `"tf_saved_model"`; others are left to Keras and hold `call` alone, of which
+                `mae_keras.interop` makes more.
+            **kwargs: passed to `keras.Model.export`, for the other formats.
+        """
+        if format != "tf_saved_model":
+            return super().export(filepath, format=format, **kwargs)
+        with replacing(os.fspath(filepath)) as aside:
+            write_saved_model(self, str(aside), signatures_of(self))
+        return None
+
+
+def write_saved_model(model: keras.Model, path: str, signatures: Mapping[str, Signature]) -> None:
+    """Write a SavedModel; a failure may leave half a folder.
 
     Args:
-        model: model whose variables the functions use.
+        model: model whose variables the signatures use.
         path: folder to write.
-        encode: images to a dict of outputs.
-        reconstruct: images and patch_mask to a dict of outputs.
-        mask_shape: shape of one mask; defaults to `(num_patches,)`.
+        signatures: name to `Signature`.
     """
-    images = keras.InputSpec(shape=(None, *model.image_shape), dtype=_pixel_dtype(model))
-    images.name = "images"
-    mask_shape = (model.num_patches,) if mask_shape is None else tuple(mask_shape)
-    patch_mask = keras.InputSpec(shape=(None, *mask_shape), dtype="bool")
-    patch_mask.name = "patch_mask"
-    with replacing(path) as aside:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint("serving_default", encode, input_signature=[images])
-        archive.add_endpoint("encode", encode, input_signature=[images])
-        archive.add_endpoint("reconstruct", reconstruct, input_signature=[images, patch_mask])
-        archive.write_out(str(aside), verbose=False)
-
-
-def _pixel_dtype(model: Any) -> str:
-    """Images as stored: bytes where the range says so, floats otherwise."""
-    return "uint8" if model.value_range == (0.0, 255.0) else "float32"
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, signature in signatures.items():
+        inputs = list(signature.inputs)
+        archive.add_endpoint(name, signature.function, input_signature=inputs)
+    archive.write_out(path, verbose=False)

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
-from mae_keras.models.input_checks import check_shape
+from mae_keras.models.exporting import Exporting
+from mae_keras.models.input_checks import as_one_array, check_input, check_shape
 from mae_keras.models.seeding import seeded
 from mae_keras.models.supervised_model import SupervisedModel
 from mae_keras.models.versioning import from_versioned_config, with_version
@@ -13,7 +16,7 @@ from mae_keras.models.vit_encoder import ViTEncoder
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
-class ImageClassifier(SupervisedModel):
+class ImageClassifier(Exporting, SupervisedModel):
     """Encoder, pooling, norm and a linear head: an ordinary Keras classifier of images.
 
     Takes pixels as stored. Labels may be class numbers or shares of classes (one-hot, mixed by
@@ -202,13 +205,42 @@ class ImageClassifier(SupervisedModel):
 
     def call(self, images: Any, training: bool = False) -> Any:
         check_shape(images.shape, self.image_shape)
+        features = self._features(images, training)
+        return self.head(self.head_dropout(features, training=training))
+
+    def _features(self, images: Any, training: bool = False) -> Any:
         patches, missing = self.encoder.to_patches(images)
         tokens, attended = self.encoder._embed(patches, missing)
         for index, block in enumerate(self.encoder.blocks):
             dropping = training and index >= self._num_frozen
             tokens = block(tokens, attention_mask=attended, training=dropping)
-        features = self._feature_norm(self.encoder.pool(tokens, self.pooling, missing))
-        return self.head(self.head_dropout(features, training=training))
+        return self._feature_norm(self.encoder.pool(tokens, self.pooling, missing))
+
+    def encode_batch(self, images: Any) -> Any:
+        """One batch of `encode`: a tensor in, a float32 tensor out."""
+        return ops.cast(self._features(images), "float32")
+
+    def classify_batch(self, images: Any) -> dict[str, Any]:
+        """One batch, classified: a tensor in, `logits` and `probabilities` out."""
+        logits = self(images, training=False)
+        return {"logits": logits, "probabilities": ops.softmax(logits)}
+
+    def encode(self, images: Any, batch_size: int = 256) -> np.ndarray:
+        """Features of images: what the head classifies, pooled and normalised.
+
+        Args:
+            images: array `(num_images, *spatial, channels)` of pixels as stored.
+            batch_size: int.
+
+        Returns:
+            float32 NumPy array `(num_images, hidden_dim)`.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        images = as_one_array(images)
+        check_input(images, self.image_shape, self.value_range)
+        return self._endpoints.run(self, "encode", self.encode_batch, images, batch_size)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return input_shape[0], self.num_classes
@@ -229,5 +261,5 @@ class ImageClassifier(SupervisedModel):
 
 
 def _learned(encoder: ViTEncoder) -> list[keras.Variable]:
-    """Weights that two encoders share whatever their drop path rates: all but the step counters."""
-    return [weight for weight in encoder.weights if weight.name != "micro_step"]
+    """Weights that two encoders share whatever their drop path rates: all but its counters."""
+    return [weight for weight in encoder.weights if weight.name not in ("micro_step", "stream")]

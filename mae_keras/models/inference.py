@@ -1,17 +1,16 @@
 """What a trained masked autoencoder is asked for: reconstructions, features, a SavedModel."""
 
-import os
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from mae_keras.models.exporting import export_endpoints
+from mae_keras.models.exporting import Exporting
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.reconstruction import PatchPrediction, Reconstruction, read_patch_mask
 
 
-class Inference:
+class Inference(Exporting):
     """Methods of the masked autoencoders that take whole arrays of images.
 
     The models say how one batch is done: `reconstruct_batch`, `encode_batch`, `check_pooling` and
@@ -143,25 +142,3 @@ class Inference:
         images = as_one_array(images)
         check_input(images, self.image_shape, self.value_range)
         return images
-
-    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Write the model for serving.
-
-        As a SavedModel it has the signatures `serving_default` and `encode` (images to
-        `features`, pooled by mean) and `reconstruct` (images and patch_mask to `prediction` and
-        `pasted`); images are uint8 pixels where `value_range` is (0, 255) and float32 otherwise,
-        any batch size, and nothing of mae_keras is needed to run it.
-
-        Args:
-            filepath: folder to write.
-            format: `"tf_saved_model"`; others are left to Keras and predict with nothing hidden.
-            **kwargs: passed to `keras.Model.export`, for the other formats.
-        """
-        if format != "tf_saved_model":
-            return super().export(filepath, format=format, **kwargs)
-        return export_endpoints(
-            self,
-            os.fspath(filepath),
-            encode=lambda images: {"features": self.encode_batch(images)},
-            reconstruct=lambda images, patch_mask: self.reconstruct_batch(images, patch_mask),
-        )

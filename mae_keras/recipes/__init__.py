@@ -13,6 +13,7 @@ _HOMES = {
     "evaluate_run": "evaluating",
     "evaluation_table": "evaluation_report",
     "find_recipe": "catalogue",
+    "import_checkpoint": "importing",
     "model_card": "cards",
     "pretrain": "pretraining",
     "score": "scoring",

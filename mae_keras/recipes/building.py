@@ -1,5 +1,6 @@
 """The data and the untrained model of a recipe."""
 
+import hashlib
 from typing import Any
 
 import keras
@@ -8,9 +9,11 @@ import numpy as np
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.recipes.base import Recipe
+from mae_keras.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
 _STATISTICS_IMAGES = 10_000
+_FINGERPRINT_IMAGES = 16
 
 
 def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
@@ -51,6 +54,47 @@ def training_split(recipe: Recipe, images: Any) -> data.Split:
     if not recipe.balance:
         return images.train
     return data.balanced_split(images.train, seed=recipe.seed, power=recipe.balance)
+
+
+def fingerprint(images: Any) -> dict[str, Any]:
+    """What tells a data set from another, to notice that a run is resumed on other images.
+
+    Args:
+        images: `data.ImageData`.
+
+    Returns:
+        Sizes, shape, and a hash of the first training images.
+    """
+    first, _ = images.train.arrays(limit=_FINGERPRINT_IMAGES)
+    splits = ("train", "validation", "test")
+    return {
+        **{name: len(getattr(images, name)) for name in splits},
+        "image_shape": list(images.image_shape),
+        "first_images": hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:16],
+    }
+
+
+def check_shares(recipe: Recipe, images: Any) -> None:
+    """Refuse batches that the devices in use cannot share evenly.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+
+    Raises:
+        ValueError: if they cannot.
+    """
+    replicas = num_replicas()
+    if recipe.batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {replicas} devices that share it. "
+            f"Received: batch_size={recipe.batch_size}"
+        )
+    if len(images.validation) < replicas:
+        raise ValueError(
+            f"There must be at least as many validation images as devices, {replicas}. "
+            f"Received: {len(images.validation)}"
+        )
 
 
 def epoch_steps(recipe: Recipe, split: data.Split) -> int:

@@ -68,23 +68,41 @@ def evaluate_run(
     check_fit(model, images)  # before a model is made for images of another shape
     comparison = Comparison(
         model,
-        untrained_model(recipe, images),
+        _untrained_like(model, recipe, images),
         images,
         max_train=options.max_train,
         max_test=options.max_test,
         pooling=options.pooling,
     )
-    run = RunFolder(path)
+    with RunFolder(path).locked():
+        return _evaluate(RunFolder(path), comparison, protocols, options, announce)
+
+
+def _evaluate(
+    run: RunFolder,
+    comparison: Comparison,
+    protocols: Sequence[str],
+    options: EvaluationOptions,
+    announce: Callable[[str], Any],
+) -> dict[str, Any]:
     made = {}
     for protocol in protocols:
         announce(protocol)
         made[protocol] = _attempt(protocol, comparison, options)
         _picture(made[protocol], draw, protocol, made[protocol], comparison, run)
         _record(run, protocol, made[protocol])
-    if images.num_classes:
+    if comparison.num_classes:
         _picture(made[protocols[-1]], draw_overview, comparison, run)
     write_model_card(run)
     return made
+
+
+def _untrained_like(model: Any, recipe: Any, images: Any) -> Any:
+    """The run's model as its training began; of imported weights, one of the same sizes."""
+    rival = untrained_model(recipe, images)
+    if [v.shape for v in rival.weights] == [v.shape for v in model.weights]:
+        return rival
+    return type(model).from_config(model.get_config())
 
 
 def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:

@@ -169,8 +169,7 @@ def _batches(recipe: Recipe, split: data.Split) -> Any:
 
 def _finish_averaging(model: keras.Model) -> None:
     """A checkpoint is from before Keras's final averaging."""
-    if model.optimizer.use_ema:
-        model.optimizer.finalize_variable_values(model.trainable_variables)
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # nothing without EMA
 
 
 def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start: Progress) -> str:

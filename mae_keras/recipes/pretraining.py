@@ -12,8 +12,10 @@ from mae_keras import data, figures
 from mae_keras.models import load_model
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.building import (
+    check_shares,
     compile_model,
     epoch_steps,
+    fingerprint,
     load_images,
     training_split,
     untrained_model,
@@ -81,16 +83,11 @@ def pretrain(
     '0.1.0'
     """
     started = time.perf_counter()
-    if recipe.deterministic:
-        enable_determinism()
-    config = _config(recipe, init_from)
-    run = RunFolder(out)
-    run.check(config, resume, overwrite)
-    images = load_images(recipe, data_dir) if images is None else images
-    for note in images.notes:
-        print(note)
+    run, saving = RunFolder(out), saving or Saving()
+    config, images = _prepare(recipe, run, resume, overwrite, data_dir, images, init_from)
     with contextlib.ExitStack() as held:
         with distribute(distribution):
+            check_shares(recipe, images)
             # Settings that do not fit are refused here, before anything is written.
             model = None if resume else _compiled_model(recipe, images, init_from)
             checkpoint = _claim(run, config, resume, overwrite, held)
@@ -99,14 +96,45 @@ def pretrain(
             elif model is None:  # it stopped before its first checkpoint
                 model = _compiled_model(recipe, images, init_from)
             start = Progress.of(checkpoint)
-            speed = fit_recipe(model, recipe, images, run, start, saving or Saving(), verbose)
-            if is_writer():
-                model.save(run.model)
-        if not is_writer():
+            speed = fit_recipe(model, recipe, images, run, start, saving, verbose)
+            writing = is_writer()
+            if writing:
+                _save(model, run)
+        if not writing:
             return {}
         if distribution != "none":
             model = load_model(run.model)  # on one device
         return _finish(model, recipe, images, run, speed.metrics(), started)
+
+
+def _prepare(
+    recipe: Recipe,
+    run: RunFolder,
+    resume: bool,
+    overwrite: bool,
+    data_dir: str | None,
+    images: Any,
+    init_from: Any,
+) -> tuple[dict[str, Any], Any]:
+    """What defines the run, and its images; a folder that cannot be used is refused first."""
+    if recipe.deterministic:
+        enable_determinism()
+    config = _config(recipe, init_from)
+    run.check(config, resume, overwrite, unknown=["data"])
+    images = load_images(recipe, data_dir) if images is None else images
+    for note in images.notes:
+        print(note)
+    return {**config, "data": fingerprint(images)}, images
+
+
+def _save(model: keras.Model, run: RunFolder) -> None:
+    try:
+        model.save(run.model)
+    except (OSError, RuntimeError) as error:  # as h5py says it
+        raise OSError(
+            f"The trained model could not be written to {str(run.model)!r} ({error}). Its last "
+            f"checkpoint is whole: make room and go on with --resume"
+        ) from error
 
 
 def _claim(

@@ -4,6 +4,7 @@ Each checkpoint is a folder of its own, written aside, flushed and renamed into 
 a full disk leaves the earlier ones as they were. Imports no Keras.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -141,7 +142,8 @@ class CheckpointStore:
         for path in paths:
             if path not in kept:
                 # The manifest goes first: a half-removed one is damaged, not almost whole.
-                (path / "manifest.json").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a saved checkpoint is saved all the same
+                    (path / "manifest.json").unlink(missing_ok=True)
                 shutil.rmtree(path, ignore_errors=True)
 
     def best(self) -> pathlib.Path | None:
@@ -182,7 +184,10 @@ def load_checkpoint(path: pathlib.Path) -> Checkpoint:
         file = path / name
         if not file.is_file():
             raise DamagedError(f"Checkpoint {path.name} is damaged: {name} is missing.")
-        found = _fingerprint(file)
+        try:
+            found = _fingerprint(file)
+        except OSError as error:
+            raise DamagedError(f"Checkpoint {path.name} cannot be read: {error}.") from error
         if (found["size"], found["sha256"]) != (size, digest):
             raise DamagedError(
                 f"Checkpoint {path.name} is damaged: {name} is not as it was written "

@@ -67,6 +67,7 @@ def distribute(
     ...     is_writer(), shard()
     (True, (0, 1))
     """
+    global _place
     if kind not in KINDS:
         raise ValueError(f"`distribute` must be one of {KINDS}. Received: {kind!r}")
     if kind == "none":
@@ -78,6 +79,7 @@ def distribute(
         _initialize(job_addresses, num_processes, process_id)
         with _together():
             yield
+        _place = (0, 1)
 
 
 def process_index() -> int:
@@ -199,8 +201,12 @@ def _together() -> Iterator[None]:
     if not is_writer():
         # A scheduler signals all processes, each at another step. The writer answers, by saving
         # and ending the run; the others end when they find it gone.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        handlers = {
+            number: signal.signal(number, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+    else:
+        handlers = {}
     # Each process is given its own slices: nothing is left for Keras to cut.
     with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
         try:
@@ -215,6 +221,8 @@ def _together() -> Iterator[None]:
                 ) from error
             raise
     jax.distributed.shutdown()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _tells_of_loss(error: Exception) -> bool:

@@ -1,11 +1,15 @@
 """One process at a time in a run's folder, by a lock that ends with the process that holds it."""
 
 import contextlib
+import errno
+import logging
 import os
 import pathlib
 import socket
 from collections.abc import Iterator
 from typing import IO
+
+LOGGER = logging.getLogger("mae_keras")
 
 
 class LockedError(ValueError):
@@ -36,8 +40,8 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise LockedError(
-                f"`out` must not be in use. Received: {str(folder)!r}, in which another process "
-                f"is at work ({holder})"
+                f"The run's folder must not be in use. Received: {str(folder)!r}, in which another "
+                f"process is at work ({holder})"
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -63,6 +67,12 @@ def _lock(file: IO[str]) -> bool:
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        LOGGER.warning(
+            "This file system has no locks (%s): see to it yourself that no two processes write "
+            "to the run's folder.",
+            error,
+        )
     return True

@@ -64,17 +64,43 @@ class StopAtNonFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.skipped += int((logs or {}).get("skipped_steps", 0))
-        for variable in self.model.trainable_variables:
-            total = float(keras.ops.sum(keras.ops.abs(variable)))
-            if not np.isfinite(total):
-                what = f"The weight {variable.path} is {total}"
-                self._stop(what, f"the end of epoch {epoch + 1}")
+        check_finite(self.model, self.checkpoints, f"the end of epoch {epoch + 1}")
 
     def _stop(self, what: str, where: str) -> None:
-        step = int(keras.ops.convert_to_numpy(self.model.micro_step))
-        made = [] if self.checkpoints is None else CheckpointStore(self.checkpoints).paths()
-        good = f"The last good checkpoint is {made[-1]}." if made else "There is no checkpoint yet."
-        raise NonFiniteError(
-            f"{what} at step {step} ({where}). {good} Try a lower learning rate, a "
-            f"longer warmup, or float32 or bfloat16 instead of float16."
-        )
+        _raise(self.model, self.checkpoints, what, where)
+
+
+def check_finite(model: keras.Model, checkpoints: Any, where: str) -> None:
+    """Refuse to go on with a weight or a gradient's average that is NaN or infinite.
+
+    Args:
+        model: compiled model with a `micro_step`.
+        checkpoints: folder of checkpoints, whose newest is named as the last good one, or `None`.
+        where: what to say about when it was.
+
+    Raises:
+        NonFiniteError: naming the variable.
+
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2)
+    >>> model.compile()
+    >>> check_finite(model, None, "the start")
+    """
+    for variable in [*model.trainable_variables, *model.optimizer.variables]:
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)):
+            continue
+        total = float(keras.ops.sum(keras.ops.abs(keras.ops.cast(variable, "float32"))))
+        if not np.isfinite(total):
+            _raise(model, checkpoints, f"The weight {variable.path} is {total}", where)
+
+
+def _raise(model: keras.Model, checkpoints: Any, what: str, where: str) -> None:
+    step = getattr(model, "micro_step", model.optimizer.iterations)
+    made = [] if checkpoints is None else CheckpointStore(checkpoints).paths()
+    good = f"The last good checkpoint is {made[-1]}." if made else "There is no checkpoint yet."
+    raise NonFiniteError(
+        f"{what} at step {int(keras.ops.convert_to_numpy(step))} ({where}). {good} Try a lower "
+        f"learning rate, a longer warmup, or float32 or bfloat16 instead of float16; a new run "
+        f"with --init-from takes this one's weights."
+    )

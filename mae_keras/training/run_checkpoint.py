@@ -11,6 +11,7 @@ import numpy as np
 
 from mae_keras.training.checkpoints import Checkpoint, CheckpointStore
 from mae_keras.training.distribution import is_writer
+from mae_keras.training.nonfinite import check_finite
 from mae_keras.training.runs import RunFolder
 from mae_keras.training.stopping import Interrupted, StopRequest
 
@@ -75,6 +76,7 @@ class RunCheckpoint(keras.callbacks.Callback):
     Raises:
         Interrupted: out of `fit`, when asked to stop.
         OSError: out of `fit`, when the last checkpoint cannot be written.
+        NonFiniteError: out of `fit`, rather than save a weight that is NaN or infinite.
 
     Example:
     >>> callback = RunCheckpoint(RunFolder("runs/digits"), epochs=2, steps_per_epoch=10)
@@ -119,22 +121,37 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._step = self._first + batch + 1
         if self._step >= self.steps_per_epoch:
             return  # the end of the epoch saves
+        # Looked at once: a signal that comes while saving is for the next step.
+        asked = self.stop.requested
         due = self.every is not None and self._step % self.every == 0
-        if self.stop.requested or due or time.monotonic() - self._tried >= self.max_seconds:
+        late = time.monotonic() - self._tried >= self.max_seconds
+        if (asked or due or late) and self._can_go_on_from(self._epoch, self._step):
             self._sync()
-            self._save(self._epoch, self._step, must=self.stop.requested is not None)
-        self._leave_if_asked()
+            self._save(self._epoch, self._step, must=asked is not None)
+            self._leave(asked)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._add_row(epoch, logs or {})
         last = epoch + 1 == self.epochs
-        asked = self.stop.requested is not None
-        if last or asked or time.monotonic() - self._tried >= self.min_seconds:
-            self._save(epoch + 1, 0, must=last or asked, score=(logs or {}).get("val_loss"))
+        asked = self.stop.requested
+        late = time.monotonic() - self._tried >= self.min_seconds
+        saving = last or ((asked or late) and self._can_go_on_from(epoch + 1, 0))
+        if saving:
+            must = last or asked is not None
+            self._save(epoch + 1, 0, must, score=(logs or {}).get("val_loss"))
         # After the history: resuming from an earlier checkpoint drops rows that are too many.
         self._trying(lambda: self.run.write_history(self.rows), "history.csv", must=last)
         self._step = 0
-        self._leave_if_asked()
+        if saving:
+            self._leave(asked)
+
+    def _can_go_on_from(self, epoch: int, step: int) -> bool:
+        """On TensorFlow replicas gradients that wait to be applied are each replica's own."""
+        if getattr(self.model, "built_for", 1) == 1 or keras.backend.backend() == "jax":
+            return True
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        waiting = optimizer.gradient_accumulation_steps or 1
+        return (epoch * self.steps_per_epoch + step) % waiting == 0
 
     def _add_row(self, epoch: int, logs: dict[str, Any]) -> None:
         row = {"epoch": float(epoch + 1), **{key: float(value) for key, value in logs.items()}}
@@ -142,6 +159,7 @@ class RunCheckpoint(keras.callbacks.Callback):
             self.rows.setdefault(name, [None] * epoch).append(row.get(name))
 
     def _save(self, epoch: int, step: int, must: bool, score: Any = None) -> None:
+        check_finite(self.model, self.store.folder, f"epoch {self._epoch + 1}")
         progress = {
             "epoch": epoch,
             "step": step,
@@ -171,10 +189,10 @@ class RunCheckpoint(keras.callbacks.Callback):
                 raise OSError(f"{message} Make room and go on with --resume") from error
             LOGGER.warning("%s Training goes on and will try again.", message)
 
-    def _leave_if_asked(self) -> None:
-        if self.stop.requested:
+    def _leave(self, asked: str | None) -> None:
+        if asked is not None:
             raise Interrupted(
-                f"stopped by {self.stop.requested} and saved after epoch {self._epoch + 1}, step "
+                f"stopped by {asked} and saved after epoch {self._epoch + 1}, step "
                 f"{self._step or self.steps_per_epoch} of {self.steps_per_epoch}"
             )
 

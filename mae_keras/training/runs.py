@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mae_keras.files import remove_leftovers, replacing
@@ -21,6 +21,7 @@ CONTENTS = (
     "config.json",
     "history.csv",
     "metrics.json",
+    "report.json",
     "evaluation.json",
     "evaluation",
     "model_card.md",
@@ -57,11 +58,18 @@ class RunFolder:
         self.evaluation_pictures = self.path / "evaluation"
         self.model_card = self.path / "model_card.md"
 
-    def check(self, config: dict[str, Any], resume: bool = False, overwrite: bool = False) -> None:
+    def check(
+        self,
+        config: dict[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+        unknown: Sequence[str] = (),
+    ) -> None:
         """Refuse a folder that this run may not write to; changes nothing.
 
         Args:
             config: what defines the run.
+            unknown: names of what will define it too but is not known yet.
             resume: bool, go on with the run that is there, which must have the same config.
             overwrite: bool, replace the run that is there.
 
@@ -75,7 +83,7 @@ class RunFolder:
             raise ValueError(f"`out` must be a folder. Received: the file {str(self.path)!r}")
         held = self._held()
         if resume:
-            self._check_same(config, held)
+            self._check_same(config, held, unknown)
         elif held:
             self._check_replaceable(held, overwrite)
 
@@ -140,14 +148,14 @@ class RunFolder:
         names = sorted(item.name for item in self.path.iterdir())
         return [name for name in names if not name.startswith(".")]
 
-    def _check_same(self, config: dict[str, Any], held: list[str]) -> None:
+    def _check_same(self, config: dict[str, Any], held: list[str], unknown: Sequence[str]) -> None:
         if not self.config.exists():
             there = f"a folder without config.json (it holds {held[:5]})" if held else "no run"
             raise ValueError(f"`--resume` needs a run in {str(self.path)!r}. Received: {there}")
         before, now = self.read_json(self.config), json.loads(json.dumps(config))
         differing = [
             f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now"
-            for key in sorted({*before, *now})
+            for key in sorted({*before, *now} - set(unknown))
             if before.get(key) != now.get(key)
         ]
         if differing:

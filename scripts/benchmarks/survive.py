@@ -172,9 +172,10 @@ def process(*args: Any) -> Iterator[int]:
         os._exit(0)
     try:
         yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(child, signal.SIGKILL)
+        raise
 
 
 def wait(child: int, until: Callable[[], bool]) -> bool:
@@ -191,25 +192,24 @@ def wait(child: int, until: Callable[[], bool]) -> bool:
 
 def kill(plan: Plan, out: pathlib.Path, journal: pathlib.Path, rng: random.Random) -> str:
     """Start or resume the run and kill it; says where, or that it got away."""
+    # What earlier kills left does not count.
+    old, lines, steps = _asides(out), _lines(journal), _steps(journal)
+    left = plan.steps * plan.epochs - _done(out)
     with process(plan, out, journal) as child:
-        before = _lines(journal)
-        total = plan.steps * plan.epochs
         if rng.random() < 0.5:
-            aim = rng.randrange(1, total)
-            folder = out / "checkpoints"
-            caught = wait(child, lambda: _steps(journal) >= aim) and wait(
-                child, lambda: folder.is_dir() and any(folder.glob(".*.aside"))
-            )
+            aim = steps + rng.randrange(0, max(left, 1))
+            caught = wait(child, lambda: _lines(journal) > lines and _steps(journal) >= aim)
+            caught = caught and wait(child, lambda: bool(_asides(out) - old))
             time.sleep(rng.uniform(0, 0.05))
             where = "inside a save"
         else:
-            aim = rng.randrange(0, total)
-            caught = wait(child, lambda: _lines(journal) > before and _steps(journal) >= aim)
+            aim = steps + rng.randrange(0, max(left, 1))
+            caught = wait(child, lambda: _lines(journal) > lines and _steps(journal) >= aim)
             time.sleep(rng.uniform(0, 0.3))
             where = "elsewhere"
         if not caught:
             return "ended before it could be killed"
-        inside = any((out / "checkpoints").glob(".*.aside"))
+        inside = bool(_asides(out) - old)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
@@ -223,6 +223,16 @@ def finish(plan: Plan, out: pathlib.Path, journal: pathlib.Path, keep: int = 2) 
         _, status = os.waitpid(child, 0)
     if status:
         raise RuntimeError(f"the run in {out} could not be finished: status {status}")
+
+
+def _asides(out: pathlib.Path) -> set[str]:
+    """What is being written aside, by names that are never used twice."""
+    return {path.name for path in out.glob("checkpoints/.*.aside")}
+
+
+def _done(out: pathlib.Path) -> int:
+    paths = CheckpointStore(out / "checkpoints").paths()
+    return int(paths[-1].name[5:]) if paths else 0
 
 
 def _lines(journal: pathlib.Path) -> int:
@@ -310,9 +320,9 @@ def main() -> None:
 
 
 def _unchanged_steps(whole: pathlib.Path) -> list[str]:
-    """Steps of the undisturbed run that changed no variable."""
+    """Steps of the undisturbed run that changed nothing but counters."""
     paths = CheckpointStore(whole / "checkpoints").paths()
-    made = [values(path / "model.keras") for path in paths]
+    made = [[v for v in values(path / "model.keras") if v.dtype.kind == "f"] for path in paths]
     pairs = zip(paths[1:], made, made[1:], strict=False)
     return [path.name for path, earlier, later in pairs if same(earlier, later)]
 

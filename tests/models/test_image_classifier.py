@@ -265,3 +265,11 @@ def test_a_model_without_a_transformer_is_refused():
 def test_images_of_another_size_are_refused_in_a_call_too():
     with pytest.raises(ValueError, match="must have the shape the model was made for"):
         make_classifier()(np.zeros((1, 4, 4, 1), "uint8"))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "token"])
+def test_features_are_what_the_head_classifies(images, pooling):
+    model = with_large_head(make_classifier(pooling=pooling))
+    kernel, bias = model.head.get_weights()
+    logits = model.encode(images, batch_size=5) @ kernel + bias
+    np.testing.assert_allclose(logits, model.predict(images, verbose=0), rtol=1e-4, atol=1e-5)

@@ -37,7 +37,10 @@ WAYS = {
         {},
     ),
     "growing mask ratio and drop path": ({"mask_ratio_start": 0.25}, {"drop_path_rate": 0.3}),
-    "half precision with loss scaling": ({"dtype_policy": "mixed_float16"}, {}),
+    "averages in half precision with loss scaling": (
+        {"dtype_policy": "mixed_float16", "ema_momentum": 0.9},
+        {},
+    ),
     "skipping, two steps a call": ({"on_nan": "skip", "steps_per_execution": 2}, {}),
 }
 
@@ -89,7 +92,7 @@ def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path):
     expected = values(whole.train())
     history = whole.run.history.read_text()
     paths = sorted(whole.run.checkpoints.iterdir())
-    stops = paths[:-1] if way == "plain" else paths[1:3]
+    stops = paths if way == "plain" else [paths[1], paths[2], paths[-1]]
     for path in stops:
         stopped = Case(tmp_path / path.name, *WAYS[way])
         shutil.copytree(path, stopped.run.checkpoints / path.name)
@@ -104,7 +107,10 @@ def test_consecutive_steps_differ(tmp_path):
     case = Case(tmp_path, *WAYS["plain"])
     case.train()
     made = [
-        load_model(path / "model.keras").get_weights()
+        [
+            keras.ops.convert_to_numpy(weight)
+            for weight in load_model(path / "model.keras").trainable_variables
+        ]
         for path in sorted(case.run.checkpoints.iterdir())
     ]
     assert len(made) == STEPS * EPOCHS

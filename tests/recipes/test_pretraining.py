@@ -189,6 +189,23 @@ def test_two_runs_in_one_folder_at_once_are_refused(short_recipe, tmp_path):
     assert [item.name for item in (tmp_path / "run").iterdir()] == [".lock"]
 
 
+def test_other_images_are_no_way_to_resume(finished, short_recipe):
+    folder, _ = finished
+    images = data.load(short_recipe.dataset)
+    fewer = dataclasses.replace(images, train=data.SelectedSplit(images.train, range(64)))
+    with pytest.raises(ValueError, match="settings differ: data: .*'train': .* now"):
+        pretrain(short_recipe, folder, resume=True, images=fewer, verbose=0)
+
+
+def test_batches_that_the_devices_cannot_share_are_refused(short_recipe, monkeypatch, tmp_path):
+    from mae_keras.recipes import building
+
+    monkeypatch.setattr(building, "num_replicas", lambda: 3)
+    with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 3 devices"):
+        pretrain(short_recipe, tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_to_start_from_is_part_of_what_defines_a_run(finished, short_recipe, tmp_path):
     folder, _ = finished
     with pytest.raises(ValueError, match="settings differ: init_from: None in the run"):

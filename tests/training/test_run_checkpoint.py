@@ -9,7 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.training import Progress, RunCheckpoint, RunFolder
+from mae_keras.training import (
+    Interrupted,
+    NonFiniteError,
+    Progress,
+    RunCheckpoint,
+    RunFolder,
+    StopRequest,
+)
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -28,6 +35,10 @@ def model():
 
 
 def fit(model, callback, epochs=2, initial_epoch=0):
+    fit_with(model, [callback], epochs, initial_epoch)
+
+
+def fit_with(model, callbacks, epochs=1, initial_epoch=0):
     rows = np.arange(16.0, dtype="float32").reshape(8, 2)
     model.fit(
         rows,
@@ -36,7 +47,7 @@ def fit(model, callback, epochs=2, initial_epoch=0):
         shuffle=False,
         epochs=epochs,
         initial_epoch=initial_epoch,
-        callbacks=[callback],
+        callbacks=callbacks,
         verbose=0,
     )
 
@@ -171,3 +182,39 @@ def test_a_write_that_the_system_cuts_short_leaves_the_earlier_checkpoint(tmp_pa
         [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=120
     )
     assert made.stdout.split("\n")[:2] == [f"refused {errno.EFBIG}", "1 ['step-000000001']"]
+
+
+def test_what_is_not_finite_is_never_saved(run, model):
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.layers[-1].bias.assign([np.nan])
+
+    saving = RunCheckpoint(run, 1, 4, every=1, keep=1)
+    with pytest.raises(NonFiniteError, match="bias is nan .*step-000000002.*--init-from"):
+        fit_with(model, [Poison(), saving])
+    assert steps(run) == [2]
+
+
+def test_a_signal_that_comes_while_saving_waits_for_the_next_step(run, model):
+    stop = StopRequest()
+    saving = RunCheckpoint(run, 1, 4, every=2, stop=stop)
+    save = saving.store.save
+
+    def signalled(step, *rest):
+        stop.requested = "SIGTERM"
+        return save(step, *rest)
+
+    saving.store.save = signalled
+    with pytest.raises(Interrupted, match="saved after epoch 1, step 3"):
+        fit_with(model, [saving])
+    assert steps(run) == [2, 3]
+
+
+def test_on_replicas_nothing_is_saved_while_gradients_wait(run, model):
+    model.built_for = 2
+    model.optimizer.gradient_accumulation_steps = 2
+    saving = RunCheckpoint(run, 2, 3, every=1, min_seconds=0, keep=9)
+    saving.set_model(model)
+    possible = [saving._can_go_on_from(epoch, step) for epoch in (0, 1) for step in (0, 1, 2)]
+    assert possible == [True, False, True, False, True, False]

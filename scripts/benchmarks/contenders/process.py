@@ -23,15 +23,24 @@ class Process:
     """A contender's own process.
 
     Args:
-        contender: a key of `worker.SIDES`.
+        contender: a key of `sides`.
         options: what the command line gave: `torch_python`, `gpu`, `threads`.
+        worker: module that answers.
+        sides: contender to the module that builds it; `torch_...` runs in `torch_python`.
     """
 
-    def __init__(self, contender: str, options: argparse.Namespace):
-        python = options.torch_python if SIDES[contender] == "torch_side" else sys.executable
+    def __init__(
+        self,
+        contender: str,
+        options: argparse.Namespace,
+        worker: str = "contenders.worker",
+        sides: dict[str, str] = SIDES,
+    ):
+        on_torch = sides[contender].startswith("torch_")
+        python = options.torch_python if on_torch else sys.executable
         self._errors = tempfile.TemporaryFile(mode="w+")
         self._process = subprocess.Popen(
-            [python, "-m", "contenders.worker"],
+            [python, "-m", worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

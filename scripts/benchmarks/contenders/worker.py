@@ -22,7 +22,14 @@ WARM_STEPS = 2
 
 
 class Session:
-    """What one worker holds between requests."""
+    """What one worker holds between requests.
+
+    Args:
+        sides: contender to the module of `contenders` that builds it.
+    """
+
+    def __init__(self, sides: dict[str, str] = SIDES):
+        self.sides = sides
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a request asks: `{"do": "build" | "measure" | "matrix", ...}`."""
@@ -31,7 +38,7 @@ class Session:
 
     def build(self, contender: str, sizes: dict[str, Any], dtype: str) -> dict[str, Any]:
         """Make the model, take its first step, and a few more until its pace is steady."""
-        self.side = importlib.import_module(f"contenders.{SIDES[contender]}")
+        self.side = importlib.import_module(f"contenders.{self.sides[contender]}")
         self.contender = self.side.build(contender, sizes, dtype)
         first = self._seconds(1)
         self.pace = self._seconds(WARM_STEPS) / WARM_STEPS
@@ -61,11 +68,11 @@ class Session:
         return time.perf_counter() - started
 
 
-def main() -> None:
+def main(sides: dict[str, str] = SIDES) -> None:
     """Answer until the pipe is closed."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not get among the replies
-    session = Session()
+    session = Session(sides)
     for line in sys.stdin:
         try:
             reply = session.answer(json.loads(line))

@@ -1,0 +1,35 @@
+"""Weights in, models out: SavedModel, ONNX, LiteRT, KerasHub.
+
+Names load on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from mae_keras.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from mae_keras.interop.keras_hub import to_keras_hub as to_keras_hub
+    from mae_keras.interop.litert import export_litert as export_litert
+    from mae_keras.interop.onnx import export_onnx as export_onnx
+    from mae_keras.interop.saved_model import export_saved_model as export_saved_model
+    from mae_keras.interop.torch_models import model_from_torch as model_from_torch
+    from mae_keras.interop.torch_saving import save_torch_weights as save_torch_weights
+    from mae_keras.interop.torch_weights import load_torch_weights as load_torch_weights
+    from mae_keras.interop.verification import VerificationError as VerificationError
+    from mae_keras.interop.weights_report import TensorReport as TensorReport
+    from mae_keras.interop.weights_report import WeightsReport as WeightsReport
+
+_HOMES = {
+    "TensorReport": "weights_report",
+    "VerificationError": "verification",
+    "WeightsReport": "weights_report",
+    "export_litert": "litert",
+    "export_onnx": "onnx",
+    "export_saved_model": "saved_model",
+    "load_torch_weights": "torch_weights",
+    "model_from_torch": "torch_models",
+    "save_torch_weights": "torch_saving",
+    "to_keras_hub": "keras_hub",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,31 @@
+"""Libraries that only some users need, imported when used; the error names the extra."""
+
+import importlib
+from types import ModuleType
+
+
+def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a library that is no dependency of the package itself.
+
+    Args:
+        module: name to import.
+        extra: the extra of mae_keras that installs it.
+        purpose: what it is needed for, to begin the error with.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: saying what to install.
+
+    Example:
+    >>> import_extra("no_such_library", "onnx", "ONNX export")
+    Traceback (most recent call last):
+    ImportError: ONNX export needs `no_such_library`: pip install 'mae_keras[onnx]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs `{module}`: pip install 'mae_keras[{extra}]'"
+        ) from error

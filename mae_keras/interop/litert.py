@@ -1,0 +1,93 @@
+"""LiteRT (TensorFlow Lite) files with several signatures, verified with LiteRT's interpreter."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mae_keras.files import replacing
+from mae_keras.interop.extras import import_extra
+from mae_keras.interop.selection import check_converter, select_signatures
+from mae_keras.interop.targets import check_file
+from mae_keras.interop.verification import verify_outputs
+from mae_keras.models.exporting import write_saved_model
+from mae_keras.models.signatures import Signature
+
+_MOST_AXES = 3  # of an image, channels included
+
+
+def export_litert(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    signatures: Sequence[str] | None = None,
+    verify: bool = True,
+    tolerance: float = 1e-4,
+) -> dict[str, float]:
+    """Write a LiteRT file in float32, batch size free, and keep it only if it is right.
+
+    Verified with the interpreter of `ai-edge-litert`, for three images and for one. Needs the
+    extra `litert` and Keras on TensorFlow, whose converter is used.
+
+    Args:
+        model: masked autoencoder or `ImageClassifier`.
+        path: file to write, ending in `.tflite`.
+        signatures: names out of `encode`, `reconstruct`, `inpaint` and `classify`, or `None`: all
+            that the model has.
+        verify: bool. Defaults to `True`.
+        tolerance: float, largest difference allowed, relative to the largest output.
+
+    Returns:
+        `"signature/key"` to the largest relative difference found; empty without `verify`.
+
+    Raises:
+        ImportError: if the extra is not installed.
+        TypeError, ValueError: if the model, the signatures or the path do not do, images have
+            three spatial axes, the model is not in float32, or its weights exceed 2 GiB.
+        OSError: if the path cannot be written.
+        RuntimeError: if Keras does not run on TensorFlow.
+        VerificationError: if an output differs; nothing is left at `path` then but what was there.
+    """
+    path = check_file(path, ".tflite")
+    chosen = select_signatures(model, signatures)
+    if signatures is None:
+        del chosen["serving_default"]  # it is `encode` under another name
+    check_converter(model, "LiteRT")
+    _check_axes(model)
+    if verify:
+        import_extra("ai_edge_litert.interpreter", "litert", "LiteRT export")
+    with replacing(path) as aside:
+        aside.write_bytes(_convert(model, chosen))
+        return _verified(model, aside.read_bytes(), chosen, tolerance) if verify else {}
+
+
+def _check_axes(model: Any) -> None:
+    # Patches of three axes are transposed with eight, batch and channels included.
+    if hasattr(model, "encoder") and len(model.image_shape) > _MOST_AXES:
+        raise ValueError(
+            f"LiteRT transposes at most six axes, enough for the patches of one and two spatial "
+            f"axes; ONNX and SavedModel take three. Received: image_shape={model.image_shape}"
+        )
+
+
+def _convert(model: Any, signatures: Mapping[str, Signature]) -> bytes:
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as scratch:
+        write_saved_model(model, scratch, signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            scratch, signature_keys=list(signatures)
+        )
+        return converter.convert()
+
+
+def _verified(model: Any, file: bytes, names: Iterable[str], tolerance: float) -> dict[str, float]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file)
+
+    def run(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        runner = interpreter.get_signature_runner(name)
+        return runner(**{key: inputs[key] for key in runner.get_input_details()})
+
+    return verify_outputs(model, names, run, tolerance)

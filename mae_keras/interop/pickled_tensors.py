@@ -1,0 +1,178 @@
+"""Reading PyTorch's zip files (`.pth`, `.bin`, `.pt`) without PyTorch and without running code.
+
+A pickle is a program: it names functions and calls them. The reader here knows the few names that
+a file of tensors needs, all of them stand-ins of its own, and refuses every other.
+"""
+
+import collections
+import io
+import math
+import pickle
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mae_keras.interop.stored_tensors import StoredTensor, numpy_dtype
+
+_STORAGES = {
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+
+
+def read_pickled_tensors(path: str) -> Any:
+    """What a PyTorch zip file holds, tensors as `StoredTensor`, which read on demand.
+
+    Args:
+        path: file that `torch.save` wrote (since PyTorch 1.6).
+
+    Returns:
+        What was saved, usually a dict. `argparse.Namespace` comes as a `Namespace`.
+
+    Raises:
+        ValueError: if the pickle asks for anything but tensors and plain values, naming it, or a
+            tensor does not fit its storage.
+        pickle.UnpicklingError, zipfile.BadZipFile, KeyError, EOFError: if the file is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise KeyError("no data.pkl inside")
+        root = pickles[0].removesuffix("data.pkl")
+        sizes = {item.filename: item.file_size for item in archive.infolist()}
+        order = f"{root}byteorder"
+        if order in sizes and archive.read(order) != b"little":
+            raise ValueError(f"{path!r} was written on a big-endian machine, which is not read")
+        damaged = archive.testzip()  # now, rather than when half of a model is filled
+        if damaged is not None:
+            raise ValueError(
+                f"{path!r} is damaged: {damaged!r} inside it does not match its checksum"
+            )
+        text = archive.read(pickles[0])
+    return _Reader(text, path, root, sizes).load()
+
+
+class Namespace:
+    """Inert stand-in for `argparse.Namespace`: keeps plain values, drops everything else."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            plain = (str, int, float, bool)
+            self.values = {k: v for k, v in state.items() if type(v) in plain}
+
+
+class _Storage:
+    """The numbers of one or several tensors: a file inside the archive."""
+
+    def __init__(self, path: str, name: str, dtype: str, count: int):
+        self.path, self.name, self.dtype, self.count = path, name, dtype, count
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("a storage may not be changed by the pickle that holds it")
+
+    def read(self) -> np.ndarray:
+        with zipfile.ZipFile(self.path) as archive:
+            return np.frombuffer(archive.read(self.name), numpy_dtype(self.dtype))[: self.count]
+
+
+class _Reader(pickle.Unpickler):
+    """Unpickler that finds nothing but what `_allowed` holds."""
+
+    def __init__(self, text: bytes, path: str, root: str, sizes: dict[str, int]):
+        super().__init__(io.BytesIO(text))
+        self._path, self._root, self._sizes = path, root, sizes
+        self._known = _allowed()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._known:
+            raise ValueError(
+                f"{self._path!r} asks to run {module}.{name}, which a file of weights has no need "
+                f"of: refused. If you trust it, load it in PyTorch and save its state_dict anew"
+            )
+        return self._known[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage":
+            raise ValueError(f"{self._path!r} refers to something that is no storage: {pid!r}")
+        _, kind, key, _, count = pid
+        name = f"{self._root}data/{key}"
+        dtype = _STORAGES.get(kind) if isinstance(kind, str) else None
+        if dtype is None or not isinstance(count, int):
+            raise ValueError(f"{self._path!r} holds a storage of an unknown kind: {pid!r}")
+        held = self._sizes.get(name, -1)
+        if held < count * numpy_dtype(dtype).itemsize:
+            raise ValueError(
+                f"{self._path!r} is damaged: {name!r} inside it should hold {count} numbers of "
+                f"{dtype}, and holds {held} bytes"
+            )
+        return _Storage(self._path, name, dtype, count)
+
+
+def _allowed() -> dict[tuple[str, str], Any]:
+    """Names a pickle may use. Made anew for each file: a pickle can set attributes of them."""
+    known: dict[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("argparse", "Namespace"): type("Namespace", (Namespace,), {}),
+        ("torch._utils", "_rebuild_tensor_v2"): _fresh(_tensor),
+        ("torch._utils", "_rebuild_parameter"): _fresh(_first),
+        ("torch", "Size"): tuple,
+        ("torch", "device"): _fresh(_nothing),
+        ("torch.serialization", "_get_layout"): _fresh(_nothing),
+    }
+    known.update({("torch", name): name for name in _STORAGES})
+    dtypes = ("float16", "bfloat16", "float32", "float64", "int64")
+    return {**known, **{("torch", name): name for name in dtypes}}
+
+
+def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments: function(*arguments)
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StoredTensor:
+    """`torch._utils._rebuild_tensor_v2`: a view of a storage, its bounds checked."""
+    places = [offset, *shape, *strides]
+    whole = all(isinstance(place, int) and place >= 0 for place in places)
+    if not isinstance(storage, _Storage) or not whole or len(shape) != len(strides):
+        raise ValueError("a tensor is not described by a storage, an offset, sizes and strides")
+    count = math.prod(shape)
+    last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    if count and (last >= storage.count or count > storage.count):
+        raise ValueError(
+            f"a tensor of shape {tuple(shape)} does not fit its storage of {storage.count} numbers"
+        )
+    return StoredTensor(
+        tuple(shape), storage.dtype, lambda: _view(storage, offset, tuple(shape), tuple(strides))
+    )
+
+
+def _view(
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> np.ndarray:
+    numbers = storage.read()[offset:]
+    if not math.prod(shape):
+        return np.zeros(shape, numbers.dtype)
+    if sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) >= len(numbers):
+        raise ValueError(f"{storage.name!r} holds fewer numbers than a tensor of shape {shape}")
+    steps = [step * numbers.itemsize for step in strides]
+    return np.lib.stride_tricks.as_strided(numbers, shape, steps, writeable=False)

@@ -1,0 +1,178 @@
+"""Whether an exported model does what the live one does: inputs, live outputs, comparison."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from mae_keras.models.pixel_masks import touched_patches
+
+# Relative to float32's tolerance: half precision rounds, and another graph rounds elsewhere.
+_COARSER = {"float32": 1.0, "float16": 1e3, "bfloat16": 1e3}
+
+
+class VerificationError(RuntimeError):
+    """An exported model whose outputs are not those of the live model; it was not kept."""
+
+
+def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
+    """Noise that uses every input of every signature, drawn from a seed.
+
+    Args:
+        model: masked autoencoder or `ImageClassifier`.
+        num_images: int.
+        seed: int.
+
+    Returns:
+        `images` as stored, with a NaN where the model takes floats; for autoencoders `patch_mask`,
+        another number hidden in every image, and `missing` pixels, some patches untouched.
+
+    Example:
+    >>> from mae_keras.models import DenseMaskedAutoencoder
+    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+    >>> sorted(example_inputs(model))
+    ['images', 'missing', 'patch_mask']
+    """
+    rng = np.random.default_rng(seed)
+    shape = (num_images, *model.image_shape)
+    if model.value_range == (0.0, 255.0):
+        inputs = {"images": rng.integers(0, 256, shape, "uint8")}
+    else:
+        inputs = {"images": rng.uniform(*(model.value_range or (-1, 1)), shape).astype("float32")}
+        inputs["images"].reshape(num_images, -1)[:, 0] = np.nan
+    if not hasattr(model, "grid"):
+        return inputs
+    ratios = np.linspace(0.3, 0.8, num_images)[:, None]
+    patch_mask = rng.random((num_images, model.num_patches)) < ratios
+    patch_mask[:, 0], patch_mask[:, -1] = True, False  # the NaN is hidden, something is seen
+    missing = rng.random(shape[:-1]) < 0.5
+    axis = int(np.argmax(model.grid[: missing.ndim - 1]))
+    known = [slice(None)] * missing.ndim
+    known[axis + 1] = slice(shape[axis + 1] // 2, None)
+    missing[tuple(known)] = False
+    return {**inputs, "patch_mask": patch_mask, "missing": missing}
+
+
+def live_outputs(model: Any, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the model's own methods say, on the CPU, where exported models are verified.
+
+    Args:
+        model: masked autoencoder or `ImageClassifier`.
+        name: of a signature.
+        inputs: as `example_inputs` gives them.
+
+    Returns:
+        The keys of the signature to NumPy arrays.
+
+    Example:
+    >>> from mae_keras.models import DenseMaskedAutoencoder
+    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+    >>> live_outputs(model, "encode", example_inputs(model))["features"].shape
+    (3, 8)
+    """
+    images = inputs["images"]
+    with keras.device("cpu:0"):
+        if name == "reconstruct":
+            made = model.reconstruct(images, inputs["patch_mask"])
+            return {"prediction": made.prediction, "pasted": made.pasted}
+        if name == "inpaint":
+            unknown = inputs["missing"][..., None] | np.isnan(images.astype("float32"))
+            pasted = model.inpaint(images, inputs["missing"])
+            return {"pasted": pasted, "patch_mask": touched_patches(unknown, model.grid)}
+        if name == "classify":
+            logits = model.predict(images, verbose=0)
+            return {"logits": logits, "probabilities": model.probabilities(images)}
+        return {"features": model.encode(images)}
+
+
+def verify_outputs(
+    model: Any,
+    names: Iterable[str],
+    run: Callable[[str, dict[str, np.ndarray]], Mapping[str, np.ndarray]],
+    tolerance: float,
+) -> dict[str, float]:
+    """Compare an exported model with the live one on `example_inputs`, all at once and the first.
+
+    Args:
+        model: masked autoencoder or `ImageClassifier`, alive.
+        names: of the signatures that were exported.
+        run: name and inputs to outputs, by the exported model.
+        tolerance: float, as for `check_equal`.
+
+    Returns:
+        `"signature/key"` to the largest relative difference.
+
+    Raises:
+        VerificationError: if names, shapes or values differ.
+
+    Example:
+    >>> from mae_keras.models import DenseMaskedAutoencoder
+    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+    >>> itself = lambda name, inputs: live_outputs(model, name, inputs)
+    >>> list(verify_outputs(model, ["encode"], itself, 1e-5))
+    ['encode/features']
+    """
+    inputs, largest = example_inputs(model), {}
+    for name in names:
+        live = live_outputs(model, name, inputs)
+        for count in (len(inputs["images"]), 1):
+            made = run(name, {key: value[:count] for key, value in inputs.items()})
+            expected = {key: value[:count] for key, value in live.items()}
+            differences = check_equal(made, expected, tolerance, model.compute_dtype)
+            for key, value in differences.items():
+                output = f"{name}/{key}"
+                largest[output] = max(value, largest.get(output, 0.0))
+    return largest
+
+
+def check_equal(
+    made: Mapping[str, np.ndarray],
+    live: Mapping[str, np.ndarray],
+    tolerance: float,
+    compute_dtype: str = "float32",
+) -> dict[str, float]:
+    """Compare outputs, each relative to the largest of the live one.
+
+    Args:
+        made: outputs of the exported model by name.
+        live: those of the live model.
+        tolerance: float, largest difference allowed for float32.
+        compute_dtype: of the model; half precision is allowed 1,000 times as much.
+
+    Returns:
+        Name to the largest relative difference.
+
+    Raises:
+        VerificationError: if names, shapes or values differ.
+
+    Example:
+    >>> check_equal({"x": np.array([1.0, 2.0])}, {"x": np.array([1.0, 2.0])}, 1e-5)
+    {'x': 0.0}
+    """
+    if set(made) != set(live):
+        raise VerificationError(
+            f"The exported model gives {sorted(made)}, the live one {sorted(live)}"
+        )
+    differences = {name: _difference(name, made[name], live[name]) for name in live}
+    allowed = tolerance * _COARSER[compute_dtype]
+    wrong = {name: value for name, value in differences.items() if not value <= allowed}
+    if wrong:
+        listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
+        raise VerificationError(
+            f"The exported model must equal the live one within {allowed:g} of the largest output. "
+            f"It differs: {listed}. Nothing was written"
+        )
+    return differences
+
+
+def _difference(name: str, made: np.ndarray, live: np.ndarray) -> float:
+    if made.shape != live.shape:
+        raise VerificationError(
+            f"`{name}` has shape {made.shape} in the exported model, {live.shape} in the live one"
+        )
+    made, live = made.astype("float64"), live.astype("float64")
+    if not np.array_equal(np.isnan(made), np.isnan(live)):
+        return float("inf")
+    scale = np.nanmax(np.abs(live), initial=0.0)
+    return float(np.nanmax(np.abs(made - live), initial=0.0) / (scale or 1.0))

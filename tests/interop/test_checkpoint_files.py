@@ -1,0 +1,174 @@
+"""From a path to tensors, and clear words for every other thing a path may lead to."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from interop.test_pickled_tensors import SIZES, by_torch
+from interop.torch_files import meta_tensors, write, write_pth
+
+from mae_keras.interop.checkpoint_files import read_checkpoint
+
+
+@pytest.fixture
+def tensors():
+    return {"a": np.arange(3, dtype="float32"), "b": np.ones((2, 2), "float32")}
+
+
+def test_what_lies_around_the_tensors_is_taken_off_and_named(tmp_path, tensors):
+    write_pth(tmp_path / "a.pth", {"model": tensors, "epoch": 3, "optimizer": {"state": {}}})
+    checkpoint = read_checkpoint(tmp_path / "a.pth")
+    assert checkpoint.tensors.keys() == tensors.keys()
+    assert "epoch, optimizer" in checkpoint.notes[0]
+
+
+def test_a_folder_of_hugging_face_brings_its_configuration(tmp_path, tensors):
+    config, preprocessor = {"model_type": "vit_mae"}, {"image_mean": [0.5]}
+    path = tmp_path / "pytorch_model.bin"
+    write(path, tensors, config=config, preprocessor_config=preprocessor)
+    checkpoint = read_checkpoint(tmp_path)
+    assert (checkpoint.config, checkpoint.preprocessor) == (config, preprocessor)
+
+
+def test_a_configuration_of_something_else_is_not_used(tmp_path, tensors):
+    path = write(tmp_path / "a.pth", tensors, config={"image_size": 9, "epochs": 3})
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.config == {}
+    assert any("names no model" in note for note in checkpoint.notes)
+
+
+def test_a_configuration_that_is_damaged_is_refused(tmp_path, tensors):
+    path = write(tmp_path / "a.pth", tensors)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json"):
+        read_checkpoint(path)
+
+
+def test_training_arguments_are_kept(tmp_path):
+    checkpoint = read_checkpoint(by_torch("training", tmp_path / "a.pth"))
+    assert checkpoint.settings["norm_pix_loss"] is True
+
+
+def test_half_precision_is_converted_and_said_so(tmp_path):
+    checkpoint = read_checkpoint(by_torch("half", tmp_path / "a.pth"))
+    assert any("bfloat16, converted to float32" in note for note in checkpoint.notes)
+    assert all(tensor.numpy().dtype == "float32" for tensor in checkpoint.tensors.values())
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>not found</html>", "no checkpoint"),
+        (b"", "no checkpoint"),
+        (b"PK\x03\x04" + b"x" * 60, "no whole checkpoint"),
+    ],
+    ids=["LFS pointer", "web page", "empty", "broken zip"],
+)
+def test_other_files_are_refused_in_words(content, words, tmp_path):
+    path = tmp_path / "mae.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.99])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_truncated_files_are_refused(share, ending, tmp_path):
+    pytest.importorskip("safetensors")
+    path = write(tmp_path / f"a{ending}", meta_tensors())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match="truncated"):
+        read_checkpoint(path)
+
+
+def test_a_flipped_byte_is_noticed(tmp_path):
+    path = write(tmp_path / "a.pth", meta_tensors())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum|no whole checkpoint"):
+        read_checkpoint(path)
+
+
+def test_another_archive_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match="another kind"):
+        read_checkpoint(tmp_path / "a.npz")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="model.safetensors or pytorch_model.bin"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_file_without_tensors_is_refused(tmp_path):
+    write_pth(tmp_path / "a.pth", {"epoch": 3})
+    with pytest.raises(ValueError, match="holds no tensors"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_more_than_the_memory_allowed_is_refused(tmp_path, tensors):
+    write_pth(tmp_path / "a.pth", tensors)
+    assert read_checkpoint(tmp_path / "a.pth", max_bytes=28)
+    with pytest.raises(MemoryError, match="`max_bytes` allows"):
+        read_checkpoint(tmp_path / "a.pth", max_bytes=27)
+
+
+def test_more_than_the_machine_has_free_is_refused(tmp_path, tensors, monkeypatch):
+    write_pth(tmp_path / "a.pth", tensors)
+    monkeypatch.setattr("mae_keras.interop.checkpoint_files._free_memory", lambda: 10)
+    with pytest.raises(MemoryError, match="the machine has free"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_the_old_format_without_pytorch_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="before 1.6"):
+        read_checkpoint(by_torch("legacy", tmp_path / "a.pth"))
+
+
+def test_the_old_format_is_read_by_pytorch_with_tensors_only(tmp_path, monkeypatch):
+    asked = {}
+
+    class Tensor:
+        shape, dtype = (2,), "torch.float32"
+
+        def detach(self):
+            return self
+
+        float = detach
+
+        def numpy(self):
+            return np.array([1, 2], "float32")
+
+    def load(path, **options):
+        asked.update(options)
+        return {"model": {"a": Tensor()}}
+
+    import contextlib
+
+    serialization = types.SimpleNamespace(safe_globals=lambda _: contextlib.nullcontext())
+    fake = types.SimpleNamespace(load=load, serialization=serialization)
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    checkpoint = read_checkpoint(by_torch("legacy", tmp_path / "a.pth"))
+    np.testing.assert_array_equal(checkpoint.tensors["a"].numpy(), [1, 2])
+    assert asked["weights_only"] is True
+
+
+def test_numbers_that_are_not_read_are_named(tmp_path):
+    pytest.importorskip("safetensors")
+    write(tmp_path / "a.safetensors", {"wave": np.zeros(2, "complex64")})
+    with pytest.raises(ValueError, match="'wave'"):
+        read_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_sizes_of_the_golden_files_are_as_drawn():
+    assert meta_tensors(7, **SIZES)["pos_embed"].shape == (1, 5, 8)

@@ -1,0 +1,169 @@
+"""The restricted reader of PyTorch's zip files: what it reads, and that it runs nothing."""
+
+import argparse
+import collections
+import io
+import os
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+from interop.torch_files import TorchPickler, _Call, _Global, meta_tensors, write_archive, write_pth
+
+from mae_keras.interop.pickled_tensors import read_pickled_tensors
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "interop.npz"
+SIZES = {"width": 8, "depth": 1, "mlp": 8, "grid": (2, 2), "decoder": (8, 1, 8), "channels": 1}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file.pth"
+
+
+def by_torch(name, path):
+    """A file that `torch.save` wrote."""
+    with np.load(GOLDEN) as file:
+        path.write_bytes(file[f"file/{name}"].tobytes())
+    return str(path)
+
+
+def assert_same(read, expected, atol=0.0):
+    assert read.keys() == expected.keys()
+    for name, tensor in read.items():
+        np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=0, atol=atol)
+
+
+def test_a_training_checkpoint_that_pytorch_wrote(path):
+    content = read_pickled_tensors(by_torch("training", path))
+    assert_same(content["model"], meta_tensors(7, **SIZES), 1e-7)
+    assert content["epoch"] == 3
+    # plain values only: a device and a tuple are dropped
+    assert content["args"].values == {"norm_pix_loss": True, "mask_ratio": 0.6}
+
+
+@pytest.mark.parametrize("name", ["parameters", "views"])
+def test_parameters_and_views_that_pytorch_wrote(name, path):
+    assert_same(read_pickled_tensors(by_torch(name, path)), meta_tensors(7, **SIZES), 1e-7)
+
+
+def test_half_precision_that_pytorch_wrote(path):
+    read = read_pickled_tensors(by_torch("half", path))
+    assert {tensor.dtype for tensor in read.values()} == {"bfloat16", "float16"}
+    # bfloat16 keeps 8 bits: 2**-9 of the largest numbers, which are below 4
+    assert_same(read, meta_tensors(7, **SIZES), 2**-7)
+
+
+def test_files_written_here_are_read_alike(path):
+    tensors = meta_tensors()
+    write_pth(path, {"model": tensors, "epoch": 3})
+    assert_same(read_pickled_tensors(str(path))["model"], tensors)
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(path, tmp_path):
+    marker = tmp_path / "ran"
+    write_archive(path, pickle.dumps({"model": Malicious(marker)}))
+    with pytest.raises(ValueError, match="asks to run (posix|nt).system"):
+        read_pickled_tensors(str(path))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("torch", "load"),
+        ("numpy", "load"),
+        ("torch._utils", "_rebuild_tensor_v2.__globals__"),
+        ("collections", "namedtuple"),
+        ("mae_keras.interop.pickled_tensors", "pickle"),
+    ],
+)
+def test_every_other_name_is_refused_naming_it(module, name, path):
+    write_pth(path, {"x": _Call(_Global(module, name))})
+    with pytest.raises(ValueError, match=f"{module}.{name}"):
+        read_pickled_tensors(str(path))
+
+
+def test_a_namespace_that_names_code_is_refused(path):
+    write_archive(path, pickle.dumps({"args": argparse.Namespace(model=os.system)}, protocol=2))
+    with pytest.raises(ValueError, match="system"):
+        read_pickled_tensors(str(path))
+
+
+def test_an_ordered_dict_is_a_dict(path):
+    write_archive(path, pickle.dumps(collections.OrderedDict(a=1), protocol=2))
+    assert read_pickled_tensors(str(path)) == {"a": 1}
+
+
+class Stored(TorchPickler):
+    """Writes one tensor whose description does not fit its storage."""
+
+    def __init__(self, file, description):
+        super().__init__(file)
+        self.description = description
+
+    def _save_tensor(self, array):
+        self.save(_Global("torch._utils", "_rebuild_tensor_v2"))
+        self.write(pickle.MARK)
+        self.save(("storage", _Global("torch", "FloatStorage"), "0", "cpu", 4))
+        self.write(pickle.BINPERSID)
+        for argument in (*self.description, False, {}):
+            self.save(argument)
+        self.write(pickle.TUPLE + pickle.REDUCE)
+        self.records.append(array)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [(0, (5,), (1,)), (1, (4,), (1,)), (0, (2, 2), (4, 1)), (0, (10**9,), (0,)), (-1, (2,), (1,))],
+    ids=["too long", "past the end", "wide strides", "repeated", "before the start"],
+)
+def test_a_tensor_outside_its_storage_is_refused(description, path):
+    text = io.BytesIO()
+    pickler = Stored(text, description)
+    pickler.dump({"x": np.zeros(4, "float32")})
+    write_archive(path, text.getvalue(), pickler.records)
+    with pytest.raises(ValueError, match="does not fit its storage|not described"):
+        read_pickled_tensors(str(path))
+
+
+def test_a_storage_shorter_than_it_says_is_refused(path):
+    text = io.BytesIO()
+    pickler = TorchPickler(text)
+    pickler.dump({"x": np.zeros(4, "float32")})
+    write_archive(path, text.getvalue(), [np.zeros(3, "float32")])
+    with pytest.raises(ValueError, match="damaged"):
+        read_pickled_tensors(str(path))
+
+
+def test_a_pickle_cannot_change_a_storage_after_it_was_checked(path):
+    # BUILD would set `count`, and numbers beyond the storage would be read
+    def text_of(word):
+        return pickle.BINUNICODE + len(word).to_bytes(4, "little") + word
+
+    kind = pickle.GLOBAL + b"torch\nFloatStorage\n"
+    four = pickle.BININT1 + b"\x04"
+    parts = (text_of(b"storage"), kind, text_of(b"0"), text_of(b"cpu"), four)
+    storage = pickle.MARK + b"".join(parts) + pickle.TUPLE + pickle.BINPERSID
+    state = pickle.EMPTY_DICT + text_of(b"count") + pickle.BININT2 + b"\xe8\x03" + pickle.SETITEM
+    text = pickle.PROTO + b"\x02" + storage + state + pickle.BUILD + pickle.STOP
+    write_archive(path, text, [np.zeros(4, "float32")])
+    with pytest.raises(ValueError, match="may not be changed"):
+        read_pickled_tensors(str(path))
+
+
+def test_an_archive_without_a_pickle_is_no_checkpoint(path):
+    np.savez(path.with_suffix(".npz"), a=np.zeros(3))
+    with pytest.raises(KeyError, match="data.pkl"):
+        read_pickled_tensors(str(path.with_suffix(".npz")))
