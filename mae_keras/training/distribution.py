@@ -42,7 +42,8 @@ def distribute(
     as those of one device trained on the whole batches, up to float rounding. Only the process
     with `is_writer()` may write. Save the model inside the context; to use it afterwards load it
     outside, where it lives on one device. With several processes the context ends when all have
-    reached its end, and what follows is no longer distributed.
+    reached its end, and what follows is no longer distributed; `is_writer()` and `shard()` still
+    tell which process this was.
 
     Args:
         kind: `"none"`; `"devices"`, all devices of this machine (`tf.distribute.MirroredStrategy`
@@ -67,7 +68,6 @@ def distribute(
     ...     is_writer(), shard()
     (True, (0, 1))
     """
-    global _place
     if kind not in KINDS:
         raise ValueError(f"`distribute` must be one of {KINDS}. Received: {kind!r}")
     if kind == "none":
@@ -79,7 +79,6 @@ def distribute(
         _initialize(job_addresses, num_processes, process_id)
         with _together():
             yield
-        _place = (0, 1)
 
 
 def process_index() -> int:
