@@ -98,7 +98,6 @@ def check_autoencoder(name, style, ending, folder):
 SMALL = [name for name, case in golden_cases.CASES.items() if case["kind"] == "mae"][1:]
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("ending", torch_files.ENDINGS)
 @pytest.mark.parametrize("style", ["meta", "hugging_face"])
 @pytest.mark.parametrize("name", SMALL)
@@ -108,13 +107,19 @@ def test_autoencoders_give_equal_tokens_predictions_and_losses(name, style, endi
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "style, ending", [("meta", ".pth"), ("hugging_face", ".safetensors"), ("hugging_face", ".bin")]
+    "style, ending",
+    [
+        ("meta", ".pth"),
+        pytest.param("hugging_face", ".safetensors", marks=pytest.mark.long),
+        pytest.param("hugging_face", ".bin", marks=pytest.mark.long),
+    ],
 )
 def test_a_base_autoencoder_gives_equal_tokens_predictions_and_loss(style, ending, tmp_path):
     check_autoencoder("mae_base", style, ending, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_fine_tuned_base_classifier_gives_equal_logits(tmp_path):
     name = "timm_base_classifier"
     case, model = build(name, "meta", ".pth", tmp_path)

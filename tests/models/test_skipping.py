@@ -40,7 +40,7 @@ def fit(model, *images):
 
 @pytest.mark.slow
 @pytest.mark.every_backend
-@pytest.mark.parametrize("accumulate", [None, 2])
+@pytest.mark.parametrize("accumulate", [2, pytest.param(None, marks=pytest.mark.long)])
 def test_training_goes_on_as_if_the_step_had_not_been(accumulate):
     good, bad, after = batches()
     skipping, sparing = (compiled(skip_nonfinite=True, n=accumulate) for _ in range(2))
@@ -64,6 +64,7 @@ def test_without_it_everything_is_lost():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_works_under_xla():
     model = compiled(skip_nonfinite=True, jit_compile=True)
     assert fit(model, *batches())["skipped_steps"] == [1.0]

@@ -24,6 +24,7 @@ def test_a_stream_has_the_pictures_of_its_length():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_script_measures_a_few_pictures(capsys):
     from input_pipeline import main
 

@@ -122,6 +122,7 @@ class InProcess:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_contenders_of_the_smallest_size_are_measured():
     from throughput import measure, parse, table
 
@@ -159,6 +160,7 @@ def test_the_plain_contender_puts_tokens_back_where_they_belong():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_plain_contender_learns():
     model = plain_model()
     model.compile(keras.optimizers.AdamW(3e-3), jit_compile=False)

@@ -36,6 +36,7 @@ def test_it_has_the_weights_of_the_other_and_one_token_more():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_script_measures_the_smallest_size(capsys, tmp_path):
     from visible_only import main
 

@@ -22,6 +22,7 @@ CHECKS = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("backend", CHECKS)
 def test_it_is_on_for_the_whole_process(backend):
     pytest.importorskip(backend)

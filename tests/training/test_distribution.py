@@ -86,6 +86,7 @@ def check_equal(one, other):
 
 @needs_jax
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_devices_of_one_jax_process_give_what_one_gives(folder):
     one, two = made(folder, "one"), made(folder, "devices")
     assert (one["replicas"], two["replicas"]) == (1, 2)

@@ -1,0 +1,180 @@
+"""The docs site builds without a warning, its links lead somewhere, and it says what is true."""
+
+import ast
+import importlib.util
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+NEEDS_SPHINX = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("sphinx", "myst_nb", "furo")),
+    reason="the docs site needs the extra `docs`",
+)
+
+
+def imported(path):
+    """A script or extension as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The whole site, built once."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "--keep-going"]
+    command += ["-c", "docs", "-d", folder / "doctrees", ".", folder / "html"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "html"
+
+
+@NEEDS_SPHINX
+@pytest.mark.slow
+def test_every_page_is_built(site):
+    pages = {path.relative_to(DOCS).with_suffix(".html") for path in DOCS.rglob("*.md")}
+    assert len(pages) > 20
+    assert pages <= {path.relative_to(site / "docs") for path in site.rglob("docs/**/*.html")}
+
+
+@NEEDS_SPHINX
+@pytest.mark.slow
+def test_every_link_of_the_site_leads_somewhere(site):
+    assert imported(ROOT / "scripts" / "site_links.py").broken_links(site) == []
+
+
+@NEEDS_SPHINX
+@pytest.mark.slow
+def test_every_public_name_has_an_entry_with_its_arguments(site):
+    from sphinx.util.inventory import InventoryFile
+
+    import mae_keras
+    from mae_keras.models import PRESETS, MaskedAutoencoder
+
+    with (site / "objects.inv").open("rb") as file:
+        text = str(InventoryFile.load(file, "", lambda base, path: path))
+    for room in mae_keras.__all__[1:]:
+        module = importlib.import_module(f"mae_keras.{room}")
+        names = getattr(module, "__all__", None) or [n for n in vars(module) if n[0] != "_"]
+        values = {name: getattr(module, name) for name in names}
+        public = [name for name, value in values.items() if callable(value)]
+        missing = [name for name in public if f"'mae_keras.{room}.{name}'" not in text]
+        assert public and not missing, missing
+    assert MaskedAutoencoder.fit and f"'mae_keras.models.{MaskedAutoencoder.__name__}.fit'" in text
+    page = (site / "docs" / "api" / "models.html").read_text()
+    assert all(name in page for name in PRESETS)
+    assert "(*args, **kwargs)" not in re.sub(r"<[^>]+>", "", page)
+
+
+def test_every_room_has_a_page():
+    import mae_keras
+
+    pages = {path.stem for path in (DOCS / "api").glob("*.md")}
+    assert pages == {"index", *mae_keras.__all__} - {"__version__"}
+
+
+def test_the_messages_in_troubleshooting_are_those_of_the_package():
+    """A message is a heading in backticks; `...` stands for what varies."""
+    text = (DOCS / "troubleshooting.md").read_text()
+    messages = re.findall(r"^### `+ ?(.*?) ?`+$", text, re.M)
+    assert len(messages) > 40 and len(messages) == text.count("\n### ")
+    said = set()
+    for path in (ROOT / "mae_keras").rglob("*.py"):
+        said |= {written(node) for node in ast.walk(ast.parse(path.read_text()))}
+    patterns = [".*".join(re.escape(part) for part in m.split("...")) for m in messages]
+    absent = [p for p in patterns if not any(re.search(p, one, re.S) for one in said)]
+    assert not absent
+
+
+def written(node):
+    """A string of the code, with a gap for every value put into it."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(written(value) or "\0" for value in node.values)
+    return ""
+
+
+def test_a_link_to_nowhere_is_found(tmp_path):
+    broken_links = imported(ROOT / "scripts" / "site_links.py").broken_links
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.html").write_text(
+        '<a href="sub/b.html#here">1</a> <a href="sub/b.html#gone">2</a> <img src="no.png">'
+        '<a href="https://nowhere.example/x">3</a> <a href="#top">4</a> <p id="top">'
+    )
+    (tmp_path / "sub" / "b.html").write_text('<a href="../a.html">1</a><h1 id="here"></h1>')
+    assert broken_links(tmp_path) == [
+        "a.html: no.png (no such file)",
+        "a.html: sub/b.html#gone (no 'gone' there)",
+    ]
+
+
+@NEEDS_SPHINX
+def test_docstrings_are_read_as_they_are_written_here():
+    converted = imported(DOCS / "_extensions" / "docstrings.py").converted
+    docstring = [
+        "Sum of a * b, or `a * b`:",
+        "",
+        "    s = |a| * b",
+        "",
+        "Args:",
+        "    **kwargs: passed on, *all* of them.",
+        "",
+        "Example:",
+        ">>> 1 + 1",
+        "2",
+    ]
+    assert converted(docstring) == [
+        r"Sum of a \* b, or `a * b`::",
+        "",
+        "    s = |a| * b",
+        "",
+        "Args:",
+        r"    **kwargs: passed on, \*all\* of them.",
+        "",
+        "Example:",
+        "    >>> 1 + 1",
+        "    2",
+    ]
+
+
+@pytest.mark.slow
+def test_the_lines_of_getting_started_and_own_data_run(tmp_path, monkeypatch):
+    """In one go: the second page's folder of photographs is made of the first page's digits."""
+    import numpy as np
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code_of("getting_started.md", "epochs=60", "epochs=1"), names)
+    assert names["features"].shape == (269, 64)
+    assert (tmp_path / "digits.keras").exists()
+
+    for number, (image, label) in enumerate(zip(names["images"], names["labels"], strict=True)):
+        folder = tmp_path / "photos" / ("even" if label % 2 == 0 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        if number < 120:
+            pixels = np.repeat(image, 3, axis=-1)
+            Image.fromarray(pixels).resize((64, 64)).save(folder / f"{number}.png")
+    (tmp_path / "photos").rename(tmp_path / "labelled")
+    (tmp_path / "photos").symlink_to(tmp_path / "labelled")
+    model = names["MaskedAutoencoder"].from_preset("nano", (64, 64, 3), 16)
+    model.save(tmp_path / "runs" / "photos" / "model.keras")
+    exec(code_of("own_data.md", "epochs=20", "epochs=1"), names)
+    assert (tmp_path / "classifier.keras").exists()
+    assert len(names["labelled"].train) == len(names["photos"].train) == 84
+
+
+def code_of(page, long, short):
+    """The Python blocks of a page that are no doctests, with a shorter training."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+    code = "\n".join(block for block in blocks if ">>>" not in block)
+    assert long in code
+    return compile(code.replace(long, short), page, "exec")
