@@ -85,7 +85,8 @@ def assert_same(one, two):
 
 
 # Each takes half a minute: all of them run with `scripts/test --all`.
-IN_SHORT = ("plain", "averages in half precision with loss scaling")
+AVERAGES = "averages in half precision with loss scaling"
+IN_SHORT = (AVERAGES,) if keras.backend.backend() == "jax" else ("plain", AVERAGES)
 ALL_WAYS = [pytest.param(w, marks=() if w in IN_SHORT else pytest.mark.long) for w in WAYS]
 
 

@@ -92,6 +92,7 @@ def test_nothing_is_written_when_settings_and_data_do_not_fit(short_recipe, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_bit(finished, short_recipe, tmp_path, monkeypatch):
     """Killed in its second epoch, one step after a checkpoint."""
     from mae_keras.recipes import Saving, fitting
