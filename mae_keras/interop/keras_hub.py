@@ -34,6 +34,15 @@ def to_keras_hub(model: Any) -> keras.Model:
         ValueError: if it does not have two spatial axes.
         VerificationError: if the backbone's tokens are not the encoder's.
 
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 3), 2)
+    >>> tuple(to_keras_hub(model)(np.zeros((1, 8, 8, 3))).shape)  # doctest: +SKIP
+    (1, 17, 64)
+    >>> to_keras_hub(model.decoder)
+    Traceback (most recent call last):
+    TypeError: `model` must be a ViTEncoder or have one as `encoder`. Received: MAEDecoder
+
     References:
         - keras-hub `models/vit/vit_layers.py` (`ViTPatchingAndEmbedding`, `ViTEncoderBlock`).
     """

@@ -48,6 +48,15 @@ def export_onnx(
         RuntimeError: if Keras does not run on TensorFlow.
         VerificationError: if an output differs; nothing is left at `path` then but what was there.
 
+    Example:
+    >>> from mae_keras.models import DenseMaskedAutoencoder
+    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+    >>> export_onnx(model, "reconstruct.onnx", signature="reconstruct")  # doctest: +SKIP
+    {'reconstruct/prediction': 9.3e-08, 'reconstruct/pasted': 6.1e-08}
+    >>> export_onnx(model, "model.pb")
+    Traceback (most recent call last):
+    ValueError: `path` must end in '.onnx'. Received: 'model.pb'
+
     References:
         - github.com/onnx/tensorflow-onnx, which Keras's own `model.export(format="onnx")` uses
           too. That file does not load (no rule for `Erfc`, into which TensorFlow 2.21 turns the

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mae_keras.interop import VerificationError, export_litert
+from mae_keras.models import MaskedAutoencoder
 
 HERE = "pip install 'mae_keras[litert]'"
 
@@ -37,6 +38,20 @@ def test_every_signature_gives_what_the_live_model_gives(
 def test_classifiers_and_one_axis_are_exported(interpreter, make_classifier, make_tiny, tmp_path):
     assert "classify/logits" in export_litert(make_classifier(), tmp_path / "model.tflite")
     assert export_litert(make_tiny((16, 2), 4, value_range=(0, 1)), tmp_path / "model.tflite")
+
+
+@pytest.mark.slow
+def test_int8_is_smaller_and_close(interpreter, images, tmp_path):
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=0)
+    paths = [tmp_path / "float32.tflite", tmp_path / "int8.tflite"]
+    for path, quantize in zip(paths, (False, True), strict=True):
+        export_litert(model, path, signatures=["encode"], quantize=quantize)
+    full, small = (path.stat().st_size for path in paths)
+    assert small < 0.5 * full
+    runner = interpreter(str(paths[1])).get_signature_runner("encode")
+    live, made = model.encode(images), runner(images=images)["features"]
+    difference = np.abs(made - live).max() / np.abs(live).max()
+    assert 1e-4 < difference < 0.1
 
 
 def test_a_file_that_is_wrong_is_not_written(interpreter, tiny, tmp_path):
