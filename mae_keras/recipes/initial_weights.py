@@ -1,5 +1,6 @@
 """Starting a new run from the weights of another."""
 
+import operator
 import os
 import pathlib
 from typing import Any
@@ -21,7 +22,8 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
         A sentence that says where the weights came from.
 
     Raises:
-        ValueError: if there is no model, or its weights have other names or shapes.
+        ValueError: if there is no model, or it is built differently: other names or shapes of
+            weights, another number of heads, another patch size.
 
     Example:
     >>> from mae_keras.models import MaskedAutoencoder
@@ -32,10 +34,11 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
     path = _model_file(pathlib.Path(source))
     other = load_model(path, compile=False)
     own, theirs = _trained(model), _trained(other)
-    if [v.shape for v in own] != [v.shape for v in theirs]:
+    difference = _first_difference(own, theirs) or _unseen_difference(model, other)
+    if difference:
         raise ValueError(
             f"`init_from` must be a model of the same sizes. Received: {str(path)!r}, which "
-            f"differs in {_first_difference(own, theirs)}"
+            f"differs in {difference}"
         )
     for variable, value in zip(own, theirs, strict=True):
         variable.assign(value)
@@ -64,4 +67,22 @@ def _first_difference(own: list[Any], theirs: list[Any]) -> str:
     for one, two in zip(own, theirs, strict=False):
         if one.shape != two.shape:
             return f"{one.path}: {tuple(two.shape)} there, {tuple(one.shape)} here"
-    return f"the number of weights: {len(theirs)} there, {len(own)} here"
+        if _name(one) != _name(two):
+            return f"a weight: {two.path} there, {one.path} here"
+    if len(own) != len(theirs):
+        return f"the number of weights: {len(theirs)} there, {len(own)} here"
+    return ""
+
+
+def _name(variable: Any) -> list[str]:
+    # What stands before counts the models that were made in this process.
+    return variable.path.split("/")[-2:]
+
+
+def _unseen_difference(model: keras.Model, other: keras.Model) -> str:
+    """What weights of equal shapes may still mean differently."""
+    for name in ("encoder.num_heads", "decoder.num_heads", "encoder.patch_size"):
+        here, there = (operator.attrgetter(name)(one) for one in (model, other))
+        if here != there:
+            return f"{name}: {there} there, {here} here"
+    return ""

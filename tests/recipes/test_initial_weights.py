@@ -58,3 +58,9 @@ def test_another_depth_is_refused(trained, tmp_path):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds neither model.keras nor a checkpoint"):
         initialize_from(model(), tmp_path)
+
+
+def test_other_heads_are_refused_though_every_shape_is_the_same(trained, tmp_path):
+    trained.save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match=r"differs in encoder.num_heads: 2 there, 4 here"):
+        initialize_from(model(num_heads=4), tmp_path / "other.keras")
