@@ -1,0 +1,171 @@
+"""Other ways to write a transformer block, against the one in use; `docs/performance.md`.
+
+    python scripts/benchmarks/block_forms.py [--rounds 9] [--sizes 256,17,128,4,256,6]
+        [--dtype float32] [--no-xla] [--forms in_use sliced ...]
+
+Forward and backward pass through a stack of blocks on TensorFlow, all forms in turn, A B C A B C.
+Each gives the same output and gradients, but those that leave something out to show what it costs.
+Sizes: images, tokens, width, heads, hidden units of the MLP, blocks. Printed: median milliseconds
+and the median of the ratios round by round.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from mae_keras.layers import TransformerBlock
+
+Block = TransformerBlock
+
+
+def _to_heads(tokens: Any, heads: int) -> Any:
+    """`(images, tokens, width)` to `(images, heads, tokens, width / heads)`."""
+    count, width = tokens.shape[1:]
+    return ops.transpose(ops.reshape(tokens, (-1, count, heads, width // heads)), (0, 2, 1, 3))
+
+
+def _attended(query: Any, key: Any, value: Any) -> Any:
+    """Attention of three tensors by heads, back in the layout of tokens."""
+    scores = tf.matmul(query * query.shape[-1] ** -0.5, key, transpose_b=True)
+    mixed = ops.transpose(tf.matmul(ops.softmax(scores), value), (0, 2, 1, 3))
+    return ops.reshape(mixed, (-1, mixed.shape[1], mixed.shape[2] * mixed.shape[3]))
+
+
+def sliced(block: Block, tokens: Any) -> Any:
+    """Queries, keys and values cut from the joined projection by features."""
+    parts = ops.split(block.attention.qkv(tokens), 3, axis=-1)
+    return block.attention.projection(_attended(*(_to_heads(p, block.num_heads) for p in parts)))
+
+
+def three_products(block: Block, tokens: Any) -> Any:
+    """Three projections from slices of the joined kernel."""
+    kernels = ops.split(block.attention.qkv.kernel, 3, axis=-1)
+    biases = ops.split(block.attention.qkv.bias, 3)
+    parts = [ops.matmul(tokens, k) + b for k, b in zip(kernels, biases, strict=True)]
+    return block.attention.projection(_attended(*(_to_heads(p, block.num_heads) for p in parts)))
+
+
+@tf.custom_gradient
+def _attended_by_hand(qkv: Any) -> tuple[Any, Callable]:
+    """Attention of `(images, tokens, 3, heads, features)` with its gradient written out."""
+    query, key, value = (tf.transpose(qkv[:, :, i], (0, 2, 1, 3)) for i in range(3))
+    scale = qkv.shape[-1] ** -0.5
+    weights = tf.nn.softmax(tf.matmul(query * scale, key, transpose_b=True))
+    mixed = tf.matmul(weights, value)
+
+    def gradient(upstream: Any) -> Any:
+        upstream = tf.transpose(upstream, (0, 2, 1, 3))
+        to_weights = tf.matmul(upstream, value, transpose_b=True)
+        # The sum over keys of weight times gradient, from the narrower tensors.
+        to_scores = weights * (to_weights - tf.reduce_sum(upstream * mixed, -1, True)) * scale
+        gradients = (
+            tf.matmul(to_scores, key),
+            tf.matmul(to_scores, query, transpose_a=True),
+            tf.matmul(weights, upstream, transpose_a=True),
+        )
+        return tf.stack([tf.transpose(g, (0, 2, 1, 3)) for g in gradients], 2)
+
+    return tf.transpose(mixed, (0, 2, 1, 3)), gradient
+
+
+def own_gradient(block: Block, tokens: Any) -> Any:
+    """Attention with a gradient of its own, as flash attention sums it."""
+    count, width = tokens.shape[1:]
+    shape = (-1, count, 3, block.num_heads, width // block.num_heads)
+    mixed = _attended_by_hand(ops.reshape(block.attention.qkv(tokens), shape))
+    return block.attention.projection(ops.reshape(mixed, (-1, count, width)))
+
+
+def without_attention(block: Block, tokens: Any) -> Any:
+    """The projections alone, to see what lies between them."""
+    query, key, value = ops.split(block.attention.qkv(tokens), 3, axis=-1)
+    return block.attention.projection(query + key * value)
+
+
+def _block(attention: Callable = sliced, norm: bool = True, gelu: Callable = ops.gelu) -> Callable:
+    def call(block: Block, tokens: Any) -> Any:
+        first, second = (block.attention_norm, block.mlp_norm) if norm else (lambda x: x,) * 2
+        tokens = tokens + attention(block, first(tokens))
+        return tokens + block.mlp_out(gelu(block.mlp_in(second(tokens)), approximate=False))
+
+    return call
+
+
+FORMS: dict[str, Callable] = {
+    "in_use": lambda block, tokens: block(tokens),
+    "sliced": _block(),
+    "three_products": _block(three_products),
+    "own_gradient": _block(own_gradient),
+    "tanh_gelu": _block(gelu=lambda x, approximate: ops.gelu(x, approximate=True)),
+    "no_gelu": _block(gelu=lambda x, approximate: ops.relu(x)),
+    "no_norm": _block(norm=False),
+    "no_attention": _block(without_attention),
+}
+
+
+def make_step(form: Callable, sizes: list[int], dtype: str, jit: bool) -> Callable:
+    """A compiled function from tokens to the gradients of all weights."""
+    _, count, width, heads, mlp_dim, depth = sizes
+    keras.utils.set_random_seed(0)
+    blocks = [TransformerBlock(heads, mlp_dim, dtype=dtype) for _ in range(depth)]
+    for block in blocks:
+        block.build((None, count, width))
+    weights = [v.value for block in blocks for v in block.trainable_variables]
+
+    @tf.function(jit_compile=jit)
+    def step(tokens: Any) -> list[Any]:
+        with tf.GradientTape() as tape:
+            for block in blocks:
+                tokens = form(block, tokens)
+            total = tf.reduce_sum(tf.square(tf.cast(tokens, "float32")))
+        return [g for g in tape.gradient(total, weights) if g is not None]
+
+    return step
+
+
+def milliseconds(step: Callable, tokens: Any, calls: int = 3) -> float:
+    """Mean of a few calls after one that warms up."""
+    step(tokens)
+    started = time.perf_counter()
+    for _ in range(calls):
+        outputs = step(tokens)
+    outputs[0].numpy()
+    return 1000 * (time.perf_counter() - started) / calls
+
+
+def main() -> None:
+    """Measure all forms and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--sizes", default="256,17,128,4,256,6")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--no-xla", action="store_true")
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    values = np.random.default_rng(0).normal(size=sizes[:3])
+    tokens = tf.cast(tf.constant(values), options.dtype)
+    names = ["in_use", *(name for name in options.forms if name != "in_use")]
+    steps = {n: make_step(FORMS[n], sizes, options.dtype, not options.no_xla) for n in names}
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(options.rounds):
+        for name, step in steps.items():
+            taken[name].append(milliseconds(step, tokens))
+    print(f"{options.sizes}, {options.dtype}, {'no ' if options.no_xla else ''}XLA")
+    for name, times in taken.items():
+        ratio = statistics.median(a / b for a, b in zip(taken["in_use"], times, strict=True))
+        print(f"| {name} | {statistics.median(times):.1f} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
