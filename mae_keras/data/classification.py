@@ -11,6 +11,7 @@ from typing import Any
 
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.mixing import mix
+from mae_keras.data.options import settle
 from mae_keras.data.pipeline import steps_per_epoch, training_batches
 from mae_keras.data.splits import Split
 
@@ -198,8 +199,7 @@ def _finish(batches: Any, seed: int, num_classes: int, change: Callable | None) 
         changed, labels = change(tf.cast(images, tf.float32), labels, key)
         return tf.ensure_shape(_as_stored(changed, images.dtype), images.shape), labels
 
-    mapped = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return mapped.prefetch(tf.data.AUTOTUNE)
+    return settle(batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _as_stored(images: Any, dtype: Any) -> Any:

@@ -8,6 +8,7 @@ import numbers
 from typing import Any
 
 from mae_keras.data.augmentation import Augmentation, augment
+from mae_keras.data.options import settle
 from mae_keras.data.splits import Split
 
 # An unending stream of int64 numbers.
@@ -170,7 +171,7 @@ def evaluation_batches(
     select = (
         (lambda images, labels: (images, labels)) if with_labels else (lambda images, _: images)
     )
-    return _deterministic(batches.map(select))
+    return settle(batches.map(select))
 
 
 def _indexed_batches(split, batch_size, rows, steps, seed, start, epochs, drop_remainder):
@@ -225,7 +226,7 @@ def _finish(batches, seed, augmentation, with_labels, part):
             images = augment(images, augmentation, key, part)
         return (images, labels) if with_labels else images
 
-    return _deterministic(batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
+    return settle(batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _rows(batch_size, shard, drop_remainder):
@@ -250,14 +251,6 @@ def _cut(batches, rows):
     if size is None or rows == (0, size):
         return batches
     return batches.map(lambda *batch: tf.nest.map_structure(lambda t: t[slice(*rows)], batch))
-
-
-def _deterministic(batches):
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.deterministic = True
-    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
 def _check_labels(split, with_labels):

@@ -17,6 +17,7 @@ from keras import ops
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
+from mae_keras.models.datasets import without_tuning
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
@@ -160,6 +161,7 @@ class MaskedModel(
                 kwargs["validation_data"] = (held_out, labels, weights)
         elif validation is not None:
             check_input(validation, self.image_shape, self.value_range)
+            kwargs["validation_data"] = without_tuning(validation)
         if kwargs.get("class_weight") is not None and y is None and hasattr(x, "shape"):
             raise ValueError(
                 "`class_weight` needs labels: `fit(images, labels, ...)`. Received: none"
@@ -167,7 +169,7 @@ class MaskedModel(
         y = stand_in_labels(x, y, kwargs.get("sample_weight"))
         if hasattr(x, "element_spec") and not args:
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
-        x, y, kwargs = training_input(x, y, args, kwargs, self.built_for)
+        x, y, kwargs = training_input(without_tuning(x), y, args, kwargs, self.built_for)
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
+from mae_keras.models.datasets import without_tuning
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
@@ -122,9 +123,10 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             self._check(*validation[:2])
         elif validation is not None:
             self._check(validation, None)
+            kwargs["validation_data"] = without_tuning(validation)
         if hasattr(x, "element_spec") and not args:
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
-        x, y, kwargs = training_input(x, y, args, kwargs, self.built_for)
+        x, y, kwargs = training_input(without_tuning(x), y, args, kwargs, self.built_for)
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:

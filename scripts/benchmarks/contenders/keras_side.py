@@ -26,7 +26,10 @@ class KerasContender:
 
     def __init__(self, model: keras.Model, images: np.ndarray, facts: dict[str, Any]):
         self.model = model
+        options = tf.data.Options()
+        options.autotune.enabled = False  # or a short `fit` may wait seconds for that thread to end
         self.batches = tf.data.Dataset.from_tensors(images).repeat().prefetch(2)
+        self.batches = self.batches.with_options(options)
         self._facts = facts
 
     def run(self, steps: int) -> None:
