@@ -122,10 +122,11 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def call(self, tokens: Any, attention_mask: Any = None) -> Any:
         num_tokens, hidden_dim = tokens.shape[1], tokens.shape[2]
-        qkv = self.qkv(tokens)
-        # (batch, tokens, 3 * hidden_dim) -> (batch, tokens, 3, heads, head_dim)
-        qkv = ops.reshape(qkv, (-1, num_tokens, 3, self.num_heads, hidden_dim // self.num_heads))
-        query, key, value = ops.unstack(qkv, 3, axis=2)
+        # (batch, tokens, hidden_dim) -> (batch, tokens, heads, head_dim), three times. Cut before
+        # it is reshaped: a gradient of five axes took XLA longer to put together.
+        shape = (-1, num_tokens, self.num_heads, hidden_dim // self.num_heads)
+        parts = ops.split(self.qkv(tokens), 3, axis=-1)
+        query, key, value = (ops.reshape(part, shape) for part in parts)
         attended = attend(query, key, value, attention_mask)
         return self.projection(ops.reshape(attended, (-1, num_tokens, hidden_dim)))
 

@@ -1,7 +1,7 @@
 """Other ways to write a transformer block, against the one in use; `docs/performance.md`.
 
     python scripts/benchmarks/block_forms.py [--rounds 9] [--sizes 256,17,128,4,256,6]
-        [--dtype float32] [--no-xla] [--forms in_use sliced ...]
+        [--dtype float32] [--no-xla] [--forms in_use unstacked ...]
 
 Forward and backward pass through a stack of blocks on TensorFlow, all forms in turn, A B C A B C.
 Each gives the same output and gradients, but those that leave something out to show what it costs.
@@ -24,6 +24,7 @@ import tensorflow as tf
 from keras import ops
 
 from mae_keras.layers import TransformerBlock
+from mae_keras.layers.attention import attend
 
 Block = TransformerBlock
 
@@ -41,10 +42,13 @@ def _attended(query: Any, key: Any, value: Any) -> Any:
     return ops.reshape(mixed, (-1, mixed.shape[1], mixed.shape[2] * mixed.shape[3]))
 
 
-def sliced(block: Block, tokens: Any) -> Any:
-    """Queries, keys and values cut from the joined projection by features."""
-    parts = ops.split(block.attention.qkv(tokens), 3, axis=-1)
-    return block.attention.projection(_attended(*(_to_heads(p, block.num_heads) for p in parts)))
+def unstacked(block: Block, tokens: Any) -> Any:
+    """Queries, keys and values taken from five axes, as most implementations do."""
+    count, width = tokens.shape[1:]
+    shape = (-1, count, 3, block.num_heads, width // block.num_heads)
+    query, key, value = ops.unstack(ops.reshape(block.attention.qkv(tokens), shape), 3, axis=2)
+    mixed = attend(query, key, value)
+    return block.attention.projection(ops.reshape(mixed, (-1, count, width)))
 
 
 def three_products(block: Block, tokens: Any) -> Any:
@@ -92,7 +96,11 @@ def without_attention(block: Block, tokens: Any) -> Any:
     return block.attention.projection(query + key * value)
 
 
-def _block(attention: Callable = sliced, norm: bool = True, gelu: Callable = ops.gelu) -> Callable:
+def _in_use(block: Block, tokens: Any) -> Any:
+    return block.attention(tokens)
+
+
+def _block(attention: Callable = _in_use, norm: bool = True, gelu: Callable = ops.gelu) -> Callable:
     def call(block: Block, tokens: Any) -> Any:
         first, second = (block.attention_norm, block.mlp_norm) if norm else (lambda x: x,) * 2
         tokens = tokens + attention(block, first(tokens))
@@ -103,7 +111,7 @@ def _block(attention: Callable = sliced, norm: bool = True, gelu: Callable = ops
 
 FORMS: dict[str, Callable] = {
     "in_use": lambda block, tokens: block(tokens),
-    "sliced": _block(),
+    "unstacked": _block(unstacked),
     "three_products": _block(three_products),
     "own_gradient": _block(own_gradient),
     "tanh_gelu": _block(gelu=lambda x, approximate: ops.gelu(x, approximate=True)),
