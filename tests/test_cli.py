@@ -8,31 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import refusal, run
 from PIL import Image
 
-from mae_keras.cli import main
 from mae_keras.models.presets import PRESETS
-
-
-def run(capsys, *arguments):
-    """Exit code, standard output and standard error of a command."""
-    try:
-        main([str(argument) for argument in arguments])
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
-def refusal(capsys, *arguments):
-    """The one line that a refused command prints."""
-    code, _, err = run(capsys, *arguments)
-    assert code == 2
-    assert "Traceback" not in err
-    lines = err.strip().splitlines()
-    assert len(lines) == 1, err
-    return lines[0]
 
 
 @pytest.mark.slow
@@ -73,15 +52,6 @@ def test_reconstructing_draws_image_files(capsys, finished, tmp_path):
     out = tmp_path / "picture.png"
     assert run(capsys, "reconstruct", finished[0], tmp_path / "a.png", "--out", out)[0] == 0
     assert out.stat().st_size > 1000
-
-
-@pytest.mark.slow
-def test_exporting_writes_a_saved_model(capsys, finished, tmp_path):
-    code, out, _ = run(
-        capsys, "export", finished[0], "--format", "saved-model", "--out", tmp_path / "served"
-    )
-    assert code == 0
-    assert (tmp_path / "served" / "saved_model.pb").exists()
 
 
 def test_presets_and_data_sets_are_listed(capsys):

@@ -5,7 +5,9 @@ import json
 import os
 import pathlib
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,11 @@ from mae_keras.interop.stored_tensors import Checkpoint, StoredTensor, numpy_dty
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled magic number opens such files
+# What reading a damaged archive, or a pickle that makes no sense, can end in.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, EOFError),
+    *(ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, OSError),
+)
 _CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
 
 
@@ -86,14 +93,12 @@ def _read(path: str) -> tuple[str, Any]:
 def _read_zip(path: str) -> Any:
     try:
         return read_pickled_tensors(path)
-    except (
-        *(zipfile.BadZipFile, pickle.UnpicklingError, KeyError, EOFError, IndexError),
-        *(TypeError, AttributeError, NotImplementedError, OverflowError),
-    ) as error:
-        kind = "a PyTorch file"
+    except _DAMAGE as error:
+        if isinstance(error, ValueError) and repr(path) in str(error):
+            raise
         raise ValueError(
             f"{path!r} is no whole checkpoint; it is truncated or a zip archive of another kind "
-            f"than {kind} ({error or type(error).__name__})"
+            f"than a PyTorch file ({error or type(error).__name__})"
         ) from error
 
 
@@ -195,7 +200,9 @@ def _check_numbers(checkpoint: Checkpoint) -> None:
 
 
 def _check_memory(checkpoint: Checkpoint, max_bytes: int | None) -> None:
-    needed = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
+    tensors = checkpoint.tensors.values()
+    needed = sum(tensor.num_bytes for tensor in tensors)
+    needed = max([needed, *(tensor.read_bytes for tensor in tensors)])
     free = _free_memory() if max_bytes is None else max_bytes
     if free is not None and needed > free:
         limit = "the machine has free" if max_bytes is None else "`max_bytes` allows"

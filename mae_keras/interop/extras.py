@@ -26,6 +26,10 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(
+            f"{error.name}."
+        )
+        broken = "" if absent else f", which is there but cannot be imported ({error})"
         raise ImportError(
-            f"{purpose} needs `{module}`: pip install 'mae_keras[{extra}]'"
+            f"{purpose} needs `{module}`{broken}: pip install 'mae_keras[{extra}]'"
         ) from error

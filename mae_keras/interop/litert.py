@@ -9,7 +9,7 @@ from mae_keras.files import replacing
 from mae_keras.interop.extras import import_extra
 from mae_keras.interop.selection import check_converter, select_signatures
 from mae_keras.interop.targets import check_file
-from mae_keras.interop.verification import verify_outputs
+from mae_keras.interop.verification import running, verify_outputs
 from mae_keras.models.exporting import write_saved_model
 from mae_keras.models.signatures import Signature
 
@@ -48,9 +48,9 @@ def export_litert(
     Raises:
         ImportError: if the extra is not installed.
         TypeError, ValueError: if the model, the signatures or the path do not do, images have
-            three spatial axes, the model is not in float32, or its weights exceed 2 GiB.
+            three spatial axes, the model is not in float32, its weights exceed 2 GiB, or Keras
+            does not run on TensorFlow.
         OSError: if the path cannot be written.
-        RuntimeError: if Keras does not run on TensorFlow.
         VerificationError: if an output differs; nothing is left at `path` then but what was there.
 
     Example:
@@ -102,10 +102,12 @@ def _convert(model: Any, signatures: Mapping[str, Signature], quantize: bool) ->
 def _verified(model: Any, file: bytes, names: Iterable[str], tolerance: float) -> dict[str, float]:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=file)
+    with running("LiteRT"):
+        interpreter = Interpreter(model_content=file)
 
     def run(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        runner = interpreter.get_signature_runner(name)
-        return runner(**{key: inputs[key] for key in runner.get_input_details()})
+        with running("LiteRT"):
+            runner = interpreter.get_signature_runner(name)
+            return runner(**{key: inputs[key] for key in runner.get_input_details()})
 
     return verify_outputs(model, names, run, tolerance)

@@ -9,7 +9,7 @@ from mae_keras.files import replacing
 from mae_keras.interop.extras import import_extra
 from mae_keras.interop.selection import check_converter, select_signatures
 from mae_keras.interop.targets import check_file
-from mae_keras.interop.verification import verify_outputs
+from mae_keras.interop.verification import running, verify_outputs
 from mae_keras.models.signatures import Signature
 
 _OPSET = 17
@@ -43,9 +43,8 @@ def export_onnx(
     Raises:
         ImportError: if the extra is not installed.
         TypeError, ValueError: if the model, the signature or the path do not do, the model is not
-            in float32, or its weights exceed 2 GiB.
+            in float32, its weights exceed 2 GiB, or Keras does not run on TensorFlow.
         OSError: if the path cannot be written.
-        RuntimeError: if Keras does not run on TensorFlow.
         VerificationError: if an output differs; nothing is left at `path` then but what was there.
 
     Example:
@@ -111,11 +110,13 @@ def _where(graph: Any, node: Any, *_: Any) -> Any:
 def _verified(model: Any, file: bytes, name: str, tolerance: float) -> dict[str, float]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    with running("ONNX Runtime"):
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     keys = [output.name for output in session.get_outputs()]
 
     def run(_: str, inputs: dict[str, Any]) -> dict[str, Any]:
         feeds = {given.name: inputs[given.name] for given in session.get_inputs()}
-        return dict(zip(keys, session.run(None, feeds), strict=True))
+        with running("ONNX Runtime"):
+            return dict(zip(keys, session.run(None, feeds), strict=True))
 
     return verify_outputs(model, [name], run, tolerance)

@@ -8,6 +8,7 @@ import collections
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ _STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
+_LARGEST_PICKLE = 2**28  # the text about the tensors of large language models is a hundredth of it
 
 
 def read_pickled_tensors(path: str) -> Any:
@@ -53,20 +55,36 @@ def read_pickled_tensors(path: str) -> Any:
         order = f"{root}byteorder"
         if order in sizes and archive.read(order) != b"little":
             raise ValueError(f"{path!r} was written on a big-endian machine, which is not read")
+        if sizes[pickles[0]] > _LARGEST_PICKLE:
+            raise ValueError(
+                f"{path!r} describes its tensors in {sizes[pickles[0]]} bytes: refused"
+            )
         damaged = archive.testzip()  # now, rather than when half of a model is filled
         if damaged is not None:
             raise ValueError(
                 f"{path!r} is damaged: {damaged!r} inside it does not match its checksum"
             )
         text = archive.read(pickles[0])
+    _check_memo(text)
     return _Reader(text, path, root, sizes).load()
+
+
+def _check_memo(text: bytes) -> None:
+    """Python makes room for the highest number that a pickle gives an object, whatever it is."""
+    for operation, argument, _ in pickletools.genops(text):
+        if "PUT" in operation.name and argument > len(text):
+            raise pickle.UnpicklingError(f"object number {argument} in {len(text)} bytes")
 
 
 class Namespace:
     """Inert stand-in for `argparse.Namespace`: keeps plain values, drops everything else."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
+    values: dict[str, Any]
+
+    def __new__(cls) -> "Namespace":
+        made = super().__new__(cls)  # a pickle need not call `__init__`
+        made.values = {}
+        return made
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
@@ -113,7 +131,8 @@ class _Reader(pickle.Unpickler):
         if dtype is None or not isinstance(count, int):
             raise ValueError(f"{self._path!r} holds a storage of an unknown kind: {pid!r}")
         held = self._sizes.get(name, -1)
-        if held < count * numpy_dtype(dtype).itemsize:
+        # not more either, which would be read into memory unseen
+        if held < 0 or held // numpy_dtype(dtype).itemsize != count:
             raise ValueError(
                 f"{self._path!r} is damaged: {name!r} inside it should hold {count} numbers of "
                 f"{dtype}, and holds {held} bytes"
@@ -162,7 +181,10 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Sto
             f"a tensor of shape {tuple(shape)} does not fit its storage of {storage.count} numbers"
         )
     return StoredTensor(
-        tuple(shape), storage.dtype, lambda: _view(storage, offset, tuple(shape), tuple(strides))
+        tuple(shape),
+        storage.dtype,
+        lambda: _view(storage, offset, tuple(shape), tuple(strides)),
+        storage.count * numpy_dtype(storage.dtype).itemsize,
     )
 
 

@@ -73,9 +73,8 @@ def check_converter(model: Any, format: str) -> None:
         format: the format's name, for the error.
 
     Raises:
-        RuntimeError: if Keras runs on another backend than TensorFlow.
-        ValueError: if the model does not compute in float32, or its weights do not fit into one
-            file.
+        ValueError: if Keras runs on another backend than TensorFlow, the model does not compute in
+            float32, or its weights do not fit into one file.
 
     Example:
     >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -83,7 +82,7 @@ def check_converter(model: Any, format: str) -> None:
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":
-        raise RuntimeError(
+        raise ValueError(
             f"{format} export converts TensorFlow graphs: save the model as `.keras` and export it "
             f"under KERAS_BACKEND=tensorflow. Received: the {backend} backend"
         )

@@ -1,6 +1,7 @@
 """Tensors in a file, read only when asked for. Imports nothing of the package."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,11 +19,14 @@ class StoredTensor:
         shape: tuple of ints.
         dtype: str, a NumPy name or `"bfloat16"`.
         load: reads the numbers, as an array of that shape and dtype.
+        read_bytes: int, bytes of the file that `load` reads: more than its own where several
+            tensors share them.
     """
 
     shape: tuple[int, ...]
     dtype: str
     load: Callable[[], np.ndarray]
+    read_bytes: int = 0
 
     def __setstate__(self, state: Any) -> None:
         raise ValueError("a tensor may not be changed by the pickle that holds it")
@@ -30,7 +34,7 @@ class StoredTensor:
     @property
     def num_bytes(self) -> int:
         """Bytes that it takes in memory, as `numpy` gives it."""
-        return 4 * int(np.prod(self.shape, dtype=np.int64))
+        return 4 * math.prod(self.shape)
 
     def numpy(self) -> np.ndarray:
         """The numbers, as float32."""

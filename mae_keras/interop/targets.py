@@ -22,6 +22,8 @@ def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     'saved_model'
     """
     path = pathlib.Path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
     taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
     if taken and not (path / "saved_model.pb").is_file():
         raise ValueError(

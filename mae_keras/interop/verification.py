@@ -1,6 +1,7 @@
 """Whether an exported model does what the live one does: inputs, live outputs, comparison."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -9,11 +10,37 @@ import numpy as np
 from mae_keras.models.pixel_masks import touched_patches
 
 # Relative to float32's tolerance: half precision rounds, and another graph rounds elsewhere.
-_COARSER = {"float32": 1.0, "float16": 1e3, "bfloat16": 1e3}
+_COARSER = {"float16": 1e3, "bfloat16": 1e3}
 
 
 class VerificationError(RuntimeError):
     """An exported model whose outputs are not those of the live model; it was not kept."""
+
+
+@contextlib.contextmanager
+def running(runtime: str) -> Iterator[None]:
+    """Whatever a runtime ends in on a file it should run, as one error with its name.
+
+    Args:
+        runtime: str.
+
+    Raises:
+        VerificationError: in place of any other error.
+
+    Example:
+    >>> with running("LiteRT"):
+    ...     raise RuntimeError("no such operation")
+    Traceback (most recent call last):
+    mae_keras.interop.verification.VerificationError: LiteRT does not run it: no such operation
+    """
+    try:
+        yield
+    except VerificationError:
+        raise
+    except Exception as error:
+        raise VerificationError(
+            f"{runtime} does not run it: {str(error).strip()[-1000:] or type(error).__name__}"
+        ) from error
 
 
 def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
@@ -155,7 +182,7 @@ def check_equal(
             f"The exported model gives {sorted(made)}, the live one {sorted(live)}"
         )
     differences = {name: _difference(name, made[name], live[name]) for name in live}
-    allowed = tolerance * _COARSER[compute_dtype]
+    allowed = tolerance * _COARSER.get(compute_dtype, 1.0)
     wrong = {name: value for name, value in differences.items() if not value <= allowed}
     if wrong:
         listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
@@ -172,6 +199,11 @@ def _difference(name: str, made: np.ndarray, live: np.ndarray) -> float:
             f"`{name}` has shape {made.shape} in the exported model, {live.shape} in the live one"
         )
     made, live = made.astype("float64"), live.astype("float64")
+    if live.size and not np.isfinite(live).any():
+        raise VerificationError(
+            f"`{name}` of the live model holds no finite number, which is equal to nothing: look "
+            f"at its weights"
+        )
     if not np.array_equal(np.isnan(made), np.isnan(live)):
         return float("inf")
     scale = np.nanmax(np.abs(live), initial=0.0)

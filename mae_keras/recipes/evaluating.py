@@ -20,7 +20,7 @@ from mae_keras.recipes.protocols import (
     EvaluationOptions,
     check_protocol,
 )
-from mae_keras.recipes.trained import load_run
+from mae_keras.recipes.trained import load_autoencoder
 from mae_keras.training import RunFolder
 
 
@@ -51,8 +51,8 @@ def evaluate_run(
         {"trained": ..., "untrained": ..., "pca": ..., "pixels": ...}, ...}}`, or `{"error": ...}`.
 
     Raises:
-        ValueError: if a protocol is unknown, the run is not finished, or the data have another
-            shape than the model or no labels.
+        ValueError: if a protocol is unknown, the run is not finished or its model a classifier, or
+            the data have another shape than the model or no labels.
 
     Example:
     >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
@@ -63,7 +63,7 @@ def evaluate_run(
     for protocol in protocols:
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
-    recipe, model = load_run(path)
+    recipe, model = load_autoencoder(path)
     images = load_images(recipe, data_dir) if images is None else images
     check_fit(model, images)  # before a model is made for images of another shape
     comparison = Comparison(

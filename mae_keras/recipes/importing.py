@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from mae_keras.interop import WeightsReport, model_from_torch
+from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier
 from mae_keras.training import RunFolder
 
@@ -20,7 +20,7 @@ def import_checkpoint(
 ) -> WeightsReport:
     """Build the model of a PyTorch checkpoint and write it as a run: `reconstruct`, `export` go on.
 
-    Writes `model.keras`, `config.json`, `report.json` (what became of every tensor) and
+    Writes `model.keras`, `config.json`, `report.json` (what became of every tensor) and, verified,
     `saved_model`.
 
     Args:
@@ -36,6 +36,8 @@ def import_checkpoint(
     Raises:
         ImportError, MemoryError, ValueError: as `model_from_torch` does; and if the folder holds
             something else. Nothing is written then.
+        VerificationError: if `saved_model`, which comes last, is not what the model is; it is
+            not written then.
 
     Example:
     >>> report = import_checkpoint("mae_pretrain_vit_base.pth", "runs/base")  # doctest: +SKIP
@@ -55,7 +57,7 @@ def import_checkpoint(
         run.start(config)
         run.write_json(run.path / "report.json", report.as_dict())
         model.save(run.model)
-        model.export(run.saved_model)
+        export_saved_model(model, run.saved_model)
     return report
 
 

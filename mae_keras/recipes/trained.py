@@ -3,24 +3,27 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from mae_keras import data, figures
+from mae_keras import data, figures, interop
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.recipes.base import Recipe
 from mae_keras.training import RunFolder, reconstruction_of
 
+FORMATS = ("saved-model", "onnx", "litert")
 
-def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoencoder]:
+
+def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
     """The recipe and the trained model of a run.
 
     Args:
         path: folder of the run.
 
     Returns:
-        `Recipe`, `MaskedAutoencoder`.
+        `Recipe`, and `MaskedAutoencoder` or, where it was imported, `ImageClassifier`.
 
     Raises:
         ValueError: if the folder is not that of a finished run.
@@ -39,6 +42,27 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoencoder]:
     return recipe, load_model(run.model)
 
 
+def load_autoencoder(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoencoder]:
+    """The same as `load_run`, for what a classifier, which may have been imported, cannot do.
+
+    Args:
+        path: folder of the run.
+
+    Returns:
+        `Recipe`, `MaskedAutoencoder`.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run, or its model is a classifier.
+    """
+    recipe, model = load_run(path)
+    if not hasattr(model, "reconstruct"):
+        raise ValueError(
+            f"`run` must be one of an autoencoder: a classifier has no decoder. Received: "
+            f"{str(path)!r}, whose model is an {type(model).__name__}"
+        )
+    return recipe, model
+
+
 def reconstruct_files(
     path: str | os.PathLike[str],
     images: Sequence[str | os.PathLike[str]],
@@ -54,11 +78,11 @@ def reconstruct_files(
         mask_ratio: float in (0, 1); defaults to the model's.
 
     Raises:
-        ValueError: if there are no files, or one cannot be read.
+        ValueError: if there are no files, one cannot be read, or the model is a classifier.
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
-    _, model = load_run(path)
+    _, model = load_autoencoder(path)
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
     pixels = np.stack([data.read_image(image, model.image_shape) for image in images])
@@ -68,22 +92,64 @@ def reconstruct_files(
     figures.save_figure(reconstruction_of(model, pixels, max_rows=len(pixels)), pathlib.Path(out))
 
 
-def export_run(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write a run's model as a SavedModel.
+def export_run(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    format: str = "saved-model",
+    signatures: Sequence[str] | None = None,
+    quantize: bool = False,
+) -> dict[str, float]:
+    """Write a run's model in a format for serving, verified.
 
     Args:
         path: folder of the run.
-        out: folder to write; must not exist, or be an earlier SavedModel.
+        out: what to write: a folder, or a file with the ending of the format.
+        format: `"saved-model"`, `"onnx"` or `"litert"`. Defaults to `"saved-model"`.
+        signatures: names of what the model is to be asked for, or `None`: all that it has; for
+            `"onnx"` one name, `"encode"` by default.
+        quantize: bool, int8 matrices, for `"litert"`.
+
+    Returns:
+        `"signature/key"` to the largest relative difference from the live model.
 
     Raises:
-        ValueError: if the folder holds something else.
+        ImportError, OSError, TypeError, ValueError, VerificationError: as `export_saved_model`,
+            `export_onnx` and `export_litert` of `mae_keras.interop` do; and if the folder is not
+            that of a finished run.
     """
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {', '.join(FORMATS)}. Received: {format!r}")
+    if quantize and format != "litert":
+        raise ValueError(f"`quantize` is for format='litert'. Received: format={format!r}")
+    if format == "onnx" and signatures is not None and len(signatures) != 1:
+        raise ValueError(
+            f"An ONNX file holds one signature: export others to files of their own. "
+            f"Received: signatures={list(signatures)}"
+        )
     _, model = load_run(path)
-    out = pathlib.Path(out)
-    if out.exists() and (out.is_file() or any(out.iterdir())):
-        if not (out / "saved_model.pb").exists():
-            raise ValueError(
-                f"`out` must be a new or empty folder, or an earlier SavedModel. Received: "
-                f"{str(out)!r}"
-            )
-    model.export(out)
+    if format == "onnx":
+        return interop.export_onnx(model, out, signature=(signatures or ["encode"])[0])
+    if format == "litert":
+        return interop.export_litert(model, out, signatures=signatures, quantize=quantize)
+    return interop.export_saved_model(model, out, signatures=signatures)
+
+
+def verified_line(differences: Mapping[str, float]) -> str:
+    """What an export found, in one line.
+
+    Args:
+        differences: what `export_run` returned.
+
+    Returns:
+        str, with the largest difference of each signature.
+
+    Example:
+    >>> verified_line({"encode/features": 1.2e-07, "inpaint/pasted": 0.0, "inpaint/mask": 0.0})
+    'Verified; largest differences from the live model, relative: encode 1.2e-07, inpaint 0'
+    """
+    largest: dict[str, float] = {}
+    for output, difference in differences.items():
+        name = output.split("/")[0]
+        largest[name] = max(difference, largest.get(name, 0.0))
+    listed = ", ".join(f"{name} {difference:.2g}" for name, difference in largest.items())
+    return f"Verified; largest differences from the live model, relative: {listed}"

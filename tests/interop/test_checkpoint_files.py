@@ -1,12 +1,14 @@
 """From a path to tensors, and clear words for every other thing a path may lead to."""
 
+import io
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
-from interop.test_pickled_tensors import SIZES, by_torch
-from interop.torch_files import meta_tensors, write, write_pth
+from interop.test_pickled_tensors import SIZES, Stored, by_torch
+from interop.torch_files import meta_tensors, write, write_archive, write_pth
 
 from mae_keras.interop.checkpoint_files import read_checkpoint
 
@@ -93,6 +95,44 @@ def test_a_flipped_byte_is_noticed(tmp_path):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_pickle_of_nonsense_is_refused_in_words_or_read(seed, tmp_path):
+    """Bytes changed at random, checksums right: whatever Python makes of them is explained."""
+    path = tmp_path / "a.pth"
+    write_pth(path, {"model": meta_tensors(depth=1, decoder=None), "epoch": 3})
+    with zipfile.ZipFile(path) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    rng, text = np.random.default_rng(seed), bytearray(held["archive/data.pkl"])
+    for place in rng.integers(0, len(text), 3):
+        text[place] = rng.integers(0, 256)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**held, "archive/data.pkl": text}.items():
+            archive.writestr(name, bytes(content))
+    try:
+        tensors = read_checkpoint(path).tensors.values()
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(tensor.numpy().shape == tensor.shape for tensor in tensors)
+
+
+def test_a_compressed_archive_with_a_flipped_byte_is_refused(tmp_path):
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00." + bytes(range(256)))
+    content = bytearray(path.read_bytes())
+    content[80:90] = bytes(10)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum|no whole checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_pointer_in_place_of_the_weights_of_a_folder_is_named(tmp_path):
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="model.safetensors' is a Git LFS pointer"):
+        read_checkpoint(tmp_path)
+
+
 def test_another_archive_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="another kind"):
@@ -120,6 +160,16 @@ def test_more_than_the_memory_allowed_is_refused(tmp_path, tensors):
     assert read_checkpoint(tmp_path / "a.pth", max_bytes=28)
     with pytest.raises(MemoryError, match="`max_bytes` allows"):
         read_checkpoint(tmp_path / "a.pth", max_bytes=27)
+
+
+def test_a_view_counts_as_all_that_is_read_for_it(tmp_path):
+    text = io.BytesIO()
+    pickler = Stored(text, (0, (2,), (1,)), count=100)
+    pickler.dump({"x": np.zeros(100, "float32")})
+    write_archive(tmp_path / "a.pth", text.getvalue(), pickler.records)
+    assert read_checkpoint(tmp_path / "a.pth", max_bytes=400).tensors["x"].shape == (2,)
+    with pytest.raises(MemoryError, match="`max_bytes` allows"):
+        read_checkpoint(tmp_path / "a.pth", max_bytes=399)
 
 
 def test_more_than_the_machine_has_free_is_refused(tmp_path, tensors, monkeypatch):

@@ -14,3 +14,10 @@ def test_what_is_installed_is_imported():
 def test_what_is_not_installed_is_named_with_the_extra_that_has_it():
     with pytest.raises(ImportError, match=r"Flying needs `antigravity2`: .*'mae_keras\[wings\]'"):
         import_extra("antigravity2", "wings", "Flying")
+
+
+def test_what_is_broken_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "broken_wings.py").write_text("import json.antigravity2")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"cannot be imported \(No module named 'json.anti"):
+        import_extra("broken_wings", "wings", "Flying")

@@ -109,14 +109,14 @@ def test_an_ordered_dict_is_a_dict(path):
 class Stored(TorchPickler):
     """Writes one tensor whose description does not fit its storage."""
 
-    def __init__(self, file, description):
+    def __init__(self, file, description, count=4):
         super().__init__(file)
-        self.description = description
+        self.description, self.count = description, count
 
     def _save_tensor(self, array):
         self.save(_Global("torch._utils", "_rebuild_tensor_v2"))
         self.write(pickle.MARK)
-        self.save(("storage", _Global("torch", "FloatStorage"), "0", "cpu", 4))
+        self.save(("storage", _Global("torch", "FloatStorage"), "0", "cpu", self.count))
         self.write(pickle.BINPERSID)
         for argument in (*self.description, False, {}):
             self.save(argument)
@@ -138,11 +138,12 @@ def test_a_tensor_outside_its_storage_is_refused(description, path):
         read_pickled_tensors(str(path))
 
 
-def test_a_storage_shorter_than_it_says_is_refused(path):
+@pytest.mark.parametrize("held", [3, 4000])
+def test_a_storage_of_another_size_than_it_says_is_refused(path, held):
     text = io.BytesIO()
     pickler = TorchPickler(text)
     pickler.dump({"x": np.zeros(4, "float32")})
-    write_archive(path, text.getvalue(), [np.zeros(3, "float32")])
+    write_archive(path, text.getvalue(), [np.zeros(held, "float32")])
     with pytest.raises(ValueError, match="damaged"):
         read_pickled_tensors(str(path))
 
@@ -167,3 +168,24 @@ def test_an_archive_without_a_pickle_is_no_checkpoint(path):
     np.savez(path.with_suffix(".npz"), a=np.zeros(3))
     with pytest.raises(KeyError, match="data.pkl"):
         read_pickled_tensors(str(path.with_suffix(".npz")))
+
+
+def test_an_object_of_an_enormous_number_takes_no_memory(path):
+    # the C unpickler would make room for 2**32 objects
+    text = pickle.PROTO + b"\x02" + pickle.EMPTY_DICT + pickle.LONG_BINPUT + b"\xff" * 4
+    write_archive(path, text + pickle.STOP)
+    with pytest.raises(pickle.UnpicklingError, match="object number 4294967295"):
+        read_pickled_tensors(str(path))
+
+
+def test_a_description_without_end_is_refused(path, monkeypatch):
+    monkeypatch.setattr("mae_keras.interop.pickled_tensors._LARGEST_PICKLE", 10)
+    write_pth(path, meta_tensors())
+    with pytest.raises(ValueError, match="describes its tensors in .* refused"):
+        read_pickled_tensors(str(path))
+
+
+def test_arguments_that_were_never_set_are_none(path):
+    name = pickle.GLOBAL + b"argparse\nNamespace\n" + pickle.EMPTY_TUPLE + pickle.NEWOBJ
+    write_archive(path, pickle.PROTO + b"\x02" + name + pickle.STOP)
+    assert read_pickled_tensors(str(path)).values == {}

@@ -62,5 +62,5 @@ def test_more_weights_than_a_file_holds_are_refused(monkeypatch):
 
 def test_converters_need_tensorflow(tiny, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(RuntimeError, match="KERAS_BACKEND=tensorflow. Received: the jax backend"):
+    with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow. Received: the jax backend"):
         check_converter(tiny, "ONNX")

@@ -42,6 +42,12 @@ def test_a_folder_is_no_file(tmp_path):
         check_file(tmp_path / "model.onnx", ".onnx")
 
 
+@pytest.mark.parametrize("path", [".", "..", "a/..", os.sep])
+def test_a_folder_must_have_a_name(path):
+    with pytest.raises(ValueError, match="must name a folder"):
+        check_folder(path)
+
+
 @pytest.mark.parametrize("check", [check_folder, lambda path: check_file(path, ".onnx")])
 def test_nothing_can_be_written_below_a_file(check, tmp_path):
     (tmp_path / "file").touch()

@@ -79,6 +79,13 @@ def test_heads_of_unpublished_widths_have_to_be_given(decoder, argument):
         choose_heads(48, {}, None, decoder)
 
 
+def test_a_number_of_a_block_beyond_all_bounds_is_refused_at_once():
+    tensors = meta_tensors(decoder=None)
+    tensors["blocks.99999999999999.norm1.bias"] = np.zeros(16, "float32")
+    with pytest.raises(ValueError, match=r"lacks whole blocks: blocks \[2\]"):
+        sizes_of(tensors)
+
+
 @pytest.mark.parametrize("config", [{"model_type": "dinov2"}, {"hidden_act": "gelu_new"}])
 def test_a_configuration_of_another_model_is_refused(config):
     with pytest.raises(ValueError, match=next(iter(config.values()))):

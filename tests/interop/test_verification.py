@@ -8,6 +8,7 @@ from mae_keras.interop.verification import (
     check_equal,
     example_inputs,
     live_outputs,
+    running,
     verify_outputs,
 )
 from mae_keras.models import DenseMaskedAutoencoder
@@ -85,3 +86,18 @@ def test_a_model_that_is_wrong_for_single_images_only_is_found(tiny):
 
     with pytest.raises(VerificationError, match="features by"):
         verify_outputs(tiny, ["encode"], run, 1e-5)
+
+
+def test_a_model_that_computes_in_float64_is_compared_as_in_float32():
+    assert check_equal(one(1.0), one(1.0), 1e-5, "float64") == {"x": 0.0}
+
+
+def test_an_error_of_a_runtime_is_one_of_verification():
+    with pytest.raises(VerificationError, match="LiteRT does not run it: ValueError"):
+        with running("LiteRT"):
+            raise ValueError
+
+
+def test_outputs_without_a_finite_number_cannot_be_compared():
+    with pytest.raises(VerificationError, match="`x` of the live model holds no finite number"):
+        check_equal(one(np.nan, np.inf), one(np.nan, np.inf), 1e-3)

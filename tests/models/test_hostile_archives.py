@@ -15,8 +15,10 @@ import h5py
 import keras
 import pytest
 import tensorflow as tf
+from command_line import refusal
 
 from mae_keras.models import load_model
+from mae_keras.recipes.initial_weights import initialize_from
 
 
 def function(module, name):
@@ -209,3 +211,31 @@ def test_the_byte_code_of_these_tests_does_run_where_safe_mode_is_off(tmp_path):
     path = write(tmp_path / "model.keras", byte_code(marker))
     keras.saving.load_model(path, safe_mode=False)(keras.ops.zeros((1, 1)))
     assert marker.is_dir()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "{run}", "--out", "{out}"],
+        ["evaluate", "{run}"],
+        ["reconstruct", "{run}", "{run}/a.png", "--out", "{out}"],
+        ["import", "{run}/model.keras", "--out", "{out}"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_command_line_refuses_a_run_with_a_hostile_model(capsys, tmp_path, command):
+    marker, run = tmp_path / "ran", tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    write(run / "model.keras", byte_code(marker))
+    line = refusal(capsys, *(word.format(run=run, out=tmp_path / "out") for word in command))
+    assert "model.keras" in line
+    assert not marker.exists()
+
+
+def test_a_run_does_not_begin_from_a_hostile_model(tmp_path):
+    marker = tmp_path / "ran"
+    write(tmp_path / "model.keras", byte_code(marker))
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        initialize_from(keras.Sequential(), tmp_path)
+    assert not marker.exists()

@@ -144,6 +144,22 @@ def test_a_bare_encoder_and_another_classifier_can_be_copied():
     assert again.encoder.blocks[1].trainable and again.train_blocks is None
 
 
+@pytest.mark.parametrize("rates", [(0.0, 0.3), (0.3, 0.0), (0.3, 0.5)], ids=str)
+def test_a_copy_of_several_blocks_has_the_weights_whatever_the_drop_path_rates(rates, images):
+    """Drop path has counters, which lie between the weights of blocks and stay its own."""
+    encoder = make_encoder(num_layers=3, drop_path_rate=rates[0])
+    model = ImageClassifier.from_pretrained(encoder, 3, drop_path_rate=rates[1])
+    ours, theirs = (keras.ops.convert_to_numpy(e(images)) for e in (model.encoder, encoder))
+    np.testing.assert_array_equal(ours, theirs)
+    streams = [
+        {w.path.split("/", 1)[1]: int(w) for w in each.weights if w.name == "stream"}
+        for each in (encoder, model.encoder)
+    ]
+    assert all(
+        streams[1][path] != value for path, value in streams[0].items() if path in streams[1]
+    )
+
+
 @pytest.mark.every_backend
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], np.eye(3, dtype="float32")[LABELS]])
 def test_class_numbers_and_one_hot_labels_give_one_loss(images, labels):

@@ -5,6 +5,7 @@ import pytest
 from interop.torch_files import meta_tensors, write_pth
 
 from mae_keras.models import load_model
+from mae_keras.recipes import importing
 from mae_keras.recipes.importing import import_checkpoint
 from mae_keras.recipes.trained import load_run
 
@@ -22,9 +23,7 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """SavedModels are written in one test only: they take seconds."""
-    from mae_keras.models.exporting import Exporting
-
-    monkeypatch.setattr(Exporting, "export", lambda self, path, **_: path.mkdir())
+    monkeypatch.setattr(importing, "export_saved_model", lambda _, path: path.mkdir())
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_keras.recipes.trained import export_run, load_run, reconstruct_files
+from mae_keras.recipes.trained import export_run, load_run, reconstruct_files, verified_line
 
 
 @pytest.fixture
@@ -48,8 +48,10 @@ def test_no_files_are_refused(finished, tmp_path):
 def test_an_export_serves(finished, tmp_path):
     import tensorflow as tf
 
-    export_run(finished[0], tmp_path / "served")
-    export_run(finished[0], tmp_path / "served")  # replaces its own
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "saved_model.pb").touch()  # an earlier one is replaced
+    differences = export_run(finished[0], tmp_path / "served", signatures=["encode"])
+    assert set(differences) == {"serving_default/features", "encode/features"}
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1)).astype("uint8")
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
     features = served(images=tf.constant(images))["features"]
@@ -61,3 +63,13 @@ def test_a_folder_of_something_else_is_not_exported_into(finished, tmp_path):
     with pytest.raises(ValueError, match="must be a new or empty folder"):
         export_run(finished[0], tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_another_format_is_refused_before_the_run_is_looked_at(tmp_path):
+    with pytest.raises(ValueError, match="`format` must be one of saved-model, onnx, litert"):
+        export_run(tmp_path, tmp_path / "out", "h5")
+
+
+def test_one_line_says_the_largest_difference_of_each_signature():
+    line = verified_line({"a/x": 1e-7, "a/y": 2e-7, "b/x": 0.0})
+    assert line.endswith(": a 2e-07, b 0")

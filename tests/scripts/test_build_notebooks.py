@@ -1,0 +1,153 @@
+"""Notebooks run, have the form that all have, and their two files are in step."""
+
+import os
+import pathlib
+
+import pytest
+
+pytest.importorskip("jupytext", reason="notebooks need the extra `notebooks`")
+pytest.importorskip("nbclient", reason="notebooks need the extra `notebooks`")
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts" / "notebooks"
+
+
+@pytest.fixture(autouse=True)
+def _notebooks_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+
+def a_pair(folder, *cells):
+    """The two files of a small notebook, the `.ipynb` as if it had been executed."""
+    import nbformat
+    from notebook_pairs import Pair, tidy
+
+    pair = Pair(folder / "01_made_up.py")
+    pair.source.write_text("\n\n".join(cells) + "\n")
+    notebook = pair.read()
+    for count, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.execution_count = count
+    nbformat.write(tidy(notebook), pair.executed)
+    return pair
+
+
+OPENING = "# %% [markdown]\n# # Title\n#\n# **Question.**\n#\n# **Run time.**\n#\n# **Data.**"
+INSTALL = '# %%\nimport importlib.util\nimportlib.util.find_spec("mae_keras")'
+PARAMETERS = '# %% tags=["parameters"]\nSMALL = False'
+CLOSING = "# %%\nassert not SMALL"
+
+
+def test_there_are_nine_notebooks():
+    from notebook_pairs import find_pairs
+
+    assert [pair.name[:2] for pair in find_pairs()] == [f"0{number}" for number in range(1, 10)]
+
+
+def test_every_notebook_is_well_formed_and_its_two_files_are_in_step():
+    from build_notebooks import check_files
+    from notebook_pairs import find_pairs
+
+    assert {pair.name: check_files(pair) for pair in find_pairs() if check_files(pair)} == {}
+
+
+def test_all_notebooks_install_the_package_in_the_same_way():
+    from notebook_pairs import find_pairs
+
+    cells = {pair.name: pair.read().cells[1].source for pair in find_pairs()}
+    lines = {name: cell.splitlines() for name, cell in cells.items()}
+    same = {
+        tuple(line for line in cell if not line.startswith("extras")) for cell in lines.values()
+    }
+    assert len(same) == 1, lines
+
+
+@pytest.mark.slow
+def test_all_notebooks_run_with_small_settings_and_leave_no_trace(monkeypatch):
+    import keras
+    from build_notebooks import SMALL
+    from notebook_pairs import find_pairs
+    from notebook_runs import run_in_process
+
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    before = dict(os.environ), os.getcwd(), keras.config.dtype_policy().name
+    for pair in find_pairs():
+        run_in_process(pair.read(), pair.name, pair.source.parent, SMALL)
+        assert (dict(os.environ), os.getcwd(), keras.config.dtype_policy().name) == before, (
+            pair.name
+        )
+
+
+def test_a_pair_in_step_has_no_faults(tmp_path):
+    from build_notebooks import check_files
+
+    assert check_files(a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, CLOSING)) == []
+
+
+def test_a_changed_cell_is_named(tmp_path):
+    from build_notebooks import check_files
+
+    pair = a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, CLOSING)
+    pair.source.write_text(pair.source.read_text().replace("not SMALL", "True"))
+    assert "cell 4 differs; in the .py file it begins with 'assert True'" in check_files(pair)
+
+
+def test_what_a_notebook_lacks_is_said(tmp_path):
+    from build_notebooks import check_files
+
+    faults = check_files(a_pair(tmp_path, "# %% [markdown]\n# # Title", "# %%\n1"))
+    for wanted in ("Question", "Run time", "Data", "install", "assert", "parameters"):
+        assert any(wanted in fault for fault in faults), wanted
+
+
+def test_errors_and_noise_in_outputs_are_found(tmp_path):
+    import nbformat
+    from notebook_pairs import faults_of_outputs
+
+    pair = a_pair(tmp_path, "# %%\n1", "# %%\n2")
+    book = nbformat.read(pair.executed, as_version=4)
+    book.cells[0].execution_count = None
+    noise = nbformat.v4.new_output("stream", name="stderr", text="Warning: x")
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
+    book.cells[1].outputs = [noise, error]
+    nbformat.write(book, pair.executed)
+    faults = "\n".join(faults_of_outputs(pair.executed))
+    assert "not executed" in faults and "Warning: x" in faults and "failed: no" in faults
+
+
+def test_what_libraries_log_while_they_load_is_removed_and_nothing_else():
+    import nbformat
+    from notebook_pairs import tidy
+
+    v4 = nbformat.v4
+    log = (
+        "WARNING: All log messages before absl::Init() ...\nI0000 00:00:1.2 3 port.cc:153] oneDNN\n"
+    )
+    streams = [
+        v4.new_output("stream", name="stderr", text=text)
+        for text in (log, log + "UserWarning: x\n")
+    ]
+    book = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=streams)])
+    assert [output.text for output in tidy(book).cells[0].outputs] == ["UserWarning: x\n"]
+
+
+def test_a_run_here_says_in_which_cell_it_failed(tmp_path):
+    from build_notebooks import check_run
+
+    cells = [PARAMETERS, "# %%\n%matplotlib inline\nprint(SMALL)", "# %%\nassert not SMALL"]
+    faults = check_run(a_pair(tmp_path, *cells))
+    assert len(faults) == 1
+    assert "<01_made_up, cell 3>" in faults[0] and "assert not SMALL" in faults[0]
+
+
+def test_a_cell_of_parameters_must_set_what_the_check_changes(tmp_path):
+    from build_notebooks import check_run
+
+    faults = check_run(a_pair(tmp_path, '# %% tags=["parameters"]\nDATASET = "digits"'))
+    assert "sets no 'SMALL'" in faults[0]
+
+
+def test_a_name_that_fits_no_notebook_is_refused():
+    from notebook_pairs import find_pairs
+
+    with pytest.raises(ValueError, match="No notebook begins with '77'.*01_masking_by_hand"):
+        find_pairs(["77"])
