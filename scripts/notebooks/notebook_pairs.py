@@ -15,8 +15,13 @@ from nbformat import NotebookNode
 
 FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
 LARGEST = 300_000  # bytes of an executed notebook: GitHub and the docs site load it whole
-# What libraries below Python log while they load, before anything can silence them.
-LOADING = re.compile(r"^(WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:).*\n?", re.M)
+# What is logged in places that a notebook cannot silence: below Python while libraries load, and by
+# TensorFlow when several models were asked for predictions.
+LOGGED = re.compile(
+    r"^(WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
+    r"|WARNING:tensorflow:\d+ out of the last).*\n?",
+    re.M,
+)
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -101,8 +106,8 @@ def _tidy_outputs(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
     for output in map(NotebookNode, outputs):
         if "metadata" in output:
             output.metadata = {}
-        if output.get("name") == "stderr":
-            output.text = LOADING.sub("", output.text)
+        if output.output_type == "stream":
+            output.text = LOGGED.sub("", output.text)
         if output.get("text") != "":
             tidied.append(output)
     return tidied
