@@ -4,7 +4,7 @@
 # **Question.** How is a masked autoencoder with a vision transformer trained, what do
 # `tf.function` and XLA do for its speed, and how much of an image should be hidden?
 #
-# **Run time.** Three to four minutes on two CPU cores with digits; more with MNIST. On a GPU: not
+# **Run time.** About four minutes on two CPU cores with digits; more with MNIST. On a GPU: not
 # measured.
 #
 # **Data.** 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn; nothing is
@@ -54,7 +54,8 @@ if not digits and not has_gpu:
 preset, patch_size, batch_size = ("nano", 2, 64) if digits else ("micro", 4, 128)
 base_rate = 8e-3 if digits else 4e-3
 epochs = 1 if SMALL else 60 if digits else 15 if has_gpu else 2
-layer_counts = {"num_layers": 1, "decoder_num_layers": 1} if SMALL else {}
+# Fewer layers than the preset has: the notebook is to take minutes.
+layer_counts = {"num_layers": 1 if SMALL else 2, "decoder_num_layers": 1} if digits or SMALL else {}
 
 limit = 256 if SMALL else None
 train, train_labels = dataset.train.arrays(limit)
@@ -87,7 +88,7 @@ show({"train": train[:10]}, titles=[dataset.class_names[label] for label in trai
 # %% [markdown]
 # ## The model
 #
-# A preset names the sizes; the rest is said here. The encoder sees the visible patches only, the
+# A preset names the sizes; what differs is said. The encoder sees the visible patches only, the
 # decoder all places. Pixels go in as stored: the model scales them itself.
 
 
@@ -384,7 +385,7 @@ assert list(arithmetic.values()) == sorted(arithmetic.values(), reverse=True)
 
 # %% [markdown]
 # The loss cannot say which ratio is best, since it compares different tasks; features can. (On
-# digits this simple the pixels themselves do as well.) He et al. found 75 % best for photographs
+# digits this simple the pixels themselves do better.) He et al. found 75 % best for photographs
 # of 196 patches. Digits of 16 patches leave little to guess from; the recipe for them in
 # `mae_keras.recipes` hides half.
 

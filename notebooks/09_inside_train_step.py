@@ -297,11 +297,12 @@ for backend, curves in results.items():
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 2.8), layout="constrained")
-for (backend, curves), marker in zip(results.items(), "os^", strict=False):
-    for (name, curve), size in zip(curves.items(), (11, 5), strict=True):
-        style = {"linestyle": "none", "markerfacecolor": "none", "markersize": size}
-        axes.plot(range(1, 6), curve, marker=marker, label=f"{backend}, {name}", **style)
-axes.set(xlabel="step", ylabel="loss", xticks=range(1, 6))
+ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": "none"}
+for number, (backend, curves) in enumerate(results.items()):
+    places = np.arange(1, 6) + 0.2 * (number - 1)  # beside one another
+    axes.plot(places, curves["by hand"], color=f"C{number}", label=f"{backend}, by hand", **ring)
+    axes.plot(places, curves["fit"], ".", color=f"C{number}", label=f"{backend}, fit")
+axes.set(xlabel="step", ylabel="loss", xticks=range(1, 6), ylim=(0, None))
 axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 axes.spines[["top", "right"]].set_visible(False)
 plt.show()

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import nbformat
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from notebook_pairs import (
     Pair,
     differences,
@@ -41,6 +41,8 @@ def build(pair: Pair) -> list[str]:
         run_in_kernel(notebook, pair.source.parent)
     except CellExecutionError as error:
         return [COLOUR.sub("", str(error))]
+    except (DeadKernelError, AssertionError) as error:  # nbclient asserts while it cleans up
+        return [f"the kernel died, perhaps for want of memory: {error}"]
     nbformat.write(tidy(notebook), pair.executed)
     return faults_of_outputs(pair.executed)
 
