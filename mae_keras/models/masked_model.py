@@ -17,7 +17,6 @@ from keras import ops
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
-from mae_keras.models.datasets import without_tuning
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
@@ -32,6 +31,7 @@ from mae_keras.models.saving import SavedInOneStep
 from mae_keras.models.skipping import SkipsNonFinite
 from mae_keras.ops import num_hidden, visible_indices
 from mae_keras.replicas import first_sample, num_replicas
+from mae_keras.tuning import without_tuning
 
 
 class MaskedModel(
@@ -188,7 +188,7 @@ class MaskedModel(
             check_input(x, self.image_shape, self.value_range)
         check_evaluation_input(x, kwargs.get("batch_size"), self.built_for)
         y = stand_in_labels(x, y, kwargs.get("sample_weight"))
-        return super().evaluate(x, y, *args, **kwargs)
+        return super().evaluate(without_tuning(x), y, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""

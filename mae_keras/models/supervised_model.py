@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 
 from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
-from mae_keras.models.datasets import without_tuning
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
@@ -20,6 +19,7 @@ from mae_keras.models.replica_batches import (
 )
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.replicas import num_replicas
+from mae_keras.tuning import without_tuning
 
 
 class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
@@ -134,7 +134,7 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):
             self._check(x, y)
         check_evaluation_input(x, kwargs.get("batch_size"), self.built_for)
-        return super().evaluate(x, y, *args, **kwargs)
+        return super().evaluate(without_tuning(x), y, *args, **kwargs)
 
     def _check(self, images: Any, labels: Any) -> None:
         check_input(images, self.image_shape, self.value_range)

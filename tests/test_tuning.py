@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mae_keras.models import ImageClassifier, MaskedAutoencoder
-from mae_keras.models.datasets import without_tuning
+from mae_keras.tuning import without_tuning
 
 IMAGES = np.zeros((4, 8, 8, 1), "uint8")
 
@@ -37,7 +37,7 @@ def test_what_is_no_data_set_comes_back():
 
 
 @pytest.mark.parametrize("kind", [MaskedAutoencoder, ImageClassifier])
-def test_fit_trains_and_validates_without_tuning(kind, monkeypatch):
+def test_fit_and_evaluate_do_without_tuning(kind, monkeypatch):
     seen = {}
     monkeypatch.setattr(
         keras.Model, "fit", lambda self, x, y, **options: seen.update(x=x, **options)
@@ -50,3 +50,6 @@ def test_fit_trains_and_validates_without_tuning(kind, monkeypatch):
     model.fit(batches, validation_data=batches)
     assert seen["x"].options().autotune.enabled is False
     assert seen["validation_data"].options().autotune.enabled is False
+    monkeypatch.setattr(keras.Model, "evaluate", lambda self, x, y: seen.update(evaluated=x))
+    model.evaluate(batches)
+    assert seen["evaluated"].options().autotune.enabled is False
