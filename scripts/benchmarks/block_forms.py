@@ -82,6 +82,22 @@ def _attended_by_hand(qkv: Any) -> tuple[Any, Callable]:
     return tf.transpose(mixed, (0, 2, 1, 3)), gradient
 
 
+def strided(block: Block, tokens: Any) -> Any:
+    """As in use, but cut by slices, which TensorFlow without XLA copies one by one."""
+    width = tokens.shape[2]
+    joined = block.attention.qkv(tokens)
+    parts = [joined[:, :, i * width : (i + 1) * width] for i in range(3)]
+    return block.attention.projection(_attended(*(_to_heads(p, block.num_heads) for p in parts)))
+
+
+def one_transposition(block: Block, tokens: Any) -> Any:
+    """Queries, keys and values transposed together."""
+    count, width = tokens.shape[1:]
+    shape = (-1, count, 3, block.num_heads, width // block.num_heads)
+    joined = ops.transpose(ops.reshape(block.attention.qkv(tokens), shape), (2, 0, 3, 1, 4))
+    return block.attention.projection(_attended(joined[0], joined[1], joined[2]))
+
+
 def own_gradient(block: Block, tokens: Any) -> Any:
     """Attention with a gradient of its own, as flash attention sums it."""
     count, width = tokens.shape[1:]
@@ -96,15 +112,40 @@ def without_attention(block: Block, tokens: Any) -> Any:
     return block.attention.projection(query + key * value)
 
 
+@tf.custom_gradient
+def _gelu_by_hand(x: Any) -> tuple[Any, Callable]:
+    """Exact gelu with its gradient written out."""
+    below = 0.5 * (1.0 + tf.math.erf(x * 0.5**0.5))
+
+    def gradient(upstream: Any) -> Any:
+        return upstream * (below + x * tf.exp(-0.5 * x * x) * (2 * np.pi) ** -0.5)
+
+    return x * below, gradient
+
+
+def _norm_by_products(layer: keras.layers.Layer, tokens: Any) -> Any:
+    """Layer norm whose sums over features are products with a column of ones."""
+    width = tokens.shape[-1]
+    column = tf.fill((width, 1), tf.cast(1 / width, tokens.dtype))
+    flat = tf.reshape(tokens, (-1, width))
+    centred = flat - tf.matmul(flat, column)
+    scale = tf.math.rsqrt(tf.matmul(centred * centred, column) + layer.epsilon)
+    return tf.reshape(centred * scale * layer.gamma + layer.beta, tf.shape(tokens))
+
+
 def _in_use(block: Block, tokens: Any) -> Any:
     return block.attention(tokens)
 
 
-def _block(attention: Callable = _in_use, norm: bool = True, gelu: Callable = ops.gelu) -> Callable:
+def _block(
+    attention: Callable = _in_use,
+    norm: Callable = lambda layer, tokens: layer(tokens),
+    gelu: Callable = lambda x: ops.gelu(x, approximate=False),
+) -> Callable:
     def call(block: Block, tokens: Any) -> Any:
-        first, second = (block.attention_norm, block.mlp_norm) if norm else (lambda x: x,) * 2
-        tokens = tokens + attention(block, first(tokens))
-        return tokens + block.mlp_out(gelu(block.mlp_in(second(tokens)), approximate=False))
+        tokens = tokens + attention(block, norm(block.attention_norm, tokens))
+        hidden = gelu(block.mlp_in(norm(block.mlp_norm, tokens)))
+        return tokens + block.mlp_out(hidden)
 
     return call
 
@@ -112,11 +153,15 @@ def _block(attention: Callable = _in_use, norm: bool = True, gelu: Callable = op
 FORMS: dict[str, Callable] = {
     "in_use": lambda block, tokens: block(tokens),
     "unstacked": _block(unstacked),
+    "strided": _block(strided),
+    "one_transposition": _block(one_transposition),
     "three_products": _block(three_products),
     "own_gradient": _block(own_gradient),
-    "tanh_gelu": _block(gelu=lambda x, approximate: ops.gelu(x, approximate=True)),
-    "no_gelu": _block(gelu=lambda x, approximate: ops.relu(x)),
-    "no_norm": _block(norm=False),
+    "gelu_own_gradient": _block(gelu=_gelu_by_hand),
+    "norm_by_products": _block(norm=_norm_by_products),
+    "tanh_gelu": _block(gelu=lambda x: ops.gelu(x, approximate=True)),
+    "no_gelu": _block(gelu=ops.relu),
+    "no_norm": _block(norm=lambda layer, tokens: tokens),
     "no_attention": _block(without_attention),
 }
 

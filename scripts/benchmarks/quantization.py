@@ -7,18 +7,16 @@ Needs the extra `litert`. Prints a row each for the live model, float32 and int8
 `RUN/quantization.json`.
 """
 
-import argparse
 import pathlib
 import tempfile
 from collections.abc import Callable
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from finished_runs import arguments, draw
 
-from mae_keras import data, evaluation
+from mae_keras import evaluation
 from mae_keras.interop import export_litert
-from mae_keras.recipes.building import load_images
-from mae_keras.recipes.trained import load_run
 from mae_keras.training import RunFolder
 
 BATCH = 100
@@ -38,17 +36,8 @@ def encoder_of(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
 def main() -> None:
     """Export twice, encode thrice, compare."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run")
-    parser.add_argument("--train-images", type=int, default=10_000)
-    parser.add_argument("--test-images", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    recipe, model = load_run(options.run)
-    images = load_images(recipe)
-    rows = np.random.default_rng(options.seed).permutation(len(images.train))
-    train = data.SelectedSplit(images.train, rows[: options.train_images]).arrays()
-    test = images.test.arrays(limit=options.test_images)
+    options = arguments(__doc__.splitlines()[0], test_images=2000).parse_args()
+    model, _, train, test = draw(options)
     encoders, sizes = {"live": model.encode}, {"live": 4 * model.encoder.count_params()}
     live, results = model.encode(test[0]), {}
     with tempfile.TemporaryDirectory() as folder:

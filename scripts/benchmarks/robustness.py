@@ -8,32 +8,21 @@ starts from RUN's encoder. Prints accuracies on corrupted test images and writes
 `RUN/robustness.json` and `RUN/robustness.png`.
 """
 
-import argparse
 import functools
 
-import numpy as np
+from finished_runs import arguments, draw
 
 from mae_keras import data, evaluation, figures
-from mae_keras.recipes.building import load_images
-from mae_keras.recipes.trained import load_run
 from mae_keras.recipes.tuning_protocols import augmentation_for
 from mae_keras.training import RunFolder
 
 
 def main() -> None:
     """Train both, corrupt, compare."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run")
+    parser = arguments(__doc__.splitlines()[0], test_images=1000)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--train-images", type=int, default=10_000)
-    parser.add_argument("--test-images", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    recipe, model = load_run(options.run)
-    images = load_images(recipe)
-    rows = np.random.default_rng(options.seed).permutation(len(images.train))
-    train = data.SelectedSplit(images.train, rows[: options.train_images]).arrays()
-    test = images.test.arrays(limit=options.test_images)
+    model, images, train, test = draw(options)
     curves, seconds = {}, {}
     for name, scratch in (("pretrained", False), ("from scratch", True)):
         made = evaluation.fine_tune(
