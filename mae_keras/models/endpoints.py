@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from mae_keras.replicas import num_replicas
+from mae_keras.tuning import without_tuning
 
 
 class _Endpoint(keras.Model):
@@ -56,7 +57,7 @@ class Endpoints:
             self._made[key] = _Endpoint(owner, function)
         endpoint = self._made[key]
         if hasattr(inputs, "element_spec"):
-            return endpoint.predict(inputs, verbose=0)
+            return endpoint.predict(without_tuning(inputs), verbose=0)
         # A ragged last batch would be traced and compiled again, and could not be shared evenly by
         # replicas: pad it, then cut.
         count = keras.tree.flatten(inputs)[0].shape[0]
@@ -64,10 +65,30 @@ class Endpoints:
         batch_size = -(-min(batch_size, count) // replicas) * replicas
         padding = -count % batch_size
         padded = keras.tree.map_structure(lambda array: _pad(array, padding), inputs)
-        outputs = endpoint.predict(padded, batch_size=batch_size, verbose=0)
+        if replicas > 1:
+            outputs = endpoint.predict(padded, batch_size=batch_size, verbose=0)
+        else:
+            outputs = _predict(endpoint, padded, batch_size)
         return keras.tree.map_structure(lambda array: array[:count], outputs)
+
+
+def _predict(endpoint: keras.Model, inputs: Any, batch_size: int) -> Any:
+    """`predict` without the data set that Keras makes of arrays.
+
+    To make it, and to wait for its end, can take longer than to encode the images.
+    """
+
+    def of_batch(start: int) -> Any:
+        rows = slice(start, start + batch_size)
+        return endpoint.predict_on_batch(keras.tree.map_structure(lambda x: x[rows], inputs))
+
+    count = len(keras.tree.flatten(inputs)[0])
+    outputs = [of_batch(start) for start in range(0, count, batch_size)]
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
 
 def _pad(array: Any, padding: int) -> np.ndarray:
     array = keras.ops.convert_to_numpy(array)
+    if keras.backend.is_float_dtype(array.dtype.name):
+        array = array.astype(keras.config.floatx(), copy=False)  # as `predict` does
     return np.resize(array, (len(array) + padding, *array.shape[1:])) if padding else array

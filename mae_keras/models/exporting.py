@@ -38,13 +38,18 @@ class Exporting:
 def write_saved_model(model: keras.Model, path: str, signatures: Mapping[str, Signature]) -> None:
     """Write a SavedModel; a failure may leave half a folder.
 
+    It holds the weights that the signatures use, once. `ExportArchive.track` would store every
+    weight twice on TensorFlow, as a Keras variable and as the tensor inside that the signatures
+    captured (keras#23553), and they would take twice the memory once loaded.
+
     Args:
         model: model whose variables the signatures use.
         path: folder to write.
         signatures: name to `Signature`.
     """
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    if keras.backend.backend() != "tensorflow":  # whose functions know their variables
+        archive.track(model)
     for name, signature in signatures.items():
         inputs = list(signature.inputs)
         archive.add_endpoint(name, signature.function, input_signature=inputs)

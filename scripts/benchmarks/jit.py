@@ -23,7 +23,9 @@ from mae_keras.models import MaskedAutoencoder
 CASES = {
     "nano 8": ("nano", 8, 2, 128),
     "micro 28": ("micro", 28, 4, 128),
+    "micro 48": ("micro", 48, 6, 256),
     "tiny 32": ("tiny", 32, 4, 64),
+    "tiny 32 fine": ("tiny", 32, 2, 64),
     "small 32": ("small", 32, 4, 32),
     "base 64": ("base", 64, 8, 8),
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mae_keras.interop import export_saved_model
 from mae_keras.layers import RandomMasking
 from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier
 
@@ -47,6 +48,24 @@ def test_reconstructions_are_those_of_the_live_model(signatures, tiny, images, r
     assert set(made) == {"prediction", "pasted"}
     np.testing.assert_allclose(made["prediction"], live.prediction, rtol=1e-5, atol=2e-3)
     np.testing.assert_allclose(made["pasted"], live.pasted, rtol=1e-5, atol=2e-3)
+
+
+def stored_values(folder):
+    """How many numbers the weights of a SavedModel take up on disk."""
+    listed = tf.train.list_variables(str(folder / "variables" / "variables"))
+    return sum(int(np.prod(shape)) for name, shape in listed if not name.startswith("_CHECKPOINT"))
+
+
+def test_every_weight_is_stored_once(exported, tiny):
+    weights = sum(int(np.prod(weight.shape)) for weight in tiny.weights)
+    trained = sum(int(np.prod(weight.shape)) for weight in tiny.trainable_weights)
+    assert trained <= stored_values(exported) <= weights
+
+
+def test_features_alone_are_stored_without_the_decoder(tiny, tmp_path):
+    export_saved_model(tiny, tmp_path / "features", signatures=["encode"], verify=False)
+    weights = sum(int(np.prod(weight.shape)) for weight in tiny.encoder.weights)
+    assert stored_values(tmp_path / "features") == weights
 
 
 def test_signatures_take_pixels_as_bytes(signatures):
