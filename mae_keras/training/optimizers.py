@@ -5,13 +5,14 @@ from typing import Any
 
 import keras
 
+from mae_keras.training.fused_adam import FusedAdam
 from mae_keras.training.replicated_accumulation import AccumulatesOnReplicas
 
 NO_DECAY = ("class_token", "mask_token", "positions")
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
-class MaskedAdamW(AccumulatesOnReplicas, keras.optimizers.AdamW):
+class MaskedAdamW(AccumulatesOnReplicas, FusedAdam, keras.optimizers.AdamW):
     """AdamW whose weight decay spares biases, norms, tokens and positions.
 
     Keras's `exclude_from_weight_decay` does the same until the model is saved: the exclusions are

@@ -44,9 +44,10 @@ print(json.dumps({"from": mae_keras.__file__, "xla": bool(model.jit_compile), "s
 
 def first_step(tree: pathlib.Path, sizes: dict[str, Any]) -> dict[str, Any]:
     """Seconds of the first and of the second `fit` of a fresh process."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(sizes)],
+        cwd=tree,  # which Python looks in first
         env=environment,
         check=True,
         stdout=subprocess.PIPE,
@@ -65,8 +66,7 @@ def measure(name: str, other: pathlib.Path, rounds: int) -> str:
     ]
     ratios = [now["seconds"][0] / then["seconds"][0] for now, then in pairs]
     now, then = (
-        statistics.median(said["seconds"][0] for said in side)
-        for side in zip(*pairs, strict=True)
+        statistics.median(said["seconds"][0] for said in side) for side in zip(*pairs, strict=True)
     )
     ratio = statistics.median(ratios)
     xla = ["yes" if said["xla"] else "no" for said in pairs[0]]
@@ -83,7 +83,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--configs", nargs="+", choices=CONFIGURATIONS, default=list(CPU))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
-    print("| configuration | now, s | then, s | now / then | range | aim 1.3 |\n" + 6 * "|---" + "|")
+    print(
+        "| configuration | now, s | then, s | now / then | range | aim 1.3 |\n" + 6 * "|---" + "|"
+    )
     for name in options.configs:
         print(measure(name, options.other.resolve(), options.rounds), flush=True)
 
