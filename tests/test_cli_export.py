@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from command_line import refusal, run
 
+from mae_keras.interop import litert, onnx, verification
 from mae_keras.interop import saved_model as module
-from mae_keras.interop import verification
 from mae_keras.models import (
     DenseMaskedAutoencoder,
     ImageClassifier,
@@ -183,6 +183,28 @@ def test_an_export_that_does_not_run_is_one_line(capsys, dense, tmp_path, quick,
     code, _, err = run(capsys, "export", dense, "--out", tmp_path / "out")
     assert (code, err.count("\n")) == (2, 1)
     assert "OSError: no" in err
+
+
+@pytest.mark.parametrize(
+    "format, converter, extra",
+    [
+        ("onnx", onnx, ["onnx", "tf2onnx", "onnxruntime"]),
+        ("litert", litert, ["ai_edge_litert", "ai_edge_litert.interpreter"]),
+    ],
+)
+def test_a_model_that_a_converter_does_not_take_is_one_line(
+    capsys, dense, tmp_path, monkeypatch, format, converter, extra
+):
+    def fail(*_):
+        raise NotImplementedError("no rule for\nFrobnicate")
+
+    for name in extra:
+        monkeypatch.setitem(sys.modules, name, sys)
+    monkeypatch.setattr(converter, "_convert", fail)
+    out = tmp_path / f"model{ENDINGS[format]}"
+    line = refusal(capsys, "export", dense, "--format", format, "--out", out)
+    assert line.endswith("does not take it: no rule for Frobnicate")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", [["reconstruct", "a.png", "--out", "b.png"], ["evaluate"]])

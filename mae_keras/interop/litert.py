@@ -51,7 +51,8 @@ def export_litert(
             three spatial axes, the model is not in float32, its weights exceed 2 GiB, or Keras
             does not run on TensorFlow.
         OSError: if the path cannot be written.
-        VerificationError: if an output differs; nothing is left at `path` then but what was there.
+        VerificationError: if the converter does not take the model, or an output differs; nothing
+            is left at `path` then but what was there.
 
     Example:
     >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -73,7 +74,8 @@ def export_litert(
     if tolerance is None:
         tolerance = 0.1 if quantize else 1e-4
     with replacing(path) as aside:
-        aside.write_bytes(_convert(model, chosen, quantize))
+        with running("LiteRT's converter", "does not take it"):
+            aside.write_bytes(_convert(model, chosen, quantize))
         return _verified(model, aside.read_bytes(), chosen, tolerance) if verify else {}
 
 

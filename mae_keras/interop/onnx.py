@@ -45,7 +45,8 @@ def export_onnx(
         TypeError, ValueError: if the model, the signature or the path do not do, the model is not
             in float32, its weights exceed 2 GiB, or Keras does not run on TensorFlow.
         OSError: if the path cannot be written.
-        VerificationError: if an output differs; nothing is left at `path` then but what was there.
+        VerificationError: if the converter does not take the model, or an output differs; nothing
+            is left at `path` then but what was there.
 
     Example:
     >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -67,7 +68,8 @@ def export_onnx(
     for library in ("onnx", "tf2onnx", *(["onnxruntime"] if verify else [])):
         import_extra(library, "onnx", "ONNX export")
     with replacing(path) as aside:
-        aside.write_bytes(_convert(chosen))
+        with running("tf2onnx", "does not take it"):
+            aside.write_bytes(_convert(chosen))
         return _verified(model, aside.read_bytes(), signature, tolerance) if verify else {}
 
 

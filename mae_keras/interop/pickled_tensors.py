@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.archives import refuse_bomb
 from mae_keras.interop.stored_tensors import StoredTensor, numpy_dtype
 
 _STORAGES = {
@@ -42,19 +43,20 @@ def read_pickled_tensors(path: str) -> Any:
         What was saved, usually a dict. `argparse.Namespace` comes as a `Namespace`.
 
     Raises:
-        ValueError: if the pickle asks for anything but tensors and plain values, naming it, or a
-            tensor does not fit its storage.
+        ValueError: if the pickle asks for anything but tensors and plain values, naming it, a
+            tensor does not fit its storage, or the archive unfolds to far more than its size.
         pickle.UnpicklingError, zipfile.BadZipFile, KeyError, EOFError: if the file is damaged.
     """
     with zipfile.ZipFile(path) as archive:
+        refuse_bomb(archive)
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise KeyError("no data.pkl inside")
         root = pickles[0].removesuffix("data.pkl")
         sizes = {item.filename: item.file_size for item in archive.infolist()}
         order = f"{root}byteorder"
-        if order in sizes and archive.read(order) != b"little":
-            raise ValueError(f"{path!r} was written on a big-endian machine, which is not read")
+        if order in sizes and (sizes[order] > 16 or archive.read(order) != b"little"):
+            raise ValueError(f"{path!r} says that it is not little-endian, which alone is read")
         if sizes[pickles[0]] > _LARGEST_PICKLE:
             raise ValueError(
                 f"{path!r} describes its tensors in {sizes[pickles[0]]} bytes: refused"
@@ -124,12 +126,16 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage":
-            raise ValueError(f"{self._path!r} refers to something that is no storage: {pid!r}")
+            raise ValueError(
+                f"{self._path!r} refers to something that is no storage: a {type(pid).__name__}"
+            )
         _, kind, key, _, count = pid
-        name = f"{self._root}data/{key}"
         dtype = _STORAGES.get(kind) if isinstance(kind, str) else None
-        if dtype is None or not isinstance(count, int):
-            raise ValueError(f"{self._path!r} holds a storage of an unknown kind: {pid!r}")
+        if dtype is None or not isinstance(key, str) or not isinstance(count, int):
+            # a tuple of tuples is short in a pickle and may be without end in words
+            told = ", ".join(part if isinstance(part, str) else type(part).__name__ for part in pid)
+            raise ValueError(f"{self._path!r} holds a storage of an unknown kind: {told}")
+        name = f"{self._root}data/{key}"
         held = self._sizes.get(name, -1)
         # not more either, which would be read into memory unseen
         if held < 0 or held // numpy_dtype(dtype).itemsize != count:

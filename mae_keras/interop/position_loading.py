@@ -97,7 +97,10 @@ def _load_table(
         resized = interpolate_positions(table, stored.grid, encoder.grid)
         plan.table = keras.ops.convert_to_numpy(resized)
         note = f"interpolated from {stored.grid} patches to {encoder.grid}"
-        plan.notes.append(f"Positions were {note}, as the reference does.")
+        plan.notes.append(
+            f"Positions were {note}, as facebookresearch/mae and Hugging Face do; timm smooths "
+            f"them, and differs a little."
+        )
     plan.entries.append(TensorReport("pos_embed", LOADED, sources, note))
 
 

@@ -3,9 +3,11 @@
 import os
 import pathlib
 
+from mae_keras.models.exporting import check_replaceable
+
 
 def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Accept a new or empty folder, or an earlier SavedModel, which will be replaced.
+    """Accept a new or empty folder, or an earlier SavedModel alone, which will be replaced.
 
     Args:
         path: folder to write.
@@ -14,7 +16,7 @@ def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
         `pathlib.Path`.
 
     Raises:
-        ValueError: if something else is there.
+        ValueError: if something else is there, or beside the SavedModel.
         OSError: if it cannot be written.
 
     Example:
@@ -24,12 +26,7 @@ def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.name in ("", ".."):
         raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
-    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if taken and not (path / "saved_model.pb").is_file():
-        raise ValueError(
-            f"`path` must be a new or empty folder, or an earlier SavedModel. "
-            f"Received: {str(path)!r}"
-        )
+    check_replaceable(path)
     _check_writable(path)
     return path
 

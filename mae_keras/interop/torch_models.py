@@ -20,6 +20,7 @@ from mae_keras.ops import patch_grid
 _KINDS = ("autoencoder", "classifier", "encoder")
 # What a checkpoint without a decoder gets: the paper's.
 _DECODER = {"hidden_dim": 512, "num_layers": 8, "mlp_dim": 2048}
+_MASK_RATIO = 0.75
 
 
 def model_from_torch(
@@ -52,7 +53,8 @@ def model_from_torch(
         num_heads: int, the encoder's attention heads.
         decoder_num_heads: int, the decoder's.
         normalize_targets: bool, whether the decoder predicts standardised patches.
-        mask_ratio: float in (0, 1), for an autoencoder; by default the checkpoint's, else 0.75.
+        mask_ratio: float in (0, 1), for an autoencoder; by default the checkpoint's, else 0.75,
+            also where the checkpoint's hides nothing or everything.
         prefix: as for `load_torch_weights`.
         max_bytes: as for `load_torch_weights`.
         strict: as for `load_torch_weights`.
@@ -191,8 +193,7 @@ def _autoencoder(
         notes.append(f"The decoder's heads: {heads} ({source}).")
     targets, source = _told(settings["normalize_targets"], checkpoint, "norm_pix_loss", False)
     notes.append(f"normalize_targets={bool(targets)} ({source}).")
-    ratio, source = _told(settings["mask_ratio"], checkpoint, "mask_ratio", 0.75)
-    notes.append(f"mask_ratio={float(ratio)} ({source}).")
+    ratio = _mask_ratio(settings["mask_ratio"], checkpoint, notes)
     decoder = MAEDecoder(
         **arguments,
         num_heads=heads,
@@ -200,9 +201,18 @@ def _autoencoder(
         dtype=encoder.dtype_policy,
         name="decoder",
     )
-    return MaskedAutoencoder(
-        encoder, decoder, masking=float(ratio), normalize_targets=bool(targets)
-    )
+    return MaskedAutoencoder(encoder, decoder, masking=ratio, normalize_targets=bool(targets))
+
+
+def _mask_ratio(given: float | None, checkpoint: Checkpoint, notes: list[str]) -> float:
+    """Encoders are saved with 0, which is no ratio to train with."""
+    ratio, source = _told(given, checkpoint, "mask_ratio", _MASK_RATIO)
+    ratio = float(ratio)
+    if given is None and not 0 < ratio < 1:
+        source = f"the default: {ratio} in {source} hides none or all"
+        ratio = _MASK_RATIO
+    notes.append(f"mask_ratio={ratio} ({source}).")
+    return ratio
 
 
 def _told(given: Any, checkpoint: Checkpoint, name: str, default: Any) -> tuple[Any, str]:

@@ -104,7 +104,9 @@ def named_tensors(
         found.notes.append(f"The prefix {prefix!r} was taken off the names.")
     for name, tensor in tensors.items():
         ours = _translated(name.removeprefix(prefix), style)
-        if not name.startswith(prefix) or ours in found.tensors:
+        # the one tensor without axes that has a place counts the batches of a linear probe
+        axes = tensor.shape or ours.endswith("num_batches_tracked")
+        if not name.startswith(prefix) or not axes or ours in found.tensors:
             found.unknown.append(name)
         else:
             found.tensors[ours] = tensor
@@ -184,10 +186,11 @@ def _translated(name: str, style: str) -> str:
 
 
 def _join_heads(found: NamedTensors) -> None:
-    """One tensor for queries, keys and values where there are three."""
+    """One tensor for queries, keys and values where there are three, of equal shapes."""
     for name in [name for name in found.tensors if ".attn.query." in name]:
         parts = [name.replace("query", part) for part in ("query", "key", "value")]
-        if all(part in found.tensors for part in parts):
+        shapes = [found.tensors[part].shape for part in parts if part in found.tensors]
+        if len(shapes) == 3 and len(set(shapes)) == 1:
             whole = name.replace("query", "qkv")
             found.tensors[whole] = joined([found.tensors.pop(part) for part in parts])
             found.sources[whole] = tuple(found.sources.pop(part)[0] for part in parts)

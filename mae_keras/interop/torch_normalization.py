@@ -1,6 +1,7 @@
 """The pixel constants that belong to a checkpoint, and how they get into a model."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,13 @@ def read_constants(checkpoint: Checkpoint, style: str, channels: int) -> PixelCo
         for three channels under the names of facebookresearch/mae or timm; else none.
 
     Raises:
-        ValueError: if a file gives constants for another number of channels.
+        ValueError: if a file gives constants for another number of channels, or such that no
+            pixel can be normalised with.
     """
     beside = checkpoint.preprocessor
     timm = checkpoint.config.get("pretrained_cfg")
     if beside:
-        constants = _of_preprocessor(beside)
+        constants = _of_preprocessor(beside, checkpoint.path)
     elif isinstance(timm, dict) and "mean" in timm and "std" in timm:
         constants = PixelConstants((0, 255), list(timm["mean"]), list(timm["std"]), "config.json")
     elif style == META and channels == 3:
@@ -62,24 +64,42 @@ def read_constants(checkpoint: Checkpoint, style: str, channels: int) -> PixelCo
         constants = PixelConstants((0, 255), None, None, "none: the checkpoint tells none")
     for name in ("mean", "std"):
         values = getattr(constants, name)
-        if values is not None and len(values) != channels:
+        usable = values is None or all(_usable(value, name == "std") for value in values)
+        if not usable or (values is not None and len(values) != channels):
             raise ValueError(
-                f"{checkpoint.path!r}: `{name}` in {constants.source} must have one value for each "
-                f"of the {channels} channels. Received: {values}"
+                f"{checkpoint.path!r}: `{name}` in {constants.source} must have one number for "
+                f"each of the {channels} channels{', positive' if name == 'std' else ''}. "
+                f"Received: {values}"
             )
     return constants
 
 
-def _of_preprocessor(settings: dict[str, Any]) -> PixelConstants:
+def _usable(value: Any, positive: bool) -> bool:
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    return number and (value > 0 or not positive)
+
+
+def _of_preprocessor(settings: dict[str, Any], path: str) -> PixelConstants:
     """Hugging Face: pixels times `rescale_factor`, then minus mean, divided by std."""
     source = "preprocessor_config.json"
-    factor = settings.get("rescale_factor", 1 / 255)
-    # 1 / 255 does not invert to 255 exactly
-    value_range = (0.0, round(1 / factor, 9)) if settings.get("do_rescale", True) else None
+    value_range = (0.0, _white(settings, path)) if settings.get("do_rescale", True) else None
     if not settings.get("do_normalize", True) or "image_mean" not in settings:
         return PixelConstants(value_range, None, None, f"none: {source} asks for none")
-    mean, std = (list(np.atleast_1d(settings[f"image_{name}"])) for name in ("mean", "std"))
-    return PixelConstants(value_range, [float(m) for m in mean], [float(s) for s in std], source)
+    mean, std = (np.atleast_1d(settings.get(f"image_{name}")).tolist() for name in ("mean", "std"))
+    return PixelConstants(value_range, mean, std, source)
+
+
+def _white(settings: dict[str, Any], path: str) -> float:
+    """The pixel that `rescale_factor` makes 1."""
+    factor = settings.get("rescale_factor", 1 / 255)
+    if not _usable(factor, positive=True):
+        raise ValueError(
+            f"{path!r}: `rescale_factor` in preprocessor_config.json must be a positive number. "
+            f"Received: {factor!r}"
+        )
+    white = 1 / factor
+    # 1 / 255 does not invert to 255 exactly, least of all where it was rounded
+    return 255.0 if abs(white - 255) < 1e-2 else round(white, 9)
 
 
 def put_into(layer: PixelNormalization, constants: PixelConstants) -> tuple[str, str]:

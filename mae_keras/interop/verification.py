@@ -14,18 +14,20 @@ _COARSER = {"float16": 1e3, "bfloat16": 1e3}
 
 
 class VerificationError(RuntimeError):
-    """An exported model whose outputs are not those of the live model; it was not kept."""
+    """An export that was not kept: not to be converted or run, or not equal to the live model."""
 
 
 @contextlib.contextmanager
-def running(runtime: str) -> Iterator[None]:
-    """Whatever a runtime ends in on a file it should run, as one error with its name.
+def running(runtime: str, fault: str = "does not run it") -> Iterator[None]:
+    """Whatever a runtime or a converter ends in on a model, as one error with its name.
 
     Args:
         runtime: str.
+        fault: str, what it failed to do.
 
     Raises:
-        VerificationError: in place of any other error.
+        VerificationError: in place of any other error but those of the machine.
+        OSError, MemoryError: as they come.
 
     Example:
     >>> with running("LiteRT"):
@@ -35,11 +37,11 @@ def running(runtime: str) -> Iterator[None]:
     """
     try:
         yield
-    except VerificationError:
+    except (VerificationError, OSError, MemoryError):
         raise
     except Exception as error:
         raise VerificationError(
-            f"{runtime} does not run it: {str(error).strip()[-1000:] or type(error).__name__}"
+            f"{runtime} {fault}: {str(error).strip()[-1000:] or type(error).__name__}"
         ) from error
 
 
@@ -204,7 +206,10 @@ def _difference(name: str, made: np.ndarray, live: np.ndarray) -> float:
             f"`{name}` of the live model holds no finite number, which is equal to nothing: look "
             f"at its weights"
         )
-    if not np.array_equal(np.isnan(made), np.isnan(live)):
+    finite = np.isfinite(live)
+    same = np.array_equal(made[~finite], live[~finite], equal_nan=True)
+    if not same or not np.isfinite(made[finite]).all():
         return float("inf")
-    scale = np.nanmax(np.abs(live), initial=0.0)
-    return float(np.nanmax(np.abs(made - live), initial=0.0) / (scale or 1.0))
+    made, live = made[finite], live[finite]  # an infinity would hide every other difference
+    scale = np.abs(live).max(initial=0.0)
+    return float(np.abs(made - live).max(initial=0.0) / (scale or 1.0))

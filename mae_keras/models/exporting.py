@@ -1,6 +1,7 @@
 """Writing a SavedModel with several signatures, through Keras's `ExportArchive`."""
 
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,10 @@ import keras
 
 from mae_keras.files import replacing
 from mae_keras.models.signatures import Signature, signatures_of
+
+# What TensorFlow and Keras put into the folder of a SavedModel.
+_FILES = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets"}
+_BACKENDS = ("tensorflow", "jax")
 
 
 class Exporting:
@@ -23,16 +28,63 @@ class Exporting:
         the same and compares it with this model before it is put in place.
 
         Args:
-            filepath: folder to write.
+            filepath: folder to write: new, empty, or an earlier SavedModel, which is replaced.
             format: `"tf_saved_model"`; others are left to Keras and hold `call` alone, of which
                 `mae_keras.interop` makes more.
             **kwargs: passed to `keras.Model.export`, for the other formats.
+
+        Raises:
+            ValueError: if something else than a SavedModel is there, or Keras runs on a backend
+                that writes none.
+            OSError: if it cannot be written.
         """
         if format != "tf_saved_model":
             return super().export(filepath, format=format, **kwargs)
+        check_replaceable(filepath, "filepath")
         with replacing(os.fspath(filepath)) as aside:
             write_saved_model(self, str(aside), signatures_of(self))
         return None
+
+
+def check_replaceable(path: str | os.PathLike[str], argument: str = "path") -> None:
+    """Refuse a path where something lies that an export must not remove.
+
+    Args:
+        path: folder to write, new, empty, or an earlier SavedModel.
+        argument: what the caller calls it, for the error.
+
+    Raises:
+        ValueError: if it is a file, or a folder that holds anything but a SavedModel.
+
+    Example:
+    >>> check_replaceable("saved_model")
+    """
+    path = pathlib.Path(path)
+    held = {item.name for item in path.iterdir()} if path.is_dir() else set()
+    others = sorted(held - _FILES) or sorted(held if "saved_model.pb" not in held else ())
+    if others or path.is_file():
+        holding = f", which holds {others[:5]}" if others else ", a file"
+        raise ValueError(
+            f"`{argument}` must be a new or empty folder, or an earlier SavedModel and nothing "
+            f"else. Received: {str(path)!r}{holding}"
+        )
+
+
+def check_backend() -> None:
+    """Refuse a Keras backend on which no SavedModel with several signatures can be written.
+
+    Raises:
+        ValueError: if Keras runs on another one than TensorFlow or JAX.
+
+    Example:
+    >>> check_backend()
+    """
+    backend = keras.backend.backend()
+    if backend not in _BACKENDS:
+        raise ValueError(
+            f"SavedModels are written by Keras on TensorFlow or JAX: load the same `.keras` file "
+            f"under KERAS_BACKEND=tensorflow. Received: the {backend} backend"
+        )
 
 
 def write_saved_model(model: keras.Model, path: str, signatures: Mapping[str, Signature]) -> None:
@@ -46,11 +98,22 @@ def write_saved_model(model: keras.Model, path: str, signatures: Mapping[str, Si
         model: model whose variables the signatures use.
         path: folder to write.
         signatures: name to `Signature`.
+
+    Raises:
+        ValueError: as `check_backend` does.
+        OSError: if it cannot be written.
     """
+    check_backend()
     archive = keras.export.ExportArchive()
     if keras.backend.backend() != "tensorflow":  # whose functions know their variables
         archive.track(model)
     for name, signature in signatures.items():
         inputs = list(signature.inputs)
         archive.add_endpoint(name, signature.function, input_signature=inputs)
-    archive.write_out(path, verbose=False)
+    try:
+        archive.write_out(path, verbose=False)
+    except Exception as error:
+        # TensorFlow, which models do not import, has errors of its own for disks and files.
+        if not any(kind.__name__ == "OpError" for kind in type(error).__mro__):
+            raise
+        raise OSError(f"The SavedModel could not be written: {error}") from error

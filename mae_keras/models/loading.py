@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from mae_keras import __version__
+from mae_keras.archives import BombError, refuse_bomb
 from mae_keras.models.versioning import VERSION_KEY
 
 _OWN_MODULE = re.compile(r"mae_keras\.(ops|layers|losses|models|training)(\.\w+)*")
@@ -57,8 +58,11 @@ def _saved_config(path: str) -> dict[str, Any]:
     """The file's config; refuses a file that is no whole archive."""
     try:
         with zipfile.ZipFile(path) as archive:
+            refuse_bomb(archive)
             damaged = archive.testzip()
             config = json.loads(archive.read("config.json"))
+    except BombError:
+        raise
     except (zipfile.BadZipFile, KeyError, EOFError, ValueError, OSError) as error:
         raise ValueError(
             f"{path!r} is no whole `.keras` file; it is truncated or of another kind ({error}). "

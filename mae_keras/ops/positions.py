@@ -78,8 +78,9 @@ def interpolate_positions(
     """Resize a position table from one grid of patches to another, cubically.
 
     Separable cubic convolution (a = -0.75, half-pixel centres, no antialiasing) along each axis:
-    at rank 2 what `torch.nn.functional.interpolate(mode="bicubic")` computes, which the PyTorch
-    references use.
+    at rank 2 what `torch.nn.functional.interpolate(mode="bicubic")` computes, as
+    facebookresearch/mae and Hugging Face do. timm asks for `antialias=True`, which smooths and has
+    another `a`: its tables differ a little.
 
     Args:
         table: tensor `(source patches, hidden_dim)`, patches in raster order, no class token.

@@ -7,6 +7,7 @@ import keras
 
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier
+from mae_keras.models.exporting import check_backend
 from mae_keras.training import RunFolder
 
 
@@ -35,7 +36,8 @@ def import_checkpoint(
 
     Raises:
         ImportError, MemoryError, ValueError: as `model_from_torch` does; and if the folder holds
-            something else. Nothing is written then.
+            something else, or Keras runs on neither TensorFlow nor JAX. Nothing is written then.
+        OSError: if the run cannot be written.
         VerificationError: if `saved_model`, which comes last, is not what the model is; it is
             not written then.
 
@@ -49,16 +51,27 @@ def import_checkpoint(
             "`kind` must be 'autoencoder' or 'classifier' for a run. Received: kind='encoder'"
         )
     run = RunFolder(out)
-    run.check({}, overwrite=overwrite)  # before a large file is read
+    check_backend()  # of `saved_model`, which comes last; before a large file is read
+    run.check({}, overwrite=overwrite)
     model, report = model_from_torch(checkpoint, **options)
     config = _config(model, checkpoint, dataset)
     with run.locked():
         run.check(config, overwrite=overwrite)
         run.start(config)
         run.write_json(run.path / "report.json", report.as_dict())
-        model.save(run.model)
+        _save(model, run)
         export_saved_model(model, run.saved_model)
     return report
+
+
+def _save(model: keras.Model, run: RunFolder) -> None:
+    try:
+        model.save(run.model)
+    except (OSError, RuntimeError) as error:  # as h5py says it
+        raise OSError(
+            f"The model could not be written to {str(run.model)!r} ({error}). Make room, and "
+            f"import it again with --overwrite"
+        ) from error
 
 
 def _config(model: keras.Model, checkpoint: Any, dataset: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -148,15 +149,38 @@ def test_a_storage_of_another_size_than_it_says_is_refused(path, held):
         read_pickled_tensors(str(path))
 
 
+def text_of(word):
+    return pickle.BINUNICODE + len(word).to_bytes(4, "little") + word
+
+
+NESTED = pickle.EMPTY_TUPLE + 100 * (pickle.DUP + pickle.TUPLE2)  # 2**100 tuples, once written out
+KIND = pickle.GLOBAL + b"torch\nFloatStorage\n"
+
+
+def storage_of(kind, name, count=pickle.BININT1 + b"\x04"):
+    return pickle.MARK + text_of(b"storage") + kind + name + text_of(b"cpu") + count + pickle.TUPLE
+
+
+@pytest.mark.parametrize(
+    "reference, words",
+    [
+        (NESTED, "no storage: a tuple"),
+        (storage_of(KIND, NESTED), "unknown kind: storage, FloatStorage, tuple, cpu, int"),
+        (storage_of(NESTED, text_of(b"0")), "unknown kind: storage, tuple, 0, cpu, int"),
+        (storage_of(KIND, text_of(b"0"), NESTED), "unknown kind: .* cpu, tuple"),
+    ],
+    ids=["reference", "name", "kind", "count"],
+)
+def test_a_refusal_does_not_write_out_what_has_no_end(path, reference, words):
+    write_archive(path, pickle.PROTO + b"\x02" + reference + pickle.BINPERSID + pickle.STOP)
+    with pytest.raises(ValueError, match=words) as refused:
+        read_pickled_tensors(str(path))
+    assert len(str(refused.value)) < 500
+
+
 def test_a_pickle_cannot_change_a_storage_after_it_was_checked(path):
     # BUILD would set `count`, and numbers beyond the storage would be read
-    def text_of(word):
-        return pickle.BINUNICODE + len(word).to_bytes(4, "little") + word
-
-    kind = pickle.GLOBAL + b"torch\nFloatStorage\n"
-    four = pickle.BININT1 + b"\x04"
-    parts = (text_of(b"storage"), kind, text_of(b"0"), text_of(b"cpu"), four)
-    storage = pickle.MARK + b"".join(parts) + pickle.TUPLE + pickle.BINPERSID
+    storage = storage_of(KIND, text_of(b"0")) + pickle.BINPERSID
     state = pickle.EMPTY_DICT + text_of(b"count") + pickle.BININT2 + b"\xe8\x03" + pickle.SETITEM
     text = pickle.PROTO + b"\x02" + storage + state + pickle.BUILD + pickle.STOP
     write_archive(path, text, [np.zeros(4, "float32")])
@@ -175,6 +199,25 @@ def test_an_object_of_an_enormous_number_takes_no_memory(path):
     text = pickle.PROTO + b"\x02" + pickle.EMPTY_DICT + pickle.LONG_BINPUT + b"\xff" * 4
     write_archive(path, text + pickle.STOP)
     with pytest.raises(pickle.UnpicklingError, match="object number 4294967295"):
+        read_pickled_tensors(str(path))
+
+
+@pytest.mark.parametrize("order", [b"big", b"little" + bytes(20)])
+def test_another_order_of_bytes_is_refused(path, order):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/byteorder", order)
+    with pytest.raises(ValueError, match="not little-endian"):
+        read_pickled_tensors(str(path))
+
+
+def test_a_bomb_is_refused_before_anything_of_it_is_read(path, monkeypatch):
+    monkeypatch.setattr("mae_keras.archives._ALWAYS_ALLOWED", 2**16)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/byteorder", bytes(2**20))
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    with pytest.raises(ValueError, match="unfolds to 1.0 MB"):
         read_pickled_tensors(str(path))
 
 

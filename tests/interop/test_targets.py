@@ -18,6 +18,20 @@ def test_an_earlier_saved_model_may_be_replaced(tmp_path):
     assert check_folder(tmp_path) == tmp_path
 
 
+def test_a_saved_model_beside_other_things_is_not_replaced(tmp_path):
+    """An export would remove them with it: a project's folder, or the requests of a server."""
+    for name in ("saved_model.pb", "variables", "thesis.tex"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="and nothing else.*which holds .'thesis.tex'."):
+        check_folder(tmp_path)
+
+
+def test_a_folder_of_weights_alone_is_no_saved_model(tmp_path):
+    (tmp_path / "variables").mkdir()
+    with pytest.raises(ValueError, match="which holds .'variables'."):
+        check_folder(tmp_path)
+
+
 def test_a_folder_with_other_things_is_occupied(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="`path` must be a new or empty folder"):

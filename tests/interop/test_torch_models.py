@@ -59,6 +59,12 @@ def test_the_kind_is_told_or_found_out(tensors, kind, cls, build):
     assert type(build(tensors, kind=kind)[0]) is cls
 
 
+def test_a_tensor_without_axes_is_refused_in_words(build):
+    tensors = {**meta_tensors(), "blocks.0.attn.qkv.weight": np.zeros((), "float32")}
+    with pytest.raises(ValueError, match="absent: blocks.0.attn.qkv.weight"):
+        build(tensors)
+
+
 def test_a_classifier_without_a_head_is_refused(build):
     with pytest.raises(ValueError, match="needs a checkpoint with a head"):
         build(meta_tensors(), kind="classifier")

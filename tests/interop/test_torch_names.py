@@ -112,6 +112,23 @@ def test_absent_biases_of_queries_keys_and_values_are_zero():
     assert "no biases" in found.notes[0]
 
 
+def test_queries_keys_and_values_of_unequal_shapes_stay_apart():
+    tensors = to_hugging_face(meta_tensors())
+    names = [f"vit.encoder.layer.0.attention.attention.{p}.weight" for p in ("query", "key")]
+    tensors |= dict(zip(names, (np.zeros((24, 16)), np.zeros((8, 16))), strict=True))
+    found = named(tensors)  # 24 + 8 + 16 rows are what three times 16 would be
+    assert "blocks.0.attn.qkv.weight" not in found.tensors
+    assert len(found.unknown) == 3 and set(names) < set(found.unknown)
+
+
+@pytest.mark.parametrize(
+    "name", ["pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "head.weight"]
+)
+def test_a_tensor_without_axes_has_no_place(name):
+    found = named({**meta_tensors(), name: np.zeros(())})
+    assert found.unknown == [name] and name not in found.tensors
+
+
 def test_a_linear_probe_becomes_a_head():
     rng = np.random.default_rng(0)
     mean, variance, weight, bias = (rng.random(shape) for shape in [4, 4, (3, 4), 3])

@@ -29,6 +29,22 @@ def test_numbers_are_those_of_hugging_face():
     np.testing.assert_allclose(layer(pixels), expected, rtol=0, atol=1e-4)
 
 
+def test_a_factor_that_was_rounded_is_that_of_bytes():
+    assert constants(**HALVES, rescale_factor=0.003921568859).value_range == (0, 255)
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, float("nan"), "1/255", None])
+def test_a_factor_that_is_not_positive_is_refused(factor):
+    with pytest.raises(ValueError, match="'a': `rescale_factor` .* Received: "):
+        constants(**HALVES, rescale_factor=factor)
+
+
+@pytest.mark.parametrize("std", [[0.5, 0.0], [0.5, -1.0], [0.5, "a"], [0.5, float("nan")], None])
+def test_a_deviation_that_is_not_positive_is_refused(std):
+    with pytest.raises(ValueError, match="'a': `std` in preprocessor_config.json must .*positive"):
+        constants(image_mean=[0.5, 0.5], image_std=std)
+
+
 @pytest.mark.parametrize(
     "options, value_range", [({"do_normalize": False}, (0, 255)), ({}, (0, 255))]
 )

@@ -46,6 +46,17 @@ def test_names_and_shapes_are_those_that_hugging_face_loads(model, sizes, drop, 
     }
 
 
+def test_an_encoder_that_was_written_is_read_back_to_be_trained(tmp_path):
+    """Its `config.json` says that nothing is hidden, which is no way to train."""
+    model = encoder()
+    save_torch_weights(model, tmp_path / "out")
+    with pytest.warns(UserWarning, match="No decoder"):
+        again, report = model_from_torch(tmp_path / "out")
+    assert again.masking.mask_ratio == 0.75
+    assert "mask_ratio=0.75 (the default: 0.0 in config.json hides none or all)." in report.notes
+    np.testing.assert_array_equal(again.encoder.class_token, model.class_token)
+
+
 @pytest.mark.parametrize("kind", ["sincos", "learned"])
 def test_what_is_written_gives_the_same_model_back(kind, tmp_path):
     model = autoencoder(position_embedding=kind, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.1])

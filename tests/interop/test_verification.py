@@ -72,6 +72,15 @@ def test_nan_where_the_live_model_has_a_number_is_a_difference():
     assert check_equal(one(np.nan, 1.0), one(np.nan, 1.0), 1e-3) == {"x": 0.0}
 
 
+def test_an_infinity_hides_no_other_difference():
+    assert check_equal(one(np.inf, 2.0), one(np.inf, 2.0), 1e-3) == {"x": 0.0}
+    with pytest.raises(VerificationError, match="x by 0.5"):
+        check_equal(one(np.inf, 3.0), one(np.inf, 2.0), 1e-3)
+    for other in (-np.inf, np.nan, 1.0):
+        with pytest.raises(VerificationError, match="x by inf"):
+            check_equal(one(other, 2.0), one(np.inf, 2.0), 1e-3)
+
+
 def test_other_shapes_and_other_keys_are_errors():
     with pytest.raises(VerificationError, match=r"has shape \(2,\) .* \(1,\)"):
         check_equal(one(1.0, 2.0), one(1.0), 1e-3)
@@ -96,6 +105,14 @@ def test_an_error_of_a_runtime_is_one_of_verification():
     with pytest.raises(VerificationError, match="LiteRT does not run it: ValueError"):
         with running("LiteRT"):
             raise ValueError
+    with pytest.raises(VerificationError, match="tf2onnx does not take it: no rule"):
+        with running("tf2onnx", "does not take it"):
+            raise NotImplementedError("no rule")
+
+
+def test_a_full_disk_is_no_error_of_a_runtime():
+    with pytest.raises(OSError, match="disk full"), running("LiteRT"):
+        raise OSError("disk full")
 
 
 def test_outputs_without_a_finite_number_cannot_be_compared():

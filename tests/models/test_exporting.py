@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -92,13 +93,42 @@ def test_missing_pixels_are_understood_by_an_exported_model(tmp_path, make_tiny)
     np.testing.assert_allclose(features, model.encode(image), rtol=1e-5, atol=1e-5)
 
 
-def test_exporting_replaces_a_previous_folder(tiny, tmp_path):
+def test_exporting_replaces_an_earlier_saved_model_as_a_whole(tiny, tmp_path):
     target = tmp_path / "saved_model"
-    target.mkdir()
-    (target / "stale.txt").write_text("stale")
+    (target / "variables").mkdir(parents=True)
+    for name in ("saved_model.pb", "keras_metadata.pb", "variables/stale"):
+        (target / name).write_text("stale")
     tiny.export(str(target))
-    assert not (target / "stale.txt").exists()
-    assert (target / "saved_model.pb").exists()
+    assert not (target / "keras_metadata.pb").exists() and not list(target.rglob("stale"))
+    assert (target / "saved_model.pb").read_bytes() != b"stale"
+
+
+def test_exporting_does_not_remove_what_is_no_saved_model(tiny, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for held in ([], ["saved_model.pb"]):
+        for name in held:
+            (tmp_path / name).touch()
+        with pytest.raises(ValueError, match="`filepath` must be a new or empty folder.*thesis"):
+            tiny.export(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_what_tensorflow_says_of_a_full_disk_is_an_error_of_the_disk(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="could not be written: No space left on device"):
+        DenseMaskedAutoencoder((4, 4, 1), (8,)).export(tmp_path / "saved_model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_backend_without_saved_models_is_refused_before_any_work(tmp_path, monkeypatch):
+    model = DenseMaskedAutoencoder((4, 4, 1), (8,))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ValueError, match="on TensorFlow or JAX.* Received: the torch backend"):
+        model.export(tmp_path / "saved_model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_export_that_fails_midway_leaves_the_previous_folder_whole(tiny, tmp_path, monkeypatch):

@@ -91,6 +91,15 @@ def test_a_flipped_byte_is_found(saved):
         load_model(saved)
 
 
+def test_a_bomb_is_refused_before_anything_of_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("mae_keras.archives._ALWAYS_ALLOWED", 2**16)
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", " " * 2**20)
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    with pytest.raises(ValueError, match="model.keras' takes .* unfolds to 1.0 MB"):
+        load_model(tmp_path / "model.keras")
+
+
 @pytest.mark.parametrize("document", [[], "text", {"config": None}, {"config": 3}])
 def test_an_archive_with_a_strange_config_is_refused_in_words(tmp_path, document):
     path = tmp_path / "model.keras"

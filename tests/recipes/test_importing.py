@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 from interop.torch_files import meta_tensors, write_pth
@@ -62,6 +63,23 @@ def test_a_checkpoint_that_is_refused_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="LFS"):
         import_checkpoint(tmp_path / "a.pth", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_backend_without_saved_models_is_refused_before_the_file_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ValueError, match="on TensorFlow or JAX"):
+        import_checkpoint("nowhere.pth", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_an_error_in_words(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("Unable to synchronously write (no space left)")  # as h5py does
+
+    write_pth(tmp_path / "a.pth", meta_tensors(decoder=None, classes=3))
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(OSError, match="no space left.*import it again with --overwrite"):
+        import_checkpoint(tmp_path / "a.pth", tmp_path / "run", num_heads=2)
 
 
 def test_an_encoder_alone_is_no_run(checkpoint, tmp_path):
