@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.division import content_keys, default_fractions, divide, divide_beside
+from mae_keras.data.division import content_keys, default_fractions, divide, divide_beside, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import ArraySplit, MappedSplit, resize
 
@@ -38,6 +38,7 @@ def load_arrays(
         test=test,
         image_size=image_size,
         seed=seed,
+        mix=True,
         in_memory_limit=in_memory_limit,
     )
 
@@ -52,6 +53,7 @@ def in_memory_data(
     class_names: Any = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    mix: bool = False,
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
     """Check arrays, cut them into splits by content, and return `ImageData`.
@@ -66,6 +68,8 @@ def in_memory_data(
         class_names: tuple of str, or `None` to take them from string labels.
         image_size: `(height, width)` to resize to, or `None`.
         seed: int, chooses the split.
+        mix: bool, shuffle each split by `seed`, for arrays that may come class by class. An
+            official split keeps its order unless its labels say that it does.
         in_memory_limit: int, bytes.
 
     Raises:
@@ -76,6 +80,8 @@ def in_memory_data(
     parts = _checked_parts(name, given, notes)
     labelled, class_names = _encode_labels(name, parts, class_names, notes)
     rows, notes_on_split = _rows_of_splits(name, parts, seed)
+    if mix:
+        rows = _mixed_rows(rows, labelled, seed)
     splits = {
         split: _make_split(
             parts[part]["images"],
@@ -285,6 +291,22 @@ def _rows_of_splits(name, parts, seed):
             raise ValueError(f"{name}: all validation images are test images too.")
         return rows | {"validation": ("validation", own)}, notes
     return rows | {"validation": ("train", chosen[0])}, notes
+
+
+def _mixed_rows(rows, labelled, seed):
+    """Shuffle what was cut here, and official splits that come class by class."""
+    shuffled = mixed([chosen for _, chosen in rows.values()], seed)
+    return {
+        split: (part, new if part == "train" or _by_class(labelled, part) else old)
+        for (split, (part, old)), new in zip(rows.items(), shuffled, strict=True)
+    }
+
+
+def _by_class(labelled, part):
+    if labelled is None:
+        return False
+    labels = labelled[part]
+    return 0 < np.count_nonzero(labels[1:] != labels[:-1]) < len(np.unique(labels))
 
 
 def _make_split(images, labels, rows, dtype, image_size, in_memory_limit):

@@ -69,6 +69,27 @@ def divide(keys: np.ndarray, fractions: Sequence[float], seed: int, name: str) -
     return [np.flatnonzero(parts == part) for part in range(num_parts)]
 
 
+def mixed(parts: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Shuffle the indices of every part, so that its first images stand for all of it.
+
+    Folders are read class by class and array files are often written so.
+
+    Args:
+        parts: index arrays, as from `divide`.
+        seed: int >= 0.
+
+    Returns:
+        As many index arrays.
+
+    Example:
+    >>> [sorted(part.tolist()) for part in mixed([np.arange(3), np.array([5])], seed=0)]
+    [[0, 1, 2], [5]]
+    """
+    return [
+        np.random.default_rng((seed, number)).permutation(part) for number, part in enumerate(parts)
+    ]
+
+
 def divide_beside(
     keys: np.ndarray, held_out: np.ndarray, fractions: Sequence[float], seed: int, name: str
 ) -> tuple[list[np.ndarray], int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mae_keras.data.division import default_fractions, divide
+from mae_keras.data.division import default_fractions, divide, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.image_files import SUFFIXES, find_image_files, inspect_files
 from mae_keras.data.splits import FolderSplit
@@ -29,7 +29,7 @@ def load_folder(
     if not paths:
         raise ValueError(
             f"{folder} must hold image files ({', '.join(SUFFIXES)}), at any depth. "
-            f"Received: a folder with {num_others} other files."
+            f"Received: a folder with {_counted(num_others, 'other file', 'other files')}."
         )
     _logger.info("Checking %d image files in %s.", len(paths), folder)
     inspected = inspect_files(paths)
@@ -38,13 +38,14 @@ def load_folder(
     if not files:
         raise ValueError(f"{folder} holds no readable image: {notes[0]}")
     if num_others:
-        notes.append(f"ignored {num_others} files that are not images.")
+        others = _counted(num_others, "file that is not an image", "files that are not images")
+        notes.append(f"ignored {others}.")
     image_size, size_note = (image_size, None) if image_size else _choose_size(files)
     notes += [size_note] if size_note else []
     targets, class_names = _labels_of(folder, files, notes) if labels else (None, None)
     image_shape = (*image_size, 1 if all(file.grey for file in files) else 3)
     keys = np.array([file.key for file in files], "uint64")
-    rows = divide(keys, default_fractions(len(files)), seed, str(folder))
+    rows = mixed(divide(keys, default_fractions(len(files)), seed, str(folder)), seed)
     test, validation, train = (_split(files, chosen, targets, image_shape) for chosen in rows)
     return ImageData(
         name=str(folder),
@@ -65,13 +66,17 @@ def _report_defects(folder, broken, strict):
         f"{os.path.relpath(file.path, folder)} ({file.defect})" for file in broken[:_NAMED_FILES]
     ]
     more = f", and {len(broken) - _NAMED_FILES} more" if len(broken) > _NAMED_FILES else ""
-    count = f"{len(broken)} unreadable file" + ("s" if len(broken) > 1 else "")
+    count = _counted(len(broken), "unreadable file", "unreadable files")
     if strict:
         raise ValueError(
             f"{folder}: with strict=True every image file must be readable. "
             f"Received: {count}: {', '.join(named)}{more}."
         )
     return [f"skipped {count}: {', '.join(named)}{more}."]
+
+
+def _counted(number, one, many):
+    return f"{number} {one if number == 1 else many}"
 
 
 def _choose_size(files):
@@ -94,8 +99,8 @@ def _labels_of(folder, files, notes):
     if len(names) < 2:
         return None, None
     if not all(tops):
-        loose = sum(not top for top in tops)
-        notes.append(f"no labels: {loose} images lie outside the {len(names)} sub-folders.")
+        loose = _counted(sum(not top for top in tops), "image lies", "images lie")
+        notes.append(f"no labels: {loose} outside the {len(names)} sub-folders.")
         return None, None
     codes = {name: code for code, name in enumerate(names)}
     return np.array([codes[top[0]] for top in tops]), tuple(names)

@@ -8,6 +8,7 @@ import numbers
 from typing import Any
 
 from mae_keras.data.augmentation import Augmentation, augment
+from mae_keras.data.host import stay_on_host
 from mae_keras.data.options import settle
 from mae_keras.data.splits import Split
 
@@ -106,6 +107,7 @@ def training_batches(
     >>> len(batches), batches.element_spec.shape
     (6, TensorShape([4, 8, 8, 1]))
     """
+    stay_on_host()
     steps = steps_per_epoch(split, batch_size, drop_remainder, multiple_of)
     _check_count("seed", seed, 0)
     _check_count("start_epoch", start_epoch, 0)
@@ -160,6 +162,7 @@ def evaluation_batches(
     """
     import tensorflow as tf
 
+    stay_on_host()
     _check_count("batch_size", batch_size, 1)
     _check_labels(split, with_labels)
     rows = _rows(batch_size, shard, drop_remainder)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mae_keras.data.host import stay_on_host
+
 if TYPE_CHECKING:
     from mae_keras.data.image_data import ImageData
 
@@ -38,7 +40,9 @@ def load(
 
     Official test splits stay; one tenth of the official training images becomes the validation
     split. Other data sets are cut 70/15/15 (under 10 000 images) or 90/5/5. Which image goes
-    where depends on its content and on `seed`, so exact duplicates stay together.
+    where depends on its content and on `seed`, so exact duplicates stay together. Images of folders
+    and array files, which often come class by class, are shuffled within their split by `seed`; an
+    official test split only if it comes class by class.
 
     Args:
         name: str or path: `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds:NAME`, a `.npz` or
@@ -69,6 +73,7 @@ def load(
     found = kind(name)
     image_size = _check_image_size(image_size)
     _check_seed(seed)
+    stay_on_host()
     options = {"image_size": image_size, "labels": labels, "seed": seed}
     if found == "digits":
         from mae_keras.data.digits import load_digits

@@ -1,6 +1,6 @@
 """Where the images of one split live: in memory, in a mapped file, in files, or in a stream.
 
-TensorFlow is imported on use. Imports nothing of the package.
+TensorFlow is imported on use. Imports nothing of the package but `host`.
 """
 
 import functools
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from mae_keras.data.host import stay_on_host
 
 # Encoded images a stream holds to mix their order.
 SHUFFLE_BUFFER = 10_000
@@ -81,6 +83,8 @@ class Split:
 
     def _chunks(self, count):
         import tensorflow as tf
+
+        stay_on_host()
 
         def chunk(start: Any) -> Any:
             end = tf.minimum(start + _CHUNK, count)

@@ -47,7 +47,8 @@ def knn_accuracy(
         test_labels: int array `(num_test,)`.
         k: int, neighbours that vote, at most `num_train`.
         temperature: float > 0; the smaller, the more the nearest decide.
-        batch_size: int, test rows compared at a time: memory is `batch_size * num_train` floats.
+        batch_size: int, test rows compared at a time: memory is about four times
+            `batch_size * num_train` floats, for similarities and their order.
 
     Returns:
         `KNNResult`.

@@ -95,8 +95,12 @@ def restoration_scores(
             skipped[name] = str(error)
     filled["model"] = model.inpaint(images, missing, batch_size)
     low, high = model.value_range or (float(images.min()), float(images.max()))
-    score = functools.partial(score_filled, images=images, missing=missing, span=high - low)
-    return RestorationComparison({n: score(made) for n, made in filled.items()}, skipped, filled)
+    clean = images.astype("float32") - low  # SSIM compares brightness too, and takes 0 for black
+    score = functools.partial(
+        score_filled, images=clean, missing=missing, span=float(high - low) or 1.0
+    )
+    scores = {name: score(made - low) for name, made in filled.items()}
+    return RestorationComparison(scores, skipped, filled)
 
 
 def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) -> RestorationScore:
@@ -104,7 +108,7 @@ def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) ->
 
     Args:
         filled: array `(batch, *spatial, channels)`.
-        images: array of that shape, without NaN.
+        images: array of that shape, without NaN. Black is 0 here: SSIM depends on it.
         missing: bool array, as for `restoration_scores`.
         span: float, white minus black.
 

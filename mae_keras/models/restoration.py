@@ -14,12 +14,13 @@ class Restoration(NamedTuple):
     """What several masks of one image say about its pixels; every array has the images' shape.
 
     Attributes:
-        denoised: float32, mean over the predictions of a pixel, made while it was hidden.
+        denoised: float32, mean over the predictions of a pixel, made while it was hidden; NaN where
+            `count` is 0.
         uncertainty: float32, their standard deviation (divisor `count - 1`), in pixel values:
-            how much a prediction depends on what else is seen; NaN where `count` is 1.
+            how much a prediction depends on what else is seen; NaN where `count` is 0 or 1.
         anomaly: float32, absolute difference between image and `denoised`, in pixel values; NaN
-            where the image is.
-        count: int32, how many masks hid the pixel.
+            where either is.
+        count: int32, how many masks hid the pixel and left something of its image to see.
     """
 
     denoised: np.ndarray
@@ -69,7 +70,7 @@ class Restoring:
         erased = self._erase(images, missing)
         self._checked(erased, batch_size)
         hidden = touched_patches(missing, self.grid)
-        _refuse_blind(hidden)
+        _refuse_blind(hidden, "missing", "missing pixels")
         known = images.astype("float32")
         if not missing.any():
             return known
@@ -91,7 +92,8 @@ class Restoring:
 
         Args:
             images: array `(batch, *spatial, channels)` of pixels as stored. Patches with NaN are
-                hidden by every mask.
+                hidden by every mask. Where that leaves an image nothing to see, nothing is
+                predicted, so that a patch may come out NaN where few are without.
             num_masks: int, at least 2 and enough to hide every patch; each is one more run over
                 the images.
             mask_ratio: float in (0, 1), fraction hidden by one mask; defaults to the model's.
@@ -104,7 +106,8 @@ class Restoring:
 
         Raises:
             TypeError: if the images are not numbers.
-            ValueError: if the images do not fit the model, or the masks are too few.
+            ValueError: if the images do not fit the model, one has NaN in every patch, or the
+                masks are too few.
 
         Example:
         >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -118,11 +121,13 @@ class Restoring:
         samples = np.arange(len(images), dtype="int32")
         masks = covering_masks(self.num_patches, count, num_masks, seed, samples)
         absent = touched_patches(_unknown(images, None), self.grid)
+        _refuse_blind(absent, "images", "NaN")
         moments = _Moments(images.shape)
         for mask in ops.convert_to_numpy(masks):
             hidden = mask | absent
             prediction = self._predict_hidden(images, hidden, batch_size)
-            moments.add(prediction, cover_pixels(hidden, self.grid, self.image_shape))
+            told = hidden & ~hidden.all(axis=1, keepdims=True)  # by something that was seen
+            moments.add(prediction, cover_pixels(told, self.grid, self.image_shape))
         return moments.restoration(images.astype("float32"))
 
     def denoise(
@@ -213,14 +218,16 @@ class _Moments:
 
     def add(self, prediction: np.ndarray, counted: np.ndarray) -> None:
         self.count += counted
-        change = np.where(counted, prediction - self.mean, 0)
+        prediction = np.where(counted, prediction, self.mean)  # the others change nothing
+        change = prediction - self.mean
         self.mean += change / np.maximum(self.count, 1)
         self.squares += change * (prediction - self.mean)
 
     def restoration(self, images: np.ndarray) -> Restoration:
         variance = self.squares / np.maximum(self.count - 1, 1)
         spread = np.where(self.count > 1, np.sqrt(variance), np.nan).astype("float32")
-        return Restoration(self.mean, spread, np.abs(images - self.mean), self.count)
+        denoised = np.where(self.count > 0, self.mean, np.nan).astype("float32")
+        return Restoration(denoised, spread, np.abs(images - denoised), self.count)
 
 
 def _unknown(images: np.ndarray, missing: Any) -> np.ndarray:
@@ -229,12 +236,12 @@ def _unknown(images: np.ndarray, missing: Any) -> np.ndarray:
     return absent if missing is None else absent | read_missing(missing, images.shape)
 
 
-def _refuse_blind(hidden: np.ndarray) -> None:
+def _refuse_blind(hidden: np.ndarray, argument: str, cause: str) -> None:
     blind = np.flatnonzero(hidden.all(axis=1))
     if len(blind):
         shown = ", ".join(map(str, blind[:5])) + (", ..." if len(blind) > 5 else "")
         raise ValueError(
-            f"`missing` must leave at least one patch of every image untouched, for the model sees "
-            f"whole patches only. Received: missing pixels in all {hidden.shape[1]} patches of "
+            f"`{argument}` must leave at least one patch of every image whole, for the model sees "
+            f"whole patches only. Received: {cause} in all {hidden.shape[1]} patches of "
             f"{len(blind)} of {len(hidden)} images: {shown}"
         )

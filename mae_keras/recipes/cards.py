@@ -70,10 +70,10 @@ def model_card(run: RunFolder) -> str:
     config = run.read_json(run.config)
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
     parts = [
-        f"# Masked autoencoder, {config['preset']}, pretrained on {config['dataset']}",
+        _title(config),
         "Written by `mae-keras` from the files beside it. What is not on this page was not "
         "measured: other data, other tasks, and groups of people or things within the data.",
-        _training(config, metrics),
+        _settings(config, metrics),
         _reconstruction(metrics),
         _evaluation(run.read_evaluation()),
         *(f"![{title}]({name})" for name, title in _PICTURES.items() if (run.path / name).exists()),
@@ -82,13 +82,24 @@ def model_card(run: RunFolder) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+def _title(config: dict[str, Any]) -> str:
+    size = config.get("preset", "of its own size")
+    if "imported_from" in config:  # what it was trained on is not known
+        return f"# Masked autoencoder, {size}, weights imported from {config['imported_from']}"
+    return f"# Masked autoencoder, {size}, pretrained on {config['dataset']}"
+
+
+def _settings(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+    imported = "imported_from" in config
     rows = [(name, config[name]) for name in _SETTINGS if config.get(name) is not None]
+    if imported and "dataset" in config:
+        rows.append(("evaluated_on", config["dataset"]))
     for name in ("wall_seconds", "images_per_second", "device", "num_cores", "jit_compile"):
         if metrics.get(name) is not None:
             rows.append((name, metrics[name]))
     rows += sorted(metrics.get("versions", {}).items())
-    lines = ["## Training", "", "| setting | value |", "|---|---|"]
+    heading = "## Settings" if imported else "## Training"
+    lines = [heading, "", "| setting | value |", "|---|---|"]
     return "\n".join(lines + [f"| {name.replace('_', ' ')} | {value} |" for name, value in rows])
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from mae_keras import evaluation
@@ -51,8 +52,9 @@ def evaluate_run(
         {"trained": ..., "untrained": ..., "pca": ..., "pixels": ...}, ...}}`, or `{"error": ...}`.
 
     Raises:
-        ValueError: if a protocol is unknown, the run is not finished or its model a classifier, or
-            the data have another shape than the model or no labels.
+        ValueError: if a protocol is unknown, the run is not finished or its model a classifier, it
+            was imported without a data set and there are no `images`, or they have another shape
+            than the model.
 
     Example:
     >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
@@ -64,11 +66,15 @@ def evaluate_run(
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
     recipe, model = load_autoencoder(path)
+    config = RunFolder(path).read_json(RunFolder(path).config)
+    imported = "imported_from" in config
+    if images is None and imported and "dataset" not in config:
+        raise ValueError("`evaluate` needs images: import again with --dataset. Received: none")
     images = load_images(recipe, data_dir) if images is None else images
     check_fit(model, images)  # before a model is made for images of another shape
     comparison = Comparison(
         model,
-        _untrained_like(model, recipe, images),
+        _untrained_like(model, recipe, images, imported),
         images,
         max_train=options.max_train,
         max_test=options.max_test,
@@ -93,15 +99,21 @@ def _evaluate(
         _record(run, protocol, made[protocol])
     if comparison.num_classes:
         _picture(made[protocols[-1]], draw_overview, comparison, run)
-    write_model_card(run)
+    _noting(made[protocols[-1]], "The model card could not be written", write_model_card, run)
     return made
 
 
-def _untrained_like(model: Any, recipe: Any, images: Any) -> Any:
-    """The run's model as its training began; of imported weights, one of the same sizes."""
-    rival = untrained_model(recipe, images)
-    if [v.shape for v in rival.weights] == [v.shape for v in model.weights]:
-        return rival
+def _untrained_like(model: Any, recipe: Any, images: Any, imported: bool) -> Any:
+    """The run's model as its training began; of imported weights, one that differs in nothing else.
+
+    The recipe of an import does not know its norms, heads and pixel constants; nor, where it has no
+    preset, its sizes.
+    """
+    if not imported:
+        rival = untrained_model(recipe, images)
+        if [v.shape for v in rival.weights] == [v.shape for v in model.weights]:
+            return rival
+    keras.utils.set_random_seed(recipe.seed)
     return type(model).from_config(model.get_config())
 
 
@@ -130,10 +142,15 @@ def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) 
 def _picture(entry: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> None:
     """Draw, or note in the entry why not."""
     *given, run = arguments
+    _noting(entry, "A picture could not be drawn", make, *given, run.evaluation_pictures)
+
+
+def _noting(entry: dict[str, Any], failure: str, make: Callable[..., Any], *arguments: Any) -> None:
+    """Make something, or note in the entry why not."""
     try:
-        make(*given, run.evaluation_pictures)
-    except Exception as error:  # a picture is worth less than the numbers after it
-        entry["notes"] = [*entry.get("notes", []), f"A picture could not be drawn: {error}"]
+        make(*arguments)
+    except Exception as error:  # whatever it is, it is worth less than the numbers
+        entry["notes"] = [*entry.get("notes", []), f"{failure}: {error}"]
 
 
 def _record(run: RunFolder, protocol: str, entry: dict[str, Any]) -> None:

@@ -86,11 +86,17 @@ def paper_probe(comparison: Comparison, options: EvaluationOptions) -> dict[str,
 
     Returns:
         Entry of `evaluation.json`.
+
+    Raises:
+        ValueError: if no validation image, or no test image, is of a class in train.
     """
     entries = {}
     for name, (train, *held_out) in comparison.features.items():
         # The probe refuses classes it has never seen; here their images count as wrong.
         known = [np.isin(labels, train[1]) for _, labels in held_out]
+        for side, seen in zip(("validation", "test"), known, strict=True):
+            if not seen.any():
+                raise ValueError(f"No {side} image is of a class in train: nothing to measure on")
         validation, test = (
             (rows[seen], labels[seen]) for (rows, labels), seen in zip(held_out, known, strict=True)
         )

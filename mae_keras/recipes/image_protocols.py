@@ -10,6 +10,7 @@ from mae_keras import data, evaluation
 from mae_keras.recipes.comparison import Comparison
 from mae_keras.recipes.feature_protocols import entry_of, fitted_probe
 from mae_keras.recipes.protocols import EvaluationOptions
+from mae_keras.recipes.scoring import mean_over_images
 
 _CORRUPTED_IMAGES = 1000
 _STRENGTHS = (0, 1, 3, 5)
@@ -18,7 +19,7 @@ _HOLE = 0.2
 
 
 def robustness(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
-    """The fast linear probe, fitted on clean images, on corrupted ones.
+    """The fast linear probe, fitted on clean images, on 1,000 corrupted test images at most.
 
     Args:
         comparison: `Comparison`.
@@ -63,7 +64,7 @@ def _reconstruction_error(model: Any) -> Callable[[Any, Any], float]:
         seen = model.predict_patches(images, batch_size=256)
         wanted = model.predict_patches(clean, seen.patch_mask, batch_size=256)
         losses = np.mean((seen.predictions - wanted.targets) ** 2, axis=-1)
-        return float(np.mean(losses[seen.patch_mask]))
+        return mean_over_images(losses, wanted.counted)
 
     return error
 
@@ -80,7 +81,7 @@ def _as_json(curves: dict[str, dict[int, float]]) -> dict[str, dict[str, float]]
 
 
 def restoration(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
-    """Fill a box in held-out images, beside fillers that learned nothing.
+    """Fill a box in 128 held-out images at most, beside fillers that learned nothing.
 
     Args:
         comparison: `Comparison`.

@@ -23,7 +23,8 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
         path: folder of the run.
 
     Returns:
-        `Recipe`, and `MaskedAutoencoder` or, where it was imported, `ImageClassifier`.
+        `Recipe`, and `MaskedAutoencoder` or, where it was imported, `ImageClassifier`. What an
+        import does not know of its training is at its default in the recipe.
 
     Raises:
         ValueError: if the folder is not that of a finished run.
@@ -86,7 +87,7 @@ def reconstruct_files(
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
     pixels = np.stack([data.read_image(image, model.image_shape) for image in images])
-    low, high = model.value_range
+    low, high = model.value_range or (0, 255)  # without a range: pixels as they come
     if (low, high) != (0, 255):
         pixels = (low + pixels * ((high - low) / 255)).astype("float32")
     figures.save_figure(reconstruction_of(model, pixels, max_rows=len(pixels)), pathlib.Path(out))

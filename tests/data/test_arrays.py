@@ -67,6 +67,29 @@ def test_an_official_test_split_stays_and_leaves_the_training_images(save, rando
     assert data.notes == ("left out 5 training images that are held out too.",)
 
 
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_the_first_images_are_not_those_of_the_file(tmp_path, suffix):
+    images = np.arange(200, dtype="uint8").reshape(-1, 1, 1) * np.ones((4, 4), "uint8")
+    path = tmp_path / f"data.{suffix}"
+    np.save(path, images) if suffix == "npy" else np.savez(path, images=images)
+    numbers = load(path).train.arrays()[0][:, 0, 0, 0]
+    assert numbers[:10].max() > 100
+    np.testing.assert_array_equal(numbers, load(path).train.arrays()[0][:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_an_official_test_split_is_shuffled_only_if_it_comes_class_by_class(
+    save, random_images, dtype
+):
+    images, test = random_images(30), random_images(40, seed=1)
+    for labels, kept in ((np.arange(40) // 20, False), (np.arange(40) % 2, True)):
+        path = save(x=images, y=np.arange(30) % 2, x_test=test, y_test=labels.astype(dtype))
+        found, found_labels = load(path).test.arrays()
+        assert (found_labels.tolist() == labels.tolist()) is kept
+        of_class = {image.tobytes(): label for image, label in zip(test, labels, strict=True)}
+        assert [of_class[image.tobytes()] for image in found] == found_labels.tolist()
+
+
 def test_test_images_without_labels_drop_all_labels_and_say_so(save, random_images):
     path = save(x=random_images(9), y=np.arange(9) % 2, x_test=random_images(3, seed=1))
     data = load(path)

@@ -8,6 +8,7 @@ from mae_keras.data.division import (
     default_fractions,
     divide,
     divide_beside,
+    mixed,
 )
 
 
@@ -66,6 +67,16 @@ def test_images_of_the_held_out_split_leave_the_others():
     assert left_out == 2
     assert sorted(np.concatenate(parts)) == [0, 1, 4, 5, 6, 7, 8, 9]
     assert [len(part) for part in parts] == [2, 6]
+
+
+def test_mixing_depends_on_the_seed_and_keeps_every_part_whole():
+    parts = [np.arange(50), np.arange(50, 70)]
+    made = mixed(parts, 3)
+    for part, shuffled in zip(parts, made, strict=True):
+        np.testing.assert_array_equal(np.sort(shuffled), part)
+        assert (shuffled != part).any()
+    np.testing.assert_array_equal(made[0], mixed(parts, 3)[0])
+    assert (made[0] != mixed(parts, 4)[0]).any()
 
 
 def test_small_data_sets_hold_out_more():

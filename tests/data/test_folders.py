@@ -36,7 +36,9 @@ def test_files_at_any_depth_are_found_once(image_folder):
 def test_files_that_are_no_images_are_counted_and_hidden_ones_ignored(image_folder):
     others = {"readme.txt": b"x", ".DS_Store": b"x", "__MACOSX/._00.png": b"x", "._0.png": b"x"}
     data = load(image_folder(many(4) | others))
-    assert data.notes == ("ignored 1 files that are not images.",)
+    assert data.notes == ("ignored 1 file that is not an image.",)
+    data = load(image_folder({"licence.txt": b"x"} | many(4) | others))
+    assert data.notes == ("ignored 2 files that are not images.",)
 
 
 def test_copies_of_a_file_land_in_one_split(image_folder, random_images):
@@ -55,6 +57,15 @@ def test_top_level_folders_are_classes(image_folder, random_images):
     for split in splits(data):
         expected = [data.class_names.index(path.split("/")[-3]) for path in split.paths]
         assert split.labels.tolist() == expected
+
+
+def test_the_first_images_are_of_every_class(image_folder):
+    """Much looks at the first images of a split: statistics, scores, pictures."""
+    folder = image_folder({f"{name}/{index}.png": (4, 4) for name in "abc" for index in range(30)})
+    train = load(folder).train
+    assert set(train.labels[:15]) == {0, 1, 2}
+    assert train.paths == load(folder).train.paths
+    assert train.paths != load(folder, seed=1).train.paths
 
 
 def test_classes_are_not_made_when_unwanted_or_single(image_folder):

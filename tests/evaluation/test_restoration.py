@@ -137,6 +137,28 @@ def test_a_model_is_compared_with_every_filler_on_the_same_holes():
     assert psnr["biharmonic"] > psnr["mean"] > psnr["model"]
 
 
+def test_where_black_is_changes_no_score():
+    class Shifted(Filler):
+        value_range = (-1, 1)
+
+        def inpaint(self, images, missing, batch_size=32):
+            return np.where(missing, 2 * 100 / 255 - 1, images).astype("float32")
+
+    images = slopes().astype("float32")
+    plain = restoration_scores(Filler(), images, MISSING, fillers=("mean",)).scores
+    moved = restoration_scores(Shifted(), 2 * images / 255 - 1, MISSING, fillers=("mean",)).scores
+    for name in ("mean", "model"):
+        np.testing.assert_allclose(moved[name], plain[name], rtol=1e-3)
+
+
+def test_images_of_one_grey_are_scored_by_a_model_without_a_range():
+    class Unscaled(Filler):
+        value_range = None
+
+    made = restoration_scores(Unscaled(), np.full(SHAPE, 100.0), MISSING, fillers=("mean",))
+    assert made.scores["model"].psnr.mean == 60.0
+
+
 def test_without_scikit_image_its_filler_is_skipped_and_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
     images = slopes().astype("uint8")

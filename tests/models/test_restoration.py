@@ -204,6 +204,27 @@ def test_missing_patches_are_predicted_by_every_mask(model, images):
     np.testing.assert_array_equal(np.isnan(made.anomaly), np.isnan(holed))
 
 
+def test_a_mask_that_leaves_an_image_nothing_to_see_does_not_count(tiny, images):
+    absent = np.ones(16, bool)
+    absent[[0, 5]] = False
+    pixels = absent.reshape(4, 1, 4, 1).repeat(2, 1).repeat(2, 3).reshape(8, 8, 1)
+    holed = np.where(pixels, np.nan, images).astype("float32")
+    made = tiny.restore(holed, 6, mask_ratio=0.75, seed=4)
+    hidden = np.asarray(covering_masks(16, 12, 6, 4, np.arange(16))) | absent
+    count = (hidden & ~hidden.all(axis=2, keepdims=True)).sum(axis=0)
+    np.testing.assert_array_equal(made.count[:, ::2, ::2, 0].reshape(16, 16), count)
+    assert 0 < (count == 0).sum() < count.size
+    np.testing.assert_array_equal(np.isnan(made.denoised), made.count == 0)
+    np.testing.assert_array_equal(np.isnan(made.uncertainty), made.count < 2)
+
+
+def test_images_without_a_whole_patch_are_refused_by_number(tiny, images):
+    holed = images.astype("float32")
+    holed[[3, 7], ::2, ::2] = np.nan  # one pixel of every patch
+    with pytest.raises(ValueError, match=r"`images` must .* NaN in all 16 .* of 16 images: 3, 7"):
+        tiny.restore(holed, 4)
+
+
 def test_too_few_masks_are_refused(tiny, images):
     for wrong in (0, 1, 2.5):
         with pytest.raises(ValueError, match="`num_masks` must be an int, at least 2"):

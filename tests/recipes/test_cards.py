@@ -40,6 +40,20 @@ def test_measured_numbers_and_pictures_are_on_it(folder):
     assert "![Linear probe after each block](evaluation/layers.png)" in text
 
 
+@pytest.mark.parametrize(
+    ("known", "size"), [({"preset": "base"}, "base"), ({}, "of its own size")], ids=["base", "none"]
+)
+def test_imported_weights_are_not_said_to_be_trained_on_what_they_are_evaluated_on(
+    tmp_path, known, size
+):
+    config = {"imported_from": "vit.pth", "dataset": "cifar10", "patch_size": 4, **known}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = model_card(RunFolder(tmp_path))
+    assert text.startswith(f"# Masked autoencoder, {size}, weights imported from vit.pth\n")
+    assert "| evaluated on | cifar10 |" in text
+    assert "rain" not in text.split("## Use")[0].split("## Settings")[1]
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="config.json' cannot be read"):
         model_card(RunFolder(tmp_path))

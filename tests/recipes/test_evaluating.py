@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from interop.torch_files import meta_tensors, write_pth
 
 from mae_keras import data
 from mae_keras.data import ArraySplit
-from mae_keras.recipes import Comparison, EvaluationOptions, evaluate_run, protocols
+from mae_keras.recipes import Comparison, EvaluationOptions, evaluate_run, importing, protocols
 from mae_keras.recipes.evaluating import check_labels, label_notes
+from mae_keras.recipes.importing import import_checkpoint
 
 FAST = EvaluationOptions(num_seeds=2)
 
@@ -23,6 +25,18 @@ def folder(finished, tmp_path):
 @pytest.fixture(scope="module")
 def images(array_file):
     return data.load(str(array_file))
+
+
+@pytest.fixture(scope="module")
+def imported(array_file, tmp_path_factory):
+    """The folder of an import whose sizes are no preset's and whose patches are no squares."""
+    folder = tmp_path_factory.mktemp("imported")
+    write_pth(folder / "a.pth", meta_tensors(channels=1, patch=(2, 4), grid=(4, 2)))
+    options = {"num_heads": 2, "decoder_num_heads": 2, "mean": [0.25], "std": [0.5]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importing, "export_saved_model", lambda _, path: path.mkdir())
+        import_checkpoint(folder / "a.pth", folder / "run", dataset=str(array_file), **options)
+    return folder / "run"
 
 
 def read(folder):
@@ -74,6 +88,69 @@ def test_a_picture_that_fails_loses_no_number(folder, monkeypatch):
     assert "A picture could not be drawn: disk full" in made["knn"]["notes"]
     assert "test_accuracy" in read(folder)["knn"]
     assert (folder / "model_card.md").exists()
+
+
+def test_a_card_that_fails_loses_no_number(folder, monkeypatch):
+    def cannot_write(run):
+        raise KeyError("preset")
+
+    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
+    monkeypatch.setattr("mae_keras.recipes.evaluating.write_model_card", cannot_write)
+    monkeypatch.setitem(protocols.PROTOCOLS, "restoration", lambda *arguments: {"found": 1})
+    made = evaluate_run(folder, ["restoration"], options=FAST)
+    assert "The model card could not be written: 'preset'" in made["restoration"]["notes"]
+    assert read(folder)["restoration"]["found"] == 1
+
+
+@pytest.mark.slow
+def test_imported_weights_of_no_preset_are_evaluated(imported, tmp_path):
+    folder = shutil.copytree(imported, tmp_path / "run")
+    made = evaluate_run(folder, ["label-fractions", "restoration"], options=FAST)
+    assert not [entry for entry in made.values() if "error" in entry]
+    assert len(made["label-fractions"]["fractions"]["trained"]) == 3
+    assert set(made["label-fractions"]["accuracies"]) == {"trained", "untrained", "pca", "pixels"}
+    card = (folder / "model_card.md").read_text()
+    assert card.startswith("# Masked autoencoder, of its own size, weights imported from ")
+    assert "label-fractions" in card
+
+
+@pytest.mark.slow
+def test_the_rival_of_imported_weights_differs_in_its_weights_alone(
+    imported, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(imported, tmp_path / "run")
+    seen = []
+
+    def look(comparison, options):
+        seen.append(comparison)
+        return {}
+
+    monkeypatch.setitem(protocols.PROTOCOLS, "restoration", look)
+    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
+    for _ in range(2):
+        evaluate_run(folder, ["restoration"], options=FAST)
+    model, rival, again = seen[0].model, seen[0].untrained, seen[1].untrained
+    assert rival.get_config() == model.get_config()
+    assert model.normalization.mean == pytest.approx([0.25])
+    assert np.abs(rival.head.kernel - model.head.kernel).max() > 0.01
+    np.testing.assert_array_equal(rival.head.kernel, again.head.kernel)
+
+
+@pytest.mark.slow
+def test_an_import_without_a_data_set_is_not_evaluated_on_another(
+    imported, images, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(imported, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["dataset"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="`evaluate` needs images: import again with --dataset"):
+        evaluate_run(folder, ["restoration"], options=FAST)
+    assert not (folder / "evaluation.json").exists()
+    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
+    monkeypatch.setitem(protocols.PROTOCOLS, "restoration", lambda *arguments: {"found": 1})
+    evaluate_run(folder, ["restoration"], options=FAST, images=images)
+    assert read(folder)["restoration"]["found"] == 1
 
 
 def test_data_without_labels_are_restored_but_not_probed(folder, images):

@@ -1,6 +1,7 @@
 """What the protocols ask of features, against scikit-learn; and what they may not look at."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.recipes import PROTOCOLS, Comparison, EvaluationOptions
+from mae_keras.recipes.comparison import Features
 
 OPTIONS = EvaluationOptions(num_seeds=2)
 OF_FEATURES = ("knn", "linear-probe", "paper-probe", "layers", "label-fractions")
@@ -87,6 +89,15 @@ def test_the_report_on_classes_adds_up_to_the_accuracy(entries, comparison):
         confusion.sum(axis=1).tolist()
         == np.bincount(comparison.pixels.test[1], minlength=10).tolist()
     )
+
+
+@pytest.mark.parametrize(("side", "message"), [(1, "No validation"), (2, "No test")])
+def test_the_papers_probe_says_on_which_side_no_image_is_of_a_class_it_knows(side, message):
+    sides = [(np.zeros((8, 3)), np.arange(8) % 2) for _ in range(3)]
+    sides[side] = (np.zeros((8, 3)), np.full(8, 2))
+    stranger = types.SimpleNamespace(features={"trained": Features(*sides)})
+    with pytest.raises(ValueError, match=f"{message} image is of a class in train"):
+        PROTOCOLS["paper-probe"](stranger, OPTIONS)
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Corrupted images and holes: what an entry holds."""
 
+import types
+
 import numpy as np
 import pytest
 
 from mae_keras import data
 from mae_keras.evaluation import fit_linear_probe
-from mae_keras.models import MaskedAutoencoder
+from mae_keras.models import MaskedAutoencoder, PatchPrediction
 from mae_keras.recipes import Comparison, EvaluationOptions, image_protocols
 
 pytestmark = pytest.mark.slow
@@ -48,6 +50,20 @@ def test_reconstruction_of_clean_images_is_the_hidden_loss(comparison, corrupted
     expected = errors[made.patch_mask].mean()
     assert corrupted["hidden_loss"]["noise"]["0"] == pytest.approx(expected, rel=1e-4)
     assert corrupted["hidden_loss"]["noise"]["5"] > 1.01 * expected
+
+
+def test_missing_patches_are_not_in_the_loss_of_hidden_ones():
+    hidden = np.array([[True, True, False], [True, False, False]])
+    missing = np.array([[True, False, False], [False, False, True]])
+    predictions = np.array([[9.0, 1.0, 9.0], [2.0, 9.0, 9.0]])[..., None]
+
+    def predict_patches(images, patch_mask=None, batch_size=32):
+        return PatchPrediction(np.zeros((2, 3, 1)), predictions, hidden, missing)
+
+    error = image_protocols._reconstruction_error(
+        types.SimpleNamespace(predict_patches=predict_patches)
+    )
+    assert error(None, None) == np.mean([1.0**2, 2.0**2])
 
 
 def test_a_hole_is_scored_beside_fillers_that_learned_nothing(comparison):

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_keras import data
+from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
+from mae_keras.recipes import trained
 from mae_keras.recipes.trained import export_run, load_run, reconstruct_files, verified_line
 
 
@@ -37,6 +40,20 @@ def test_image_files_are_drawn(finished, picture, tmp_path):
     reconstruct_files(finished[0], [picture, picture], tmp_path / "made.png", 0.5)
     with Image.open(tmp_path / "made.png") as made:
         assert min(made.size) > 100
+
+
+def test_a_model_without_a_range_gets_the_pixels_of_a_file_as_they_are(
+    picture, tmp_path, monkeypatch
+):
+    """So do checkpoints whose preprocessor does not rescale."""
+    encoder = ViTEncoder((8, 8, 1), 2, 16, 1, 2, 16, value_range=None)
+    MaskedAutoencoder(encoder, MAEDecoder(16, 1, 2, 16)).save(tmp_path / "model.keras")
+    (tmp_path / "config.json").write_text("{}")
+    given = []
+    monkeypatch.setattr(trained, "reconstruction_of", lambda _, images, **__: given.append(images))
+    monkeypatch.setattr(trained.figures, "save_figure", lambda *_: None)
+    reconstruct_files(tmp_path, [picture], tmp_path / "made.png")
+    np.testing.assert_array_equal(given[0][0], data.read_image(picture, (8, 8, 1)))
 
 
 def test_no_files_are_refused(finished, tmp_path):
