@@ -77,7 +77,8 @@ def pretrain(
     checkpoint_minutes
         Longest time between checkpoints within an epoch.
     keep_checkpoints
-        How many of the latest checkpoints to keep; the one of the best val_loss is kept besides.
+        How many of the latest checkpoints to keep; the one of the best val_loss, of those saved at
+        the end of an epoch, is kept besides.
     distribute
         Share every batch among all devices of this machine, or among several processes (JAX; see
         docs/distribute.md).

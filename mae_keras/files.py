@@ -34,7 +34,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     'done'
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     folder = pathlib.Path(tempfile.mkdtemp(".aside", f".{path.name}.", path.parent))
     aside = folder / path.name
     try:
@@ -43,6 +43,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         _swap(aside, path, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and its parents so that they outlive a power cut, as what is put there does.
+
+    Args:
+        path: folder, which may be there already.
+
+    Example:
+    >>> import tempfile
+    >>> make_folder(pathlib.Path(tempfile.mkdtemp()) / "runs" / "digits")
+    """
+    path = pathlib.Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _flush(folder.parent)  # that is where the name of a folder is written
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

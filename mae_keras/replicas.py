@@ -51,6 +51,22 @@ def num_processes() -> int:
     return int(jax.process_count())
 
 
+def own_copy(variable: Any) -> Any:
+    """A variable as this process holds it, to compute with while the other processes do not.
+
+    Args:
+        variable: `keras.Variable` of which every device has a copy.
+
+    Returns:
+        What is on this process's first device; without other processes, the variable.
+
+    Example:
+    >>> float(own_copy(keras.Variable(3.0)))
+    3.0
+    """
+    return variable.value.addressable_data(0) if num_processes() > 1 else variable
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """What one of several processes does without the others, such as saving.

@@ -16,9 +16,17 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "models"))
 from conftest import build_tiny
 
-from mae_keras.data import ArraySplit, training_batches
+from mae_keras.data import ArraySplit, evaluation_batches, training_batches
 from mae_keras.models import DenseMaskedAutoencoder, load_model
-from mae_keras.training import MaskedAdamW
+from mae_keras.training import (
+    CheckpointStore,
+    MaskedAdamW,
+    Progress,
+    RunCheckpoint,
+    RunFolder,
+    distribute,
+    fit_from,
+)
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -60,6 +68,43 @@ def dense(scope, data, **options):
     return model, history
 
 
+def resumed(folder):
+    """Trains on replicas, then goes on from the middle of its epoch in a context of its own."""
+    run, split = RunFolder(folder), ArraySplit(IMAGES)
+
+    def train(model, start):
+        fit_from(
+            model,
+            lambda epoch, step: training_batches(
+                split, 8, seed=0, start_epoch=epoch, start_step=step
+            ),
+            epochs=2,
+            steps_per_epoch=2,
+            first_epoch=start.epoch,
+            first_step=start.step,
+            validation_data=evaluation_batches(split, 8),
+            callbacks=[RunCheckpoint(run, 2, 2, start, every=1, keep=9)],
+            verbose=0,
+        )
+        return run.read_history()
+
+    with distribute("devices"):
+        keras.utils.set_random_seed(0)
+        whole = DenseMaskedAutoencoder((8, 8, 1), (24,), seed=1)
+        whole.compile(MaskedAdamW(**ADAM))
+        expected = train(whole, Progress())
+    CheckpointStore(run.checkpoints).remove_after(3)
+    with distribute("devices"):
+        checkpoint = run.newest_checkpoint()
+        again = load_model(checkpoint.model)
+        history = train(again, Progress.of(checkpoint))
+    return {
+        "step": checkpoint.step,
+        "weights": largest_difference(whole, again),
+        "histories": [expected, history],
+    }
+
+
 def refusal(call):
     try:
         call()
@@ -68,13 +113,15 @@ def refusal(call):
     return "accepted"
 
 
-def refusals(strategy):
-    with strategy.scope():
+def refusals():
+    with distribute("devices"):
         model = DenseMaskedAutoencoder((8, 8, 1), (8,), seed=1)
         model.compile("adam", run_eagerly=True)
         yield "jit", refusal(lambda: model.compile("adam", jit_compile=True))
         clipping = MaskedAdamW(1e-3, global_clipnorm=1.0)
         yield "clipping", refusal(lambda: model.compile(clipping))
+        half = DenseMaskedAutoencoder((8, 8, 1), (8,), seed=1, dtype="mixed_float16")
+        yield "float16", refusal(lambda: half.compile("adam"))
         model.compile("adam", run_eagerly=True)
     yield "outside", refusal(lambda: model.compile("adam"))
     yield "uneven", refusal(lambda: model.fit(IMAGES, batch_size=7))
@@ -87,9 +134,8 @@ def refusals(strategy):
 
 
 def main():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     one, history = everything(contextlib.nullcontext(), run_eagerly=True)
-    two, histories = everything(strategy.scope())
+    two, histories = everything(distribute("devices"))
     made = {
         "everything": largest_difference(one, two),
         "histories": [history, histories],
@@ -110,17 +156,20 @@ def main():
         return training_batches(ArraySplit(IMAGES), 8, seed=0)
 
     nothing = contextlib.nullcontext()
-    one, two = dense(nothing, batches())[0], dense(strategy.scope(), batches())[0]
+    one, two = dense(nothing, batches())[0], dense(distribute("devices"), batches())[0]
     made["dataset"] = largest_difference(one, two)
     poisoned = [np.where(np.arange(8) == bad, np.inf, 1).astype("float32") for bad in (9, 1, 9, 9)]
     data = tf.data.Dataset.from_tensor_slices(
         (np.stack([IMAGES[:8]] * 4), np.zeros((4, 8)), np.stack(poisoned))
     )
-    runs = [dense(scope, data, skip_nonfinite=True) for scope in (nothing, strategy.scope())]
+    scopes = (nothing, distribute("devices"))
+    runs = [dense(scope, data, skip_nonfinite=True) for scope in scopes]
     made["skipping"] = largest_difference(runs[0][0], runs[1][0])
     made["skipped"] = [run[1]["skipped_steps"] for run in runs]
     made["copies after skipping"] = copies_differ(runs[1][0])
-    made["refusals"] = dict(refusals(strategy))
+    with tempfile.TemporaryDirectory() as folder:
+        made["resumed"] = resumed(folder)
+    made["refusals"] = dict(refusals())
     print(json.dumps(made))
 
 

@@ -5,7 +5,8 @@ import stat
 
 import pytest
 
-from mae_keras.files import replacing
+from mae_keras import files
+from mae_keras.files import make_folder, replacing
 
 
 def test_a_new_file_is_written_and_its_parents_are_made(tmp_path):
@@ -13,6 +14,19 @@ def test_a_new_file_is_written_and_its_parents_are_made(tmp_path):
     with replacing(target) as aside:
         aside.write_text("new")
     assert target.read_text() == "new"
+
+
+def test_names_of_new_folders_are_flushed_where_they_are_written(tmp_path, monkeypatch):
+    """Else a power cut loses the whole folder, and the file in it that was flushed."""
+    flushed = []
+    monkeypatch.setattr(files, "_flush", flushed.append)
+    make_folder(tmp_path / "a" / "b")
+    assert flushed == [tmp_path, tmp_path / "a"]
+    make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
+    with replacing(tmp_path / "a" / "c" / "note.txt") as aside:
+        aside.write_text("new")
+    assert flushed[2] == tmp_path / "a"
 
 
 def test_a_file_is_replaced(tmp_path):

@@ -82,6 +82,18 @@ def test_a_step_that_is_not_finite_is_skipped_by_all_replicas_and_counted_once(m
 
 
 @pytest.mark.slow
+def test_another_model_resumes_on_replicas_in_the_middle_of_an_epoch(made):
+    """In one process: TensorFlow knows the shapes of what the earlier models summed."""
+    resumed = made["resumed"]
+    assert resumed["step"] == 3
+    assert resumed["weights"] < 1e-6
+    one, two = resumed["histories"]
+    assert one.keys() == two.keys() >= {"loss", "val_loss"}
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_auto_is_without_xla(made):
     assert made["jit"] is False
 
@@ -92,6 +104,7 @@ def test_auto_is_without_xla(made):
     [
         ("jit", "`jit_compile` must be 'auto' or False on several TensorFlow replicas"),
         ("clipping", "`global_clipnorm` must be None under a `tf.distribute` strategy"),
+        ("float16", "`mixed_float16` cannot be trained under a `tf.distribute` strategy"),
         ("outside", "Received: 2 replica(s) when built, 1 now"),
         ("uneven", "`batch_size` must be a multiple of the number of replicas, 2"),
         ("ragged", "drop_remainder=True)`. Received: batches of unknown size"),

@@ -21,8 +21,8 @@ from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
 from mae_keras.models.replica_batches import (
-    check_clipping,
     check_evaluation_input,
+    check_optimizer,
     check_replicas,
     training_input,
 )
@@ -133,7 +133,7 @@ class MaskedModel(
             jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
             **kwargs,
         )
-        check_clipping(self.optimizer)
+        check_optimizer(self.optimizer)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on images alone or on (images, labels); labels are ignored.

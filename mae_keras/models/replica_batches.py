@@ -57,8 +57,7 @@ def check_replicas(model: keras.Model) -> None:
         model: model that has `built_for`, the number of replicas when it was built.
 
     Raises:
-        ValueError: if it differs, Keras cannot train under the strategy, or the optimizer would
-            clip the gradients of each replica.
+        ValueError: if it differs, or Keras cannot train under the strategy.
     """
     check_strategy()
     if num_replicas() != model.built_for:
@@ -69,14 +68,25 @@ def check_replicas(model: keras.Model) -> None:
         )
 
 
-def check_clipping(optimizer: Any) -> None:
-    """Refuse clipping on TensorFlow replicas: Keras clips before gradients are summed.
+def check_optimizer(optimizer: Any) -> None:
+    """Refuse what Keras does to each TensorFlow replica's own gradients, before they are summed.
+
+    Args:
+        optimizer: of a compiled model.
 
     Raises:
-        ValueError: if the optimizer clips and there are several replicas.
+        ValueError: if there are several replicas and the optimizer clips gradients or scales the
+            loss, as Keras makes it do under `mixed_float16`.
     """
     if keras.backend.backend() != "tensorflow" or num_replicas() == 1:
         return
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ValueError(
+            "`mixed_float16` cannot be trained under a `tf.distribute` strategy: Keras asks the "
+            "first replica alone whether its gradients are finite, and another's infinite ones go "
+            "into the weights. Use `mixed_bfloat16`, or the JAX backend. "
+            f"Received: {type(optimizer).__name__}"
+        )
     for name in ("clipnorm", "global_clipnorm", "clipvalue"):
         if getattr(optimizer, name, None) is not None:
             raise ValueError(

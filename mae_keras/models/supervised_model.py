@@ -12,8 +12,8 @@ from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
 from mae_keras.models.replica_batches import (
-    check_clipping,
     check_evaluation_input,
+    check_optimizer,
     check_replicas,
     training_input,
 )
@@ -98,7 +98,7 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
             **kwargs,
         )
-        check_clipping(self.optimizer)
+        check_optimizer(self.optimizer)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on (images, labels).

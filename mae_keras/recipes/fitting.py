@@ -12,6 +12,7 @@ from mae_keras.recipes.building import epoch_steps, training_split
 from mae_keras.replicas import num_replicas
 from mae_keras.training import (
     CosineMaskRatio,
+    Interrupted,
     LinearMaskRatio,
     MaskRatioScheduler,
     Progress,
@@ -36,7 +37,8 @@ class Saving:
     Args:
         minutes: float, save in the middle of an epoch after so many minutes without.
         every: int or `None`, save after every so many steps of an epoch as well.
-        keep: int, how many of the latest to keep; the one of the best `val_loss` is kept besides.
+        keep: int, how many of the latest to keep; the one of the best `val_loss`, of those saved
+            at the end of an epoch, is kept besides.
         min_seconds: float, epochs that end sooner after a checkpoint write none.
 
     Raises:
@@ -92,11 +94,11 @@ def fit_recipe(
     if is_writer():
         print(_announcement(model, recipe, len(split), steps, start))
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
+    nonfinite = StopAtNonFinite(run.checkpoints)
+    checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, [nonfinite, stopwatch])
     if start.epoch >= recipe.epochs:
         _finish_averaging(model)
         return stopwatch
-    nonfinite = StopAtNonFinite(run.checkpoints)
-    checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, [nonfinite])
     with (
         # The other processes of a run end when they find the writer gone.
         stop.listening() if is_writer() else contextlib.nullcontext(),
@@ -114,6 +116,8 @@ def fit_recipe(
             shuffle=False,
             verbose=verbose if is_writer() else 0,
         )
+    if stop.requested is not None:  # while the last checkpoint was being written
+        raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
     return stopwatch
 
 

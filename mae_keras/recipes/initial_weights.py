@@ -1,5 +1,6 @@
 """Starting a new run from the weights of another."""
 
+import hashlib
 import operator
 import os
 import pathlib
@@ -45,8 +46,38 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
     return f"Weights from {path}"
 
 
+def source_digest(source: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file that `initialize_from` takes weights from now.
+
+    A run that is still training, or is finished later, gives others tomorrow.
+
+    Args:
+        source: folder of a run, finished or not, or a `.keras` file.
+
+    Returns:
+        str of 64 hexadecimal digits.
+
+    Raises:
+        OSError, ValueError: if there is no model.
+
+    Example:
+    >>> source_digest("runs/digits")  # doctest: +SKIP
+    '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'
+    """
+    digest = hashlib.sha256()
+    with _model_file(pathlib.Path(source)).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _model_file(source: pathlib.Path) -> pathlib.Path:
     if source.suffix == ".keras":
+        if not source.is_file():
+            raise ValueError(
+                f"`init_from` must be a run's folder or a `.keras` file. Received: no such file: "
+                f"{str(source)!r}"
+            )
         return source
     if (source / "model.keras").is_file():
         return source / "model.keras"

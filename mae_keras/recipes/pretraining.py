@@ -10,6 +10,8 @@ import keras
 
 from mae_keras import data, figures
 from mae_keras.models import load_model
+from mae_keras.models.exporting import check_backend
+from mae_keras.recipes.agreement import agreed_checkpoint, check_agreement
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.building import (
     check_shares,
@@ -21,19 +23,20 @@ from mae_keras.recipes.building import (
     untrained_model,
 )
 from mae_keras.recipes.fitting import Saving, fit_recipe
-from mae_keras.recipes.initial_weights import initialize_from
+from mae_keras.recipes.initial_weights import initialize_from, source_digest
 from mae_keras.recipes.scoring import score
 from mae_keras.training import (
     Checkpoint,
-    CheckpointStore,
     Progress,
     RunFolder,
     distribute,
     enable_determinism,
     is_writer,
     reconstruction_of,
-    wait_for_all,
 )
+
+# What a setting means in a run that was begun by a version that did not have it.
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 
 def pretrain(
@@ -74,7 +77,7 @@ def pretrain(
     Raises:
         ValueError: if settings, data and folder do not fit together; nothing is written then.
         NonFiniteError: if training diverges.
-        Interrupted: if the process is asked to stop (SIGINT, SIGTERM); `resume` goes on.
+        Interrupted: if the process is asked to stop (SIGINT, SIGTERM, SIGHUP); `resume` goes on.
 
     Example:
     >>> from mae_keras.recipes import adapt, find_recipe, pretrain
@@ -87,14 +90,15 @@ def pretrain(
     config, images = _prepare(recipe, run, resume, overwrite, data_dir, images, init_from)
     with contextlib.ExitStack() as held:
         with distribute(distribution):
+            check_agreement({**config, "resume": resume})
             check_shares(recipe, images)
             # Settings that do not fit are refused here, before anything is written.
-            model = None if resume else _compiled_model(recipe, images, init_from)
+            model = None if resume else _compiled_model(recipe, images, init_from, config)
             checkpoint = _claim(run, config, resume, overwrite, held)
             if checkpoint is not None:
                 model = load_model(checkpoint.model)
             elif model is None:  # it stopped before its first checkpoint
-                model = _compiled_model(recipe, images, init_from)
+                model = _compiled_model(recipe, images, init_from, run.read_json(run.config))
             start = Progress.of(checkpoint)
             speed = fit_recipe(model, recipe, images, run, start, saving, verbose)
             writing = is_writer()
@@ -104,7 +108,7 @@ def pretrain(
             return {}
         if distribution != "none":
             model = load_model(run.model)  # on one device
-        return _finish(model, recipe, images, run, speed.metrics(), started)
+        return _finish(model, recipe, images, run, speed.metrics(), started - start.seconds)
 
 
 def _prepare(
@@ -120,7 +124,9 @@ def _prepare(
     if recipe.deterministic:
         enable_determinism()
     config = _config(recipe, init_from)
-    run.check(config, resume, overwrite, unknown=["data"])
+    run.check(config, resume, overwrite, unknown=["data"], defaults=_DEFAULTS)
+    if init_from is not None and not resume:
+        config["init_from_sha256"] = source_digest(init_from)
     images = load_images(recipe, data_dir) if images is None else images
     for note in images.notes:
         print(note)
@@ -128,6 +134,7 @@ def _prepare(
 
 
 def _save(model: keras.Model, run: RunFolder) -> None:
+    run.check_held()
     try:
         model.save(run.model)
     except (OSError, RuntimeError) as error:  # as h5py says it
@@ -148,19 +155,26 @@ def _claim(
     checkpoint = None
     if is_writer():
         held.enter_context(run.locked())
-        run.check(config, resume, overwrite)  # again, now that nobody else can change it
+        # Again, now that nobody else can change it.
+        run.check(config, resume, overwrite, defaults=_DEFAULTS)
         run.start(config, resume)
         checkpoint = run.newest_checkpoint() if resume else None
-    wait_for_all("claimed")
-    if resume and not is_writer():
-        checkpoint = CheckpointStore(run.checkpoints).newest_whole(report=lambda sentence: None)
-    return checkpoint
+    return agreed_checkpoint(run, checkpoint)
 
 
-def _compiled_model(recipe: Recipe, images: Any, init_from: Any) -> keras.Model:
+def _compiled_model(
+    recipe: Recipe, images: Any, init_from: Any, config: dict[str, Any]
+) -> keras.Model:
     model = untrained_model(recipe, images)
     if init_from is not None:
         print(initialize_from(model, init_from))
+        # Of a run that is still training: its newest checkpoint is another one by now.
+        if config.get("init_from_sha256") not in (None, source_digest(init_from)):
+            raise ValueError(
+                f"`init_from` must give the weights that the run began with. Received: "
+                f"{os.fspath(init_from)!r}, whose weights have changed since. Begin again with "
+                f"--overwrite, and with a copy or a finished run"
+            )
     compile_model(model, recipe, epoch_steps(recipe, training_split(recipe, images)))
     return model
 
@@ -181,7 +195,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Write model, pictures and numbers of a trained model."""
     history = run.read_history()
-    model.export(run.saved_model)
+    _export(model, run)
     _draw(model, images, run)
     _draw_loss(history, run)
     metrics = {
@@ -190,9 +204,20 @@ def _finish(
         "wall_seconds": round(time.perf_counter() - started, 1),
         **_conditions(model, recipe),
     }
+    run.check_held()  # scoring takes its time
     run.write_json(run.metrics, metrics)
     _draw_loss(history, run, baselines=metrics["baseline_loss"])
     return metrics
+
+
+def _export(model: Any, run: RunFolder) -> None:
+    """The SavedModel, where there can be one: it is not worth losing the numbers after it."""
+    try:
+        check_backend()
+    except ValueError as error:
+        print(f"No SavedModel was written. {error}")
+    else:
+        model.export(run.saved_model)
 
 
 def _draw(model: Any, images: Any, run: RunFolder) -> None:

@@ -12,6 +12,7 @@ from mae_keras.training.determinism import enable_determinism as enable_determin
 from mae_keras.training.distribution import LostProcessError as LostProcessError
 from mae_keras.training.distribution import distribute as distribute
 from mae_keras.training.distribution import exit_at_once as exit_at_once
+from mae_keras.training.distribution import gather as gather
 from mae_keras.training.distribution import is_writer as is_writer
 from mae_keras.training.distribution import process_index as process_index
 from mae_keras.training.distribution import shard as shard

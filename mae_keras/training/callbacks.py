@@ -112,7 +112,10 @@ class ReconstructionCallback(keras.callbacks.Callback):
         import tensorflow as tf
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+        from mae_keras.data.host import stay_on_host
+
         if self._writer is None:
+            stay_on_host()
             self._writer = tf.summary.create_file_writer(self.log_dir)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

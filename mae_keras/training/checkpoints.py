@@ -48,6 +48,10 @@ class DamagedError(ValueError):
     """A checkpoint is not as it was written."""
 
 
+# What is missing will not come back; any other error of reading may pass (a network file system).
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
 class CheckpointStore:
     """The checkpoints of one run: the last few and the best.
 
@@ -104,29 +108,36 @@ class CheckpointStore:
         self._prune()
         return path
 
-    def newest_whole(self, report: Callable[[str], Any] = print) -> Checkpoint | None:
+    def newest_whole(
+        self, report: Callable[[str], Any] = print, run_id: str | None = None
+    ) -> Checkpoint | None:
         """The newest checkpoint that is as it was written.
 
         Args:
             report: called with a sentence for each damaged one that is passed over.
+            run_id: str, pass over those whose progress has another `"run_id"`.
 
         Returns:
             `Checkpoint`, or `None` where nothing has been saved yet.
 
         Raises:
             DamagedError: if there are checkpoints but none is whole.
+            OSError: if one cannot be read just now, which says nothing about its content.
         """
         damaged = []
         for path in reversed(self.paths()):
             try:
-                return load_checkpoint(path)
+                checkpoint = load_checkpoint(path)
+                if run_id and checkpoint.progress.get("run_id", run_id) != run_id:
+                    raise DamagedError(f"Checkpoint {path.name} was written by another run.")
+                return checkpoint
             except DamagedError as error:
                 damaged.append(path)
                 report(f"{error} Going back to the one before.")
         if damaged:
             raise DamagedError(
-                f"None of the {len(damaged)} checkpoints in {str(self.folder)!r} is whole. "
-                f"Restore one from a copy, or start again with --overwrite"
+                f"None of the {len(damaged)} checkpoints in {str(self.folder)!r} is whole and of "
+                f"this run. Restore one from a copy, or start again with --overwrite"
             )
         return None
 
@@ -138,7 +149,10 @@ class CheckpointStore:
 
     def _prune(self) -> None:
         paths = self.paths()
-        kept = {*paths[-self.keep :], self.best()}
+        try:
+            kept = {*paths[-self.keep :], self.best()}
+        except OSError:  # which is the best cannot be read just now
+            return
         for path in paths:
             if path not in kept:
                 # The manifest goes first: a half-removed one is damaged, not almost whole.
@@ -147,7 +161,11 @@ class CheckpointStore:
                 shutil.rmtree(path, ignore_errors=True)
 
     def best(self) -> pathlib.Path | None:
-        """The checkpoint of the smallest score, the later of equals; `None` without scores."""
+        """The checkpoint of the smallest score, the later of equals; `None` without scores.
+
+        Raises:
+            OSError: if a score cannot be read just now.
+        """
         scores = {path: _score(path) for path in self.paths()}
         scored = [(score, -step_of(path), path) for path, score in scores.items() if score < _WORST]
         return min(scored)[2] if scored else None
@@ -167,6 +185,7 @@ def load_checkpoint(path: pathlib.Path) -> Checkpoint:
 
     Raises:
         DamagedError: if a file is missing, cut short or changed, naming it.
+        OSError: if one cannot be read just now, which says nothing about its content.
 
     Example:
     >>> load_checkpoint(pathlib.Path("runs/digits/checkpoints/step-000000400")).step
@@ -174,26 +193,32 @@ def load_checkpoint(path: pathlib.Path) -> Checkpoint:
     400
     """
     try:
+        for name, (size, digest) in {"progress.json": (0, ""), **_manifest(path)}.items():
+            found = _fingerprint(path / name)
+            if (found["size"], found["sha256"]) != (size, digest):
+                raise DamagedError(
+                    f"Checkpoint {path.name} is damaged: {name} is not as it was written "
+                    f"({found['size']:,} bytes, {size:,} written)."
+                )
+        return Checkpoint(path, json.loads((path / "progress.json").read_text(encoding="utf-8")))
+    except _MISSING as error:
+        name = pathlib.Path(str(error.filename)).name
+        raise DamagedError(f"Checkpoint {path.name} is damaged: {name} is missing.") from error
+    except OSError as error:
+        raise OSError(
+            f"Checkpoint {path.name} could not be read ({error}), which need not mean that it is "
+            f"damaged: try again. To go back to the one before, move {str(path)!r} away"
+        ) from error
+
+
+def _manifest(path: pathlib.Path) -> dict[str, tuple[int, str]]:
+    try:
         files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
-        wanted = {str(name): (entry["size"], entry["sha256"]) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return {str(name): (entry["size"], entry["sha256"]) for name, entry in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
             f"Checkpoint {path.name} is damaged: its manifest.json cannot be read."
         ) from error
-    for name, (size, digest) in {"progress.json": (0, ""), **wanted}.items():
-        file = path / name
-        if not file.is_file():
-            raise DamagedError(f"Checkpoint {path.name} is damaged: {name} is missing.")
-        try:
-            found = _fingerprint(file)
-        except OSError as error:
-            raise DamagedError(f"Checkpoint {path.name} cannot be read: {error}.") from error
-        if (found["size"], found["sha256"]) != (size, digest):
-            raise DamagedError(
-                f"Checkpoint {path.name} is damaged: {name} is not as it was written "
-                f"({found['size']:,} bytes, {size:,} written)."
-            )
-    return Checkpoint(path, json.loads((path / "progress.json").read_text(encoding="utf-8")))
 
 
 def step_of(path: pathlib.Path) -> int:
@@ -202,10 +227,10 @@ def step_of(path: pathlib.Path) -> int:
 
 
 def _score(path: pathlib.Path) -> float:
-    """The score of a checkpoint; infinite where there is none or it cannot be read."""
+    """The score of a checkpoint; infinite where there is none or it is damaged."""
     try:
         score = json.loads((path / "progress.json").read_text(encoding="utf-8")).get("score")
-    except (OSError, ValueError, AttributeError):
+    except (*_MISSING, ValueError, AttributeError):
         return _WORST
     finite = isinstance(score, (int, float)) and score == score
     return float(score) if finite else _WORST

@@ -8,8 +8,9 @@ import keras
 def enable_determinism() -> None:
     """Use operations that give the same result every time; on GPUs they are slower.
 
-    On CPUs runs are the same to the bit without it. Call it before anything is computed: on JAX
-    it sets an XLA flag, which is read when the first device is used.
+    On CPUs runs are the same to the bit without it. Call it before anything is computed: JAX's
+    switch is an XLA flag, which is read when the first device is used, and PyTorch refuses matrix
+    products on CUDA without a fixed workspace of cuBLAS, an environment variable that is set here.
 
     Example:
     >>> enable_determinism()  # doctest: +SKIP
@@ -25,4 +26,5 @@ def enable_determinism() -> None:
     else:
         import torch
 
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

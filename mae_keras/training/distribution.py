@@ -5,6 +5,7 @@ TensorFlow and JAX are imported on use.
 
 import atexit
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 KINDS = ("none", "devices", "processes")
 
@@ -43,7 +45,8 @@ def distribute(
     with `is_writer()` may write. Save the model inside the context; to use it afterwards load it
     outside, where it lives on one device. With several processes the context ends when all have
     reached its end, and what follows is no longer distributed; `is_writer()` and `shard()` still
-    tell which process this was.
+    tell which process this was. Where it ends by an error, the process exits with code 75 if
+    another process was lost, 130 if it was interrupted, else 1.
 
     Args:
         kind: `"none"`; `"devices"`, all devices of this machine (`tf.distribute.MirroredStrategy`
@@ -129,6 +132,30 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def gather(numbers: Any) -> np.ndarray:
+    """What every process says, once all have said it.
+
+    Args:
+        numbers: int or array of ints, from -2**31 to 2**31 - 1, of one shape in all processes.
+
+    Returns:
+        int32 array `(processes, ...)`; row 0 is the writer's.
+
+    Raises:
+        LostProcessError: out of `distribute`, if one of them has ended.
+
+    Example:
+    >>> gather([7, -1]).tolist()
+    [[7, -1]]
+    """
+    own = np.asarray(numbers, "int32")  # JAX would cut wider integers without a word
+    if _place[1] == 1:
+        return own[np.newaxis]
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(own))
+
+
 def exit_at_once(code: int) -> None:
     """End this process without waiting for others, which a failure may have left waiting.
 
@@ -159,7 +186,19 @@ def _local_scope() -> Any:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) == 1:  # nothing to mirror, and XLA stays possible
         return contextlib.nullcontext()
-    return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
+    return _mirrored(tuple(device.name for device in devices)).scope()
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    """One strategy for all that this process trains on these devices.
+
+    Every strategy numbers its sums from the same start, and TensorFlow remembers the shape of each
+    number for as long as the process lives: a second strategy would meet the shapes of the first.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def _initialize(
@@ -200,10 +239,9 @@ def _together() -> Iterator[None]:
     if not is_writer():
         # A scheduler signals all processes, each at another step. The writer answers, by saving
         # and ending the run; the others end when they find it gone.
-        handlers = {
-            number: signal.signal(number, signal.SIG_IGN)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        numbers = [getattr(signal, name) for name in names]
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     else:
         handlers = {}
     # Each process is given its own slices: nothing is left for Keras to cut.
@@ -212,8 +250,8 @@ def _together() -> Iterator[None]:
             yield
         except BaseException as error:
             # At its end JAX waits for all processes, minutes for those that are lost.
-            atexit.register(exit_at_once, LOST_PROCESS_EXIT)
-            if isinstance(error, Exception) and _tells_of_loss(error):
+            atexit.register(exit_at_once, _exit_code(error))
+            if _tells_of_loss(error):
                 raise LostProcessError(
                     "Another process of this run has ended. Start all of them again with "
                     "`--resume` to go on from the newest checkpoint."
@@ -224,6 +262,18 @@ def _together() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def _tells_of_loss(error: Exception) -> bool:
+def _exit_code(error: BaseException) -> int:
+    """What Python would exit with, but for a lost process: what a scheduler may restart on."""
+    if _tells_of_loss(error):
+        return LOST_PROCESS_EXIT
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _tells_of_loss(error: BaseException) -> bool:
+    # JAX raises no OSError; files and memory do ("Resource temporarily unavailable").
+    if not isinstance(error, Exception) or isinstance(error, OSError):
+        return False
     message = str(error).lower()
     return any(sign in message for sign in _SIGNS_OF_LOSS)

@@ -5,51 +5,78 @@ import errno
 import logging
 import os
 import pathlib
+import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
+
+from mae_keras.files import make_folder
 
 LOGGER = logging.getLogger("mae_keras")
 
 
 class LockedError(ValueError):
-    """Another process holds the folder."""
+    """The folder is not this process's: another one holds it, or took its place."""
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+def locked(folder: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
     """Hold a folder's lock, which the operating system frees when this process ends, however.
+
+    The lock is of a file, not of its name: where the folder is removed or moved, another process
+    can lock a new one in its place. What is yielded finds out.
 
     Args:
         folder: made if it is not there; holds a file `.lock`, which stays and means nothing by
             itself.
+
+    Yields:
+        Callable to be called before writing: raises `LockedError` if the folder of that name is
+        no longer the one that is held.
 
     Raises:
         LockedError: if another process holds it, naming that process.
 
     Example:
     >>> import tempfile
-    >>> with locked(tempfile.mkdtemp()):
-    ...     pass
+    >>> with locked(tempfile.mkdtemp()) as check:
+    ...     check()
     """
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # Not "w", which would wipe the holder's name out before the lock is tried.
     with (folder / ".lock").open("a+", encoding="utf-8") as file:
         if not _lock(file):
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.readline().strip() or "unknown"
             raise LockedError(
                 f"The run's folder must not be in use. Received: {str(folder)!r}, in which another "
                 f"process is at work ({holder})"
             )
+        mark = f"process {os.getpid()} on {socket.gethostname()}\n{secrets.token_hex(8)}\n"
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(mark)
         file.flush()
+        _check(folder, mark)  # it may have been replaced since it was opened
         try:
-            yield
+            yield lambda: _check(folder, mark)
         finally:
             file.truncate(0)
+
+
+def _check(folder: pathlib.Path, mark: str) -> None:
+    """Compare what stands in the file of that name; file numbers differ on some file systems."""
+    try:
+        held = (folder / ".lock").read_text(encoding="utf-8") == mark
+    except (FileNotFoundError, NotADirectoryError):
+        held = False
+    except OSError:  # cannot be told just now; writing will say so
+        return
+    if not held:
+        raise LockedError(
+            f"The run's folder must stay in its place while it is trained in. Received: "
+            f"{str(folder)!r}, which was moved, removed or replaced. Nothing more is written"
+        )
 
 
 def _lock(file: IO[str]) -> bool:

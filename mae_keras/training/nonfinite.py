@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.replicas import own_copy
 from mae_keras.training.checkpoints import CheckpointStore
 
 
@@ -90,7 +91,8 @@ def check_finite(model: keras.Model, checkpoints: Any, where: str) -> None:
     for variable in [*model.trainable_variables, *model.optimizer.variables]:
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)):
             continue
-        total = float(keras.ops.sum(keras.ops.abs(keras.ops.cast(variable, "float32"))))
+        # One process may look while the others train on.
+        total = float(keras.ops.sum(keras.ops.abs(keras.ops.cast(own_copy(variable), "float32"))))
         if not np.isfinite(total):
             _raise(model, checkpoints, f"The weight {variable.path} is {total}", where)
 

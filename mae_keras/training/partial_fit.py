@@ -54,6 +54,7 @@ def fit_from(
         )
     model.stop_training = False
     if first_step and first_epoch < epochs:
+        _build_metrics(model, lambda: batches(first_epoch, first_step))
         ends = first_epoch + 1 == epochs
         with contextlib.nullcontext() if ends else _not_averaging(model.optimizer):
             model.fit(
@@ -72,6 +73,16 @@ def fit_from(
             steps_per_epoch=steps_per_epoch,
             **options,
         )
+
+
+def _build_metrics(model: keras.Model, batches: Callable[[], Any]) -> None:
+    """Make the variables of compiled metrics, into which a callback puts what the epoch had.
+
+    JAX and PyTorch do so before training; TensorFlow in the first step, which is too late.
+    """
+    metrics = getattr(model, "_compile_metrics", None)
+    if keras.backend.backend() == "tensorflow" and metrics is not None and not metrics.built:
+        model._symbolic_build(data_batch=next(iter(batches())))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from mae_keras.training.stopping import Interrupted, StopRequest
 LOGGER = logging.getLogger("mae_keras")
 
 # What a full disk or a read-only folder looks like: h5py raises RuntimeError when closing a file.
-_CANNOT_WRITE = (OSError, RuntimeError)
+# Memory that saving lacks says nothing about the size of a training step.
+_CANNOT_WRITE = (OSError, RuntimeError, MemoryError)
 
 
 @dataclasses.dataclass
@@ -31,6 +32,7 @@ class Progress:
         rows: history of the whole epochs, as columns.
         metrics: values of the metrics' variables in the middle of the epoch.
         callbacks: states of callbacks that have one, by class name.
+        seconds: wall time that the processes before took, each up to its last checkpoint.
 
     Example:
     >>> Progress.of(None).epoch
@@ -42,6 +44,7 @@ class Progress:
     rows: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     metrics: list[Any] = dataclasses.field(default_factory=list)
     callbacks: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None) -> "Progress":
@@ -69,12 +72,14 @@ class RunCheckpoint(keras.callbacks.Callback):
             epochs do not spend their time on saving.
         max_seconds: float, save in the middle of an epoch after so many seconds without.
         every: int or `None`, save after every so many steps as well.
-        keep: int, how many of the latest checkpoints to keep; the best is kept besides.
+        keep: int, how many of the latest checkpoints to keep; the one of the best `val_loss`, of
+            those saved at the end of an epoch, is kept besides.
         others: callbacks whose `get_state()` (a JSON value) is saved and given back to
             `set_state(state)`.
 
     Raises:
         Interrupted: out of `fit`, when asked to stop.
+        LockedError: out of `fit`, when the run's folder is no longer the one that was locked.
         OSError: out of `fit`, when the last checkpoint cannot be written.
         NonFiniteError: out of `fit`, rather than save a weight that is NaN or infinite.
 
@@ -103,8 +108,9 @@ class RunCheckpoint(keras.callbacks.Callback):
         self.min_seconds, self.max_seconds, self.every = min_seconds, max_seconds, every
         self.store = CheckpointStore(run.checkpoints, keep)
         self.others = tuple(others)
+        self._run_id = run.run_id()
         self._epoch = self._first = self._step = 0
-        self._tried = time.monotonic()
+        self._tried = self._began = time.monotonic()
         for callback in self.others:
             state = self.start.callbacks.get(type(callback).__name__)
             if state is not None:
@@ -119,23 +125,26 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step = self._first + batch + 1
-        if self._step >= self.steps_per_epoch:
-            return  # the end of the epoch saves
+        # The end of the epoch saves. What one process alone does must not need the others.
+        if self._step >= self.steps_per_epoch or not is_writer():
+            return
         # Looked at once: a signal that comes while saving is for the next step.
         asked = self.stop.requested
         due = self.every is not None and self._step % self.every == 0
         late = time.monotonic() - self._tried >= self.max_seconds
-        if (asked or due or late) and self._can_go_on_from(self._epoch, self._step):
+        if (asked or due or late) and self._can_go_on():
             self._sync()
             self._save(self._epoch, self._step, must=asked is not None)
             self._leave(asked)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._add_row(epoch, logs or {})
+        if not is_writer():
+            return
         last = epoch + 1 == self.epochs
         asked = self.stop.requested
         late = time.monotonic() - self._tried >= self.min_seconds
-        saving = last or ((asked or late) and self._can_go_on_from(epoch + 1, 0))
+        saving = last or ((asked or late) and self._can_go_on())
         if saving:
             must = last or asked is not None
             self._save(epoch + 1, 0, must, score=(logs or {}).get("val_loss"))
@@ -145,13 +154,14 @@ class RunCheckpoint(keras.callbacks.Callback):
         if saving:
             self._leave(asked)
 
-    def _can_go_on_from(self, epoch: int, step: int) -> bool:
+    def _can_go_on(self) -> bool:
         """On TensorFlow replicas gradients that wait to be applied are each replica's own."""
         if getattr(self.model, "built_for", 1) == 1 or keras.backend.backend() == "jax":
             return True
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        waiting = optimizer.gradient_accumulation_steps or 1
-        return (epoch * self.steps_per_epoch + step) % waiting == 0
+        optimizer = self.model.optimizer
+        # Not the steps taken, of which some may have been skipped, nor `iterations`, the updates.
+        taken = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        return taken % (optimizer.gradient_accumulation_steps or 1) == 0
 
     def _add_row(self, epoch: int, logs: dict[str, Any]) -> None:
         row = {"epoch": float(epoch + 1), **{key: float(value) for key, value in logs.items()}}
@@ -161,12 +171,14 @@ class RunCheckpoint(keras.callbacks.Callback):
     def _save(self, epoch: int, step: int, must: bool, score: Any = None) -> None:
         check_finite(self.model, self.store.folder, f"epoch {self._epoch + 1}")
         progress = {
+            "run_id": self._run_id,
             "epoch": epoch,
             "step": step,
             "score": None if score is None else float(score),
             "rows": self.rows,
             "metrics": [_as_json(variable) for variable in self.model.metrics_variables],
             "callbacks": {type(other).__name__: other.get_state() for other in self.others},
+            "seconds": round(self.start.seconds + time.monotonic() - self._began, 1),
         }
         total = epoch * self.steps_per_epoch + step
 
@@ -177,14 +189,14 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._tried = time.monotonic()
 
     def _trying(self, write: Callable[[], Any], what: str, must: bool) -> None:
-        if not is_writer():
-            return
+        self.run.check_held()
         try:
             write()
         except _CANNOT_WRITE as error:
             made = [path.name for path in self.store.paths()]
             last = f"the last one is {made[-1]}" if made else "there is none yet"
-            message = f"{what} could not be written to {str(self.run.path)!r} ({error}); {last}."
+            why = str(error) or type(error).__name__
+            message = f"{what} could not be written to {str(self.run.path)!r} ({why}); {last}."
             if must:
                 raise OSError(f"{message} Make room and go on with --resume") from error
             LOGGER.warning("%s Training goes on and will try again.", message)
@@ -201,7 +213,14 @@ class RunCheckpoint(keras.callbacks.Callback):
             self.model.jax_state_sync()
 
     def _set_metrics(self, values: list[Any]) -> None:
-        for variable, value in zip(self.model.metrics_variables, values, strict=True):
+        variables = self.model.metrics_variables
+        if len(variables) != len(values):
+            raise ValueError(
+                f"The model must have the metrics of the run it goes on with, and be trained by "
+                f"`fit_from`, which builds them before the first step. Received: a model with "
+                f"{len(variables)} metric variables, a checkpoint with {len(values)}"
+            )
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(np.asarray(value, variable.dtype))
 
 

@@ -6,8 +6,9 @@ import io
 import json
 import os
 import pathlib
+import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mae_keras.files import remove_leftovers, replacing
@@ -31,6 +32,9 @@ CONTENTS = (
     "pictures",
     "logs",
 )
+
+# What config.json holds about the run besides.
+_NOT_SETTINGS = ("run_id", "init_from_sha256")
 
 
 class RunFolder:
@@ -57,6 +61,7 @@ class RunFolder:
         self.evaluation = self.path / "evaluation.json"
         self.evaluation_pictures = self.path / "evaluation"
         self.model_card = self.path / "model_card.md"
+        self.check_held: Callable[[], None] = lambda: None
 
     def check(
         self,
@@ -64,14 +69,17 @@ class RunFolder:
         resume: bool = False,
         overwrite: bool = False,
         unknown: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         """Refuse a folder that this run may not write to; changes nothing.
 
         Args:
             config: what defines the run.
-            unknown: names of what will define it too but is not known yet.
             resume: bool, go on with the run that is there, which must have the same config.
             overwrite: bool, replace the run that is there.
+            unknown: names of what will define it too but is not known yet.
+            defaults: what settings mean that are not in the config of the run to resume: it was
+                begun before there were such.
 
         Raises:
             ValueError: if the folder holds something and neither flag allows it, or both are
@@ -83,7 +91,7 @@ class RunFolder:
             raise ValueError(f"`out` must be a folder. Received: the file {str(self.path)!r}")
         held = self._held()
         if resume:
-            self._check_same(config, held, unknown)
+            self._check_same(config, held, unknown, defaults or {})
         elif held:
             self._check_replaceable(held, overwrite)
 
@@ -91,7 +99,7 @@ class RunFolder:
         """Claim the folder, after `check`: remove the earlier run unless resuming, write config.
 
         Args:
-            config: what defines the run; written to `config.json`.
+            config: what defines the run; written to `config.json`, with a random `"run_id"`.
             resume: bool, keep what is there.
         """
         if resume:
@@ -100,19 +108,29 @@ class RunFolder:
         for name in sorted(self._held(), key=lambda name: name == "config.json"):
             item = self.path / name
             shutil.rmtree(item) if item.is_dir() else item.unlink()
-        self.write_json(self.config, config)
+        self.write_json(self.config, {**config, "run_id": secrets.token_hex(8)})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out; what an earlier one left half-written is removed.
 
+        Inside, `check_held()` raises `LockedError` once the folder is not the one that was locked.
+
         Raises:
             LockedError: if another process is at work in the folder.
         """
-        with locked(self.path):
+        with locked(self.path) as check:
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)
-            yield
+            self.check_held = check
+            try:
+                yield
+            finally:
+                self.check_held = lambda: None
+
+    def run_id(self) -> str | None:
+        """What tells this run from others in a folder of that name; `None` of older ones."""
+        return self.read_json(self.config).get("run_id") if self.config.exists() else None
 
     def newest_checkpoint(self) -> Checkpoint | None:
         """The checkpoint to resume from, the history cut to what it knows.
@@ -122,9 +140,10 @@ class RunFolder:
 
         Raises:
             DamagedError: if there are checkpoints but none is whole.
+            OSError: if one cannot be read just now; nothing is changed.
         """
         store = CheckpointStore(self.checkpoints)
-        checkpoint = store.newest_whole()
+        checkpoint = store.newest_whole(run_id=self.run_id())
         if checkpoint is None:
             print("The run stopped before its first checkpoint; it starts from the beginning.")
             self.history.unlink(missing_ok=True)
@@ -148,11 +167,19 @@ class RunFolder:
         names = sorted(item.name for item in self.path.iterdir())
         return [name for name in names if not name.startswith(".")]
 
-    def _check_same(self, config: dict[str, Any], held: list[str], unknown: Sequence[str]) -> None:
+    def _check_same(
+        self,
+        config: dict[str, Any],
+        held: list[str],
+        unknown: Sequence[str],
+        defaults: Mapping[str, Any],
+    ) -> None:
         if not self.config.exists():
             there = f"a folder without config.json (it holds {held[:5]})" if held else "no run"
             raise ValueError(f"`--resume` needs a run in {str(self.path)!r}. Received: {there}")
-        before, now = self.read_json(self.config), json.loads(json.dumps(config))
+        before, now = {**defaults, **self.read_json(self.config)}, json.loads(json.dumps(config))
+        for name in _NOT_SETTINGS:
+            before.pop(name, None)
         differing = [
             f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now"
             for key in sorted({*before, *now} - set(unknown))

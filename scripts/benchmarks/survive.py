@@ -1,20 +1,26 @@
 """Kill real training runs with `kill -9`, resume them, and compare with one that was left alone.
 
-    python scripts/benchmarks/survive.py [--kills 200] [--seed 0] [--steps 8] [--epochs 3]
+    python scripts/benchmarks/survive.py [--kills 200] [--seed 0] [--steps 8] [--epochs 3] [--jit]
 
 Each trial starts a short run of the digits in a process of its own, which saves after every step,
-and kills it at a random moment: half of the kills are aimed inside a save (the parent watches for
-the half-written folder), the others fall anywhere between the process's start and its end. One
-trial in four kills the recovering process as well. Then the run is resumed to its end, and must
-agree with an undisturbed one in
+and kills it, and up to two processes that go on with it, each at a random moment. Of four kills
+
+- two are aimed inside a save: the parent watches for the half-written folder;
+- one falls before the process has taken a step: while it claims the folder, looks for the newest
+  checkpoint, loads or builds the model, traces;
+- one falls elsewhere between its first batch and its end.
+
+What a kill hit is looked at just before, and counted if it is not what was aimed at. Then the run
+is resumed to its end, and must agree with an undisturbed one in
 
 - the final weights, optimizer and step counters, to the bit,
 - `history.csv` and both pictures, byte for byte,
 - every batch that was read and the running loss after every step that was taken, by its number.
 
 That consecutive steps of the undisturbed run differ is checked too, or equality would mean
-nothing. What is left out of the runs, for time: scoring and the SavedModel, both after training.
-Exit status 1 if anything differs. About 12 seconds a kill on two cores; needs a POSIX system.
+nothing. What is left out of the runs, for time: scoring and the SavedModel, both after training,
+and compilation by XLA, which `--jit` brings back. Exit status 1 if anything differs. About 12
+seconds a kill on two cores; needs a POSIX system.
 """
 
 import argparse
@@ -45,6 +51,8 @@ from mae_keras.training import CheckpointStore
 
 PATIENCE = 300.0
 COMPARED = ("history.csv", "loss.png", "reconstructions.png")
+SAVING, STARTING, ELSEWHERE = "inside a save", "before the first step", "elsewhere"
+ESCAPED = "ended before it could be killed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Plan:
 
     steps: int
     epochs: int
+    jit: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -65,7 +74,7 @@ class Plan:
             warmup_epochs=0,
             ema_momentum=0.9,
             gradient_accumulation_steps=2,
-            jit_compile="false",
+            jit_compile="true" if self.jit else "false",
         )
 
     def images(self) -> data.ImageData:
@@ -190,31 +199,38 @@ def wait(child: int, until: Callable[[], bool]) -> bool:
     raise TimeoutError(f"no progress in {PATIENCE:.0f} s")
 
 
-def kill(plan: Plan, out: pathlib.Path, journal: pathlib.Path, rng: random.Random) -> str:
-    """Start or resume the run and kill it; says where, or that it got away."""
+def aims(rng: random.Random) -> Iterator[str]:
+    """Where to kill, in shuffled rounds of four, so that few kills have all of them too."""
+    while True:
+        yield from rng.sample([SAVING, SAVING, STARTING, ELSEWHERE], 4)
+
+
+def kill(plan: Plan, out: pathlib.Path, aim: str, starting: float, rng: random.Random) -> str:
+    """Start or resume the run and kill it; says where. `starting`: seconds to the first step."""
+    journal, done = _journal(out), _done(out)
     # What earlier kills left does not count.
     old, lines, steps = _asides(out), _lines(journal), _steps(journal)
-    left = plan.steps * plan.epochs - _done(out)
+    after = steps + rng.randrange(0, max(plan.steps * plan.epochs - done, 1))
     with process(plan, out, journal) as child:
-        if rng.random() < 0.5:
-            aim = steps + rng.randrange(0, max(left, 1))
-            caught = wait(child, lambda: _lines(journal) > lines and _steps(journal) >= aim)
-            caught = caught and wait(child, lambda: bool(_asides(out) - old))
-            time.sleep(rng.uniform(0, 0.05))
-            where = "inside a save"
+        caught = True
+        if aim == STARTING:
+            time.sleep(rng.uniform(0, starting))
         else:
-            aim = steps + rng.randrange(0, max(left, 1))
-            caught = wait(child, lambda: _lines(journal) > lines and _steps(journal) >= aim)
-            time.sleep(rng.uniform(0, 0.3))
-            where = "elsewhere"
+            caught = wait(child, lambda: _lines(journal) > lines and _steps(journal) >= after)
+            if aim == SAVING:
+                caught = caught and wait(child, lambda: bool(_asides(out) - old))
+            time.sleep(rng.uniform(0, 0.05 if aim == SAVING else 0.3))
         if not caught:
-            return "ended before it could be killed"
-        inside = bool(_asides(out) - old)
+            return ESCAPED
+        hit = SAVING if _asides(out) - old else ELSEWHERE
+        if _steps(journal) == steps:
+            hit = STARTING
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            return "ended before it could be killed"
-        return where if inside == (where == "inside a save") else f"{where}, by chance the other"
+    if not os.WIFSIGNALED(status):
+        return ESCAPED
+    aimed = f"{aim} of recovery" if aim == STARTING and done else aim
+    return aimed if hit == aim else f"{aimed}, by chance {hit}"
 
 
 def finish(plan: Plan, out: pathlib.Path, journal: pathlib.Path, keep: int = 2) -> None:
@@ -293,20 +309,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=8, help="of an epoch")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--jit", action="store_true", help="compile with XLA; slower")
     options = parser.parse_args()
-    plan, rng = Plan(options.steps, options.epochs), random.Random(options.seed)
+    plan = Plan(options.steps, options.epochs, options.jit)
+    rng, aim = random.Random(options.seed), aims(random.Random(options.seed))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="survive-"))
-    whole = folder / "whole"
+    whole, begun = folder / "whole", time.time()
     finish(plan, whole, _journal(whole), keep=10_000)
+    starting = (whole / f"checkpoints/step-{1:09d}").stat().st_mtime - begun
     tally: collections.Counter[str] = collections.Counter()
     failures, started = [], time.monotonic()
     trial = 0
-    while sum(tally.values()) - tally["ended before it could be killed"] < options.kills:
+    while (missing := options.kills - _kills(tally)) > 0:
         out = folder / f"run-{trial}"
         trial += 1
-        for _ in range(1 + (rng.random() < 0.25)):
-            where = kill(plan, out, _journal(out), rng)
-            tally[where] += 1
+        number = min(rng.randint(1, 3), missing)
+        places = [kill(plan, out, next(aim), starting, rng) for _ in range(number)]
+        tally.update(places)
         finish(plan, out, _journal(out))
         # Loading models begins TensorFlow, so it is left to a child too.
         found = _in_child(lambda out=out: differences(plan, whole, out))
@@ -314,9 +333,13 @@ def main() -> None:
             failures.append((out, found))
         else:
             shutil.rmtree(out)
-        print(f"{sum(tally.values())} {where}: {found or 'same'}", flush=True)
+        print(f"{_kills(tally)} {'; '.join(places)}: {found or 'same'}", flush=True)
     unchanged = _in_child(lambda: _unchanged_steps(whole))
     _conclude(tally, trial, failures, unchanged, time.monotonic() - started)
+
+
+def _kills(tally: collections.Counter[str]) -> int:
+    return sum(tally.values()) - tally[ESCAPED]
 
 
 def _unchanged_steps(whole: pathlib.Path) -> list[str]:
@@ -358,10 +381,9 @@ def _conclude(
         print(f"DIFFERS: {out}: {', '.join(found)}")
     if unchanged:
         print(f"Steps that changed nothing: {', '.join(unchanged)}")
-    kills = sum(tally.values()) - tally["ended before it could be killed"]
     verdict = "FAILED" if failures or unchanged else "survived"
     print(
-        f"{verdict}: {kills} kills in {trials} runs on {keras.backend.backend()}, "
+        f"{verdict}: {_kills(tally)} kills in {trials} runs on {keras.backend.backend()}, "
         f"{len(failures)} runs differ from the undisturbed one; {seconds:.0f} s"
     )
     sys.exit(bool(failures or unchanged))

@@ -7,8 +7,8 @@ import pytest
 from mae_keras.models import DenseMaskedAutoencoder, replica_batches
 from mae_keras.models.replica_batches import (
     WholeBatches,
-    check_clipping,
     check_evaluation_input,
+    check_optimizer,
     check_replicas,
     training_input,
 )
@@ -111,10 +111,23 @@ def test_compiling_under_another_distribution_than_built_under_is_refused(monkey
 
 def test_clipping_is_refused_on_tensorflow_replicas_alone(monkeypatch):
     clipping = keras.optimizers.SGD(0.1, clipnorm=1.0)
-    check_clipping(clipping)
+    check_optimizer(clipping)
     monkeypatch.setattr(replica_batches, "num_replicas", lambda: 2)
-    check_clipping(keras.optimizers.SGD(0.1))
+    check_optimizer(keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="`clipnorm` must be None"):
-        check_clipping(clipping)
+        check_optimizer(clipping)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    check_clipping(clipping)
+    check_optimizer(clipping)
+
+
+def test_float16_is_refused_on_tensorflow_replicas_alone(monkeypatch):
+    def compiled():
+        model = DenseMaskedAutoencoder((8, 8, 1), (4,), seed=0, dtype="mixed_float16")
+        model.built_for = replica_batches.num_replicas()
+        model.compile("sgd", run_eagerly=True)
+        return model.optimizer
+
+    assert isinstance(compiled(), keras.optimizers.LossScaleOptimizer)
+    monkeypatch.setattr(replica_batches, "num_replicas", lambda: 2)
+    with pytest.raises(ValueError, match="Use `mixed_bfloat16`.*Received: LossScaleOptimizer"):
+        compiled()

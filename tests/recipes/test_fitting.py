@@ -14,7 +14,7 @@ from mae_keras.models import load_model
 from mae_keras.recipes import Recipe, Saving, fitting
 from mae_keras.recipes.building import compile_model, untrained_model
 from mae_keras.recipes.fitting import fit_recipe
-from mae_keras.training import Interrupted, OutOfMemoryError, Progress, RunFolder
+from mae_keras.training import Interrupted, OutOfMemoryError, Progress, RunFolder, StopRequest
 from mae_keras.training.stopwatch import Stopwatch
 
 SIZES = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 16}
@@ -42,6 +42,7 @@ WAYS = {
         {},
     ),
     "skipping, two steps a call": ({"on_nan": "skip", "steps_per_execution": 2}, {}),
+    "compiled by XLA": ({"jit_compile": "true", "gradient_accumulation_steps": 2}, {}),
 }
 
 
@@ -85,8 +86,8 @@ def assert_same(one, two):
 
 
 # Each takes half a minute: all of them run with `scripts/test --all`.
-AVERAGES = "averages in half precision with loss scaling"
-IN_SHORT = (AVERAGES,) if keras.backend.backend() == "jax" else ("plain", AVERAGES)
+AVERAGES, COMPILED = "averages in half precision with loss scaling", "compiled by XLA"
+IN_SHORT = (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else ("plain", AVERAGES)
 ALL_WAYS = [pytest.param(w, marks=() if w in IN_SHORT else pytest.mark.long) for w in WAYS]
 
 
@@ -98,8 +99,8 @@ def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path):
     expected = values(whole.train())
     history = whole.run.history.read_text()
     paths = sorted(whole.run.checkpoints.iterdir())
-    stops = [paths[1], paths[-2]] if way == "plain" else [paths[2], paths[-1]]
-    for path in stops:
+    stops = {"plain": [1, -2], COMPILED: [2]}.get(way, [2, -1])
+    for path in [paths[stop] for stop in stops]:
         stopped = Case(tmp_path / path.name, *WAYS[way])
         shutil.copytree(path, stopped.run.checkpoints / path.name)
         assert_same(values(stopped.train()), expected)
@@ -162,6 +163,25 @@ def test_a_signal_finishes_the_step_saves_and_leaves(number, batch, step, tmp_pa
             stopped.train(Saving(minutes=60, min_seconds=3600))
     assert [path.name for path in stopped.run.checkpoints.iterdir()] == [f"step-{step:09d}"]
     assert_same(values(stopped.train()), expected)
+
+
+def test_a_run_whose_training_is_done_keeps_the_speed_it_had(tmp_path):
+    case = Case(tmp_path, *WAYS["plain"])
+    model = untrained_model(case.recipe, case.images, **case.sizes)
+    compile_model(model, case.recipe, STEPS)
+    speed = {"images_per_second": 123.0, "compile_seconds": 4.0}
+    start = Progress(epoch=EPOCHS, callbacks={"Stopwatch": speed})
+    watch = fit_recipe(model, case.recipe, case.images, case.run, start, EVERY_STEP)
+    assert watch.metrics() == speed
+
+
+def test_a_signal_during_the_last_save_is_not_forgotten(tmp_path, monkeypatch):
+    def signalled(model, batches, *, callbacks, **options):
+        next(call for call in callbacks if isinstance(call, StopRequest)).requested = "SIGTERM"
+
+    monkeypatch.setattr(fitting, "fit_from", signalled)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after the last step"):
+        Case(tmp_path, *WAYS["plain"]).train()
 
 
 @pytest.mark.slow

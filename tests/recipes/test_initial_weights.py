@@ -1,10 +1,12 @@
 """A new run from the weights of another, and nothing else of it."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes.initial_weights import initialize_from
+from mae_keras.recipes.initial_weights import initialize_from, source_digest
 from mae_keras.training import CheckpointStore
 
 SIZES = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}
@@ -53,6 +55,17 @@ def test_another_depth_is_refused(trained, tmp_path):
     trained.save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="differs in"):
         initialize_from(model(num_layers=2), tmp_path / "other.keras")
+
+
+def test_the_digest_is_of_the_file_that_the_weights_come_from(trained, tmp_path):
+    trained.save(tmp_path / "model.keras")
+    expected = hashlib.sha256((tmp_path / "model.keras").read_bytes()).hexdigest()
+    assert source_digest(tmp_path) == source_digest(tmp_path / "model.keras") == expected
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="`init_from` must be .* no such file: .*nowhere.keras"):
+        source_digest(tmp_path / "nowhere.keras")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -139,6 +140,7 @@ def test_a_run_that_ended_before_its_numbers_were_written_is_finished(
     averaged = load_model(tmp_path / "run" / "model.keras").get_weights()
     metrics = pretrain(recipe, tmp_path / "run", resume=True, verbose=0)
     assert metrics["hidden_loss"] > 0
+    assert metrics["images_per_second"] > 0 and metrics["compile_seconds"] > 0
     again = load_model(tmp_path / "run" / "model.keras").get_weights()
     for one, two in zip(averaged, again, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -198,6 +200,35 @@ def test_other_images_are_no_way_to_resume(finished, short_recipe):
         pretrain(short_recipe, folder, resume=True, images=fewer, verbose=0)
 
 
+def test_weights_to_start_from_that_changed_before_the_first_checkpoint_are_refused(
+    finished, short_recipe, tmp_path, monkeypatch
+):
+    from mae_keras.recipes import pretraining
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "fit_recipe", stop)
+    source = shutil.copy(finished[0] / "model.keras", tmp_path / "source.keras")
+    for resume in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(short_recipe, tmp_path / "run", resume, init_from=source, verbose=0)
+    other = load_model(source)
+    other.trainable_variables[0].assign_add(other.trainable_variables[0])
+    other.save(source)
+    with pytest.raises(ValueError, match="source.keras', whose weights have changed since"):
+        pretrain(short_recipe, tmp_path / "run", resume=True, init_from=source, verbose=0)
+
+
+def test_a_run_of_a_version_without_a_setting_can_be_resumed(finished, short_recipe, tmp_path):
+    folder, _ = finished
+    config = json.loads((folder / "config.json").read_text())
+    del config["balance"], config["strict"], config["run_id"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="differ: balance: 0.0 in the run, 0.5 now$"):
+        pretrain(adapt(short_recipe, balance=0.5), tmp_path, resume=True, verbose=0)
+
+
 def test_batches_that_the_devices_cannot_share_are_refused(short_recipe, monkeypatch, tmp_path):
     from mae_keras.recipes import building
 
@@ -205,6 +236,20 @@ def test_batches_that_the_devices_cannot_share_are_refused(short_recipe, monkeyp
     with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 3 devices"):
         pretrain(short_recipe, tmp_path / "run", verbose=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_backend_without_saved_models_does_not_lose_the_rest_of_a_run(
+    tmp_path, monkeypatch, capsys
+):
+    import keras
+
+    from mae_keras.recipes import pretraining
+    from mae_keras.training import RunFolder
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    pretraining._export(None, RunFolder(tmp_path))
+    assert capsys.readouterr().out.startswith("No SavedModel was written. ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_to_start_from_is_part_of_what_defines_a_run(finished, short_recipe, tmp_path):

@@ -18,10 +18,11 @@ from conftest import build_tiny
 from mae_keras.data import ArraySplit, Augmentation, evaluation_batches, training_batches
 from mae_keras.models import DenseMaskedAutoencoder, load_model
 from mae_keras.replicas import num_replicas
-from mae_keras.training import MaskedAdamW
+from mae_keras.training import MaskedAdamW, RunCheckpoint, RunFolder
 from mae_keras.training.distribution import (
     distribute,
     exit_at_once,
+    gather,
     is_writer,
     shard,
     wait_for_all,
@@ -33,6 +34,8 @@ PLACE = {"job_addresses": f"127.0.0.1:{PORT}", "num_processes": COUNT, "process_
 
 
 def train(kind, name, **place):
+    folder = FOLDER / f"{name}-{INDEX}"
+    folder.mkdir()
     with distribute(kind, **place):
         model = build_tiny(uniformity_weight=0.5)
         # Small second moments of Adam would turn float rounding into whole steps.
@@ -41,10 +44,12 @@ def train(kind, name, **place):
         batches = training_batches(split, 8, seed=0, augmentation=Augmentation(), **slices)
         held_out = evaluation_batches(split, 8, drop_remainder=True, **slices)
         options = {"epochs": 2, "steps_per_epoch": 2, "validation_data": held_out, "verbose": 0}
+        if kind == "processes":
+            saving = RunCheckpoint(RunFolder(folder / "run"), 2, 2, every=1, keep=9)
+            options["callbacks"] = [saving]
         made = {"history": model.fit(batches, **options).history, "replicas": num_replicas()}
+        made["gathered"] = gather([INDEX, -7]).tolist()
         wait_for_all("trained")
-        folder = FOLDER / f"{name}-{INDEX}"
-        folder.mkdir()
         if is_writer():
             model.save(folder / "model.keras")
     if is_writer():

@@ -1,12 +1,14 @@
 """Checkpoints are whole or not there, and the newest whole one is found."""
 
+import errno
 import json
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
-from mae_keras.training import CheckpointStore, DamagedError, load_checkpoint
+from mae_keras.training import CheckpointStore, DamagedError, checkpoints, load_checkpoint
 
 CONTENT = bytes(range(256)) * 5
 
@@ -111,6 +113,36 @@ def test_a_missing_file_is_noticed(store, name):
     (path / name).unlink()
     with pytest.raises(DamagedError, match=name):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "progress.json"])
+def test_what_cannot_be_read_just_now_is_not_damaged(store, monkeypatch, name):
+    """As on a network file system whose server is away."""
+    save(store, 1)
+    save(store, 2)
+    opened = pathlib.Path.open
+
+    def unreadable(path, *args, **options):
+        if path.parent.name == "step-000000002" and path.name == name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return opened(path, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "open", unreadable)
+        with pytest.raises(OSError, match="step-000000002 could not be read .* try again"):
+            store.newest_whole(lambda sentence: pytest.fail(sentence))
+    assert store.newest_whole().step == 2
+
+
+def test_nothing_is_removed_while_the_best_cannot_be_told(store, monkeypatch):
+    def unreadable(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    save(store, 1, score=1.0)
+    monkeypatch.setattr(checkpoints, "_score", unreadable)
+    for step in (2, 3, 4):
+        save(store, step)
+    assert len(names(store)) == 4
 
 
 def test_when_none_is_whole_nothing_is_made_up(store):

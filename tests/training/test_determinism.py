@@ -1,9 +1,14 @@
 """The switch reaches the backend."""
 
+import os
 import subprocess
 import sys
+import types
 
+import keras
 import pytest
+
+from mae_keras.training import enable_determinism
 
 CHECK = """
 import os
@@ -28,3 +33,17 @@ def test_it_is_on_for_the_whole_process(backend):
     pytest.importorskip(backend)
     code = CHECK.format(backend=backend, check=CHECKS[backend])
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_on_torch_cublas_gets_the_workspace_that_it_needs(monkeypatch):
+    said = []
+    torch = types.SimpleNamespace(use_deterministic_algorithms=said.append)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    enable_determinism()
+    assert said == [True] and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    enable_determinism()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"

@@ -1,5 +1,6 @@
 """Several devices and several processes give the weights of one device; losing one ends all."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ from mae_keras.training import distribution
 from mae_keras.training.distribution import (
     LOST_PROCESS_EXIT,
     distribute,
+    gather,
     is_writer,
     process_index,
     shard,
@@ -28,6 +31,13 @@ SCRIPT = pathlib.Path(__file__).parent / "distributed_run.py"
 needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install .[jax]"
 )
+
+
+class _Nowhere:
+    """A distribution that places nothing."""
+
+    def __init__(self, **options):
+        self.scope = contextlib.nullcontext
 
 
 def start(folder, what, port=0, count=1, index=0, devices=1):
@@ -103,6 +113,9 @@ def test_two_processes_give_what_one_gives_and_only_the_first_writes(folder):
     assert two["replicas"] == 2
     check_equal(made(folder, "one"), two)
     assert not list((folder / "processes-1").iterdir())
+    assert two["gathered"] == [[0, -7], [1, -7]]
+    saved = (folder / "processes-0" / "run" / "checkpoints").iterdir()
+    assert sorted(path.name[-1] for path in saved) == ["1", "3", "4"]  # by one of them alone
 
 
 @needs_jax
@@ -165,6 +178,42 @@ def test_errors_that_tell_of_a_lost_process_are_known():
     lost = "UNKNOWN: Gloo AllGather failed: Read error [127.0.0.1]:51393: Connection reset by peer"
     assert distribution._tells_of_loss(ValueError(lost))
     assert not distribution._tells_of_loss(ValueError("`batch_size` must be positive"))
+    assert not distribution._tells_of_loss(OSError("Resource temporarily unavailable"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("UNAVAILABLE: the coordination service is gone"), LOST_PROCESS_EXIT),
+        (BlockingIOError("Resource temporarily unavailable"), 1),
+        (ValueError("`batch_size` must be positive"), 1),
+        (KeyboardInterrupt("SIGTERM"), 130),
+        (SystemExit(2), 2),
+        (SystemExit("in words"), 1),
+        (SystemExit(), 0),
+    ],
+)
+def test_only_a_lost_process_ends_with_the_code_to_restart_on(monkeypatch, error, code):
+    left = []
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace())
+    monkeypatch.setattr(keras.distribution, "DataParallel", _Nowhere)
+    monkeypatch.setattr(distribution.atexit, "register", lambda *call: left.append(call))
+    with contextlib.suppress(BaseException), distribution._together():
+        raise error
+    assert left == [(distribution.exit_at_once, code)]
+
+
+def test_what_a_process_alone_says_is_all_that_is_said():
+    assert gather(3).tolist() == [3]
+    assert gather([[1, 2]]).tolist() == [[[1, 2]]]
+
+
+def test_all_that_a_process_trains_on_the_same_devices_shares_one_strategy():
+    import tensorflow as tf
+
+    (device,) = tf.config.list_logical_devices("CPU")[:1]
+    one, two = (distribution._mirrored((device.name,)) for _ in range(2))
+    assert one is two and one.num_replicas_in_sync == 1
 
 
 def test_a_process_can_leave_without_waiting(tmp_path):

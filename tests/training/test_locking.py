@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mae_keras.training import LockedError, locked
+from mae_keras.training import LockedError, locked, locking
 
 # A process of its own that imports nothing of the package, so that it starts at once.
 HOLD = """
@@ -62,6 +62,29 @@ def test_it_is_free_after_an_error_too(tmp_path):
         raise ZeroDivisionError
     with locked(tmp_path):
         pass
+
+
+def test_a_folder_that_was_replaced_is_noticed_by_who_held_it(tmp_path):
+    """`rm -rf runs/a` while a forgotten process trains in it, then a new run of that name."""
+    with locked(tmp_path / "run") as check:
+        check()
+        (tmp_path / "run").rename(tmp_path / "removed")
+        with pytest.raises(LockedError, match="run', which was moved, removed or replaced"):
+            check()
+        with locked(tmp_path / "run") as check_new:
+            check_new()
+            with pytest.raises(LockedError, match="Nothing more is written"):
+                check()
+
+
+def test_a_lock_taken_of_a_file_that_was_just_replaced_is_none(tmp_path, monkeypatch):
+    def replaced(file):
+        (tmp_path / ".lock").rename(tmp_path / "old")
+        return True
+
+    monkeypatch.setattr(locking, "_lock", replaced)
+    with pytest.raises(LockedError, match="replaced"), locked(tmp_path):
+        pytest.fail("held what is not there")
 
 
 def test_the_same_process_cannot_hold_it_twice(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,11 +12,14 @@ import pytest
 
 from mae_keras.training import (
     Interrupted,
+    LockedError,
     NonFiniteError,
     Progress,
     RunCheckpoint,
     RunFolder,
     StopRequest,
+    fit_from,
+    run_checkpoint,
 )
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -96,6 +100,41 @@ def test_metrics_of_a_begun_epoch_go_on(run, model):
     assert seen[1] == part.metrics
 
 
+@pytest.mark.every_backend
+def test_compiled_metrics_of_a_begun_epoch_go_on_in_a_new_model(run, model):
+    rows = np.arange(16.0, dtype="float32").reshape(4, 2, 2)
+
+    def train(model, start, keep):
+        fit_from(
+            model,
+            lambda epoch, step: ((batch, batch[:, :1]) for batch in rows[step:]),
+            epochs=1,
+            steps_per_epoch=4,
+            first_step=start.step,
+            callbacks=[RunCheckpoint(run, 1, 4, start=start, every=1, keep=keep)],
+            shuffle=False,
+            verbose=0,
+        )
+        return run.read_history()
+
+    model.compile("sgd", "mse", metrics=["mae"], run_eagerly=True)
+    whole = train(model, Progress(), keep=9)
+    for step in (3, 4):
+        shutil.rmtree(run.checkpoints / f"step-{step:09d}")
+    checkpoint = run.newest_checkpoint()
+    again = keras.models.load_model(checkpoint.model)
+    again.run_eagerly = True
+    assert train(again, Progress.of(checkpoint), keep=9) == whole
+    assert whole["mae"] != whole["loss"]
+
+
+def test_other_metrics_than_the_run_had_are_refused(run, model):
+    callback = RunCheckpoint(run, 1, 4, start=Progress(step=2, metrics=[1.0] * 7))
+    callback.set_model(model)
+    with pytest.raises(ValueError, match="trained by `fit_from`.* a checkpoint with 7"):
+        callback.on_epoch_begin(0)
+
+
 def test_callbacks_with_a_state_get_it_back(run, model):
     class Counting(keras.callbacks.Callback):
         count = 0
@@ -119,7 +158,9 @@ def test_callbacks_with_a_state_get_it_back(run, model):
     assert again.count == 5
 
 
-@pytest.mark.parametrize("error", [FULL, PermissionError("read-only"), RuntimeError("h5py")])
+@pytest.mark.parametrize(
+    "error", [FULL, PermissionError("read-only"), RuntimeError("h5py"), MemoryError()]
+)
 def test_training_goes_on_when_a_checkpoint_cannot_be_written(run, model, caplog, error):
     callback = RunCheckpoint(run, 2, 4, every=2, keep=9)
     save, failing = callback.store.save, {2}
@@ -184,6 +225,29 @@ def test_a_write_that_the_system_cuts_short_leaves_the_earlier_checkpoint(tmp_pa
     assert made.stdout.split("\n")[:2] == [f"refused {errno.EFBIG}", "1 ['step-000000001']"]
 
 
+def test_nothing_is_written_into_a_folder_that_took_the_place_of_the_run(run, model):
+    class Replace(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                run.path.rename(run.path.with_name("removed"))
+                RunFolder(run.path).start({})
+
+    with run.locked(), pytest.raises(LockedError, match="moved, removed or replaced"):
+        fit_with(model, [Replace(), RunCheckpoint(run, 1, 4, every=1)])
+    assert run.contents() == ["config.json"]
+
+
+def test_a_checkpoint_says_of_which_run_it_is(run, model):
+    run.start({})
+    fit(model, RunCheckpoint(run, 1, 4), epochs=1)
+    assert run.newest_checkpoint().progress["run_id"] == run.run_id()
+
+
+def test_a_checkpoint_says_how_long_the_run_took_over_all_processes(run, model):
+    fit(model, RunCheckpoint(run, 1, 4, start=Progress(seconds=100.0)), epochs=1)
+    assert 100.0 <= Progress.of(run.newest_checkpoint()).seconds < 160.0
+
+
 def test_what_is_not_finite_is_never_saved(run, model):
     class Poison(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -216,5 +280,29 @@ def test_on_replicas_nothing_is_saved_while_gradients_wait(run, model):
     model.optimizer.gradient_accumulation_steps = 2
     saving = RunCheckpoint(run, 2, 3, every=1, min_seconds=0, keep=9)
     saving.set_model(model)
-    possible = [saving._can_go_on_from(epoch, step) for epoch in (0, 1) for step in (0, 1, 2)]
-    assert possible == [True, False, True, False, True, False]
+    possible = []
+    for taken in range(4):  # by the optimizer: a skipped step counts as none
+        model.optimizer._iterations.assign(taken)
+        possible.append(saving._can_go_on())
+    assert possible == [True, False, True, False]
+
+
+def test_a_skipped_step_moves_what_can_be_saved_on_replicas(run, model):
+    class Skip(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                self.model.optimizer._iterations.assign(0)
+
+    model.built_for = 2
+    model.optimizer.gradient_accumulation_steps = 2
+    fit_with(model, [Skip(), RunCheckpoint(run, 1, 4, every=1, keep=9)])
+    assert steps(run) == [1, 3, 4]
+
+
+def test_processes_that_do_not_write_compute_nothing_on_the_side(run, model, monkeypatch):
+    monkeypatch.setattr(run_checkpoint, "is_writer", lambda: False)
+    monkeypatch.setattr(run_checkpoint, "check_finite", lambda *arguments: 1 / 0)
+    stop = StopRequest()
+    stop.requested = "SIGTERM"
+    fit(model, RunCheckpoint(run, 2, 4, every=1, min_seconds=0, stop=stop))
+    assert not run.path.exists()

@@ -53,6 +53,13 @@ def test_resuming_the_same_config_is_allowed(run):
     run.check(dict(CONFIG), resume=True)
 
 
+def test_a_setting_that_the_run_does_not_know_yet_had_its_default(run):
+    defaults = {"strict": False, "epochs": 10}
+    run.check({**CONFIG, "strict": False}, resume=True, defaults=defaults)
+    with pytest.raises(ValueError, match="differ: strict: False in the run, True now$"):
+        run.check({**CONFIG, "strict": True}, resume=True, defaults=defaults)
+
+
 def test_resuming_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`--resume` needs a run in .* Received: no run"):
         RunFolder(tmp_path / "nowhere").check(CONFIG, resume=True)
@@ -107,6 +114,23 @@ def test_a_damaged_checkpoint_is_passed_over_said_and_removed(run, capsys):
     assert run.newest_checkpoint().step == 1
     assert "Checkpoint step-000000002 is damaged" in capsys.readouterr().out
     assert not damaged.exists()
+
+
+def test_a_checkpoint_of_another_run_is_passed_over_said_and_removed(run, capsys):
+    """A process that was forgotten wrote it after `--overwrite` or `rm -rf`."""
+    store = CheckpointStore(run.checkpoints)
+    for step, name in [(1, run.run_id()), (2, "another")]:
+        store.save(step, {"run_id": name, "rows": {}}, lambda folder: None)
+    assert run.newest_checkpoint().step == 1
+    assert "step-000000002 was written by another run" in capsys.readouterr().out
+    assert [path.name for path in store.paths()] == ["step-000000001"]
+
+
+def test_no_two_runs_are_called_alike(run, tmp_path):
+    other = RunFolder(tmp_path / "other")
+    other.start(CONFIG)
+    assert run.run_id() != other.run_id()
+    assert RunFolder(tmp_path / "nowhere").run_id() is None
 
 
 def test_recovery_that_is_interrupted_can_be_repeated(run, monkeypatch):

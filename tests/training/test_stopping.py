@@ -13,6 +13,9 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
+hangs_up = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_training_is_noted(number):
     stop = StopRequest()
@@ -31,12 +34,38 @@ def test_the_second_one_interrupts():
     assert stop.requested == "SIGINT"
 
 
-def test_outside_of_training_it_interrupts_at_once():
+def test_before_training_it_interrupts_at_once():
+    with pytest.raises(KeyboardInterrupt), StopRequest().listening():
+        send(signal.SIGTERM)
+
+
+def test_between_two_calls_of_fit_it_is_noted():
     stop = StopRequest()
-    with pytest.raises(KeyboardInterrupt), stop.listening():
+    with stop.listening():
         stop.on_train_begin()
         stop.on_train_end()
         send(signal.SIGTERM)
+        assert stop.requested == "SIGTERM"
+
+
+@hangs_up
+def test_a_terminal_that_is_closed_may_say_so_twice():
+    stop = StopRequest()
+    with stop.listening():
+        stop.on_train_begin()
+        send(signal.SIGHUP)
+        send(signal.SIGHUP)
+        assert stop.requested == "SIGHUP"
+
+
+@hangs_up
+def test_under_nohup_a_closed_terminal_is_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest().listening():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_handlers_are_given_back():
