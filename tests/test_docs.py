@@ -4,6 +4,7 @@ import doctest
 import pathlib
 import re
 import shlex
+import subprocess
 
 import pytest
 
@@ -28,16 +29,32 @@ def test_examples_give_what_they_show(page):
     assert not report, "".join(report)
 
 
+def lines_of_the_readme():
+    (code,) = (b for b in blocks(ROOT / "README.md", "python") if ">>>" not in b)
+    return code
+
+
 @pytest.mark.slow
 def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = (b for b in blocks(ROOT / "README.md", "python") if ">>>" not in b)
-    assert "epochs=30" in code
+    code = lines_of_the_readme()
+    assert "epochs=60" in code
     names = {}
-    exec(compile(code.replace("epochs=30", "epochs=1"), "README.md", "exec"), names)
+    exec(compile(code.replace("epochs=60", "epochs=1"), "README.md", "exec"), names)
     assert names["features"].shape == (1258, 64)
     assert names["made"].pasted.shape == (269, 8, 8, 1)
     assert (tmp_path / "mae.keras").exists()
+
+
+@pytest.mark.long
+def test_the_lines_in_the_readme_learn_more_than_the_mean_image(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(lines_of_the_readme(), "README.md", "exec"), names)
+    images, held_out = names["images"], names["digits"].test.arrays()[0]
+    by_mean_image = ((held_out - images.mean(axis=0)) ** 2).mean() / images.var()  # all pixels
+    assert by_mean_image == pytest.approx(0.5, abs=0.05)
+    assert names["model"].evaluate(held_out, verbose=0) < 0.9 * by_mean_image
 
 
 @pytest.mark.slow
@@ -70,6 +87,42 @@ def test_commands_in_the_docs_parse():
         if arguments[-1] != "--help":
             app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert "scripts/test" in commands and "scripts/run" in commands
+
+
+STAND_INS = {
+    "srun": """
+for SLURM_PROCID in 0 1; do export SLURM_PROCID; "${@:2}" || code=$?; done; exit "${code:-0}"
+""",
+    "scontrol": '[ "$1" = requeue ] && touch requeued || echo node-a',
+    "mae-keras": """
+[[ "$*" = *"--out runs/large --distribute processes"* ]] || exit 99
+codes=($ended)
+code=${codes[$KERAS_DISTRIBUTION_PROCESS_ID]}
+[ "$code" = killed ] && kill -9 $PPID
+exit "$code"
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("ended", "requeued"),
+    [("0 0", False), ("2 134", False), ("130 134", False), ("75 137", True), ("killed 75", True)],
+)
+def test_the_slurm_script_goes_by_how_process_0_ended(tmp_path, ended, requeued):
+    script = next(s for s in blocks(ROOT / "docs" / "distribute.md", "sh") if "#SBATCH" in s)
+    for name, text in STAND_INS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}")
+        (tmp_path / name).chmod(0o700)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}
+    subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**environment, "ended": ended},
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
+    assert (tmp_path / "requeued").exists() == requeued
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -153,7 +153,8 @@ def test_the_lines_of_getting_started_and_own_data_run(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(code_of("getting_started.md", "epochs=60", '(optimizer="adamw"'), names)
+    shorter = ("epochs=60", "epochs=1"), no_xla('(optimizer="adamw"')
+    exec(code_of("getting_started.md", *shorter), names)
     assert names["features"].shape == (269, 64)
     assert (tmp_path / "digits.keras").exists()
 
@@ -167,16 +168,53 @@ def test_the_lines_of_getting_started_and_own_data_run(tmp_path, monkeypatch):
     (tmp_path / "photos").symlink_to(tmp_path / "labelled")
     model = names["MaskedAutoencoder"].from_preset("nano", (64, 64, 3), 16)
     model.save(tmp_path / "runs" / "photos" / "model.keras")
-    exec(code_of("own_data.md", "epochs=20", "photos.num_classes"), names)
+    shorter = ("epochs=20", "epochs=1"), no_xla("photos.num_classes")
+    exec(code_of("own_data.md", *shorter), names)
     assert (tmp_path / "classifier.keras").exists()
     assert len(names["labelled"].train) == len(names["photos"].train) == 84
 
 
-def code_of(page, epochs, compiled):
-    """The Python blocks of a page that are no doctests, with one epoch and without XLA."""
+@pytest.mark.slow
+def test_the_lines_of_is_my_loss_normal_run(tmp_path, monkeypatch, capsys):
+    from mae_keras.models import MaskedAutoencoder
+
+    monkeypatch.chdir(tmp_path)
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, mask_ratio=0.5)
+    model.compile("adamw", jit_compile=False)
+    model.save(tmp_path / "runs" / "digits" / "model.keras")
+    names = {}
+    exec(code_of("is_my_loss_normal.md"), names)
+    # the page: in units of black to white, the mean image costs 0.071
+    assert names["baselines"]["mean_image"] == pytest.approx(0.071, abs=0.004)
+    assert "loss" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_lines_of_distribute_run(tmp_path, monkeypatch):
+    import numpy as np
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3))):
+        Image.fromarray(pixels.astype("uint8")).save(tmp_path / "folder" / f"{number}.png")
+    smaller = ("1024, 1000, 10", "4, 1, 1"), ("224", "32"), ('"base"', '"nano"')
+    names = {}
+    exec(code_of("distribute.md", *smaller), names)
+    assert names["model"].optimizer.iterations == 1
+    assert (tmp_path / "base.keras").exists()
+
+
+def code_of(page, *replacements):
+    """The Python blocks of a page that are no doctests, made cheaper by what is replaced."""
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
     code = "\n".join(block for block in blocks if ">>>" not in block)
-    for there, instead in ((epochs, "epochs=1"), (compiled, f"{compiled}, jit_compile=False")):
+    for there, instead in replacements:
         assert there in code
         code = code.replace(there, instead, 1)
     return compile(code, page, "exec")
+
+
+def no_xla(call):
+    """A replacement that adds an argument to the end of a call."""
+    return call, f"{call}, jit_compile=False"
