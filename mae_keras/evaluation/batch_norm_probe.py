@@ -87,8 +87,8 @@ def paper_linear_probe(
 
     - The paper's base rate is 0.1, for 1.28 million images. LARS steps are relative to the
       weights, so the weights grow with `base rate * num_train * epochs`, and 0.1 leaves small
-      sets untrained: 1300 digits reach 26 %, and 29 % on themselves. By default the rate
-      is therefore raised for fewer than 40,000 images at 90 epochs, to what grows as much:
+      sets untrained: 1300 digits reach 26 %. By default the rate is therefore raised for fewer
+      than 40,000 images at 90 epochs, to what grows as much:
       `max(0.1, 360000 / (num_train * epochs))`.
     - An epoch is cut into equal steps of at most `batch_size` images (the paper: 16384), fewer
       where the scaled rate would exceed the paper's, 6.4, but not fewer than 8. As many images

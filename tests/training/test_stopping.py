@@ -51,11 +51,15 @@ def test_between_two_calls_of_fit_it_is_noted():
 @hangs_up
 def test_a_terminal_that_is_closed_may_say_so_twice():
     stop = StopRequest()
-    with stop.listening():
-        stop.on_train_begin()
-        send(signal.SIGHUP)
-        send(signal.SIGHUP)
-        assert stop.requested == "SIGHUP"
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    try:
+        with stop.listening():
+            stop.on_train_begin()
+            send(signal.SIGHUP)
+            send(signal.SIGHUP)
+            assert stop.requested == "SIGHUP"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @hangs_up
