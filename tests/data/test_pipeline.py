@@ -78,6 +78,7 @@ def test_building_batches_leaves_the_global_seed_alone(numbered_stream):
     np.testing.assert_array_equal(tf.random.uniform((3,)), expected)
 
 
+@pytest.mark.slow
 def test_starting_later_gives_the_batches_of_an_unbroken_run(make_split):
     split = make_split(22)
     options = {"seed": 3, "epochs": 5, "augmentation": Augmentation(crop_scale=None, flip=True)}
@@ -86,6 +87,7 @@ def test_starting_later_gives_the_batches_of_an_unbroken_run(make_split):
     np.testing.assert_array_equal(resumed, unbroken[15:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [0, 1, 7, 14])
 def test_starting_within_an_epoch_gives_the_batches_of_an_unbroken_run(make_split, start):
     split = make_split(22)
@@ -221,6 +223,7 @@ def test_labels_of_a_split_without_labels_are_refused(random_images):
         training_batches(ArraySplit(random_images(4)), 2, seed=0, with_labels=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True)])
 def test_the_slices_of_processes_join_to_the_batches_of_one(make_split, augmentation):
     def batches(shard):

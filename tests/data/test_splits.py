@@ -87,6 +87,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_files_of_every_kind_decode_as_pillow_decodes_them(tmp_path, name):
     mode, tolerance = CASES[name]  # JPEG decoders may differ by a few levels

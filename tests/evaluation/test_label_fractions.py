@@ -17,6 +17,7 @@ def task(count=300, num_classes=3, noise=0.8, seed=0):
 TASKS = (*task(), *task(seed=1), *task(seed=2))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.floats(0.01, 1.0))
 def test_every_class_keeps_its_share_and_one_image_at_least(labels, fraction):
     labels = np.array(labels)

@@ -39,6 +39,7 @@ def test_given_pasted_images_are_shown(make_case):
     np.testing.assert_allclose(shown(figure, 0, 3), 0.2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_value_range_says_what_is_white(make_case):
     images, patch_mask, prediction = make_case()
     figure = reconstruction_figure(
@@ -120,6 +121,7 @@ def test_volumes_show_their_middle_slice_and_say_so(make_case, texts):
     assert "slice 4 of 6" in texts(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "num_patches", "options"),
     [

@@ -54,6 +54,7 @@ def test_int8_is_smaller_and_close(interpreter, images, tmp_path):
     assert 1e-4 < difference < 0.1
 
 
+@pytest.mark.slow
 def test_a_file_that_is_wrong_is_not_written(interpreter, tiny, tmp_path):
     with pytest.raises(VerificationError, match="features by"):
         export_litert(tiny, tmp_path / "model.tflite", signatures=["encode"], tolerance=0.0)

@@ -25,6 +25,7 @@ def run(runtime, path, **inputs):
     return session, dict(zip(keys, session.run(None, inputs), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5])
 def test_features_are_those_of_the_live_model_at_any_batch_size(
     runtime, tiny, images, tmp_path, count
@@ -36,6 +37,7 @@ def test_features_are_those_of_the_live_model_at_any_batch_size(
     np.testing.assert_allclose(made["features"], tiny.encode(images[:count]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_reconstructions_are_those_of_the_live_model(runtime, tiny, images, patch_masks, tmp_path):
     path = tmp_path / "reconstruct.onnx"
     export_onnx(tiny, path, signature="reconstruct")
@@ -45,6 +47,7 @@ def test_reconstructions_are_those_of_the_live_model(runtime, tiny, images, patc
     np.testing.assert_allclose(made["pasted"], live.pasted, atol=1e-4 * 255)
 
 
+@pytest.mark.slow
 def test_classifiers_give_logits_and_probabilities(runtime, make_classifier, images, tmp_path):
     model = make_classifier()
     export_onnx(model, tmp_path / "classify.onnx", signature="classify")
@@ -53,6 +56,7 @@ def test_classifiers_give_logits_and_probabilities(runtime, make_classifier, ima
     np.testing.assert_allclose(made["logits"], model.predict(images, verbose=0), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", ["reconstruct", "inpaint"])
 def test_missing_values_are_understood(runtime, make_tiny, tmp_path, signature):
     """Verification feeds NaN to models of floats; tf2onnx's own rule would let it through."""
@@ -60,6 +64,7 @@ def test_missing_values_are_understood(runtime, make_tiny, tmp_path, signature):
     assert export_onnx(model, tmp_path / "model.onnx", signature=signature)
 
 
+@pytest.mark.slow
 def test_three_axes_and_elements_as_patches_are_exported(runtime, make_tiny, tmp_path):
     for model in (make_tiny((4, 4, 4, 1)), DenseMaskedAutoencoder((4, 4, 3), (8,))):
         assert export_onnx(model, tmp_path / "model.onnx", signature="reconstruct")

@@ -98,6 +98,7 @@ def check_autoencoder(name, style, ending, folder):
 SMALL = [name for name, case in golden_cases.CASES.items() if case["kind"] == "mae"][1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", torch_files.ENDINGS)
 @pytest.mark.parametrize("style", ["meta", "hugging_face"])
 @pytest.mark.parametrize("name", SMALL)

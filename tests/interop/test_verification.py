@@ -29,6 +29,7 @@ def test_examples_are_what_the_model_takes(make_tiny, value_range):
     assert len(set(hidden.tolist())) > 1 and hidden.max() < model.num_patches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_shape", [(8, 8, 1), (16, 2), (2, 8, 3), (4, 4, 4, 1)], ids=str)
 def test_examples_hide_some_patches_and_never_all(make_tiny, image_shape):
     inputs = example_inputs(model := make_tiny(image_shape))
@@ -43,6 +44,7 @@ def test_examples_are_the_same_every_time(tiny):
         np.testing.assert_array_equal(value, again[name])
 
 
+@pytest.mark.slow
 def test_live_outputs_have_the_keys_of_the_signatures(tiny, make_classifier):
     for model in (tiny, make_classifier(), DenseMaskedAutoencoder((4, 4, 3), (8,))):
         inputs = example_inputs(model)

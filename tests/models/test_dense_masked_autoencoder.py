@@ -57,6 +57,7 @@ def test_hidden_elements_do_not_influence_the_prediction(trained, images):
     np.testing.assert_array_equal(first.pasted[masks], first.prediction[masks])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_on", ["all", "hidden"])
 @pytest.mark.parametrize("batch_size", [16, 5])
 def test_the_loss_is_that_of_an_independent_computation(images, loss_on, batch_size):
@@ -106,6 +107,7 @@ def test_there_is_nothing_to_pool(trained, images):
         trained[0].encode(images, pooling="token")
 
 
+@pytest.mark.slow
 def test_missing_elements_stay_out_of_the_weights_and_of_the_loss(images):
     holed = images.astype("float32")
     holed[:, :3] = np.nan

@@ -136,6 +136,7 @@ def products(jaxpr):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("training", [False, True], ids=["forward", "training"])
 def test_a_traced_model_has_exactly_these_products(training):

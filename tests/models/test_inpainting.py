@@ -17,6 +17,7 @@ def scratch(*shape):
     return missing
 
 
+@pytest.mark.slow
 def test_it_equals_the_method_of_the_model(tiny, images):
     missing = scratch(16, 8, 8)
     made = inpaint_batch(tiny, images, missing)
@@ -30,6 +31,7 @@ def test_it_tells_the_patches_that_were_hidden(tiny, images):
     np.testing.assert_array_equal(np.asarray(made["patch_mask"]), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image_shape", "patch_size"), [((16, 2), 4), ((4, 6, 3), (2, 3)), ((4, 4, 4, 2), 2)], ids=str
 )

@@ -139,6 +139,7 @@ def test_weights_of_another_size_are_an_error_in_words(saved):
         load_model(saved)
 
 
+@pytest.mark.slow
 def test_loading_without_compiling_leaves_the_optimizer_behind(tiny, tmp_path):
     tiny.save(tmp_path / "model.keras")
     assert not load_model(tmp_path / "model.keras", compile=False).compiled
@@ -205,6 +206,7 @@ def test_weights_alone_are_saved_and_loaded(tiny, make_tiny, tmp_path, images):
     np.testing.assert_array_equal(other.encode(images), tiny.encode(images))
 
 
+@pytest.mark.slow
 def test_what_training_saved_is_loaded_by_a_process_that_knows_models_alone(
     make_tiny, images, tmp_path, run_python
 ):

@@ -14,6 +14,7 @@ def to_numpy(tensors):
     return keras.tree.map_structure(keras.ops.convert_to_numpy, tensors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize", [False, True], ids=["pixels", "standardised"])
 @pytest.mark.parametrize("class_token", [False, True], ids=["no token", "class token"])
 @pytest.mark.parametrize("rank", RANKS)
@@ -55,6 +56,7 @@ def test_a_missing_patch_in_a_visible_slot_is_hidden_on_both_ways(make_tiny):
     np.testing.assert_array_equal(to_numpy(model({**inputs, "visible_indices": indices})), gathered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", RANKS)
 def test_calling_gives_pixels_of_the_shape_of_the_images(make_tiny, rank):
     image_shape, patch_size = RANKS[rank]
@@ -124,6 +126,7 @@ def test_the_model_owns_every_weight_once(make_tiny):
     assert len(model.trainable_variables) == len(model.weights) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -220,6 +223,7 @@ def test_its_encoder_goes_on_alone(tiny, images, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_uniformity_adds_its_weight_to_the_training_loss_alone(make_tiny, images):
     losses = {}

@@ -49,6 +49,7 @@ def hidden_loss_by_hand(model, images, patch_mask, weights=None):
     return np.mean(per_image * (1 if weights is None else weights))
 
 
+@pytest.mark.slow
 def test_labels_are_ignored(make_tiny, images):
     with_labels, without = make_tiny(), make_tiny()
     fit(with_labels, images, np.arange(16), shuffle=False)
@@ -56,6 +57,7 @@ def test_labels_are_ignored(make_tiny, images):
     assert_same_weights(with_labels, without, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @every_backend
 def test_everything_fit_takes_is_taken(make_tiny, images):
     model = make_tiny()
@@ -85,6 +87,7 @@ def test_class_weights_are_sample_weights(make_tiny, images):
     assert_same_weights(first, second, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_weighted_metric_sees_the_hidden_patches_only(make_tiny, images):
     model = make_tiny()
     model.compile("sgd", weighted_metrics=["mse"], **GRAPH)
@@ -92,6 +95,7 @@ def test_a_weighted_metric_sees_the_hidden_patches_only(make_tiny, images):
     assert scores["mse"] == pytest.approx(scores["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 @every_backend
 def test_the_loss_of_evaluate_is_that_of_its_masks(make_tiny, images):
     model = make_tiny()
@@ -102,6 +106,7 @@ def test_the_loss_of_evaluate_is_that_of_its_masks(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @every_backend
 def test_a_sample_weight_multiplies_the_loss_of_its_image(make_tiny, images):
     model = make_tiny()
@@ -112,6 +117,7 @@ def test_a_sample_weight_multiplies_the_loss_of_its_image(make_tiny, images):
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @every_backend
 def test_evaluate_does_not_depend_on_the_batch_size(make_tiny, images):
     model = make_tiny()
@@ -149,6 +155,7 @@ def test_training_is_a_function_of_the_seed(make_tiny, images):
     assert run(1) == run(1) != run(2)
 
 
+@pytest.mark.slow
 def test_visible_patches_do_not_enter_the_loss(make_tiny, images):
     """With the loss on hidden patches, a head that is wrong at visible ones loses nothing."""
     model = make_tiny()
@@ -172,6 +179,7 @@ def test_the_loss_on_all_patches_counts_all(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @every_backend
 def test_accumulated_gradients_are_those_of_the_joined_batch(make_tiny, images):
     weights = np.linspace(0.1, 3, 16)
@@ -272,6 +280,7 @@ def test_averaging_and_several_steps_per_execution_work(make_tiny, images):
     )
 
 
+@pytest.mark.slow
 @every_backend
 def test_missing_pixels_enter_neither_loss_nor_weights(make_tiny, images):
     pixels = images.astype("float32")
@@ -351,6 +360,7 @@ def test_a_ratio_that_hides_none_or_all_is_refused_and_changes_nothing(make_tiny
     assert model.mask_ratio == 0.75
 
 
+@pytest.mark.slow
 def test_weights_per_patch_are_refused(make_tiny, images):
     model = make_tiny()
     model.compile("sgd", **GRAPH)

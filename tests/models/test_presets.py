@@ -38,6 +38,7 @@ def test_documented_parameters_are_those_of_the_closed_formula(name):
     assert PRESETS[name].num_parameters == closed_formula(PRESETS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano", "micro", "tiny", "small"])
 def test_documented_parameters_are_those_of_the_model(name):
     image_shape, patch_size = PRESETS[name].reference

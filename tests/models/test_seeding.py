@@ -17,6 +17,7 @@ def weights_of(seed):
     return np.concatenate([w.ravel() for w in encoder.get_weights()]), seeds
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_weights_and_dropped_paths_are_a_function_of_the_seed():
     keras.utils.set_random_seed(1)

@@ -71,6 +71,7 @@ def test_it_works_under_xla():
     assert all(np.isfinite(weights).all() for weights in model.get_weights())
 
 
+@pytest.mark.slow
 def test_it_is_kept_in_the_file_and_says_nothing_of_evaluation(tmp_path):
     good, *_ = batches()
     model = compiled(skip_nonfinite=True, run_eagerly=True)

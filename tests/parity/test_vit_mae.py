@@ -128,6 +128,7 @@ def test_position_tables_agree(case):
         np.testing.assert_allclose(ours, table[1:], rtol=0, atol=TABLE_TOLERANCE)
 
 
+@pytest.mark.slow
 def test_an_encoder_with_learned_positions_takes_other_sizes_alike():
     golden, metadata = hf_weights.load("vit_mae_pixels")
     encoder = hf_weights.build_encoder(metadata["config"], position_embedding="learned")

@@ -14,6 +14,7 @@ def build(cls):
     return make_model(sizes_of("nano8"), "float32", cls)
 
 
+@pytest.mark.slow
 def test_hidden_pixels_do_not_reach_the_predictions():
     from visible_only import EncodesAll
 
@@ -28,6 +29,7 @@ def test_hidden_pixels_do_not_reach_the_predictions():
     assert np.abs(model._predict_patches(visible_changed, patch_mask) - first).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_it_has_the_weights_of_the_other_and_one_token_more():
     from visible_only import EncodesAll
 

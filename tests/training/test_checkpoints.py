@@ -96,6 +96,7 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_is_used(store, name):
     assert store.newest_whole().step == 2
 
 
+@pytest.mark.slow
 def test_no_bit_of_the_manifest_can_flip_unnoticed(store):
     path = save(store, 1, content=b"x")
     whole = (path / "manifest.json").read_bytes()

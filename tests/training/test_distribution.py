@@ -216,6 +216,7 @@ def test_all_that_a_process_trains_on_the_same_devices_shares_one_strategy():
     assert one is two and one.num_replicas_in_sync == 1
 
 
+@pytest.mark.slow
 def test_a_process_can_leave_without_waiting(tmp_path):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")

@@ -76,6 +76,7 @@ def assert_same(ours, theirs, atol=1e-5):
             np.testing.assert_allclose(mine, his, atol=atol, rtol=1e-5, err_msg=f"{step} {name}")
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -97,6 +97,7 @@ def test_updates_and_decay_are_those_of_adamw_at_the_rate_of_the_layer():
         np.testing.assert_allclose(after, expected, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("optax") is None, reason="optax is not installed")
 def test_it_equals_optax_with_one_adamw_per_layer():
     import optax

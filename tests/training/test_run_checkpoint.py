@@ -158,6 +158,7 @@ def test_callbacks_with_a_state_get_it_back(run, model):
     assert again.count == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [FULL, PermissionError("read-only"), RuntimeError("h5py"), MemoryError()]
 )
