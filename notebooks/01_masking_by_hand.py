@@ -2,7 +2,7 @@
 # # Masking by hand
 #
 # **Question.** What exactly does a masked autoencoder compute between an image and its loss? Here
-# every step is done by hand, with a picture of what it made, and the last cell asserts that
+# every step is done by hand, with a picture of what it made, and step 9 asserts that
 # `MaskedAutoencoder` gives the same numbers.
 #
 # **Run time.** Under a minute on two CPU cores, most of it training in step 8. On a GPU: not
@@ -18,11 +18,13 @@ import subprocess
 import sys
 
 extras = "datasets"
-if importlib.util.find_spec("mae_keras") is None:  # on Colab, or in a clone that is not installed
-    package = ".." if pathlib.Path("../pyproject.toml").exists() else "mae_keras"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{package}[{extras}]"]
-    if subprocess.run(command).returncode:
-        sys.exit(f"Install it by hand, then run this cell again: pip install '{package}[{extras}]'")
+if importlib.util.find_spec("mae_keras") is None:  # not published yet: install this clone
+    if not pathlib.Path("../pyproject.toml").exists():
+        sys.exit("mae_keras is not published yet: open the notebook where it lies in a clone")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"..[{extras}]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}To install it by hand, in the clone: pip install '.[{extras}]'")
 
 # %matplotlib inline
 
@@ -46,22 +48,20 @@ except (ImportError, ValueError) as error:
     print(f"{error} Going on with digits.")
     DATASET, dataset = "digits", data.load("digits")
 
-patch_size = {"digits": 2, "mnist": 4}.get(DATASET, 4)
-mask_ratio = 0.5
+patch_size, mask_ratio = 2 if DATASET == "digits" else 4, 0.5
 train, _ = dataset.train.arrays(limit=128 if SMALL else None)
 images, labels = dataset.test.arrays(limit=6)
 print(f"{DATASET}: {len(train):,} images to train on; below, {images.shape} {images.dtype}")
 
 # %% [markdown]
-# One function for most of the pictures below. Values that are NaN are drawn in orange: they are
-# hidden.
+# Two functions for the pictures below. What is hidden is NaN and drawn in light blue.
 
 # %%
-SEEN = plt.get_cmap("gray").with_extremes(bad="#eebb7f")
+SEEN = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
 
 
 def show(rows, lines=None, titles=()):
-    """Draw rows of images by name; `lines` is the size of the patches to outline."""
+    """Draw rows of images by name; `lines` is the size of patches to outline."""
     count = max(len(row) for row in rows.values())
     size = (1.1 * count + 1.1, 1.15 * len(rows) + 0.3 * bool(titles))
     figure, grid = plt.subplots(len(rows), count, figsize=size, squeeze=False, layout="constrained")
@@ -80,11 +80,23 @@ def show(rows, lines=None, titles=()):
     plt.show()
 
 
+def show_matrix(values, limit, title, ticks=None):
+    """Draw values, a row for each patch; `ticks` are numbers of patches to name, and names."""
+    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    figure.colorbar(image, label="value")
+    axes.set(xlabel="feature", ylabel="patch", title=title)
+    if ticks:
+        axes.set_yticks(*ticks, size=7)
+    plt.show()
+
+
 # %% [markdown]
 # ## 1. From pixels to patches
 #
 # `patchify` cuts each image into squares and lays the pixels of each square out as one row.
-# Nothing is lost: `unpatchify` is its inverse.
+# Nothing is lost: `unpatchify` is its inverse. Patches are counted from the upper left one, which
+# is number 0, along the rows.
 
 # %%
 patches = np.asarray(ops.patchify(images, patch_size))
@@ -95,10 +107,6 @@ print(f"{images.shape} -> {patches.shape}: a grid of {grid[0]} x {grid[1]} patch
 assert np.array_equal(ops.unpatchify(patches, patch_size, dataset.image_shape), images)
 show({"images": images}, lines=patch_size, titles=[f"a {label}" for label in labels])
 
-# %% [markdown]
-# Patch 0 is the upper left one; they are counted along the rows. By hand:
-
-# %%
 top, left = patch_size, 2 * patch_size  # the second row of patches, the third column
 cut = images[0, top : top + patch_size, left : left + patch_size]
 number = grid[1] + 2
@@ -126,9 +134,7 @@ assert abs(scaled.mean()) < 1e-3 and abs(scaled.std() - 1) < 1e-3
 #
 # Every patch gets a random score, and those with the highest scores are hidden: exactly as many
 # in every image, because a training graph has fixed shapes. A mask is `True` where something is
-# hidden.
-#
-# The scores are a function of (seed, step, number of the image) and of nothing else. The same
+# hidden. Scores are a function of (seed, step, number of the image) and of nothing else: the same
 # seed gives the same masks again, in any batch, on any backend.
 
 # %%
@@ -149,18 +155,18 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.3), layout="constrain
 left.imshow(scores[0].reshape(grid), cmap="Blues", vmin=0, vmax=1.6)
 for (row, column), score in np.ndenumerate(scores[0].reshape(grid)):
     text = f"{score:.2f}".lstrip("0") if num_patches > 20 else f"{score:.2f}"
-    hidden = patch_mask[0].reshape(grid)[row, column]
-    left.text(column, row, text, ha="center", va="center", weight="bold" if hidden else "normal")
+    weight = "bold" if patch_mask[0].reshape(grid)[row, column] else "normal"
+    left.text(column, row, text, ha="center", va="center", weight=weight)
 left.set(title=f"scores; the {count} highest in bold", xticks=[], yticks=[])
-covered = np.where(patch_mask[0][:, None], np.nan, patches[0])
-masked = np.asarray(ops.unpatchify(covered[None], patch_size, dataset.image_shape))
+covered = np.where(patch_mask[..., None], np.nan, patches)
+masked = np.asarray(ops.unpatchify(covered, patch_size, dataset.image_shape))
 right.imshow(masked[0, ..., 0], SEEN, vmin=0, vmax=255)
 right.set(title="what stays visible", xticks=[], yticks=[])
 plt.show()
 
 # %% [markdown]
-# A strategy of masking is nothing but another way to score. Two others come with the package:
-# boxes, and a regular lattice.
+# A strategy of masking is another way to score. Two others come with the package: boxes, and a
+# regular lattice.
 
 # %%
 samples = np.arange(6)
@@ -169,8 +175,7 @@ kinds = {
     "block": ops.hide_highest(ops.block_scores(grid, 1, 0, samples), count),
     "grid": ops.hide_highest(np.tile(ops.grid_scores(grid), (6, 1)), count),
 }
-for kind, mask in kinds.items():
-    assert (np.asarray(mask).sum(axis=1) == count).all(), kind
+assert all((np.asarray(mask).sum(axis=1) == count).all() for mask in kinds.values())
 figures.mask_gallery(kinds, grid)
 
 # %% [markdown]
@@ -186,9 +191,8 @@ visible = np.asarray(ops.gather_patches(normalized, indices))
 print(f"{normalized.shape} -> {visible.shape}")
 
 assert np.array_equal(visible[0], normalized[0][~patch_mask[0]])
-square = (patch_size, patch_size, dataset.image_shape[-1])
 first = np.asarray(indices)[0][:8]
-seen = patches[0][first].reshape(-1, *square)
+seen = patches[0][first].reshape(-1, patch_size, patch_size, dataset.image_shape[-1])
 show({"first image": seen}, titles=[f"patch {number}" for number in first])
 
 # %% [markdown]
@@ -196,22 +200,13 @@ show({"first image": seen}, titles=[f"patch {number}" for number in first])
 #
 # Each visible patch becomes a token: its pixels times a matrix, plus a vector that says where it
 # was. Without that vector nothing would know a patch's place, since attention has no order. A
-# class token, which belongs to no patch, goes first. Then come transformer blocks.
-#
-# The weights and the blocks are those of an untrained `MaskedAutoencoder`; what is done with them
-# is written out.
+# class token, which belongs to no patch, goes first. Then come transformer blocks. Weights and
+# blocks are those of an untrained `MaskedAutoencoder`; what is done with them is written out.
 
 # %%
+sizes = {"image_shape": dataset.image_shape, "patch_size": patch_size, "mask_ratio": mask_ratio}
 model = MaskedAutoencoder.from_preset(
-    "nano",
-    image_shape=dataset.image_shape,
-    patch_size=patch_size,
-    mask_ratio=mask_ratio,
-    mean=mean,
-    std=std,
-    num_layers=2,
-    decoder_num_layers=1,
-    seed=1,
+    "nano", **sizes, mean=mean, std=std, seed=1, num_layers=2, decoder_num_layers=1
 )
 
 
@@ -238,16 +233,10 @@ print(f"{visible.shape} -> {tokens.shape}: the class token and {num_visible} vis
 
 # %%
 places = ops.sincos_positions(grid, model.encoder.hidden_dim)
-figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
-image = axes.imshow(places, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-figure.colorbar(image, label="value")
-axes.set(xlabel="feature", ylabel="patch", title="the vectors that say where a patch was")
-plt.show()
+show_matrix(places, 1, "the vectors that say where a patch was: every place has its own")
 
 distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
-assert distances[~np.eye(num_patches, dtype=bool)].min() > 0.1, (
-    "every place has a vector of its own"
-)
+assert (distances[~np.eye(num_patches, dtype=bool)] > 0.1).all()
 
 # %% [markdown]
 # ## 6. The decoder
@@ -281,18 +270,11 @@ predicted = decode(class_token, restored)
 print(f"{tokens.shape} -> {restored.shape} -> {predicted.shape}")
 
 assert (restored[patch_mask] == array(model.decoder.mask_token)[0]).all()
-assert predicted.shape == patches.shape
 
 # %%
-figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
-image = axes.imshow(restored[0], cmap="RdBu", vmin=-2, vmax=2, aspect="auto")
-figure.colorbar(image, label="value")
-axes.set(xlabel="feature", ylabel="patch", title="first image: its tokens, put back in place")
-axes.set_yticks(
-    np.flatnonzero(patch_mask[0]), [f"{n} hidden" for n in np.flatnonzero(patch_mask[0])]
-)
-axes.tick_params(axis="y", labelsize=7)
-plt.show()
+hidden = np.flatnonzero(patch_mask[0])
+ticks = hidden, [f"{number} hidden" for number in hidden]
+show_matrix(restored[0], 2, "first image: its tokens, put back in place", ticks)
 
 # %% [markdown]
 # ## 7. The loss
@@ -306,9 +288,7 @@ plt.show()
 def loss_by_hand(predicted, target, patch_mask):
     """The loss of the paper on normalised pixels."""
     per_patch = np.mean((predicted - target) ** 2, axis=-1)
-    per_image = [
-        errors[hidden].mean() for errors, hidden in zip(per_patch, patch_mask, strict=True)
-    ]
+    per_image = [row[mask].mean() for row, mask in zip(per_patch, patch_mask, strict=True)]
     return float(np.mean(per_image))
 
 
@@ -316,8 +296,8 @@ loss = loss_by_hand(predicted, normalized, patch_mask)
 print(f"by hand {loss:.6f}")
 
 # %% [markdown]
-# The package has the same as a Keras loss. The mask travels as `sample_weight`, so that `fit`
-# needs no loop of its own:
+# The package has it as a Keras loss. The mask travels as `sample_weight`, so `fit` needs no loop
+# of its own:
 
 # %%
 weights = losses.reconstruction_weights(patch_mask)
@@ -341,15 +321,10 @@ def to_pixels(values):
 
 def show_predictions(predicted):
     """Draw originals, what was visible, predictions, and predictions where they were needed."""
-    hidden = patch_mask[..., None]
-    show(
-        {
-            "original": images,
-            "visible": to_pixels(np.where(hidden, np.nan, normalized)),
-            "predicted": to_pixels(predicted),
-            "pasted": to_pixels(np.where(hidden, predicted, normalized)),
-        }
-    )
+    visible = to_pixels(np.where(patch_mask[..., None], np.nan, normalized))
+    pasted = to_pixels(np.where(patch_mask[..., None], predicted, normalized))
+    rows = {"original": images, "visible": visible}
+    show({**rows, "predicted": to_pixels(predicted), "pasted": pasted})
 
 
 show_predictions(predicted)
@@ -363,15 +338,11 @@ assert loss > 1
 # weights, so they can simply be called again.
 
 # %%
-epochs = 2 if SMALL else {"digits": 40, "mnist": 3}.get(DATASET, 3)
-batch_size = 64
+epochs, batch_size = 2 if SMALL else 40 if DATASET == "digits" else 3, 64
 steps = -(-len(train) // batch_size)
-model.compile(
-    pretraining_optimizer(16e-3, batch_size, total_steps=epochs * steps, warmup_steps=steps),
-    jit_compile=False,  # starting faster matters more here than running faster
-    run_eagerly=SMALL,
-)
-history = model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0)
+optimizer = pretraining_optimizer(16e-3, batch_size, total_steps=epochs * steps, warmup_steps=steps)
+model.compile(optimizer, jit_compile=False, run_eagerly=SMALL)  # it starts faster so
+model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0)
 tokens = encode(visible, indices)
 predicted = decode(*restore(tokens, patch_mask))
 trained_loss = loss_by_hand(predicted, normalized, patch_mask)
@@ -404,8 +375,7 @@ assert np.isclose(evaluated, trained_loss, rtol=1e-4)
 # ## Is the loss any good?
 #
 # Three predictors that learn nothing say what is easy: the mean image of the training set, the
-# mean of an image's visible pixels, and the nearest visible patches. All held-out images are used
-# for this.
+# mean of an image's visible pixels, and the nearest visible patches. All on held-out images.
 
 # %%
 held_out, _ = dataset.test.arrays(limit=2000)
@@ -424,9 +394,7 @@ assert SMALL or trained < min(trivial.values())
 #
 # - A mask is a choice of scores; `hide_highest` hides exactly as many patches in every image.
 # - The encoder never sees hidden patches, so a high ratio makes training cheaper.
-# - The decoder sees a mask token and a place where something is hidden.
-# - Only hidden patches count in the loss.
+# - Where something is hidden the decoder sees a mask token; only that counts in the loss.
 #
-# Next: [02_dense_autoencoder_mnist](02_dense_autoencoder_mnist.ipynb) has the classic, fully
-# connected version, [09_inside_train_step](09_inside_train_step.ipynb) shows how `fit` does the
-# masking.
+# Next: [02_dense_autoencoder_mnist](02_dense_autoencoder_mnist.ipynb) has the classic version,
+# [09_inside_train_step](09_inside_train_step.ipynb) shows how `fit` does the masking.

@@ -18,11 +18,13 @@ import subprocess
 import sys
 
 extras = "datasets"
-if importlib.util.find_spec("mae_keras") is None:  # on Colab, or in a clone that is not installed
-    package = ".." if pathlib.Path("../pyproject.toml").exists() else "mae_keras"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{package}[{extras}]"]
-    if subprocess.run(command).returncode:
-        sys.exit(f"Install it by hand, then run this cell again: pip install '{package}[{extras}]'")
+if importlib.util.find_spec("mae_keras") is None:  # not published yet: install this clone
+    if not pathlib.Path("../pyproject.toml").exists():
+        sys.exit("mae_keras is not published yet: open the notebook where it lies in a clone")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"..[{extras}]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}To install it by hand, in the clone: pip install '.[{extras}]'")
 
 # %matplotlib inline
 
@@ -56,11 +58,11 @@ for name, images in {"train": train, "validation": validation, "test": test}.ite
     print(f"{name:10} {images.shape} {images.dtype}")
 
 # %%
-SEEN = plt.get_cmap("gray").with_extremes(bad="#eebb7f")
+SEEN = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
 
 
 def show(rows, titles=()):
-    """Draw rows of images by name; values that are NaN are drawn in orange: they are hidden."""
+    """Draw rows of images by name; values that are NaN are light blue: they are hidden."""
     count = max(len(row) for row in rows.values())
     size = (0.85 * count + 1.1, 0.9 * len(rows) + 0.3 * bool(titles))
     figure, grid = plt.subplots(len(rows), count, figsize=size, squeeze=False, layout="constrained")

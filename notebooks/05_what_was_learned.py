@@ -20,17 +20,19 @@ import subprocess
 import sys
 
 extras = "datasets"
-if importlib.util.find_spec("mae_keras") is None:  # on Colab, or in a clone that is not installed
-    package = ".." if pathlib.Path("../pyproject.toml").exists() else "mae_keras"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{package}[{extras}]"]
-    if subprocess.run(command).returncode:
-        sys.exit(f"Install it by hand, then run this cell again: pip install '{package}[{extras}]'")
+if importlib.util.find_spec("mae_keras") is None:  # not published yet: install this clone
+    if not pathlib.Path("../pyproject.toml").exists():
+        sys.exit("mae_keras is not published yet: open the notebook where it lies in a clone")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"..[{extras}]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}To install it by hand, in the clone: pip install '.[{extras}]'")
 
 # %matplotlib inline
 
 # %% tags=["parameters"]
 DATASET = "digits"  # or "mnist": 28 x 28 pixels, needs the extra `datasets`
-RUN = None  # or the folder of a run on that data set, as "runs/mnist", in place of step 1
+RUN = None  # or the folder of a run on that data set, as "../runs/mnist", in place of step 1
 SMALL = False  # True: seconds instead of minutes, too little training for most claims
 
 # %%
@@ -41,7 +43,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mae_keras import data, evaluation, figures
 from mae_keras.models import MaskedAutoencoder, attention_maps, load_model
-from mae_keras.training import pretraining_optimizer
+from mae_keras.training import explaining_out_of_memory, pretraining_optimizer
 
 keras.utils.set_random_seed(0)
 try:
@@ -84,8 +86,26 @@ def untrained():
     )
 
 
-if RUN is not None:
-    model = load_model(pathlib.Path(RUN) / "model.keras")
+def load_run():
+    """The model of `RUN`; None, and a line that says why, if it cannot be used."""
+    path = pathlib.Path(RUN).expanduser() / "model.keras"
+    if not path.exists():
+        print(f"{path.resolve()} does not exist. Going on with RUN = None.")
+        return None
+    model = load_model(path)
+    if model.image_shape != dataset.image_shape:
+        print(
+            f"{RUN} is for images of shape {model.image_shape}, those of {DATASET} have "
+            f"{dataset.image_shape}. Going on with RUN = None."
+        )
+        return None
+    return model
+
+
+model = None if RUN is None else load_run()
+# What is claimed of scores below was seen with these settings; with others it may be otherwise.
+as_seen = DATASET == "digits" and model is None and not SMALL
+if model is not None:
     before = type(model).from_config(model.get_config())
 else:
     model, before = untrained(), untrained()
@@ -93,11 +113,11 @@ else:
         16e-3, batch_size, total_steps=epochs * steps, warmup_steps=min(10, epochs - 1) * steps
     )
     model.compile(optimizer, jit_compile=False if SMALL else "auto", run_eagerly=SMALL)
-    history = model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0).history
-    print(
-        f"loss {history['loss'][0]:.2f} in the first epoch, {history['loss'][-1]:.2f} in the last"
-    )
-    assert SMALL or history["loss"][-1] < 0.5 * history["loss"][0]
+    with explaining_out_of_memory(batch_size):  # if need be: what to change, in one line
+        history = model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0).history
+    losses = history["loss"]
+    print(f"loss {losses[0]:.2f} in the first epoch, {losses[-1]:.2f} in the last")
+    assert not as_seen or losses[-1] < 0.5 * losses[0]
 
 # %% [markdown]
 # ## 2. Neighbours and linear probes
@@ -141,20 +161,22 @@ print(
     f"95 % interval of a probe, from {len(test)} test images: {100 * low:.1f} to {100 * high:.1f}"
 )
 
-assert SMALL or neighbours["pretrained"] > neighbours["untrained"] + 0.1
-assert SMALL or probes["pretrained"] > probes["untrained"]
+assert not as_seen or neighbours["pretrained"] > neighbours["untrained"] + 0.1
+assert not as_seen or probes["pretrained"] > probes["untrained"]
 
 # %% [markdown]
 # Pretraining brings images of the same class together: the first two rows differ most in their
-# neighbours. It does not beat the pixels here. Digits of 8 x 8 pixels are centred and nearly
-# binary, which is where comparing pixels is strong; and a linear probe of an *untrained* encoder is
-# high too, since random features of few pixels still hold the pixels. On MNIST, after 15 epochs,
-# pretrained features are ahead of the others ([docs/results.md](../docs/results.md)). A score
-# without the rows below it says little.
+# neighbours. Beside the pixels they win nothing here: what they are ahead or behind is less than
+# the interval is wide. Digits of 8 x 8 pixels are centred and nearly binary, which is where
+# comparing pixels is strong; and a linear probe of an *untrained* encoder is high too, since random
+# features of few pixels still hold the pixels. On MNIST, after 15 epochs, pretrained features are
+# ahead of the others ([docs/results.md](../docs/results.md)). A score without the rows below it
+# says little.
 
 # %%
-if DATASET == "digits" and RUN is None and not SMALL:
+if as_seen:
     assert neighbours["pixels"] > neighbours["pretrained"] - 0.01
+    assert abs(probes["pixels"] - probes["pretrained"]) < high - low
     assert probes["untrained"] > 0.8
 
 # %% [markdown]
@@ -168,7 +190,7 @@ length = {"epochs": 5, "warmup_epochs": 1} if SMALL else {}
 paper = evaluation.paper_linear_probe(*probe_inputs("pretrained"), **length)
 print(f"paper's probe {paper.test_accuracy:.1%}, linear probe {probes['pretrained']:.1%}")
 
-assert SMALL or abs(paper.test_accuracy - probes["pretrained"]) < 0.05
+assert not as_seen or abs(paper.test_accuracy - probes["pretrained"]) < 0.05
 
 # %% [markdown]
 # ## 4. Layer by layer
@@ -191,7 +213,7 @@ for name, encoder in {"pretrained": model, "untrained": before}.items():
     chosen[name] = int(np.argmax([score.validation_accuracy for score in found]))
     assert np.allclose(blocks[2][-1], features[name][2], atol=1e-4), "the last block is `encode`"
 
-assert all(curve[0] < max(curve) for curve in curves.values())
+assert not as_seen or all(curve[0] < max(curve) for curve in curves.values())
 figures.layer_curve_figure(
     curves, chosen=chosen, baselines={"pixels": probes["pixels"], "pca": probes["pca"]}
 )
@@ -212,11 +234,12 @@ for name in ways:
     shares[name] = {row.fraction: (row.test_accuracy, row.low, row.high) for row in found}
 
 rarely = {name: rows[fractions[0]][0] for name, rows in shares.items()}
-assert SMALL or rarely["pretrained"] > rarely["pixels"] + 0.05 > rarely["untrained"]
+assert not as_seen or rarely["pretrained"] > rarely["pixels"] + 0.05 > rarely["untrained"]
+assert not as_seen or shares["pretrained"][1.0][0] < shares["pixels"][1.0][0] + 0.04
 figures.label_fraction_figure(shares)
 
 # %% [markdown]
-# This is what pretraining is for: with all labels the pretrained features are no better than the
+# This is what pretraining is for: with all labels the pretrained features are about as good as the
 # pixels, with one in a hundred they are far ahead.
 #
 # ## 6. Fine-tuning
@@ -235,7 +258,7 @@ tuned = evaluation.fine_tune(model, *splits, dataset.num_classes, **settings)
 scratch = evaluation.fine_tune(model, *splits, dataset.num_classes, from_scratch=True, **settings)
 print(f"fine-tuned {tuned.test_accuracy:.1%}, from scratch {scratch.test_accuracy:.1%}")
 
-assert SMALL or tuned.test_accuracy > scratch.test_accuracy
+assert not as_seen or tuned.test_accuracy > scratch.test_accuracy
 
 # %%
 figure, axes = plt.subplots(figsize=(5.4, 3), layout="constrained")
@@ -295,7 +318,7 @@ def attention_on_ink(encoder):
 ratios = {"pretrained": attention_on_ink(model), "untrained": attention_on_ink(before)}
 print(*(f"{name} {ratio:.2f}" for name, ratio in ratios.items()), sep="\n")
 
-assert SMALL or ratios["pretrained"] > 1.2 * ratios["untrained"]
+assert not as_seen or ratios["pretrained"] > 1.2 * ratios["untrained"]
 
 # %% [markdown]
 # ## What to take away

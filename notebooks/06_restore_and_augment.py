@@ -19,11 +19,13 @@ import subprocess
 import sys
 
 extras = "datasets,restoration"
-if importlib.util.find_spec("mae_keras") is None:  # on Colab, or in a clone that is not installed
-    package = ".." if pathlib.Path("../pyproject.toml").exists() else "mae_keras"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{package}[{extras}]"]
-    if subprocess.run(command).returncode:
-        sys.exit(f"Install it by hand, then run this cell again: pip install '{package}[{extras}]'")
+if importlib.util.find_spec("mae_keras") is None:  # not published yet: install this clone
+    if not pathlib.Path("../pyproject.toml").exists():
+        sys.exit("mae_keras is not published yet: open the notebook where it lies in a clone")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"..[{extras}]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}To install it by hand, in the clone: pip install '.[{extras}]'")
 
 # %matplotlib inline
 
@@ -42,7 +44,7 @@ from sklearn.metrics import roc_auc_score
 
 from mae_keras import data, evaluation
 from mae_keras.models import MaskedAutoencoder, MaskedReconstructionAugmentation
-from mae_keras.training import pretraining_optimizer
+from mae_keras.training import explaining_out_of_memory, pretraining_optimizer
 
 keras.utils.set_random_seed(0)
 logging.getLogger("tensorflow").setLevel("ERROR")  # it warns when several models compile
@@ -55,13 +57,16 @@ except (ImportError, ValueError) as error:  # the message says what to do
 train, train_labels = dataset.train.arrays(limit=10_000)
 test, test_labels = dataset.test.arrays(limit=32 if SMALL else 200)
 print(f"{len(train)} images to learn from, {len(test)} to restore, {dataset.image_shape}")
+as_seen = (
+    DATASET == "digits" and not SMALL
+)  # what is claimed of scores was seen with these settings
 
 # %%
 GREY = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
 
 
 def show(rows, titles=(), maps=()):
-    """Draw rows of images by name; NaN is blue. Rows named in `maps` are drawn as heat maps."""
+    """Draw rows of images by name; NaN is light blue. Rows named in `maps` are heat maps."""
     count = max(len(row) for row in rows.values())
     size = (0.8 * count + 1.2, 0.85 * len(rows) + 0.3 * bool(titles))
     figure, grid = plt.subplots(len(rows), count, figsize=size, squeeze=False, layout="constrained")
@@ -103,10 +108,11 @@ optimizer = pretraining_optimizer(
     16e-3, batch_size, total_steps=epochs * steps, warmup_steps=steps // 2
 )
 model.compile(optimizer, jit_compile=False if SMALL else "auto", run_eagerly=SMALL)
-history = model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0).history
+with explaining_out_of_memory(batch_size):  # if need be: what to change, in one line
+    history = model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0).history
 print(f"loss of hidden patches {history['loss'][-1]:.3f} (1 is about the variance of the pixels)")
 
-assert SMALL or history["loss"][-1] < 0.5
+assert not as_seen or history["loss"][-1] < 0.5
 
 # %% [markdown]
 # ## 2. Filling holes
@@ -149,10 +155,12 @@ for kind, missing in holes.items():
 
 # %%
 box, half, scratch = psnr.values()
-assert SMALL or (box["model"] > box["mean"] + 1 and half["model"] > half["mean"] + 1)
+assert not as_seen or (box["model"] > box["mean"] + 1 and half["model"] > half["mean"] + 1)
 if "biharmonic" in box:
-    assert SMALL or (box["model"] > box["biharmonic"] and half["model"] > half["biharmonic"])
-    assert SMALL or scratch["biharmonic"] - scratch["model"] > half["biharmonic"] - half["model"]
+    assert not as_seen or (box["model"] > box["biharmonic"] and half["model"] > half["biharmonic"])
+    assert (
+        not as_seen or scratch["biharmonic"] - scratch["model"] > half["biharmonic"] - half["model"]
+    )
 
 # %% [markdown]
 # ## 3. Removing noise
@@ -191,16 +199,17 @@ plt.show()
 show({"original": test[:8], "noisy": noisy[-1][:8], "denoised": denoised[-1][:8]})
 
 # %% [markdown]
-# It does harm but where the noise is strongest, and a plain Gaussian filter is ahead throughout: in
-# images of 8 x 8 pixels there is little to foresee a pixel from. Do not take a small model for a
-# filter. (Models of larger images have more to go by, but measure first.)
+# It does harm but where the noise is strongest, where it helps a little, and a plain Gaussian
+# filter is ahead throughout: in images of 8 x 8 pixels there is little to foresee a pixel from. Do
+# not take a small model for a filter. (Models of larger images have more to go by, but measure
+# first.)
 
 # %%
 noise, ours, blur = errors.values()
 assert noise[0] == 0 < ours[0]
-if DATASET == "digits" and not SMALL:
-    assert all(made > given for given, made in zip(noise[:3], ours[:3], strict=True))
-    assert ours[-1] < 1.1 * noise[-1]
+if as_seen:
+    assert all(made > given for given, made in zip(noise[:-1], ours[:-1], strict=True))
+    assert ours[-1] < noise[-1]
     assert all(filtered < made for filtered, made in zip(blur, ours, strict=True))
 
 # %% [markdown]
@@ -240,14 +249,14 @@ show(
     maps=["anomaly"],
 )
 
-assert SMALL or found["anomaly map"] > 0.75
+assert not as_seen or found["anomaly map"] > 0.75
 
 # %% [markdown]
 # It is found, but the distance to the mean image of the training set, which needs no model, finds
 # nearly as much of it: where all images are centred digits, that is a strong rival.
 
 # %%
-assert SMALL or found["anomaly map"] > found["distance to the mean image"] - 0.02
+assert not as_seen or found["anomaly map"] > found["distance to the mean image"] - 0.02
 
 # %% [markdown]
 # ## 5. Knowing where it is unsure
@@ -280,8 +289,8 @@ show(
     maps=["error", "uncertainty"],
 )
 
-assert SMALL or error[-1] > 2 * error[0]
-assert SMALL or error[-1] > spread[-1]
+assert not as_seen or error[-1] > 2 * error[0]
+assert not as_seen or error[-1] > spread[-1]
 
 # %% [markdown]
 # The order is right, the size is not: points above the dashed line are wronger than they think.
@@ -301,7 +310,7 @@ show({"original": train[:8], **{f"version {n + 1}": row for n, row in enumerate(
 untouched = np.asarray(augmentation(train[:8], training=False))
 changed = (versions[0] != train[:8]).reshape(8, -1).mean(axis=1)
 assert np.array_equal(untouched, train[:8])
-assert (changed <= 0.5).all(), "half of the patches are kept to the pixel"
+assert (changed <= model.num_hidden / model.num_patches).all(), "others are kept to the pixel"
 assert not np.array_equal(versions[0], versions[1])
 
 # %% [markdown]
@@ -357,10 +366,10 @@ for kind, values in accuracies.items():
 
 # %%
 assert all(0 <= value <= 1 for values in accuracies.values() for value in values)
-if not SMALL:
-    without, imagined = (evaluation.mean_interval(accuracies[kind]) for kind in kinds[::2])
+if as_seen:
+    without, shifted, imagined = (evaluation.mean_interval(accuracies[kind]) for kind in kinds)
     assert without.mean > 0.5
-    assert DATASET != "digits" or imagined.low < without.high
+    assert max(shifted.low, imagined.low) < without.high
 
 # %% [markdown]
 # ## What to take away

@@ -21,18 +21,18 @@ import subprocess
 import sys
 
 extras = "datasets,restoration"
-if importlib.util.find_spec("mae_keras") is None:  # on Colab, or in a clone that is not installed
-    package = ".." if pathlib.Path("../pyproject.toml").exists() else "mae_keras"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{package}[{extras}]"]
-    if subprocess.run(command).returncode:
-        sys.exit(f"Install it by hand, then run this cell again: pip install '{package}[{extras}]'")
+if importlib.util.find_spec("mae_keras") is None:  # not published yet: install this clone
+    if not pathlib.Path("../pyproject.toml").exists():
+        sys.exit("mae_keras is not published yet: open the notebook where it lies in a clone")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"..[{extras}]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}To install it by hand, in the clone: pip install '.[{extras}]'")
 
 # %matplotlib inline
 
 # %% tags=["parameters"]
-DATASET = (
-    "tissue"  # or "digits"; or the path of a folder whose sub-folders are classes; or tfds:NAME
-)
+DATASET = "tissue"  # or "digits", the path of a folder whose sub-folders are classes, "tfds:NAME"
 IMAGE_SIZE = 32  # pixels to resize to, for a folder of your own and tfds:NAME
 SMALL = False  # True: seconds instead of minutes, too little training for most claims
 
@@ -52,6 +52,7 @@ from mae_keras.losses import LogitAdjustedCrossentropy
 from mae_keras.models import ImageClassifier, MaskedAutoencoder
 from mae_keras.training import (
     class_weights,
+    explaining_out_of_memory,
     fine_tuning_optimizer,
     pretraining_optimizer,
     reconstruction_of,
@@ -60,8 +61,17 @@ from mae_keras.training import (
 keras.utils.set_random_seed(0)
 logging.getLogger("tensorflow").setLevel("ERROR")  # it warns when several models compile
 if DATASET == "tissue" and importlib.util.find_spec("skimage") is None:
-    print("Going on with digits. For tissue: pip install 'mae_keras[restoration]'")
+    print("Going on with digits. For tissue: pip install '..[restoration]'")
     DATASET = "digits"
+elif DATASET not in ("tissue", "digits"):
+    try:
+        own = data.load(DATASET, image_size=IMAGE_SIZE)
+        if own.num_classes is None:
+            raise ValueError(f"{DATASET} has no labels: a folder needs sub-folders, its classes.")
+    except (ImportError, ValueError) as error:  # the message says what to do
+        print(f"{error} Going on with digits.")
+        DATASET = "digits"
+as_seen = DATASET == "tissue" and not SMALL  # the settings that claims about scores are for
 
 # %% [markdown]
 # ## 1. The folders
@@ -147,13 +157,12 @@ if DATASET in ("tissue", "digits"):
     print(*unlabelled.notes, sep="\n")
     assert len(unlabelled.notes) == 2, "one file cut short, one that is no image"
 else:
-    unlabelled = labelled = data.load(DATASET, image_size=IMAGE_SIZE)
-    parts = [labelled.test.arrays()]
+    unlabelled = labelled = own
+    parts = [own.test.arrays(limit=20_000)]
 test, test_labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-assert labelled.num_classes, "the classifier needs sub-folders that are classes"
 
 images, _ = unlabelled.train.arrays(limit=300 if SMALL else 20_000)
-train, train_labels = labelled.train.arrays()
+train, train_labels = labelled.train.arrays(limit=20_000)
 names, num_classes = labelled.class_names, labelled.num_classes
 counts = np.bincount(train_labels, minlength=num_classes)
 rarest = int(counts.argmin())
@@ -161,9 +170,8 @@ print(f"{len(images)} images to pretrain on, {unlabelled.image_shape}, {unlabell
 print("labelled:", *(f"{name} {count}" for name, count in zip(names, counts, strict=True)))
 
 # %%
-figure, grid = plt.subplots(
-    num_classes, 10, figsize=(7.6, 0.75 * num_classes), layout="constrained"
-)
+size = (7.6, 0.75 * num_classes)
+figure, grid = plt.subplots(num_classes, 10, figsize=size, layout="constrained")
 for label, places in enumerate(grid):
     places[0].set_ylabel(names[label], rotation=0, ha="right", va="center")
     for place in places:
@@ -193,7 +201,7 @@ if DATASET == "tissue":
 
 # %%
 patch_size = {"digits": 2}.get(DATASET, 4)
-epochs, batch_size = 1 if SMALL else 40, 64
+epochs, batch_size = 1 if SMALL else 40, min(64, len(images))
 steps = len(images) // batch_size
 axes = tuple(range(images.ndim - 1))
 model = MaskedAutoencoder.from_preset(
@@ -207,20 +215,16 @@ model = MaskedAutoencoder.from_preset(
     **({"num_layers": 1, "decoder_num_layers": 1} if SMALL else {}),
 )
 augmentation = None if DATASET == "digits" else data.Augmentation(crop_scale=(0.5, 1.0), flip=True)
-model.compile(
-    pretraining_optimizer(16e-3, batch_size, total_steps=epochs * steps, warmup_steps=steps // 2),
-    jit_compile=False if SMALL else "auto",
-    run_eagerly=SMALL,
-)
-history = model.fit(
-    data.training_batches(data.ArraySplit(images), batch_size, seed=0, augmentation=augmentation),
-    epochs=epochs,
-    steps_per_epoch=steps,
-    verbose=0,
-).history
+schedule = {"total_steps": epochs * steps, "warmup_steps": steps // 2}
+optimizer = pretraining_optimizer(16e-3, batch_size, **schedule)
+model.compile(optimizer, jit_compile=False if SMALL else "auto", run_eagerly=SMALL)
+split = data.ArraySplit(images)
+batches = data.training_batches(split, batch_size, seed=0, augmentation=augmentation)
+with explaining_out_of_memory(batch_size):  # if need be: what to change, in one line
+    history = model.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0).history
 print(f"loss {history['loss'][0]:.2f} in the first epoch, {history['loss'][-1]:.2f} in the last")
 
-assert SMALL or history["loss"][-1] < history["loss"][0]
+assert not as_seen or history["loss"][-1] < history["loss"][0]
 reconstruction_of(model, test[:: max(len(test) // 3, 1)][:3], title="Images put aside for the test")
 
 # %% [markdown]
@@ -230,15 +234,14 @@ reconstruction_of(model, test[:: max(len(test) // 3, 1)][:3], title="Images put 
 # %%
 made = model.predict_patches(test)
 mean_patches = model.predict_patches(images).targets.mean(axis=0)
-trivial = evaluation.trivial_losses(
-    mean_patches, made.targets, made.patch_mask, model.grid, channels=unlabelled.image_shape[-1]
-)
+given = mean_patches, made.targets, made.patch_mask, model.grid
+trivial = evaluation.trivial_losses(*given, channels=unlabelled.image_shape[-1])
 squares = ((made.predictions - made.targets) ** 2).mean(axis=-1)
 ours = float(squares[made.patch_mask].mean())  # as many patches are hidden in every image
 for name, value in {"model": ours, **trivial}.items():
     print(f"{name:16} {value:.3f}")
 
-assert SMALL or ours < min(trivial.values())
+assert not as_seen or ours < min(trivial.values())
 
 # %% [markdown]
 # ## 4. A classifier, and the rare class
@@ -260,27 +263,18 @@ def trained_classifier(treatment, pretrained=True):
     classifier = ImageClassifier.from_pretrained(model, num_classes, **source)
     split = data.ArraySplit(train, train_labels)
     per_epoch = max(len(train) // batch_size, 1)
-    optimizer = fine_tuning_optimizer(
-        8e-3,
-        batch_size,
-        total_steps=tuning_epochs * per_epoch,
-        num_layers=classifier.encoder.num_layers,
-        layer_decay=0.75 if pretrained else 1.0,
-    )
+    total, decay = tuning_epochs * per_epoch, 0.75 if pretrained else 1.0
+    options = {"num_layers": classifier.encoder.num_layers, "layer_decay": decay}
+    optimizer = fine_tuning_optimizer(8e-3, batch_size, total_steps=total, **options)
+    weighted = treatment == "class weights"
     loss = LogitAdjustedCrossentropy(counts) if treatment == "logit adjustment" else None
     classifier.compile(optimizer, loss, jit_compile=False, run_eagerly=SMALL)
     if treatment == "balanced batches":
         split = data.balanced_split(split, seed=0)
-    batches = data.labelled_batches(
-        split, min(batch_size, len(train)), num_classes, seed=0, augmentation=light
-    )
-    classifier.fit(
-        batches,
-        epochs=tuning_epochs,
-        steps_per_epoch=per_epoch,
-        class_weight=weights if treatment == "class weights" else None,
-        verbose=0,
-    )
+    size = min(batch_size, len(train))
+    batches = data.labelled_batches(split, size, num_classes, seed=0, augmentation=light)
+    options = {"epochs": tuning_epochs, "steps_per_epoch": per_epoch, "verbose": 0}
+    classifier.fit(batches, class_weight=weights if weighted else None, **options)
     return classifier
 
 
@@ -320,35 +314,35 @@ low, high = evaluation.accuracy_interval(reports["as they are"].classes[rarest].
 print(f"\n{support} test images of {names[rarest]!r}: a recall is known to {low:.0%} to {high:.0%}")
 
 # %% [markdown]
-# Accuracy hides the rare class; recall shows it. Without a treatment the network finds the fewest
-# of the rare tiles and has the highest accuracy; every treatment trades one for the other. Which
-# is best cannot be told from so few images. A larger comparison came to the same: having one helps,
-# which one matters less ([docs/results.md](../docs/results.md)).
+# Accuracy hides the rare class; recall shows it. Without a treatment the fine-tuned network finds
+# the fewest of the rare tiles and has the highest accuracy of the four; every treatment trades one
+# for the other. Which is best cannot be told from so few images. A larger comparison came to the
+# same: having one helps, which one matters less ([docs/results.md](../docs/results.md)).
 #
-# And look at the pixels: a linear classifier of 256 grey values is about as good as the networks.
-# Dark and bright is most of what there is to know about these tiles.
+# Now the pixels. A linear classifier of 256 grey values is about as good as anything here: neither
+# the fine-tuned networks nor the frozen features are clearly ahead of it. With 33 rare tiles in the
+# test a few points are chance; rounding alone changes the order of these rows. Dark and bright is
+# most of what there is to know about these tiles. What pretraining bought is the distance to the
+# same network from scratch, which is behind the fine-tuned ones on average.
 
 # %%
-treated = [
-    reports[name]
-    for name in ("class weights", "balanced batches", "logit adjustment")
-    if name in reports
-]
-best = max(treated, key=lambda report: report.balanced_accuracy)
-recalls = [report.classes[rarest].recall for report in treated]
-assert reports["largest class"].classes[rarest].recall == 0
-assert SMALL or best.balanced_accuracy > reports["largest class"].balanced_accuracy + 0.2
-assert SMALL or max(recalls) > reports["as they are"].classes[rarest].recall
-if DATASET == "tissue" and not SMALL:
-    assert reports["as they are"].accuracy > max(report.accuracy for report in treated) - 0.01
-    assert reports["pixels, linear"].balanced_accuracy > best.balanced_accuracy - 0.1
+treatments = ("class weights", "balanced batches", "logit adjustment")
+treated = [reports[name] for name in treatments if name in reports]
+tuned, pixels = [reports["as they are"], *treated], reports["pixels, linear"].balanced_accuracy
+balanced = [report.balanced_accuracy for report in tuned]
+assert not as_seen or reports["largest class"].classes[rarest].recall == 0
+if as_seen:
+    recalls = [report.classes[rarest].recall for report in tuned]
+    assert min(recalls[1:]) > recalls[0]
+    assert tuned[0].accuracy > max(report.accuracy for report in treated) - 0.01
+    assert pixels > max(*balanced, reports["features, linear"].balanced_accuracy) - 0.04
+    assert np.mean(balanced) > reports["from scratch"].balanced_accuracy + 0.01
 
 # %%
 chosen = "class weights"  # said before looking at the test; it is not the winner of the table
 print(reports[chosen].text())
-figures.confusion_figure(
-    reports[chosen].confusion, names, title=f"{chosen.capitalize()}, test images"
-)
+title = f"{chosen.capitalize()}, test images"
+figures.confusion_figure(reports[chosen].confusion, names, title=title)
 
 # %% [markdown]
 # ## 5. Looking at it
@@ -395,6 +389,7 @@ assert np.allclose(again.probabilities(test), classifiers[chosen].probabilities(
 #
 # - Put a test set aside first, cut by patient or region, never by tile.
 # - Pretrain on everything else; labels are not needed for that.
-# - Judge by recall and balanced accuracy, beside rivals that learn nothing.
+# - Judge by recall and balanced accuracy, beside rivals without a network: here the pixels alone
+#   are as good, and pretraining beat starting from scratch only.
 # - This was one image of one tissue. It shows the way, and nothing about the next patient.
 # - [docs/own_data.md](../docs/own_data.md) says what can be read, and what to choose.

@@ -18,11 +18,13 @@ import subprocess
 import sys
 
 extras = "datasets,onnx,litert,torch-weights"
-if importlib.util.find_spec("mae_keras") is None:  # on Colab, or in a clone that is not installed
-    package = ".." if pathlib.Path("../pyproject.toml").exists() else "mae_keras"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{package}[{extras}]"]
-    if subprocess.run(command).returncode:
-        sys.exit(f"Install it by hand, then run this cell again: pip install '{package}[{extras}]'")
+if importlib.util.find_spec("mae_keras") is None:  # not published yet: install this clone
+    if not pathlib.Path("../pyproject.toml").exists():
+        sys.exit("mae_keras is not published yet: open the notebook where it lies in a clone")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"..[{extras}]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}To install it by hand, in the clone: pip install '.[{extras}]'")
 
 # %matplotlib inline
 
@@ -60,7 +62,7 @@ def has_extra(extra, *modules):
     """Whether an extra is installed; if not, say how to install it."""
     if all(importlib.util.find_spec(module) for module in modules):
         return True
-    print(f"This step is left out: pip install 'mae_keras[{extra}]'")
+    print(f"This step is left out: pip install '..[{extra}]'")
     return False
 
 
@@ -93,25 +95,17 @@ folder = pathlib.Path(tempfile.mkdtemp())
 
 # %%
 epochs, batch_size = (1, 256) if SMALL else (10, 64)
-steps = len(train) // batch_size
-model = MaskedAutoencoder.from_preset(
-    "nano",
-    image_shape=dataset.image_shape,
-    patch_size=patch_size,
-    mask_ratio=0.5,
-    mean=float(train.mean() / 255),
-    std=float(train.std() / 255),
-    num_layers=1 if SMALL else 2,
-    decoder_num_layers=1,
-    seed=0,
-)
-optimizer = pretraining_optimizer(16e-3, batch_size, total_steps=epochs * (steps + 1))
+shapes = {"image_shape": dataset.image_shape, "patch_size": patch_size, "mask_ratio": 0.5}
+layers = {"num_layers": 1 if SMALL else 2, "decoder_num_layers": 1}
+pixels = {"mean": float(train.mean() / 255), "std": float(train.std() / 255)}
+model = MaskedAutoencoder.from_preset("nano", **shapes, **layers, **pixels, seed=0)
+total = epochs * (len(train) // batch_size + 1)
+optimizer = pretraining_optimizer(16e-3, batch_size, total_steps=total)
 model.compile(optimizer, jit_compile=False, run_eagerly=SMALL)
 model.fit(train, batch_size=batch_size, epochs=epochs, verbose=0)
 
 classifier = ImageClassifier.from_pretrained(model, dataset.num_classes, seed=0)
 if not SMALL:
-    total = epochs * (steps + 1)
     optimizer = fine_tuning_optimizer(16e-3, batch_size, total_steps=total, num_layers=2)
     classifier.compile(optimizer, jit_compile=False)
     classifier.fit(train, train_labels, batch_size=batch_size, epochs=epochs, verbose=0)
@@ -139,24 +133,25 @@ assert int(again.optimizer.iterations) == int(model.optimizer.iterations)
 # %% [markdown]
 # ## 3. SavedModel: for TensorFlow without this package
 #
-# A folder with several functions, called signatures. Every export runs what it wrote, in a process
-# that can import neither Keras nor mae_keras, and compares with the live model; a difference would
-# be an error, and nothing would be kept. What is returned are the differences found, relative to
-# the largest output.
+# A folder with several functions, called signatures. `export_saved_model` runs what it wrote, in a
+# process that can import neither Keras nor mae_keras, and compares with the live model; a
+# difference would be an error, and nothing would be kept. What is returned are the differences
+# found, relative to the largest output. (Only the small setting of this notebook leaves that out.)
 
 # %%
 with quiet():
     differences = interop.export_saved_model(model, folder / "autoencoder", verify=not SMALL)
-    interop.export_saved_model(classifier, folder / "classifier", verify=False)
-for name, difference in differences.items():
-    print(f"{name:28} {difference:.1e}")
-
-assert all(difference < 1e-5 for difference in differences.values())
+    more = interop.export_saved_model(classifier, folder / "classifier", verify=not SMALL)
+for kind, found in {"autoencoder": differences, "classifier": more}.items():
+    for name, difference in found.items():
+        print(f"{kind:12} {name:28} {difference:.1e}")
+        assert difference < 1e-5
+assert SMALL or ("inpaint/pasted" in differences and "classify/logits" in more)
 
 # %% [markdown]
 # Loading elsewhere: this is the whole program, and TensorFlow is all it needs. It is started here
-# in a process of its own, in which importing this package or Keras is made to fail. It prints the
-# signatures and what each takes.
+# in a process of its own, in which importing this package or Keras is made to fail, and on the CPU,
+# since this process may hold a GPU. It prints the signatures and what each takes.
 
 # %%
 client = """
@@ -171,7 +166,6 @@ autoencoder = tf.saved_model.load("autoencoder")  # keep it while signatures are
 for name, function in sorted(autoencoder.signatures.items()):
     print(name, *sorted(function.structured_input_signature[1]))
 classifier = tf.saved_model.load("classifier")
-
 images = tf.constant(given["images"])
 features = autoencoder.signatures["encode"](images=images)
 filled = autoencoder.signatures["inpaint"](images=images, missing=tf.constant(given["missing"]))
@@ -180,11 +174,19 @@ np.savez(outputs, **features, **classes, filled=filled["pasted"])
 """
 missing = evaluation.random_boxes(len(test), test.shape[1:], fraction=0.2)
 np.savez(folder / "inputs.npz", images=test, missing=missing)
-(folder / "client.py").write_text(client)
-command = [sys.executable, "client.py", "inputs.npz", "outputs.npz"]
-finished = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-assert finished.returncode == 0, finished.stderr
-print(finished.stdout)
+
+
+def run(program, *arguments):
+    """What a program prints that runs in a process of its own, on the CPU."""
+    (folder / "client.py").write_text(program)
+    command = [sys.executable, "client.py", *arguments]
+    alone = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    finished = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+print(run(client, "inputs.npz", "outputs.npz"))
 outputs = np.load(folder / "outputs.npz")
 with quiet():
     inpainted = model.inpaint(test, missing)
@@ -215,8 +217,7 @@ plt.show()
 # saved_model_cli show --dir models/mae/1 --all  # lists the signatures
 # tensorflow_model_server --model_name=mae --model_base_path=$PWD/models/mae
 # ```
-
-# %% [markdown]
+#
 # ## 4. ONNX: for other runtimes
 #
 # One file holds one signature. The number of images stays free.
@@ -236,6 +237,7 @@ if has_extra("onnx", "onnx", "onnxruntime", "tf2onnx"):
     by_onnx = encoders["ONNX Runtime"](test)
     print(f"largest relative difference {max(differences.values(), default=0):.1e}")
 
+    assert SMALL or differences
     assert np.allclose(by_onnx, features, atol=1e-3)
 
 # %% [markdown]
@@ -266,7 +268,6 @@ import sys
 sys.modules["mae_keras"] = sys.modules["keras"] = sys.modules["tensorflow"] = None
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-
 images = np.load("inputs.npz")["images"]
 for path in sys.argv[1:]:
     runner = Interpreter(path).get_signature_runner("encode")
@@ -274,10 +275,7 @@ for path in sys.argv[1:]:
 """
 by_litert = {}
 for name in [name for name in made if name.startswith("LiteRT")]:
-    (folder / "client.py").write_text(client)
-    command = [sys.executable, "client.py", made[name].name]
-    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    run(client, made[name].name)
     by_litert[name] = np.load(f"{made[name]}.npy")
 
 assert all(np.allclose(by_litert[name], features, atol=1e-3) for name in {"LiteRT"} & set(made))
@@ -311,10 +309,11 @@ if "LiteRT, int8" in made:
     assert abs(scores["LiteRT, int8"] - scores["live"]) < 0.03
 
 # %% [markdown]
-# One image at a time, median of many calls. `encode` of the models here is made for many images: it
-# builds a pipeline for every call. For single images, serve an exported model.
+# One image at a time, median of many calls. `encode` of the models here is made for many images:
+# every call goes through Python and Keras. For single images, serve an exported model.
 
 # %%
+milliseconds = {}
 for name, encode in encoders.items():
     durations = []
     for number in range(5 if SMALL else 30):
@@ -322,7 +321,10 @@ for name, encode in encoders.items():
         started = time.perf_counter()
         encode(image)
         durations.append(time.perf_counter() - started)
-    print(f"{name:14} {1000 * np.median(durations):6.2f} ms")
+    milliseconds[name] = 1000 * np.median(durations)
+    print(f"{name:14} {milliseconds[name]:6.2f} ms")
+
+assert min(milliseconds.values()) == milliseconds.get("ONNX Runtime", milliseconds["Keras"])
 
 # %% [markdown]
 # ## 6. To PyTorch and back
@@ -393,7 +395,6 @@ assert "refused" in answer
 # ## What to take away
 #
 # - `.keras` to go on with, SavedModel to serve with TensorFlow, ONNX and LiteRT for the rest.
-# - An export that returns has been run and compared; one that differs is not kept.
+# - An export that returns has been run and compared, unless `verify=False`.
 # - All take pixels as stored: normalisation is inside.
-# - [docs/interop.md](../docs/interop.md) says what each format cannot hold and which checkpoints
-#   can be read.
+# - [docs/interop.md](../docs/interop.md): what a format cannot hold, which checkpoints can be read.

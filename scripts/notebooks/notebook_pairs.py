@@ -22,6 +22,8 @@ LOGGED = re.compile(
     r"|WARNING:tensorflow:\d+ out of the last).*\n?",
     re.M,
 )
+# What notebooks say when an extra, the network or a data set is missing.
+INCOMPLETE = re.compile(r".*(?:left out|Going on with).*")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -132,7 +134,7 @@ def faults_of_form(notebook: NotebookNode) -> list[str]:
 
 
 def faults_of_outputs(path: pathlib.Path) -> list[str]:
-    """What is wrong with an executed notebook: errors, noise, cells not run, size."""
+    """What is wrong with an executed notebook: errors, noise, cells or steps not run, size."""
     faults = []
     if path.stat().st_size > LARGEST:
         faults.append(f"{path.name} has {path.stat().st_size:,} bytes, more than {LARGEST:,}")
@@ -146,4 +148,6 @@ def faults_of_outputs(path: pathlib.Path) -> list[str]:
                 faults.append(f"cell {number} failed: {output.evalue}")
             if output.get("name") == "stderr":
                 faults.append(f"cell {number} wrote to stderr: {output.text[:200]!r}")
+            for line in INCOMPLETE.findall(output.get("text", "")):
+                faults.append(f"cell {number} is not what readers should see: {line!r}")
     return faults

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -61,6 +62,16 @@ def test_all_notebooks_install_the_package_in_the_same_way():
     assert len(same) == 1, lines
 
 
+def test_the_script_that_builds_installs_every_extra_that_a_notebook_uses():
+    from notebook_pairs import find_pairs
+
+    script = (SCRIPTS.parent / "build_notebooks").read_text()
+    installed = re.search(r"^set_up notebooks (\S+)$", script, re.M).group(1).split(",")
+    for pair in find_pairs():
+        extras = re.search(r'^extras = "(\S+)"$', pair.source.read_text(), re.M).group(1)
+        assert set(extras.split(",")) <= set(installed), pair.name
+
+
 @pytest.mark.slow
 def test_all_notebooks_run_with_small_settings_and_leave_no_trace(monkeypatch):
     import keras
@@ -75,6 +86,23 @@ def test_all_notebooks_run_with_small_settings_and_leave_no_trace(monkeypatch):
         assert (dict(os.environ), os.getcwd(), keras.config.dtype_policy().name) == before, (
             pair.name
         )
+
+
+@pytest.mark.long
+def test_five_steps_give_the_same_losses_on_jax_in_notebook_09():
+    pytest.importorskip("jax", reason="needs the extra `jax`")
+    import nbformat
+    from notebook_pairs import find_pairs
+    from notebook_runs import run_in_process
+
+    (pair,) = find_pairs(["09"])
+    notebook = pair.read()
+    sources = [cell.source for cell in notebook.cells]
+    last = next(n for n, source in enumerate(sources) if "def compare_elsewhere" in source)
+    assert "assert np.allclose" in sources[last]
+    made = nbformat.v4.new_code_cell('assert {"tensorflow", "jax"} <= set(results)')
+    notebook.cells = [*notebook.cells[: last + 1], made]
+    run_in_process(notebook, pair.name, pair.source.parent, {"SMALL": False})
 
 
 def test_a_pair_in_step_has_no_faults(tmp_path):
@@ -112,6 +140,22 @@ def test_errors_and_noise_in_outputs_are_found(tmp_path):
     nbformat.write(book, pair.executed)
     faults = "\n".join(faults_of_outputs(pair.executed))
     assert "not executed" in faults and "Warning: x" in faults and "failed: no" in faults
+
+
+def test_a_step_that_was_left_out_is_a_fault_of_the_outputs(tmp_path):
+    import nbformat
+    from notebook_pairs import faults_of_outputs
+
+    pair = a_pair(tmp_path, "# %%\n1")
+    book = nbformat.read(pair.executed, as_version=4)
+    said = ("a loss\nThis step is left out: pip install x\n", "No network. Going on with digits.\n")
+    streams = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in said]
+    book.cells[0].outputs = streams
+    nbformat.write(book, pair.executed)
+    faults = faults_of_outputs(pair.executed)
+    assert len(faults) == 2
+    assert "This step is left out" in faults[0] and "a loss" not in faults[0]
+    assert "Going on with digits" in faults[1]
 
 
 def test_what_libraries_log_while_they_load_is_removed_and_nothing_else():
