@@ -162,13 +162,24 @@ class FolderSplit(Split):
         image_shape: tuple `(height, width, channels)`, channels 1 or 3; other sizes are resized.
         labels: int array, one per path, or `None`.
         by_pillow: bool array, one per path: the files in formats TensorFlow reads wrongly.
+        in_size: bool, whether all files have the height and width of `image_shape` already.
+        bitmaps: bool, whether some files may be BMPs.
     """
 
-    def __init__(self, paths: Sequence[str], image_shape, labels=None, by_pillow=None):
+    def __init__(
+        self,
+        paths: Sequence[str],
+        image_shape,
+        labels=None,
+        by_pillow=None,
+        in_size=False,
+        bitmaps=True,
+    ):
         super().__init__(image_shape, len(paths), "uint8", labels)
         # One block of bytes: a tuple of strings takes twice as much for a million files.
         self._paths = np.array([os.fsencode(path) for path in paths])
         self._by_pillow = np.zeros(len(paths), bool) if by_pillow is None else by_pillow
+        self._in_size, self._bitmaps = in_size, bitmaps or self._by_pillow.any()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -187,6 +198,9 @@ class FolderSplit(Split):
         import tensorflow as tf
 
         path, by_pillow = item
+        *size, channels = self.image_shape
+        # An operation on a single small image may take as long as decoding it.
+        in_colour = channels == 3 and not self._bitmaps
         if self._by_pillow.any():
             image = tf.cond(
                 by_pillow,
@@ -195,10 +209,13 @@ class FolderSplit(Split):
                 ),
                 lambda: decode_image(tf.io.read_file(path)),
             )
-        else:  # the usual case: a condition for every image costs more than decoding a small one
-            image = decode_image(tf.io.read_file(path))
-        image = with_channels(image, self.image_shape[2])
-        return resize(image[tf.newaxis], self.image_shape[:2])[0]
+        else:
+            image = decode_image(tf.io.read_file(path), channels if in_colour else 0)
+        if not in_colour:
+            image = with_channels(image, channels)
+        if self._in_size:
+            return tf.ensure_shape(image, self.image_shape)
+        return resize(image[tf.newaxis], size)[0]
 
     @functools.cached_property
     def _path_table(self):
@@ -290,12 +307,14 @@ def resize(images: Any, image_size: int | tuple[int, int] | None) -> Any:
     return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
 
-def decode_image(encoded: Any) -> Any:
-    """Decode the first frame of a PNG, JPEG, BMP or GIF to uint8 `(height, width, channels)`."""
+def decode_image(encoded: Any, channels: int = 0) -> Any:
+    """Decode the first frame of a PNG, JPEG, BMP or GIF to uint8 `(height, width, channels)`.
+
+    `channels` is 3, or 0 for those that the file has; BMPs are an error if they have others.
+    """
     import tensorflow as tf
 
-    # Asking for a number of channels is an error for some formats, so the file decides.
-    image = tf.io.decode_image(encoded, channels=0, expand_animations=False)
+    image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
     return tf.ensure_shape(image, (None, None, None))
 
 

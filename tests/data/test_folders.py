@@ -86,6 +86,12 @@ def test_a_common_size_is_kept(image_folder):
     assert data.image_shape == (10, 14, 3) and data.notes == ()
 
 
+def test_files_that_have_their_size_are_not_resized(image_folder, monkeypatch):
+    monkeypatch.setattr("mae_keras.data.splits.resize", None)
+    images, _ = load(image_folder(many(4, (10, 14, 3)))).train.arrays()
+    assert images.shape[1:] == (10, 14, 3)
+
+
 def test_mixed_sizes_become_the_median_shorter_side_in_steps_of_16(image_folder):
     sizes = [(40, 90, 3), (80, 53, 3), (53, 53, 3), (100, 70, 3)]
     data = load(image_folder({f"{index}.png": size for index, size in enumerate(sizes)}))

@@ -95,6 +95,9 @@ def test_files_of_every_kind_decode_as_pillow_decodes_them(tmp_path, name):
     expected = as_pillow_reads(tmp_path / name)
     images, _ = FolderSplit([str(tmp_path / name)], (20, 24, 3)).arrays()
     assert np.abs(images[0] - expected).max() <= tolerance
+    known = {"in_size": True, "bitmaps": name.endswith("bmp")}
+    quickly, _ = FolderSplit([str(tmp_path / name)], (20, 24, 3), **known).arrays()
+    np.testing.assert_array_equal(quickly, images)
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "RGBA"])
