@@ -46,6 +46,7 @@ def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):
     assert (tmp_path / "mae.keras").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_the_lines_in_the_readme_learn_more_than_the_mean_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

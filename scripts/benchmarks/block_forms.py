@@ -106,6 +106,41 @@ def own_gradient(block: Block, tokens: Any) -> Any:
     return block.attention.projection(ops.reshape(mixed, (-1, count, width)))
 
 
+@tf.custom_gradient
+def _scores(query: Any, key: Any) -> tuple[Any, Callable]:
+    def gradient(upstream: Any) -> tuple[Any, Any]:
+        to_query = tf.matmul(upstream, tf.transpose(key, (0, 2, 1, 3)))
+        to_key = tf.matmul(tf.transpose(query, (0, 2, 3, 1)), upstream)
+        return tf.transpose(to_query, (0, 2, 1, 3)), tf.transpose(to_key, (0, 3, 1, 2))
+
+    products = tf.matmul(tf.transpose(query, (0, 2, 1, 3)), tf.transpose(key, (0, 2, 3, 1)))
+    return products, gradient
+
+
+@tf.custom_gradient
+def _mixed(weights: Any, value: Any) -> tuple[Any, Callable]:
+    def gradient(upstream: Any) -> tuple[Any, Any]:
+        to_weights = tf.matmul(
+            tf.transpose(upstream, (0, 2, 1, 3)), tf.transpose(value, (0, 2, 3, 1))
+        )
+        to_value = tf.matmul(tf.transpose(upstream, (0, 2, 3, 1)), weights)
+        return to_weights, tf.transpose(to_value, (0, 3, 1, 2))
+
+    mixed = tf.matmul(weights, tf.transpose(value, (0, 2, 1, 3)))
+    return tf.transpose(mixed, (0, 2, 1, 3)), gradient
+
+
+def turned(block: Block, tokens: Any) -> Any:
+    """Gradients of attention from operands that are turned, not products that turn them."""
+    count, width = tokens.shape[1:]
+    shape = (-1, count, block.num_heads, width // block.num_heads)
+    query, key, value = (
+        ops.reshape(part, shape) for part in ops.split(block.attention.qkv(tokens), 3, axis=-1)
+    )
+    weights = ops.softmax(_scores(query * shape[-1] ** -0.5, key), axis=-1)
+    return block.attention.projection(ops.reshape(_mixed(weights, value), (-1, count, width)))
+
+
 def without_attention(block: Block, tokens: Any) -> Any:
     """The projections alone, to see what lies between them."""
     query, key, value = ops.split(block.attention.qkv(tokens), 3, axis=-1)
@@ -157,6 +192,7 @@ FORMS: dict[str, Callable] = {
     "one_transposition": _block(one_transposition),
     "three_products": _block(three_products),
     "own_gradient": _block(own_gradient),
+    "turned": _block(turned),
     "gelu_own_gradient": _block(gelu=_gelu_by_hand),
     "norm_by_products": _block(norm=_norm_by_products),
     "tanh_gelu": _block(gelu=lambda x: ops.gelu(x, approximate=True)),

@@ -70,6 +70,7 @@ def test_three_axes_and_elements_as_patches_are_exported(runtime, make_tiny, tmp
         assert export_onnx(model, tmp_path / "model.onnx", signature="reconstruct")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_wrong_is_not_written(runtime, tiny, tmp_path):
     with pytest.raises(VerificationError, match="features by"):
         export_onnx(tiny, tmp_path / "encode.onnx", tolerance=0.0)

@@ -88,6 +88,7 @@ def test_all_notebooks_run_with_small_settings_and_leave_no_trace(monkeypatch):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_five_steps_give_the_same_losses_on_jax_in_notebook_09():
     pytest.importorskip("jax", reason="needs the extra `jax`")

@@ -86,6 +86,7 @@ def test_every_step_agrees_with_optax(weight_decay, momentum):
     assert_same(trajectory(LARS(0.4, **options)), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_every_step_agrees_with_optax_under_a_schedule():
     def rate(step):
