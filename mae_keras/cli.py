@@ -135,9 +135,7 @@ def evaluate(
     from mae_keras.recipes import evaluate_run, evaluation_table
 
     where = None if data_dir is None else str(data_dir)
-    made = evaluate_run(
-        run, protocol, where, chosen, announce=lambda name: print(f"{name} ...", flush=True)
-    )
+    made = evaluate_run(run, protocol, where, chosen, announce=lambda line: print(line, flush=True))
     print(f"\n{evaluation_table(made)}")
     print(f"Wrote evaluation.json, evaluation/ and model_card.md in {run}")
     failed = [name for name, entry in made.items() if "error" in entry]

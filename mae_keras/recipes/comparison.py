@@ -50,6 +50,7 @@ class Comparison:
         max_train: int, training images used at most.
         max_test: int, validation and test images used at most.
         pooling: `"mean"` or `"token"`, what the encoders' features are.
+        announce: callable that is told, in a line, how far protocols that train have come.
 
     Raises:
         ValueError: if the images are not of the model's shape.
@@ -72,12 +73,14 @@ class Comparison:
         max_train: int = 10_000,
         max_test: int = 10_000,
         pooling: str = "mean",
+        announce: Callable[[str], Any] = lambda text: None,
     ):
         model.check_pooling(pooling)
         check_fit(model, images)
         self.notes: list[str] = []
         self.model, self.untrained, self.images = model, untrained, images
         self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
+        self.announce = announce
 
     @property
     def num_classes(self) -> int:

@@ -45,7 +45,8 @@ def evaluate_run(
         data_dir: folder of TensorFlow Datasets.
         options: `EvaluationOptions`.
         images: `data.ImageData` to use in place of the run's own data set, cut otherwise.
-        announce: called with a line when a protocol starts.
+        announce: called with a line when a protocol starts, and after every epoch of those that
+            train a network.
 
     Returns:
         What was added to `evaluation.json`: `{protocol: {"test_accuracy": ..., "accuracies":
@@ -79,9 +80,10 @@ def evaluate_run(
         max_train=options.max_train,
         max_test=options.max_test,
         pooling=options.pooling,
+        announce=announce,
     )
     with RunFolder(path).locked():
-        return _evaluate(RunFolder(path), comparison, protocols, options, announce)
+        return _evaluate(RunFolder(path), comparison, protocols, options)
 
 
 def _evaluate(
@@ -89,11 +91,10 @@ def _evaluate(
     comparison: Comparison,
     protocols: Sequence[str],
     options: EvaluationOptions,
-    announce: Callable[[str], Any],
 ) -> dict[str, Any]:
     made = {}
     for protocol in protocols:
-        announce(protocol)
+        comparison.announce(f"{protocol} ...")
         made[protocol] = _attempt(protocol, comparison, options)
         _picture(made[protocol], draw, protocol, made[protocol], comparison, run)
         _record(run, protocol, made[protocol])

@@ -1,7 +1,10 @@
 """The protocols of `mae-keras evaluate` that train a network."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import keras
 
 from mae_keras import data, evaluation
 from mae_keras.recipes.comparison import Comparison
@@ -74,6 +77,7 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
         augmentation=augmentation_for(comparison.images),
         pooling=options.pooling,
         seed=options.seed,
+        callbacks=[_told(comparison.announce, epochs)],
         **settings,
     )
     report = evaluation.class_report(
@@ -93,6 +97,16 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
         "history": result.history,
     }
     return {**entry_of({"trained": own}, comparison), "classes": report.as_dict()}
+
+
+def _told(announce: Callable[[str], Any], epochs: int) -> keras.callbacks.Callback:
+    """Says after every epoch how it went: fine-tuning may take an hour."""
+
+    def say(epoch: int, logs: dict[str, float]) -> None:
+        values = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
+        announce(f"  epoch {epoch + 1} of {epochs}: {values}")
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=say)
 
 
 def _epochs(steps: int) -> int:

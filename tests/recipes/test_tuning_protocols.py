@@ -17,7 +17,11 @@ def comparison(array_file):
 
 
 @pytest.mark.slow
-def test_tuning_leaves_the_pretrained_model_alone_and_tells_what_it_trained(comparison):
+def test_tuning_leaves_the_pretrained_model_alone_and_tells_what_it_trained(
+    comparison, monkeypatch
+):
+    heard = []
+    monkeypatch.setattr(comparison, "announce", heard.append)
     before = [np.array(weight) for weight in comparison.model.weights]
     counts = {}
     for name in ("fine-tune", "partial-fine-tune", "from-scratch"):
@@ -27,6 +31,8 @@ def test_tuning_leaves_the_pretrained_model_alone_and_tells_what_it_trained(comp
         assert np.array(entry["classes"]["confusion"]).sum() == entry["num_test"]
     after = [np.array(weight) for weight in comparison.model.weights]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    places = [line.split(":")[0] for line in heard]
+    assert places == 3 * ["  epoch 1 of 2", "  epoch 2 of 2"] and "loss" in heard[0]
     assert counts["partial-fine-tune"] < counts["fine-tune"] == counts["from-scratch"]
 
 
