@@ -113,6 +113,7 @@ def _split(files, rows, targets, image_shape):
         image_shape,
         None if targets is None else targets[rows],
         np.array([file.by_pillow for file in chosen]),
-        in_size=all(file.size == image_shape[:2] for file in chosen),
-        bitmaps=any(file.bitmap for file in chosen),
+        # TensorFlow makes a GIF as large as its largest frame, whatever its header says.
+        in_size=all(file.size == image_shape[:2] and file.format != "GIF" for file in chosen),
+        bitmaps=any(file.format == "BMP" for file in chosen),
     )

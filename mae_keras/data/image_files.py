@@ -30,7 +30,7 @@ class ImageFile:
     size: tuple[int, int] = (0, 0)
     grey: bool = False
     by_pillow: bool = False
-    bitmap: bool = False
+    format: str | None = None
     key: int = 0
 
 
@@ -81,9 +81,8 @@ def inspect_file(path: str) -> ImageFile:
     if defect:
         return ImageFile(path, defect)
     # TensorFlow takes palette indices for colours and refuses bit depths below 8.
-    bitmap = file_format == "BMP"
-    by_pillow = bitmap and mode not in ("RGB", "L")
-    return ImageFile(path, None, size[::-1], grey, by_pillow, bitmap, content_key(content))
+    by_pillow = file_format == "BMP" and mode not in ("RGB", "L")
+    return ImageFile(path, None, size[::-1], grey, by_pillow, file_format, content_key(content))
 
 
 def _has_grey_palette(image):

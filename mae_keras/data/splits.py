@@ -210,6 +210,7 @@ class FolderSplit(Split):
                 lambda: decode_image(tf.io.read_file(path)),
             )
         else:
+            # without the condition, which takes longer than decoding a small image
             image = decode_image(tf.io.read_file(path), channels if in_colour else 0)
         if not in_colour:
             image = with_channels(image, channels)

@@ -92,6 +92,18 @@ def test_files_that_have_their_size_are_not_resized(image_folder, monkeypatch):
     assert images.shape[1:] == (10, 14, 3)
 
 
+def test_a_gif_whose_frame_does_not_fill_its_canvas_is_resized(image_folder):
+    folder = image_folder(many(4, (20, 24, 3)))
+    small = io.BytesIO()
+    Image.new("RGB", (10, 8), "red").save(small, "GIF")
+    content = bytearray(small.getvalue())
+    content[6:10] = (24).to_bytes(2, "little") + (20).to_bytes(2, "little")  # canvas, not frame
+    (folder / "small.gif").write_bytes(content)
+    data = load(folder)
+    assert data.image_shape == (20, 24, 3)
+    assert sum(len(split.arrays()[0]) for split in splits(data)) == 5
+
+
 def test_mixed_sizes_become_the_median_shorter_side_in_steps_of_16(image_folder):
     sizes = [(40, 90, 3), (80, 53, 3), (53, 53, 3), (100, 70, 3)]
     data = load(image_folder({f"{index}.png": size for index, size in enumerate(sizes)}))
