@@ -197,26 +197,28 @@ class FolderSplit(Split):
     def _decode(self, item):
         import tensorflow as tf
 
-        path, by_pillow = item
-        *size, channels = self.image_shape
-        # An operation on a single small image may take as long as decoding it.
-        in_colour = channels == 3 and not self._bitmaps
-        if self._by_pillow.any():
-            image = tf.cond(
-                by_pillow,
-                lambda: tf.ensure_shape(
-                    tf.numpy_function(_read_with_pillow, [path], tf.uint8), (None, None, 3)
-                ),
-                lambda: decode_image(tf.io.read_file(path)),
-            )
-        else:
-            # without the condition, which takes longer than decoding a small image
-            image = decode_image(tf.io.read_file(path), channels if in_colour else 0)
-        if not in_colour:
-            image = with_channels(image, channels)
+        image = self._read(*item)
         if self._in_size:
             return tf.ensure_shape(image, self.image_shape)
-        return resize(image[tf.newaxis], size)[0]
+        return resize(image[tf.newaxis], self.image_shape[:2])[0]
+
+    def _read(self, path, by_pillow):
+        """Return an image of any size; an operation more may take as long as decoding it."""
+        import tensorflow as tf
+
+        channels = self.image_shape[2]
+        if channels == 3 and not self._bitmaps:
+            return decode_image(tf.io.read_file(path), channels)
+        if not self._by_pillow.any():
+            return with_channels(decode_image(tf.io.read_file(path)), channels)
+        image = tf.cond(
+            by_pillow,
+            lambda: tf.ensure_shape(
+                tf.numpy_function(_read_with_pillow, [path], tf.uint8), (None, None, 3)
+            ),
+            lambda: decode_image(tf.io.read_file(path)),
+        )
+        return with_channels(image, channels)
 
     @functools.cached_property
     def _path_table(self):

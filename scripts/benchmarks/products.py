@@ -6,13 +6,12 @@ The shapes are those of `cifar48` in batches of 256: dense layers forward (`y = 
 of their input (`y' w^T`) and of their weights (`x^T y'`), and the three kinds in attention. A
 product is repeated inside one compiled function, on operands that change, so that calls cost
 nothing. Printed: GFLOP/s, best of three turns, and milliseconds per training step for all products
-of a kind. The sides take turns: XLA, TensorFlow without it, PyTorch, one shape after the other.
+of a kind. The sides take turns: XLA, TensorFlow without it, PyTorch, one shape after the other. XLA
+copies the right matrix each time, since a loop takes it from two, and comes out a few per cent low.
 """
 
 import argparse
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from contenders.process import Process
 
 TURNS, REPEATS = 3, 8
 TORCH = "PyTorch"
@@ -111,35 +111,20 @@ def rate(product: Product, run: Callable[[], Any], seconds: float) -> float:
     return best
 
 
-def torch_side(seconds: float) -> None:
-    """Print rates for the numbers of products that are read."""
-    every = list(products())
-    for line in sys.stdin:
-        product = every[int(line)]
-        print(rate(product, in_torch(product), seconds), flush=True)
-
-
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch-python", help="a Python that has PyTorch")
     parser.add_argument("--seconds", type=float, default=0.3)
-    parser.add_argument("--torch-side", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.torch_side:
-        torch_side(options.seconds)
-        return
-    other = None
-    if options.torch_python:
-        command = [options.torch_python, __file__, "--torch-side", "--seconds"]
-        pipe = subprocess.PIPE
-        other = subprocess.Popen(
-            [*command, str(options.seconds)], stdin=pipe, stdout=pipe, text=True
-        )
+    options.gpu, options.threads = False, None
+    other = options.torch_python and Process(
+        TORCH, options, "contenders.torch_products", {TORCH: "torch_products"}
+    )
     table(other, options.seconds)
 
 
-def table(other: Any, seconds: float) -> None:
+def table(other: Process | None, seconds: float) -> None:
     """A row for every product, then what a step takes by kind."""
     sides = ["XLA", "TensorFlow", *([TORCH] if other else [])]
     print("| product | left | right | in a step | " + " | ".join(sides) + " |")
@@ -152,8 +137,7 @@ def table(other: Any, seconds: float) -> None:
             if side != TORCH
         }
         if other:
-            print(number, file=other.stdin, flush=True)
-            rates[TORCH] = float(other.stdout.readline())
+            rates[TORCH] = other.ask(number=number, seconds=seconds)["rate"]
         cells = [product.kind, product.left, product.right, product.count]
         print("|", " | ".join(map(str, [*cells, *(f"{rates[side]:.0f}" for side in sides)])), "|")
         for side, value in rates.items():
@@ -164,8 +148,7 @@ def table(other: Any, seconds: float) -> None:
     for kind, taken in milliseconds.items():
         print(f"| {kind} | " + " | ".join(f"{taken[side]:.1f}" for side in sides) + " |")
     if other:
-        other.stdin.close()
-        other.wait()
+        other.close()
 
 
 if __name__ == "__main__":
