@@ -80,9 +80,14 @@ def inspect_file(path: str) -> ImageFile:
         )
     if defect:
         return ImageFile(path, defect)
-    # TensorFlow takes palette indices for colours and refuses bit depths below 8.
-    by_pillow = file_format == "BMP" and mode not in ("RGB", "L")
+    by_pillow = file_format == "BMP" and not (mode in ("RGB", "L") and _is_plain_bitmap(content))
     return ImageFile(path, None, size[::-1], grey, by_pillow, file_format, content_key(content))
+
+
+def _is_plain_bitmap(content):
+    """Tell what TensorFlow reads: it takes palette indices for colours, and few depths."""
+    header, bits = int.from_bytes(content[14:18], "little"), content[28]
+    return header >= 40 and bits in (8, 24, 32)  # 12: OS/2, whose fields lie elsewhere
 
 
 def _has_grey_palette(image):

@@ -1,6 +1,7 @@
 """Folders of image files."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -90,6 +91,20 @@ def test_files_that_have_their_size_are_not_resized(image_folder, monkeypatch):
     monkeypatch.setattr("mae_keras.data.splits.resize", None)
     images, _ = load(image_folder(many(4, (10, 14, 3)))).train.arrays()
     assert images.shape[1:] == (10, 14, 3)
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "OS/2"])
+def test_bitmaps_that_tensorflow_cannot_read_are_read(image_folder, kind):
+    sizes = {"16 bits": (40, "<IiiHHIIiiII", (2, 2, 1, 16, 0, 0, 0, 0, 0, 0), bytes(8))}
+    sizes["OS/2"] = (12, "<IHHHH", (2, 2, 1, 24), bytes(16))
+    length, layout, fields, pixels = sizes[kind]
+    header = struct.pack(layout, length, *fields)
+    start = 14 + len(header)
+    lead = struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start)
+    folder = image_folder(many(4, (2, 2, 3)))
+    (folder / "black.bmp").write_bytes(lead + header + pixels)
+    found = np.concatenate([split.arrays()[0] for split in splits(load(folder))])
+    assert len(found) == 5 and (found == 0).all(axis=(1, 2, 3)).any()
 
 
 def test_a_gif_whose_frame_does_not_fill_its_canvas_is_resized(image_folder):
