@@ -25,6 +25,8 @@ class Recipe:
         uniformity_weight: weight of a regulariser that spreads features over directions; 0.01
             helps linear probes.
         augment: random crops and flips that suit the data set.
+        min_crop_scale: in (0, 1], least fraction of an image's area that a random crop keeps, 1
+            for none; by default 0.2 where the data set suits crops.
         balance: in [0, 1], how far rare classes are repeated: 0 not at all, 1 until every class
             comes up equally often; needs labels, which are used for nothing else.
         epochs: passes over the training images.
@@ -64,6 +66,7 @@ class Recipe:
     loss_on: Literal["hidden", "all"] = "hidden"
     uniformity_weight: float = 0.0
     augment: bool = True
+    min_crop_scale: float | None = None
     balance: float = 0.0
     epochs: int = 10
     batch_size: int = 256
@@ -92,6 +95,10 @@ class Recipe:
         _require(self, "uniformity_weight", self.uniformity_weight >= 0, "at least 0")
         _require(self, "balance", 0 <= self.balance <= 1, "in [0, 1]")
         _require(self, "seed", 0 <= self.seed < 2**31, "in [0, 2**31)")
+        crop = self.min_crop_scale
+        _require(self, "min_crop_scale", crop is None or 0 < crop <= 1, "in (0, 1]")
+        unused = crop is not None and not self.augment
+        _require(self, "min_crop_scale", not unused, "left out with augment=False")
         shorter = 0 <= self.warmup_epochs < self.epochs
         _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")
         ema = self.ema_momentum

@@ -1,5 +1,6 @@
 """The data and the untrained model of a recipe."""
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -54,6 +55,34 @@ def training_split(recipe: Recipe, images: Any) -> data.Split:
     if not recipe.balance:
         return images.train
     return data.balanced_split(images.train, seed=recipe.seed, power=recipe.balance)
+
+
+def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | None:
+    """The random changes a recipe makes to its training images.
+
+    Args:
+        recipe: `Recipe`.
+        images: `data.ImageData`.
+
+    Returns:
+        `data.Augmentation`, or `None` where nothing is changed.
+
+    Raises:
+        ValueError: if signals or volumes are to be cropped.
+    """
+    if not recipe.augment:
+        return None
+    own = data.default_augmentation(recipe.dataset)
+    least = recipe.min_crop_scale
+    if least is None:
+        return own
+    if len(images.image_shape) != 3:
+        raise ValueError(
+            f"`min_crop_scale` is for images, (height, width, channels). Received: "
+            f"min_crop_scale={least} for samples of shape {tuple(images.image_shape)}"
+        )
+    crops = None if least == 1 else (least, 1.0)
+    return dataclasses.replace(own or data.Augmentation(), crop_scale=crops)
 
 
 def fingerprint(images: Any) -> dict[str, Any]:

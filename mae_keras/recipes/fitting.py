@@ -8,7 +8,7 @@ import keras
 
 from mae_keras import data
 from mae_keras.recipes.base import Recipe
-from mae_keras.recipes.building import epoch_steps, training_split
+from mae_keras.recipes.building import epoch_steps, training_augmentation, training_split
 from mae_keras.replicas import num_replicas
 from mae_keras.training import (
     CosineMaskRatio,
@@ -106,7 +106,7 @@ def fit_recipe(
     ):
         fit_from(
             model,
-            _batches(recipe, split),
+            _batches(recipe, images, split),
             epochs=recipe.epochs,
             steps_per_epoch=steps,
             first_epoch=start.epoch,
@@ -153,8 +153,8 @@ def _held_out(recipe: Recipe, images: Any) -> Any:
     return batches.take(max(1, _VALIDATION_IMAGES // size))
 
 
-def _batches(recipe: Recipe, split: data.Split) -> Any:
-    augmentation = data.default_augmentation(recipe.dataset) if recipe.augment else None
+def _batches(recipe: Recipe, images: Any, split: data.Split) -> Any:
+    augmentation = training_augmentation(recipe, images)
 
     def batches(epoch: int, step: int) -> Any:
         return data.training_batches(

@@ -19,6 +19,7 @@ from mae_keras.recipes.building import (
     epoch_steps,
     fingerprint,
     load_images,
+    training_augmentation,
     training_split,
     untrained_model,
 )
@@ -93,6 +94,7 @@ def pretrain(
             check_agreement({**config, "resume": resume})
             check_shares(recipe, images)
             # Settings that do not fit are refused here, before anything is written.
+            training_augmentation(recipe, images)
             model = None if resume else _compiled_model(recipe, images, init_from, config)
             checkpoint = _claim(run, config, resume, overwrite, held)
             if checkpoint is not None:

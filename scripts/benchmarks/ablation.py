@@ -18,20 +18,19 @@ from typing import Any
 from cifar10_48 import RECIPE, load
 
 from mae_keras import data, evaluation
-from mae_keras.recipes.building import compile_model, untrained_model
+from mae_keras.recipes.building import compile_model, training_augmentation, untrained_model
 from mae_keras.recipes.comparison import Comparison
 from mae_keras.recipes.scoring import reconstruction_scores
 from mae_keras.training import RunFolder
 
-CROPS = data.Augmentation(flip=True)
-# Changes to the recipe, to the model (decoder_*) and to the crops.
+# Changes to the recipe and to the model (decoder_*).
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no uniformity": {"uniformity_weight": 0.0},
     "uniformity 0.1": {"uniformity_weight": 0.1},
     "mask ratio 0.6": {"mask_ratio": 0.6},
     "batches of 64": {"batch_size": 64},
-    "crops of at least half": {"crop_scale": (0.5, 1.0)},
+    "crops of at least half": {"min_crop_scale": 0.5},
     "decoder of 4 layers": {"decoder_num_layers": 4},
     "targets not standardised": {"normalize_targets": False},
 }
@@ -46,9 +45,11 @@ def run(changes: dict[str, Any], epochs: int, images: Any) -> dict[str, Any]:
     model = untrained_model(recipe, images, **sizes)
     steps = data.steps_per_epoch(images.train, recipe.batch_size)
     compile_model(model, recipe, steps)
-    crops = data.Augmentation(changes.get("crop_scale", CROPS.crop_scale), flip=True)
     batches = data.training_batches(
-        images.train, recipe.batch_size, seed=recipe.seed, augmentation=crops
+        images.train,
+        recipe.batch_size,
+        seed=recipe.seed,
+        augmentation=training_augmentation(recipe, images),
     )
     started = time.perf_counter()
     model.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=2)

@@ -1,12 +1,14 @@
 """Pretrain on CIFAR-10 with the work of the keras.io example, to compare linear probes.
 
     TFDS_DATA_DIR=... python scripts/benchmarks/cifar10_48.py runs/cifar10-48 [--resume]
+        [--batch-size 256] [--learning-rate 2e-3] [--min-crop-scale 0.2]
 
 The same work as https://keras.io/examples/vision/masked_image_modeling/: images of 48 x 48 pixels,
 patches of 6, 6 encoder layers of width 128 and 2 decoder layers of width 64, 4 heads, MLPs twice
 as wide, batches of 256, 100 epochs over `train[:40000]`; `train[40000:]` is for choosing, the test
 images for reporting. What differs is how that work is used: standardised targets, a uniformity
 regulariser, random resized crops, warmup and cosine, and a decoder that knows where tokens belong.
+Smaller batches are the same arithmetic in more steps.
 """
 
 import argparse
@@ -53,12 +55,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
+    parser.add_argument("--batch-size", type=int, default=RECIPE.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
+    parser.add_argument("--min-crop-scale", type=float)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--evaluate-only", action="store_true")
     options = parser.parse_args()
     images = load()
     if not options.evaluate_only:
-        recipe = dataclasses.replace(RECIPE, epochs=options.epochs)
+        names = ("epochs", "batch_size", "learning_rate", "min_crop_scale")
+        recipe = dataclasses.replace(RECIPE, **{name: getattr(options, name) for name in names})
         metrics = pretrain(recipe, options.out, resume=options.resume, images=images, verbose=2)
         print(summary(metrics))
     protocols = ("linear-probe", "layers", "knn", "paper-probe")

@@ -20,6 +20,8 @@ from mae_keras.recipes import Recipe
         ("mask_ratio_start", 0.0, r"in \(0, 1\)"),
         ("learning_rate", 0.0, "positive"),
         ("weight_decay", -0.1, "at least 0"),
+        ("min_crop_scale", 0.0, r"in \(0, 1\]"),
+        ("min_crop_scale", float("nan"), r"in \(0, 1\]"),
         ("seed", -1, "in"),
         ("warmup_epochs", 10, "less than epochs=10"),
         ("ema_momentum", 1.0, r"in \(0, 1\)"),
@@ -33,6 +35,11 @@ from mae_keras.recipes import Recipe
 def test_a_value_out_of_range_is_refused(name, value, expected):
     with pytest.raises(ValueError, match=f"`{name}` must be .*{expected}.* Received: {name}="):
         Recipe(**{name: value})
+
+
+def test_the_size_of_crops_that_are_not_made_is_refused():
+    with pytest.raises(ValueError, match="`min_crop_scale` must be left out with augment=False"):
+        Recipe(min_crop_scale=0.5, augment=False)
 
 
 def test_a_recipe_cannot_be_changed():

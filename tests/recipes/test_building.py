@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from mae_keras import data
+from mae_keras.recipes import Recipe
 from mae_keras.recipes.building import (
     build_model,
     channel_statistics,
     epoch_steps,
+    training_augmentation,
     training_split,
     untrained_model,
 )
+
+
+def image_data(shape):
+    split = data.ArraySplit(np.zeros((2, *shape), "uint8"))
+    return data.ImageData("arrays", shape, None, None, train=split, validation=split, test=split)
 
 
 def test_the_normalisation_is_that_of_the_training_images(short_recipe):
@@ -48,3 +55,30 @@ def test_balance_repeats_rare_classes_in_training_alone(short_recipe, array_file
     assert training_split(short_recipe, images) is images.train
     balanced = training_split(dataclasses.replace(short_recipe, balance=1.0), images)
     assert set(np.bincount(balanced.labels)) == {counts.max()}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "changes", "crops", "flip"),
+    [
+        ("cifar10", {}, (0.2, 1.0), True),
+        ("cifar10", {"min_crop_scale": 0.5}, (0.5, 1.0), True),
+        ("cifar10", {"min_crop_scale": 1.0}, None, True),
+        ("fashion_mnist", {"min_crop_scale": 0.8}, (0.8, 1.0), True),
+        ("mnist", {"min_crop_scale": 0.8}, (0.8, 1.0), False),
+    ],
+)
+def test_crops_are_the_data_sets_or_as_asked(dataset, changes, crops, flip):
+    made = training_augmentation(Recipe(dataset=dataset, **changes), image_data((32, 32, 3)))
+    assert (made.crop_scale, made.flip) == (crops, flip)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_nothing_is_changed_where_nothing_suits_or_nothing_is_asked(dataset):
+    recipe = Recipe(dataset=dataset, augment=dataset == "mnist")
+    assert training_augmentation(recipe, image_data((32, 32, 3))) is None
+
+
+def test_crops_of_signals_are_refused():
+    recipe = Recipe(min_crop_scale=0.5)
+    with pytest.raises(ValueError, match=r"`min_crop_scale` is for images.*shape \(64, 1\)"):
+        training_augmentation(recipe, image_data((64, 1)))
