@@ -40,12 +40,13 @@ def check_layer(
     num_trainable=None,
     mixed_dtype="bfloat16",
 ):
-    """Assert everything that holds for any layer.
+    """Assert everything that holds for any layer; `inputs` is an array, or a tuple of them.
 
     `num_weights` counts weight arrays, `num_trainable` those that training moves (by default all);
     `mixed_dtype` is the dtype of float outputs under `mixed_bfloat16`.
     """
     num_trainable = num_weights if num_trainable is None else num_trainable
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     check_weights(layer_class, init_kwargs, inputs, num_weights, num_trainable)
     check_config(layer_class, init_kwargs)
     check_symbolic_output(layer_class, init_kwargs, inputs)
@@ -56,13 +57,14 @@ def check_layer(
 
 def check_weights(layer_class, init_kwargs, inputs, num_weights, num_trainable):
     layer = layer_class(**init_kwargs)
-    layer.build(inputs.shape)
+    shapes = [array.shape for array in inputs]
+    layer.build(*shapes)
     assert layer.built
     for _ in range(2):
         assert len(layer.weights) == num_weights
         assert len(layer.trainable_weights) == num_trainable
-        layer(inputs)
-        layer.build(inputs.shape)  # building again adds nothing
+        layer(*inputs)
+        layer.build(*shapes)  # building again adds nothing
 
 
 def check_config(layer_class, init_kwargs):
@@ -79,14 +81,19 @@ def check_config(layer_class, init_kwargs):
 
 def check_symbolic_output(layer_class, init_kwargs, inputs):
     layer = layer_class(**init_kwargs)
-    dtype = keras.backend.standardize_dtype(inputs.dtype)
-    symbolic = layer(keras.KerasTensor((None, *inputs.shape[1:]), dtype=dtype))
-    eager = layer(inputs)
+    symbolic = layer(*map(_spec, inputs))
+    eager = layer(*inputs)
     assert dtypes(symbolic) == dtypes(eager)
     for spec, array in zip(keras.tree.flatten(symbolic), leaves(eager), strict=True):
         assert spec.shape == (None, *array.shape[1:])
     if type(layer).compute_output_shape is not keras.layers.Layer.compute_output_shape:
-        assert tuple(layer.compute_output_shape(inputs.shape)) == tuple(eager.shape)
+        expected = layer.compute_output_shape(*(array.shape for array in inputs))
+        assert tuple(expected) == tuple(eager.shape)
+
+
+def _spec(array):
+    dtype = keras.backend.standardize_dtype(array.dtype)
+    return keras.KerasTensor((None, *array.shape[1:]), dtype=dtype)
 
 
 def check_seed(layer_class, init_kwargs, inputs):
@@ -94,7 +101,7 @@ def check_seed(layer_class, init_kwargs, inputs):
     for _ in range(2):
         keras.utils.set_random_seed(7)
         layer = layer_class(**init_kwargs)
-        outputs.append((layer(inputs), layer(inputs, **_in_training(layer))))
+        outputs.append((layer(*inputs), layer(*inputs, **_in_training(layer))))
     assert_equal_outputs(*outputs)
 
 
@@ -107,7 +114,7 @@ def check_mixed_precision(layer_class, init_kwargs, inputs, mixed_dtype):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         layer = layer_class(**init_kwargs)
-        outputs = layer(inputs)
+        outputs = layer(*inputs)
     finally:
         keras.config.set_dtype_policy(policy)
     assert {dtype for dtype in dtypes(outputs) if "float" in dtype} == {mixed_dtype}
@@ -119,15 +126,15 @@ def check_fit_and_reload(layer_class, init_kwargs, inputs):
     """One training step in a functional model, which moves what is trainable; then a reload."""
     keras.utils.set_random_seed(0)
     layer = layer_class(**init_kwargs)
-    dtype = keras.backend.standardize_dtype(inputs.dtype)
-    pixels = keras.Input(inputs.shape[1:], dtype=dtype)
-    outputs = layer(pixels)
-    of_layer = keras.Model(pixels, outputs)
+    symbolic = [keras.Input(spec.shape[1:], dtype=spec.dtype) for spec in map(_spec, inputs)]
+    outputs = layer(*symbolic)
+    of_layer = keras.Model(symbolic, outputs)
     first = keras.layers.Flatten()(keras.tree.flatten(outputs)[0])
-    model = keras.Model(pixels, keras.layers.Dense(1)(first))
+    model = keras.Model(symbolic, keras.layers.Dense(1)(first))
     model.compile("sgd", "mse", jit_compile=False)
     before = [keras.ops.convert_to_numpy(w) for w in layer.trainable_weights]
-    history = model.fit(inputs, np.ones((len(inputs), 1)), batch_size=len(inputs), verbose=0)
+    count = len(inputs[0])
+    history = model.fit(list(inputs), np.ones((count, 1)), batch_size=count, verbose=0)
     assert np.isfinite(history.history["loss"][0])
     for weight, old in zip(layer.trainable_weights, before, strict=True):
         assert not np.array_equal(keras.ops.convert_to_numpy(weight), old), weight.path
@@ -138,5 +145,5 @@ def check_fit_and_reload(layer_class, init_kwargs, inputs):
         again = keras.saving.load_model(path)
     for weight, other in zip(of_layer.weights, again.weights, strict=True):
         np.testing.assert_array_equal(weight, other)
-    assert_equal_outputs(again(inputs), of_layer(inputs))
-    assert_equal_outputs(again(inputs), layer(inputs))
+    assert_equal_outputs(again(list(inputs)), of_layer(list(inputs)))
+    assert_equal_outputs(again(list(inputs)), layer(*inputs))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mae_keras.interop.torch_names import NamedTensors
 from mae_keras.interop.torch_positions import StoredPositions, read_positions
-from mae_keras.interop.weight_places import encoder_of
+from mae_keras.interop.weight_places import encoder_of, has_reference_decoder
 from mae_keras.interop.weights_report import (
     ABSENT,
     LOADED,
@@ -17,7 +17,6 @@ from mae_keras.interop.weights_report import (
     WRONG_SHAPE,
     TensorReport,
 )
-from mae_keras.models import MaskedAutoencoder
 from mae_keras.ops import interpolate_positions
 
 
@@ -131,7 +130,7 @@ def _fixed_entry(
 def _plan_decoder(model: keras.Model, named: NamedTensors, plan: Positions, grid: Any) -> None:
     name = "decoder_pos_embed"
     sources = named.sources[name]
-    if not isinstance(model, MaskedAutoencoder):
+    if not has_reference_decoder(model):
         plan.entries.append(TensorReport(name, UNUSED, sources))
         return
     tensor, width = named.tensors[name], model.decoder.hidden_dim

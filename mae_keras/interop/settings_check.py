@@ -6,8 +6,7 @@ from typing import Any
 import keras
 
 from mae_keras.interop.stored_tensors import Checkpoint
-from mae_keras.interop.weight_places import encoder_of
-from mae_keras.models import MaskedAutoencoder
+from mae_keras.interop.weight_places import encoder_of, has_reference_decoder
 
 
 def check_settings(model: keras.Model, checkpoint: Checkpoint) -> list[str]:
@@ -31,7 +30,7 @@ def check_settings(model: keras.Model, checkpoint: Checkpoint) -> list[str]:
             f"The checkpoint's norms have an epsilon of {epsilon:g} (config.json), the model's "
             f"{own:g}: outputs differ a little."
         )
-    if isinstance(model, MaskedAutoencoder):
+    if has_reference_decoder(model):
         heads = config.get("decoder_num_attention_heads")
         _check_heads("decoder_num_heads", model.decoder.num_heads, heads)
         told = {**checkpoint.settings, **config}.get("norm_pix_loss")

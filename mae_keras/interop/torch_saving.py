@@ -11,7 +11,7 @@ import numpy as np
 
 from mae_keras.files import replacing
 from mae_keras.interop.safetensors_files import write_safetensors
-from mae_keras.interop.weight_places import encoder_of, places_of
+from mae_keras.interop.weight_places import encoder_of, has_reference_decoder, places_of
 from mae_keras.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
 from mae_keras.ops import sincos_positions
 
@@ -91,6 +91,7 @@ def _check_expressible(model: keras.Model) -> None:
         faults.append((len(epsilons) > 1, f"norms with two epsilons: {sorted(epsilons)}"))
         faults.append((model.decoder.hidden_dim % 4 != 0, "a decoder width not divisible by 4"))
         faults.append((model.loss_on != "hidden", "a loss on all patches"))
+        faults.append((not has_reference_decoder(model), "a decoder of cross-attention"))
     if isinstance(model, ImageClassifier):
         faults.append((model.pooling != "token", f"pooling={model.pooling!r}: only 'token'"))
     found = [words for wrong, words in faults if wrong]

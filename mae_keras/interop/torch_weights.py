@@ -14,7 +14,14 @@ from mae_keras.interop.stored_tensors import Checkpoint
 from mae_keras.interop.torch_names import NamedTensors, looks_like, named_tensors
 from mae_keras.interop.torch_normalization import put_into, read_constants
 from mae_keras.interop.torch_sizes import check_config
-from mae_keras.interop.weight_places import DECODER, HEAD, Place, encoder_of, places_of
+from mae_keras.interop.weight_places import (
+    DECODER,
+    HEAD,
+    Place,
+    encoder_of,
+    has_reference_decoder,
+    places_of,
+)
 from mae_keras.interop.weights_report import (
     ABSENT,
     LOADED,
@@ -24,6 +31,7 @@ from mae_keras.interop.weights_report import (
     TensorReport,
     WeightsReport,
 )
+from mae_keras.models import MaskedAutoencoder
 
 _OF_DECODER = ("mask_token", "decoder_")
 _OF_HEAD = ("head.", "fc_norm.")
@@ -31,6 +39,10 @@ _MISSING = {
     DECODER: "No decoder in this checkpoint: reconstructions will be noise, encode() is exact.",
     HEAD: "No classifier in this checkpoint: its head has initial weights and has to be trained.",
 }
+_CROSS = (
+    "The model's decoder is one of cross-attention, which no checkpoint fits: it keeps its initial "
+    "weights, reconstructions will be noise, encode() is exact."
+)
 
 
 def load_torch_weights(
@@ -120,7 +132,8 @@ def fill(
     normalization, trouble = put_into(layer, constants)
     strange = _assign(places, entries, named, positions)
     _forget_compiled(model)
-    warned = [*(_MISSING[part] for part in missing), *differences, trouble, strange]
+    kept = "" if _decoder_may_fit(model) else _CROSS
+    warned = [*(_MISSING[part] for part in missing), kept, *differences, trouble, strange]
     warned = [sentence for sentence in warned if sentence]
     for sentence in warned:
         warnings.warn(sentence, stacklevel=3)
@@ -132,6 +145,11 @@ def fill(
         (*notes, *checkpoint.notes, *named.notes, *positions.notes, *warned),
         tuple(missing),
     )
+
+
+def _decoder_may_fit(model: keras.Model) -> bool:
+    """Whether there is no decoder that is left as it is."""
+    return not isinstance(model, MaskedAutoencoder) or has_reference_decoder(model)
 
 
 def _compare(places: dict[str, Place], named: NamedTensors) -> list[TensorReport]:

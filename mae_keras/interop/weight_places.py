@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+from mae_keras.models import CrossAttentionDecoder, ImageClassifier, MaskedAutoencoder, ViTEncoder
 
 ENCODER, DECODER, HEAD = "encoder", "decoder", "head"
 
@@ -54,7 +54,7 @@ def places_of(model: keras.Model) -> dict[str, Place]:
         )
     encoder = encoder_of(model)
     places = _encoder_places(encoder)
-    if isinstance(model, MaskedAutoencoder):
+    if has_reference_decoder(model):
         places |= _decoder_places(model)
     if isinstance(model, ImageClassifier):
         places |= _dense("head", model.head, HEAD)
@@ -62,6 +62,13 @@ def places_of(model: keras.Model) -> dict[str, Place]:
             places |= _norm("fc_norm", model.fc_norm, HEAD)
             places |= _norm("norm", encoder.norm, ENCODER, needed=False)
     return places
+
+
+def has_reference_decoder(model: keras.Model) -> bool:
+    """Whether a decoder of facebookresearch/mae fits: one of cross-attention is built otherwise."""
+    return isinstance(model, MaskedAutoencoder) and not isinstance(
+        model.decoder, CrossAttentionDecoder
+    )
 
 
 def encoder_of(model: keras.Model) -> ViTEncoder:

@@ -3,6 +3,8 @@
 from mae_keras.layers.attention import MultiHeadSelfAttention as MultiHeadSelfAttention
 from mae_keras.layers.attention import attend as attend
 from mae_keras.layers.block_masking import BlockMasking as BlockMasking
+from mae_keras.layers.cross_attention import MultiHeadCrossAttention as MultiHeadCrossAttention
+from mae_keras.layers.cross_attention_block import CrossAttentionBlock as CrossAttentionBlock
 from mae_keras.layers.drop_path import DropPath as DropPath
 from mae_keras.layers.grid_masking import GridMasking as GridMasking
 from mae_keras.layers.patch_extraction import PatchExtraction as PatchExtraction

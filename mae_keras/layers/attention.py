@@ -16,14 +16,14 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     fused kernels.
 
     Args:
-        query: tensor `(batch, num_tokens, num_heads, head_dim)`.
-        key: as `query`.
-        value: as `query`.
+        query: tensor `(batch, num_queries, num_heads, head_dim)`.
+        key: tensor `(batch, num_tokens, num_heads, head_dim)`.
+        value: as `key`.
         attention_mask: bool `(batch, num_tokens)`, `True` where a key may be attended to, or
             `None`.
 
     Returns:
-        Tensor `(batch, num_tokens, num_heads, head_dim)`.
+        Tensor of the shape of `query`.
 
     Example:
     >>> import numpy as np

@@ -63,11 +63,14 @@ class TransformerBlock(keras.layers.Layer):
         policy = self.dtype_policy
         norm = {"epsilon": layer_norm_epsilon, "dtype": policy}
         self.attention_norm = keras.layers.LayerNormalization(**norm, name="attention_norm")
-        self.attention = MultiHeadSelfAttention(self.num_heads, dtype=policy, name="attention")
+        self.attention = self._make_attention()
         self.mlp_norm = keras.layers.LayerNormalization(**norm, name="mlp_norm")
         self.mlp_in = keras.layers.Dense(self.mlp_dim, dtype=policy, name="mlp_in")
         self.attention_drop = DropPath(self.drop_path_rate, dtype=policy, name="attention_drop")
         self.mlp_drop = DropPath(self.drop_path_rate, dtype=policy, name="mlp_drop")
+
+    def _make_attention(self) -> keras.layers.Layer:
+        return MultiHeadSelfAttention(self.num_heads, dtype=self.dtype_policy, name="attention")
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
@@ -75,7 +78,9 @@ class TransformerBlock(keras.layers.Layer):
         hidden_dim = input_shape[-1]
         shape = (None, None, hidden_dim)
         self.mlp_out = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="mlp_out")
-        for layer in (self.attention_norm, self.attention, self.attention_drop):
+        if not self.attention.built:  # attention to a context is built before, with its shape
+            self.attention.build(shape)
+        for layer in (self.attention_norm, self.attention_drop):
             layer.build(shape)
         for layer in (self.mlp_norm, self.mlp_in, self.mlp_drop):
             layer.build(shape)
@@ -84,7 +89,9 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(self, tokens: Any, attention_mask: Any = None, training: bool = False) -> Any:
         branch = self.attention(self.attention_norm(tokens), attention_mask=attention_mask)
-        tokens = tokens + self.attention_drop(branch, training=training)
+        return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
+
+    def _with_mlp(self, tokens: Any, training: bool) -> Any:
         branch = ops.gelu(self.mlp_in(self.mlp_norm(tokens)), approximate=False)
         return tokens + self.mlp_drop(self.mlp_out(branch), training=training)
 

@@ -9,6 +9,9 @@ from mae_keras.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mae_keras.models.attention_readout import attention_maps as attention_maps
+    from mae_keras.models.cross_attention_decoder import (
+        CrossAttentionDecoder as CrossAttentionDecoder,
+    )
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
 _HOMES = {
+    "CrossAttentionDecoder": "cross_attention_decoder",
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
     "FlopCount": "flops",
     "ImageClassifier": "image_classifier",

@@ -51,7 +51,8 @@ def forward_flops(
         batch_size: int, images.
         num_encoded: int, patches that the encoder sees, or `None`: those that are visible in
             training; for a `ViTEncoder`, all. All of them for a masked autoencoder is the cost of
-            `reconstruct`, or of an encoder that is given mask tokens.
+            `reconstruct`, or of an encoder that is given mask tokens. A `CrossAttentionDecoder`
+            is counted with the patches that it decodes in training.
 
     Returns:
         `FlopCount`.
@@ -92,12 +93,11 @@ def forward_flops(
         "encoder_attention": _attention(encoder, tokens),
     }
     if has_decoder:
-        decoder, restored = model.decoder, num_patches + encoder.num_prefix_tokens
+        decoder = model.decoder
         parts |= {
             "embedding": _dense(tokens, encoder.hidden_dim, decoder.hidden_dim),
-            "decoder": _blocks(decoder, restored),
-            "decoder_attention": _attention(decoder, restored),
-            "head": _dense(num_patches, decoder.hidden_dim, patch_dim),
+            **_decoder_parts(model, tokens),
+            "head": _dense(model.num_decoded, decoder.hidden_dim, patch_dim),
         }
     return FlopCount(**{name: batch_size * count for name, count in parts.items()})
 
@@ -144,6 +144,26 @@ def _has_decoder(model: object) -> bool:
             f"`model` must be a MaskedAutoencoder or a ViTEncoder. Received: {type(model).__name__}"
         )
     return isinstance(model, MaskedAutoencoder)
+
+
+def _decoder_parts(model: "MaskedAutoencoder", tokens: int) -> dict[str, int]:
+    from mae_keras.models.cross_attention_decoder import CrossAttentionDecoder
+
+    decoder = model.decoder
+    if not isinstance(decoder, CrossAttentionDecoder):
+        restored = model.num_patches + model.encoder.num_prefix_tokens
+        return {
+            "decoder": _blocks(decoder, restored),
+            "decoder_attention": _attention(decoder, restored),
+        }
+    width, decoded = decoder.hidden_dim, model.num_decoded
+    # Queries, projection and MLP of what is decoded; keys and values of what was encoded.
+    block = _dense(decoded, width, 2 * width + 2 * decoder.mlp_dim)
+    block += _dense(tokens, width, 2 * width)
+    return {
+        "decoder": decoder.num_layers * block,
+        "decoder_attention": decoder.num_layers * 2 * _dense(decoded, width, tokens),
+    }
 
 
 def _dense(rows: int, inputs: int, outputs: int) -> int:

@@ -52,6 +52,8 @@ class MAEDecoder(keras.Model):
         - facebookresearch/mae `forward_decoder`; there an image has one square grid.
     """
 
+    _block_class: type[TransformerBlock] = TransformerBlock
+
     def __init__(
         self,
         hidden_dim: int,
@@ -74,7 +76,7 @@ class MAEDecoder(keras.Model):
         self.embedding = keras.layers.Dense(hidden_dim, dtype=policy, name="embedding")
         self.positions = PositionEmbedding((1,), dtype=policy, name="positions")
         self.blocks = [
-            TransformerBlock(
+            self._block_class(
                 num_heads,
                 self.mlp_dim,
                 layer_norm_epsilon=layer_norm_epsilon,
@@ -91,14 +93,20 @@ class MAEDecoder(keras.Model):
         if self.built:
             return
         self.embedding.build(tuple(input_shape))
-        for layer in (self.positions, *self.blocks, self.norm):
-            layer.build((None, input_shape[1], self.hidden_dim))
+        tokens = (None, input_shape[1], self.hidden_dim)
+        for layer in (self.positions, self.norm):
+            layer.build(tokens)
+        for block in self.blocks:
+            self._build_block(block, tokens)
         self.mask_token = self.add_weight(
             shape=(1, 1, self.hidden_dim),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
             name="mask_token",
         )
         self.built = True
+
+    def _build_block(self, block: TransformerBlock, tokens_shape: tuple[int | None, ...]) -> None:
+        block.build(tokens_shape)
 
     def call(
         self,

@@ -9,6 +9,8 @@ from keras import ops
 
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.losses import uniformity
+from mae_keras.models.cross_attention_decoder import CrossAttentionDecoder
+from mae_keras.models.decoded_patches import draw_decoded, num_decoded
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
@@ -37,7 +39,7 @@ class MaskedAutoencoder(MaskedModel):
 
     Args:
         encoder: `ViTEncoder`; its image shape, patches and normalisation are the model's.
-        decoder: `MAEDecoder`.
+        decoder: `MAEDecoder`, or `CrossAttentionDecoder`: much cheaper for the same encoder.
         masking: `RandomMasking(0.75)` by default, or another masking layer, or a float: the
             ratio of random masking.
         normalize_targets: bool, predict patches standardised each by its own mean and variance
@@ -47,6 +49,9 @@ class MaskedAutoencoder(MaskedModel):
         uniformity_weight: float, weight of `losses.uniformity` of the visible patches' mean
             token, added to the training loss (validation losses are without it). 0.01 helps
             linear probes; defaults to `0.0`.
+        decode_ratio: float in (0, 1], fraction of the patches in the loss that a training step
+            decodes, drawn anew in each; below 1 with a `CrossAttentionDecoder` only, whose
+            predictions do not depend on each other. Validation decodes all. Defaults to `1.0`.
         seed: int, seed of the masks when `masking` does not bring its own layer.
         **kwargs: passed to `keras.Model`.
 
@@ -58,7 +63,8 @@ class MaskedAutoencoder(MaskedModel):
         float32 tensor of the shape of the images: the prediction in pixels with nothing hidden.
 
     Raises:
-        ValueError: if the mask ratio hides no patch or all, or `uniformity_weight` is negative.
+        ValueError: if the mask ratio hides no patch or all, `uniformity_weight` is negative, or
+            `decode_ratio` is out of range or needs another decoder.
 
     Example:
     >>> import numpy as np
@@ -72,6 +78,7 @@ class MaskedAutoencoder(MaskedModel):
     References:
         - He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377.
         - Zhang et al. 2022, arXiv:2210.08344 (`uniformity_weight`).
+        - Fu et al. 2024, arXiv:2401.14391 (`CrossAttentionDecoder`, `decode_ratio`).
         - Numerics: facebookresearch/mae `models_mae.py`, through Hugging Face
           `ViTMAEForPreTraining`; any rank, channel count and rectangle here.
     """
@@ -84,6 +91,7 @@ class MaskedAutoencoder(MaskedModel):
         normalize_targets: bool = False,
         loss_on: str = "hidden",
         uniformity_weight: float = 0.0,
+        decode_ratio: float = 1.0,
         seed: int | None = None,
         **kwargs: Any,
     ):
@@ -91,6 +99,7 @@ class MaskedAutoencoder(MaskedModel):
             raise ValueError(
                 f"`uniformity_weight` must be at least 0. Received: {uniformity_weight!r}"
             )
+        _check_decode_ratio(decode_ratio, decoder)
         if not isinstance(masking, PatchMasking):
             masking = RandomMasking(0.75 if masking is None else masking, seed, name="masking")
         super().__init__(
@@ -105,6 +114,7 @@ class MaskedAutoencoder(MaskedModel):
         self.decoder = decoder
         self.normalize_targets = normalize_targets
         self.uniformity_weight = float(uniformity_weight)
+        self.decode_ratio = float(decode_ratio)
         self.patch_size = encoder.patch_size
         pixels = encoder.patch_extraction.compute_output_shape((None, *self.image_shape))[-1]
         self.head = keras.layers.Dense(pixels, dtype=self.dtype_policy, name="head")
@@ -126,8 +136,8 @@ class MaskedAutoencoder(MaskedModel):
             image_shape: ints `(*spatial, channels)`, in pixels.
             patch_size: int, or one int per spatial axis, in pixels.
             **overrides: arguments of `ViTEncoder`; of `MAEDecoder` with `decoder_` before them;
-                of `MaskedAutoencoder`; and `mask_ratio` and `masking` (`"random"`, `"block"`,
-                `"grid"` or a layer).
+                of `MaskedAutoencoder`; and `mask_ratio`, `masking` (`"random"`, `"block"`,
+                `"grid"` or a layer) and `decoder_attention` (`"self"` or `"cross"`).
 
         Returns:
             `MaskedAutoencoder`, with random weights.
@@ -169,6 +179,20 @@ class MaskedAutoencoder(MaskedModel):
         """What the decoder has to predict: the patches, standardised if so configured."""
         return standardize_patches(patches) if self.normalize_targets else patches
 
+    @property
+    def num_decoded(self) -> int:
+        """Patches that a training step decodes in every image."""
+        if not isinstance(self.decoder, CrossAttentionDecoder):
+            return self.num_patches
+        counted = self.num_hidden if self.loss_on == "hidden" else self.num_patches
+        return num_decoded(counted, self.decode_ratio)
+
+    def decoded_indices(self, counted: Any, step: Any, samples: Any) -> Any:
+        """Which patches a training step decodes; `None`: all."""
+        if not isinstance(self.decoder, CrossAttentionDecoder):
+            return None
+        return draw_decoded(counted, self.num_decoded, self.masking.seed, step, samples)
+
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
             check_shape(inputs.shape, self.image_shape)
@@ -183,9 +207,10 @@ class MaskedAutoencoder(MaskedModel):
         patch_mask: Any,
         visible_indices: Any = None,
         missing: Any = None,
+        decoded_indices: Any = None,
         training: bool = False,
     ) -> Any:
-        """Predict all patches: by gathering when indices are given, else by attention masking."""
+        """Predict patches: by gathering when indices are given, else by attention masking."""
         hidden = join_masks(patch_mask, missing)
         gathering = visible_indices is not None
         tokens = self.encoder.encode_patches(
@@ -196,13 +221,19 @@ class MaskedAutoencoder(MaskedModel):
         )
         if training and self.uniformity_weight:
             self._add_uniformity(tokens, missing, visible_indices)
+        if isinstance(self.decoder, CrossAttentionDecoder):
+            unseen = missing if gathering else hidden
+            places = {"indices": decoded_indices, "token_indices": visible_indices}
+        else:
+            unseen = hidden
+            places = {"restore": restore_indices(patch_mask) if gathering else None}
         decoded = self.decoder(
             tokens,
-            hidden,
-            restore=restore_indices(patch_mask) if gathering else None,
+            unseen,
             num_prefix_tokens=self.encoder.num_prefix_tokens,
             grid=self.grid,
             training=training,
+            **places,
         )
         return self.head(decoded)
 
@@ -297,9 +328,21 @@ class MaskedAutoencoder(MaskedModel):
             "normalize_targets": self.normalize_targets,
             "loss_on": self.loss_on,
             "uniformity_weight": self.uniformity_weight,
+            "decode_ratio": self.decode_ratio,
         }
         return with_version({**super().get_config(), **own})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MaskedAutoencoder":
         return from_versioned_config(cls, config, ("encoder", "decoder", "masking"))
+
+
+def _check_decode_ratio(decode_ratio: float, decoder: MAEDecoder) -> None:
+    if not 0.0 < decode_ratio <= 1.0:
+        raise ValueError(f"`decode_ratio` must be in (0, 1]. Received: {decode_ratio!r}")
+    if decode_ratio < 1.0 and not isinstance(decoder, CrossAttentionDecoder):
+        raise ValueError(
+            f"`decode_ratio` must be 1 without a CrossAttentionDecoder, which `from_preset` "
+            f"makes of decoder_attention='cross'. Received: decode_ratio={decode_ratio} with "
+            f"{type(decoder).__name__}"
+        )

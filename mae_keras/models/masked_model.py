@@ -29,7 +29,7 @@ from mae_keras.models.replica_batches import (
 from mae_keras.models.restoration import Restoring
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.models.skipping import SkipsNonFinite
-from mae_keras.ops import num_hidden, visible_indices
+from mae_keras.ops import gather_patches, num_hidden, visible_indices
 from mae_keras.replicas import first_sample, num_replicas
 from mae_keras.tuning import without_tuning
 
@@ -102,6 +102,19 @@ class MaskedModel(
     def to_targets(self, patches: Any) -> Any:
         """Normalised patches to what the decoder has to predict."""
         raise NotImplementedError
+
+    def decoded_indices(self, counted: Any, step: Any, samples: Any) -> Any:
+        """Which patches a training step decodes.
+
+        Args:
+            counted: bool `(batch, num_patches)`, patches in the loss.
+            step: int scalar.
+            samples: int tensor `(batch,)`, position of each sample in the global batch.
+
+        Returns:
+            int tensor `(batch, num_decoded)`, or `None`: all of them, which is the default.
+        """
+        return None
 
     def compile(
         self,
@@ -228,6 +241,11 @@ class MaskedModel(
             x["missing"] = missing
             counted = ops.logical_and(counted, ops.logical_not(missing))
         x["visible_indices"] = visible_indices(patch_mask, self.num_patches - self.num_hidden)
+        decoded = self.decoded_indices(counted, step, samples) if seen is None else None
+        if decoded is not None:
+            x["decoded_indices"] = decoded
+            patches = gather_patches(patches, decoded)
+            counted = gather_patches(counted[..., None], decoded)[..., 0]
         if sample_weight is not None and math.prod(sample_weight.shape[1:]) != 1:
             raise ValueError(
                 f"`sample_weight` must have one weight per image, shape (batch,). "

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mae_keras.layers import BlockMasking, GridMasking, PatchMasking, RandomMasking
+from mae_keras.models.cross_attention_decoder import CrossAttentionDecoder
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.presets import find_preset
 from mae_keras.models.vit_encoder import ViTEncoder
 
 _MASKINGS = {"random": RandomMasking, "block": BlockMasking, "grid": GridMasking}
+_DECODERS = {"self": MAEDecoder, "cross": CrossAttentionDecoder}
 
 
 def build_from_preset(
@@ -27,6 +29,7 @@ def build_from_preset(
     encoder = {key: sizes[key] for key in encoder_names if key in sizes}
     decoder = {key: sizes[f"decoder_{key}"] for key in decoder_names if f"decoder_{key}" in sizes}
     masking = _masking(overrides)
+    decoder_class = _decoder_class(overrides)
     policy = {"dtype": overrides.pop("dtype", None)}
     model_names = _arguments(cls) | {"name"}
     model: dict[str, Any] = {}
@@ -38,11 +41,12 @@ def build_from_preset(
         elif key in model_names:
             model[key] = value
         else:
-            known = sorted({*encoder_names, *model_names, "mask_ratio", "masking"})
+            apart = {"decoder_attention", "mask_ratio", "masking"}
+            known = sorted({*encoder_names, *model_names, *apart})
             raise TypeError(f"Unknown override {key!r} for preset {name!r}. Known: {known}")
     return cls(
         ViTEncoder(image_shape, patch_size, **encoder, **policy, name="encoder"),
-        MAEDecoder(**decoder, **policy, name="decoder"),
+        decoder_class(**decoder, **policy, name="decoder"),
         masking=masking,
         **model,
     )
@@ -65,6 +69,17 @@ def _masking(overrides: dict[str, Any]) -> PatchMasking:
             f"Received: masking={masking!r}"
         )
     return _MASKINGS[masking](0.75 if ratio is None else ratio, seed, name="masking")
+
+
+def _decoder_class(overrides: dict[str, Any]) -> type[MAEDecoder]:
+    """Take the kind of decoder out of the overrides."""
+    attention = overrides.pop("decoder_attention", "self")
+    if attention not in _DECODERS:
+        raise ValueError(
+            f"`decoder_attention` must be one of {', '.join(_DECODERS)}. "
+            f"Received: decoder_attention={attention!r}"
+        )
+    return _DECODERS[attention]
 
 
 def _arguments(cls: type) -> set[str]:

@@ -24,6 +24,10 @@ class Recipe:
         loss_on: hidden patches (the paper's) or all.
         uniformity_weight: weight of a regulariser that spreads features over directions; 0.01
             helps linear probes.
+        decoder_attention: self, or cross: hidden patches look at visible ones only, which is
+            cheaper.
+        decode_ratio: in (0, 1], fraction of the patches in the loss that a step decodes; below 1
+            with cross attention only.
         augment: random crops and flips that suit the data set.
         min_crop_scale: in (0, 1], least fraction of an image's area that a random crop keeps, 1
             for none; by default 0.2 where the data set suits crops.
@@ -65,6 +69,8 @@ class Recipe:
     normalize_targets: bool = False
     loss_on: Literal["hidden", "all"] = "hidden"
     uniformity_weight: float = 0.0
+    decoder_attention: Literal["self", "cross"] = "self"
+    decode_ratio: float = 1.0
     augment: bool = True
     min_crop_scale: float | None = None
     balance: float = 0.0
@@ -95,6 +101,9 @@ class Recipe:
         _require(self, "uniformity_weight", self.uniformity_weight >= 0, "at least 0")
         _require(self, "balance", 0 <= self.balance <= 1, "in [0, 1]")
         _require(self, "seed", 0 <= self.seed < 2**31, "in [0, 2**31)")
+        _require(self, "decode_ratio", 0 < self.decode_ratio <= 1, "in (0, 1]")
+        fits = self.decode_ratio == 1 or self.decoder_attention == "cross"
+        _require(self, "decode_ratio", fits, "1 unless decoder_attention is cross")
         crop = self.min_crop_scale
         _require(self, "min_crop_scale", crop is None or 0 < crop <= 1, "in (0, 1]")
         unused = crop is not None and not self.augment
@@ -110,6 +119,7 @@ class Recipe:
 _CHOICES = {
     "masking": ("random", "block", "grid"),
     "loss_on": ("hidden", "all"),
+    "decoder_attention": ("self", "cross"),
     "mask_schedule": ("linear", "cosine"),
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),

@@ -170,6 +170,11 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
     """
     mean, std = channel_statistics(images)
     start = recipe.mask_ratio_start
+    sizes = {
+        "decoder_attention": recipe.decoder_attention,
+        "decode_ratio": recipe.decode_ratio,
+        **overrides,
+    }
     return MaskedAutoencoder.from_preset(
         recipe.preset,
         image_shape=images.image_shape,
@@ -184,7 +189,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         uniformity_weight=recipe.uniformity_weight,
         seed=recipe.seed,
         dtype=recipe.dtype_policy,
-        **overrides,
+        **sizes,
     )
 
 

@@ -32,6 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batches of 64": {"batch_size": 64},
     "crops of at least half": {"min_crop_scale": 0.5},
     "decoder of 4 layers": {"decoder_num_layers": 4},
+    "cross-attention": {"decoder_attention": "cross"},
+    "cross-attention, a quarter decoded": {"decoder_attention": "cross", "decode_ratio": 0.25},
     "targets not standardised": {"normalize_targets": False},
 }
 

@@ -10,7 +10,13 @@ from interop.torch_files import meta_tensors, to_hugging_face
 from mae_keras.interop import model_from_torch, save_torch_weights
 from mae_keras.interop.safetensors_files import read_safetensors
 from mae_keras.layers import PixelNormalization
-from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from mae_keras.models import (
+    CrossAttentionDecoder,
+    ImageClassifier,
+    MAEDecoder,
+    MaskedAutoencoder,
+    ViTEncoder,
+)
 
 pytest.importorskip("safetensors")
 
@@ -90,6 +96,10 @@ def test_the_processor_gives_the_numbers_that_the_model_computes(tmp_path):
         (
             lambda: MaskedAutoencoder(encoder(layer_norm_epsilon=1e-3), MAEDecoder(8, 1, 2, 20)),
             "two epsilons",
+        ),
+        (
+            lambda: MaskedAutoencoder(encoder(), CrossAttentionDecoder(8, 1, 2, 20)),
+            "a decoder of cross-attention",
         ),
     ],
 )

@@ -6,7 +6,13 @@ import pytest
 from interop.torch_files import meta_tensors, write_pth
 
 from mae_keras.interop import load_torch_weights
-from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from mae_keras.models import (
+    CrossAttentionDecoder,
+    ImageClassifier,
+    MAEDecoder,
+    MaskedAutoencoder,
+    ViTEncoder,
+)
 
 NO_DECODER = "No decoder in this checkpoint: reconstructions will be noise, encode"
 
@@ -115,6 +121,18 @@ def test_loose_loading_loads_the_rest_and_reports(autoencoder, load):
     assert report.names("absent") == ["norm.bias"]
     np.testing.assert_array_equal(autoencoder.encoder.norm.gamma, np.ones(16))
     np.testing.assert_array_equal(autoencoder.decoder.mask_token, tensors["mask_token"])
+
+
+def test_a_decoder_of_cross_attention_keeps_its_weights(load):
+    model = MaskedAutoencoder(encoder(), CrossAttentionDecoder(8, 1, 2, 20))
+    before, tensors = weights(model.decoder), meta_tensors()
+    with pytest.warns(UserWarning, match="one of cross-attention, which no checkpoint fits"):
+        report = load(model, tensors)
+    assert unchanged(model.decoder, before)
+    assert set(report.names("unused")) == {
+        name for name in tensors if name.startswith(("decoder_", "mask_token"))
+    }
+    np.testing.assert_array_equal(model.encoder.norm.gamma, tensors["norm.weight"])
 
 
 def test_another_patch_size_is_a_wrong_shape(load):

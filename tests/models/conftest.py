@@ -17,12 +17,13 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 def build_tiny(image_shape=(8, 8, 1), patch_size=2, masking=None, num_layers=1, **overrides):
     """A masked autoencoder of width 16; `overrides` go to the encoder or to the model."""
-    of_model = {"normalize_targets", "loss_on", "uniformity_weight", "name"}
+    of_model = {"normalize_targets", "loss_on", "uniformity_weight", "decode_ratio", "name"}
+    decoder_class = overrides.pop("decoder_class", MAEDecoder)
     model = {key: overrides.pop(key) for key in of_model & set(overrides)}
     weights_seed = overrides.pop("weights_seed", 0)
     keras.utils.set_random_seed(weights_seed)
     encoder = ViTEncoder(image_shape, patch_size, 16, num_layers, 2, 32, **overrides)
-    decoder = MAEDecoder(16, num_layers, 2, 32, dtype=encoder.dtype_policy)
+    decoder = decoder_class(16, num_layers, 2, 32, dtype=encoder.dtype_policy)
     masking = RandomMasking(0.75, seed=3) if masking is None else masking
     return MaskedAutoencoder(encoder, decoder, masking, **model)
 

@@ -9,6 +9,7 @@ import pytest
 
 from mae_keras.layers import RandomMasking
 from mae_keras.models import (
+    CrossAttentionDecoder,
     DenseMaskedAutoencoder,
     MAEDecoder,
     MaskedAutoencoder,
@@ -18,11 +19,15 @@ from mae_keras.models import (
 )
 
 
-def build(use_class_token=True):
+def build(use_class_token=True, decoder_class=MAEDecoder, **options):
     """15 patches of 2 x 2 x 3 pixels, 4 of them visible; no two sizes are equal."""
     encoder = ViTEncoder((6, 10, 3), 2, 16, 2, 4, 40, use_class_token=use_class_token)
-    decoder = MAEDecoder(8, 3, 2, 20)
-    return MaskedAutoencoder(encoder, decoder, RandomMasking(0.75, seed=0))
+    decoder = decoder_class(8, 3, 2, 20)
+    return MaskedAutoencoder(encoder, decoder, RandomMasking(0.75, seed=0), **options)
+
+
+def build_cross():
+    return build(decoder_class=CrossAttentionDecoder, decode_ratio=0.5)
 
 
 def test_the_forward_pass_is_the_sum_written_out():
@@ -74,6 +79,15 @@ def test_the_count_follows_the_mask_ratio():
     assert forward_flops(model).encoder == 2 * 2 * 10 * (4 * 16 * 16 + 2 * 16 * 40)
 
 
+def test_cross_attention_costs_what_it_decodes():
+    count, usual = forward_flops(build_cross(), batch_size=5), forward_flops(build(), batch_size=5)
+    # 3 blocks; 6 of 11 hidden patches: query, projection, MLP; 5 tokens: keys and values
+    assert count.decoder == 5 * 3 * 2 * (6 * (2 * 8 * 8 + 2 * 8 * 20) + 5 * 8 * 16)
+    assert count.decoder_attention == 5 * 3 * 2 * (2 * 6 * 5 * 4 + 2 * 6 * 5 * 4)
+    assert count.head == 5 * 2 * 6 * 8 * 12
+    assert (count.encoder, count.embedding) == (usual.encoder, usual.embedding)
+
+
 @pytest.mark.slow
 def test_vit_large_has_the_numbers_that_were_published():
     encoder = ViTEncoder((224, 224, 3), 16, 1024, 24, 16, 4096)
@@ -93,7 +107,7 @@ def traced_by_tensorflow(model, training):
     def step(images):
         if training:
             return model.train_step(images)
-        inputs, _, _ = model._masked_batch(images, 1, 0)
+        inputs, _, _ = model._masked_batch(images, 1)
         return model(inputs)
 
     spec = tf.TensorSpec((4, *model.image_shape), "uint8")
@@ -112,7 +126,7 @@ def traced_by_jax(model, training):
     import jax
 
     images = np.zeros((4, *model.image_shape), "uint8")
-    inputs, _, _ = model._masked_batch(images, 1, 0)
+    inputs, _, _ = model._masked_batch(images, 1)
     weights = [variable.value for variable in model.trainable_variables]
     fixed = [variable.value for variable in model.non_trainable_variables]
 
@@ -138,10 +152,11 @@ def products(jaxpr):
 
 @pytest.mark.slow
 @pytest.mark.every_backend
+@pytest.mark.parametrize("make", [build, build_cross], ids=["self", "cross"])
 @pytest.mark.parametrize("training", [False, True], ids=["forward", "training"])
-def test_a_traced_model_has_exactly_these_products(training):
+def test_a_traced_model_has_exactly_these_products(training, make):
     trace = traced_by_jax if keras.backend.backend() == "jax" else traced_by_tensorflow
-    model = build()
+    model = make()
     model.compile("sgd", jit_compile=False)
     count = training_flops if training else forward_flops
     assert trace(model, training) == count(model, batch_size=4).total

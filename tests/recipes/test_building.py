@@ -39,6 +39,13 @@ def test_sizes_may_differ_from_the_presets(short_recipe):
     assert len(model.decoder.blocks) == 1
 
 
+def test_a_recipe_may_decode_a_share(short_recipe):
+    images = data.load(short_recipe.dataset)
+    changes = {"decoder_attention": "cross", "decode_ratio": 0.25}
+    model = build_model(dataclasses.replace(short_recipe, **changes), images)
+    assert (model.num_hidden, model.num_decoded) == (12, 3)
+
+
 def test_an_epoch_is_whole_calls_of_the_training_function(short_recipe):
     split = data.load(short_recipe.dataset).train
     steps = len(split) // short_recipe.batch_size

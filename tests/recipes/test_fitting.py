@@ -42,6 +42,7 @@ WAYS = {
         {},
     ),
     "skipping, two steps a call": ({"on_nan": "skip", "steps_per_execution": 2}, {}),
+    "a quarter decoded": ({"decoder_attention": "cross", "decode_ratio": 0.25}, {}),
     "compiled by XLA": ({"jit_compile": "true", "gradient_accumulation_steps": 2}, {}),
 }
 

@@ -74,7 +74,10 @@ def build_ours(sizes: dict[str, Any], dtype: str) -> KerasContender:
 
 
 def make_model(
-    sizes: dict[str, Any], dtype: str, cls: type[MaskedAutoencoder] = MaskedAutoencoder
+    sizes: dict[str, Any],
+    dtype: str,
+    cls: type[MaskedAutoencoder] = MaskedAutoencoder,
+    **options: Any,
 ) -> MaskedAutoencoder:
     """The package's model of these sizes, not compiled."""
     return cls.from_preset(
@@ -84,6 +87,7 @@ def make_model(
         mask_ratio=sizes["mask_ratio"],
         seed=0,
         dtype=POLICIES[dtype],
+        **options,
     )
 
 

@@ -1,0 +1,68 @@
+"""One pre-norm transformer block whose tokens look at a context and not at each other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from mae_keras.layers.cross_attention import MultiHeadCrossAttention
+from mae_keras.layers.transformer_block import TransformerBlock
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class CrossAttentionBlock(TransformerBlock):
+    """Pre-norm block: attention to a context and MLP, each on a residual path.
+
+    `x + attention(norm(x), context)`, then `x + mlp(norm(x))`, with exact (erf) GELU.
+
+    Args:
+        num_heads: int, attention heads, must divide the number of features.
+        mlp_dim: int, hidden units of the MLP.
+        drop_path_rate: float in [0, 1), stochastic depth. Defaults to `0.0`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_tokens, hidden_dim)`.
+        context: tensor `(batch, num_context, context_dim)`.
+        attention_mask: bool `(batch, num_context)`, `True` where the context may be attended to,
+            or `None`.
+        training: bool, whether paths are dropped.
+
+    Returns:
+        Tensor of the shape of `tokens`.
+
+    Raises:
+        ValueError: if `num_heads` does not divide `hidden_dim`.
+
+    Example:
+    >>> import numpy as np
+    >>> block = CrossAttentionBlock(num_heads=2, mlp_dim=16)
+    >>> tuple(block(np.zeros((1, 5, 8)), np.zeros((1, 3, 8))).shape)
+    (1, 5, 8)
+
+    References:
+        - Fu et al. 2024, "Rethinking Patch Dependence for Masked Autoencoders", arXiv:2401.14391.
+    """
+
+    def _make_attention(self) -> keras.layers.Layer:
+        return MultiHeadCrossAttention(self.num_heads, dtype=self.dtype_policy, name="attention")
+
+    def build(
+        self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None]
+    ) -> None:
+        if not self.built:
+            self.attention.build(tokens_shape, context_shape)
+            super().build(tokens_shape)
+
+    def call(
+        self, tokens: Any, context: Any, attention_mask: Any = None, training: bool = False
+    ) -> Any:
+        normed = self.attention_norm(tokens)
+        branch = self.attention(normed, context, attention_mask=attention_mask)
+        return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
+
+    def compute_output_shape(
+        self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None], **_: Any
+    ) -> tuple[int | None, ...]:
+        return tuple(tokens_shape)
