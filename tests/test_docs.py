@@ -12,13 +12,20 @@ from mae_keras.cli import app
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("scripts/**/*.md")])
+TRAINING = {"dense.md"}
 
 
 def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name in TRAINING))
+        for page in PAGES
+    ],
+)
 def test_examples_give_what_they_show(page):
     text = "\n".join(block for block in blocks(page, "python") if ">>>" in block)
     examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)

@@ -67,8 +67,13 @@ NOT_CONSTRUCTED = {
     "training.LockedError",
     "training.OutOfMemoryError",
 }
-# It trains a transformer, compiled as a user would have it.
-SLOW = {"mae_keras.models.masked_autoencoder"}
+# They train, compiled as a user would have it.
+SLOW = {
+    "mae_keras.evaluation.batch_norm_probe",
+    "mae_keras.evaluation.fine_tuning",
+    "mae_keras.models.dense_masked_autoencoder",
+    "mae_keras.models.masked_autoencoder",
+}
 
 
 def public_names(room):

@@ -10,8 +10,12 @@ from mae_keras.layers import BlockMasking, RandomMasking
 
 @pytest.mark.parametrize(
     ("num_patches", "grid"),
-    [(16, None), (12, (3, 4)), (10, None), (24, (2, 3, 4))],
-    ids=["square", "oblong", "rank 1", "rank 3"],
+    [
+        pytest.param(16, None, id="square"),
+        pytest.param(12, (3, 4), id="oblong", marks=pytest.mark.slow),
+        pytest.param(10, None, id="rank 1", marks=pytest.mark.slow),
+        pytest.param(24, (2, 3, 4), id="rank 3"),
+    ],
 )
 def test_contract(num_patches, grid):
     tokens = np.random.default_rng(0).normal(size=(4, num_patches, 8)).astype("float32")

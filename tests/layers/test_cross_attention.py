@@ -19,7 +19,10 @@ def draw(*shape, seed=0):
 
 @pytest.mark.parametrize(
     ("init_kwargs", "num_weights"),
-    [({"num_heads": 2}, 6), ({"num_heads": 4, "use_bias": False}, 3)],
+    [
+        ({"num_heads": 2}, 6),
+        pytest.param({"num_heads": 4, "use_bias": False}, 3, marks=pytest.mark.slow),
+    ],
     ids=["with bias", "without bias"],
 )
 def test_contract(init_kwargs, num_weights):

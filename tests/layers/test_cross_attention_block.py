@@ -18,7 +18,7 @@ def draw(*shape, seed=0):
 
 @pytest.mark.parametrize(
     ("rate", "num_weights"),
-    [(0.0, 14), (0.25, 18)],
+    [pytest.param(0.0, 14, marks=pytest.mark.slow), (0.25, 18)],
     ids=["every path", "stochastic depth"],
 )
 def test_contract(rate, num_weights):

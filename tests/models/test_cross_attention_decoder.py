@@ -116,14 +116,20 @@ def first_step(model, images):
     return loss, errors, array(mask), samples
 
 
-@pytest.mark.parametrize("normalize", [False, True], ids=["pixels", "standardised"])
+@pytest.mark.parametrize(
+    "normalize", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["pixels", "standardised"]
+)
 def test_the_loss_is_that_of_all_hidden_patches(cross, images, normalize):
     loss, errors, mask, _ = first_step(cross(normalize_targets=normalize), images)
     assert loss == pytest.approx(errors[mask].mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    "loss_on", [pytest.param("hidden", marks=pytest.mark.every_backend), "all"]
+    "loss_on",
+    [
+        pytest.param("hidden", marks=pytest.mark.every_backend),
+        pytest.param("all", marks=pytest.mark.slow),
+    ],
 )
 def test_a_quarter_decoded_is_the_loss_of_those(cross, images, loss_on):
     model = cross(decode_ratio=0.25, loss_on=loss_on)
@@ -134,6 +140,7 @@ def test_a_quarter_decoded_is_the_loss_of_those(cross, images, loss_on):
     assert loss == pytest.approx(np.take_along_axis(errors, drawn, axis=1).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_missing_patches_are_not_in_the_loss(cross, images):
     holed = images.astype("float32")
     holed[:, :2, :2] = np.nan  # the first patch
@@ -150,6 +157,7 @@ def test_missing_patches_are_not_in_the_loss(cross, images):
     assert loss == pytest.approx(np.take_along_axis(errors, drawn, axis=1).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_validation_decodes_all(cross, images):
     some, whole = cross(decode_ratio=0.25), cross()
     whole.set_weights(some.get_weights())

@@ -97,12 +97,14 @@ def test_every_step_agrees_with_optax_under_a_schedule():
     assert_same(trajectory(LARS(warmup_cosine(2.0, 14, 4))), theirs)
 
 
+@pytest.mark.slow  # importing optax takes longest
 def test_with_nothing_spared_it_is_optax_without_masks():
     theirs = optax_trajectory(0.4, True, weight_decay=0.1, eps=0.5, trust_coefficient=0.02)
     ours = trajectory(LARS(0.4, 0.9, 0.1, trust_coefficient=0.02, epsilon=0.5, min_axes=0))
     assert_same(ours, theirs)
 
 
+@pytest.mark.slow
 def test_named_weights_are_spared_too():
     spared = ("bias", "scale", "token")
     theirs = optax_trajectory(0.4, {name: name not in spared for name in SHAPES}, weight_decay=0.1)
