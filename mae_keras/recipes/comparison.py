@@ -50,10 +50,11 @@ class Comparison:
         max_train: int, training images used at most.
         max_test: int, validation and test images used at most.
         pooling: `"mean"` or `"token"`, what the encoders' features are.
+        num_blocks: int, features are those of so many last blocks, side by side.
         announce: callable that is told, in a line, how far protocols that train have come.
 
     Raises:
-        ValueError: if the images are not of the model's shape.
+        ValueError: if the images are not of the model's shape, or it has fewer blocks.
 
     Example:
     >>> from mae_keras import data
@@ -73,13 +74,18 @@ class Comparison:
         max_train: int = 10_000,
         max_test: int = 10_000,
         pooling: str = "mean",
+        num_blocks: int = 1,
         announce: Callable[[str], Any] = lambda text: None,
     ):
         model.check_pooling(pooling)
         check_fit(model, images)
+        _check_blocks(model, num_blocks)
         self.notes: list[str] = []
+        if num_blocks > 1:
+            self.notes.append(f"Frozen features: those of the last {num_blocks} blocks, joined.")
         self.model, self.untrained, self.images = model, untrained, images
         self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
+        self.num_blocks = num_blocks
         self.announce = announce
 
     @property
@@ -130,9 +136,8 @@ class Comparison:
     @functools.cached_property
     def encoders(self) -> dict[str, Encode]:
         """The feature extractors that are always reported beside each other."""
-        project = evaluation.fit_pca(
-            pixel_values(self.pixels.train[0]), self.model.encoder.hidden_dim
-        )
+        width = self.num_blocks * self.model.encoder.hidden_dim
+        project = evaluation.fit_pca(pixel_values(self.pixels.train[0]), width)
         return {
             "trained": lambda x: self._encode(self.model, x),
             "untrained": lambda x: self._encode(self.untrained, x),
@@ -166,7 +171,18 @@ class Comparison:
         return [Features(*((x[block], y) for x, y in made)) for block in range(count)]
 
     def _encode(self, model: Any, images: np.ndarray) -> np.ndarray:
-        return model.encode(images, self.pooling, batch_size=_BATCH_SIZE)
+        if self.num_blocks == 1:
+            return model.encode(images, self.pooling, batch_size=_BATCH_SIZE)
+        blocks = model.encode_blocks(images, self.pooling, batch_size=_BATCH_SIZE)
+        return np.concatenate(blocks[-self.num_blocks :], axis=-1)
+
+
+def _check_blocks(model: Any, num_blocks: int) -> None:
+    if not 1 <= num_blocks <= model.encoder.num_layers:
+        raise ValueError(
+            f"`num_blocks` must be 1 to the encoder's {model.encoder.num_layers}. "
+            f"Received: num_blocks={num_blocks}"
+        )
 
 
 def check_fit(model: Any, images: Any) -> None:

@@ -80,6 +80,7 @@ def evaluate_run(
         max_train=options.max_train,
         max_test=options.max_test,
         pooling=options.pooling,
+        num_blocks=options.num_blocks,
         announce=announce,
     )
     with RunFolder(path).locked():

@@ -18,6 +18,8 @@ class EvaluationOptions:
 
     Args:
         pooling: features are the mean over the patch tokens, or the class token.
+        num_blocks: frozen features are those of so many last blocks, side by side; probes of
+            small encoders gain by more than one.
         max_train: training images used at most.
         max_test: validation and test images used at most.
         num_seeds: draws of labels for the label fractions.
@@ -38,6 +40,7 @@ class EvaluationOptions:
     """
 
     pooling: Literal["mean", "token"] = "mean"
+    num_blocks: int = 1
     max_train: int = 60_000
     max_test: int = 10_000
     num_seeds: int = 5
@@ -52,7 +55,7 @@ class EvaluationOptions:
             raise ValueError(
                 f"`pooling` must be 'mean' or 'token'. Received: pooling={self.pooling!r}"
             )
-        for name in ("max_train", "max_test", "num_seeds", "batch_size"):
+        for name in ("num_blocks", "max_train", "max_test", "num_seeds", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {name}={getattr(self, name)!r}"

@@ -2,6 +2,8 @@
 
     TFDS_DATA_DIR=... python scripts/benchmarks/cifar10_48.py runs/cifar10-48 [--resume]
         [--batch-size 256] [--learning-rate 2e-3] [--min-crop-scale 0.2]
+    TFDS_DATA_DIR=... python scripts/benchmarks/cifar10_48.py runs/cifar10-48 --evaluate-only \
+        [--num-blocks 4] [--protocols linear-probe]
 
 The same work as https://keras.io/examples/vision/masked_image_modeling/: images of 48 x 48 pixels,
 patches of 6, 6 encoder layers of width 128 and 2 decoder layers of width 64, 4 heads, MLPs twice
@@ -19,7 +21,14 @@ import numpy as np
 from mae_keras import data
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import ArraySplit
-from mae_keras.recipes import Recipe, evaluate_run, evaluation_table, pretrain, summary
+from mae_keras.recipes import (
+    EvaluationOptions,
+    Recipe,
+    evaluate_run,
+    evaluation_table,
+    pretrain,
+    summary,
+)
 
 RECIPE = Recipe(
     dataset="cifar10",
@@ -35,6 +44,7 @@ RECIPE = Recipe(
     weight_decay=0.05,
     warmup_epochs=5,
 )
+PROTOCOLS = ("linear-probe", "layers", "knn", "paper-probe")
 
 
 def load(image_size: int = 48) -> ImageData:
@@ -60,6 +70,8 @@ def main() -> None:
     parser.add_argument("--min-crop-scale", type=float)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--evaluate-only", action="store_true")
+    parser.add_argument("--num-blocks", type=int, default=1)
+    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS)
     options = parser.parse_args()
     images = load()
     if not options.evaluate_only:
@@ -67,8 +79,14 @@ def main() -> None:
         recipe = dataclasses.replace(RECIPE, **{name: getattr(options, name) for name in names})
         metrics = pretrain(recipe, options.out, resume=options.resume, images=images, verbose=2)
         print(summary(metrics))
-    protocols = ("linear-probe", "layers", "knn", "paper-probe")
-    print(evaluation_table(evaluate_run(options.out, protocols, images=images, announce=print)))
+    made = evaluate_run(
+        options.out,
+        options.protocols,
+        options=EvaluationOptions(num_blocks=options.num_blocks),
+        images=images,
+        announce=print,
+    )
+    print(evaluation_table(made))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,25 @@ def test_components_come_from_training_pixels_alone(comparison):
     np.testing.assert_allclose(np.abs(made[:, :8]), np.abs(expected[:, :8]), rtol=1e-2, atol=0.5)
 
 
+def test_features_of_several_blocks_stand_side_by_side(comparison):
+    joined = Comparison(
+        comparison.model, comparison.untrained, comparison.images, max_train=50, num_blocks=3
+    )
+    images = joined.pixels.train[0]
+    expected = np.hstack(comparison.model.encode_blocks(images)[-3:])
+    features = {name: made.train[0] for name, made in joined.features.items()}
+    assert features["trained"].shape == features["untrained"].shape == (50, 3 * 64)
+    np.testing.assert_allclose(features["trained"], expected, atol=1e-5)
+    assert features["pca"].shape == (50, 50)  # of 192 asked for, as many as 50 images have
+    assert joined.notes == ["Frozen features: those of the last 3 blocks, joined."]
+
+
+@pytest.mark.parametrize("num_blocks", [0, 5])
+def test_blocks_that_are_not_there_are_refused(comparison, num_blocks):
+    with pytest.raises(ValueError, match="`num_blocks` must be 1 to the encoder's 4. Received"):
+        Comparison(comparison.model, comparison.untrained, comparison.images, num_blocks=num_blocks)
+
+
 def test_features_of_the_last_block_are_the_features(comparison):
     blocks = comparison.block_features("trained")
     assert len(blocks) == 5

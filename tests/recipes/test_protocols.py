@@ -38,6 +38,7 @@ def test_an_unknown_protocol_is_refused():
         {"pooling": "max"},
         {"max_train": 0},
         {"num_seeds": 0},
+        {"num_blocks": 0},
         {"batch_size": -1},
         {"train_blocks": -1},
         {"fine_tune_epochs": 0},
