@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "models"))
 from conftest import build_tiny
 
 from mae_keras.data import ArraySplit, evaluation_batches, training_batches
-from mae_keras.models import DenseMaskedAutoencoder, load_model
+from mae_keras.models import CrossAttentionDecoder, DenseMaskedAutoencoder, load_model
 from mae_keras.training import (
     CheckpointStore,
     MaskedAdamW,
@@ -49,9 +49,10 @@ def copies_differ(model):
 
 
 def everything(scope, images=16, **compile_options):
-    """Accumulation, averaged weights, drop path, uniformity and unequal weights, all at once."""
+    """Accumulation, averages, drop path, uniformity, unequal weights, a share decoded: at once."""
     with scope:
-        model = build_tiny(num_layers=2, drop_path_rate=0.3, uniformity_weight=1.0)
+        cross = {"decoder_class": CrossAttentionDecoder, "decode_ratio": 0.5}
+        model = build_tiny(num_layers=2, drop_path_rate=0.3, uniformity_weight=1.0, **cross)
         optimizer = MaskedAdamW(**ADAM, gradient_accumulation_steps=2, use_ema=True)
         model.compile(optimizer, weighted_metrics=["mae"], **compile_options)
     options = {"sample_weight": WEIGHTS[:images], "batch_size": 8, "epochs": 2, "shuffle": False}

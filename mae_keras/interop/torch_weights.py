@@ -40,8 +40,8 @@ _MISSING = {
     HEAD: "No classifier in this checkpoint: its head has initial weights and has to be trained.",
 }
 _CROSS = (
-    "The model's decoder is one of cross-attention, which no checkpoint fits: it keeps its initial "
-    "weights, reconstructions will be noise, encode() is exact."
+    "The model's decoder is one of cross-attention, which none of the formats read here "
+    "holds: it keeps its initial weights, reconstructions will be noise, encode() is exact."
 )
 
 

@@ -51,9 +51,11 @@ class CrossAttentionBlock(TransformerBlock):
     def build(
         self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None]
     ) -> None:
-        if not self.built:
-            self.attention.build(tokens_shape, context_shape)
-            super().build(tokens_shape)
+        self._context_dim = context_shape[-1]
+        super().build(tokens_shape)
+
+    def _build_attention(self, shape: tuple[int | None, ...]) -> None:
+        self.attention.build(shape, (None, None, self._context_dim))
 
     def call(
         self, tokens: Any, context: Any, attention_mask: Any = None, training: bool = False

@@ -78,14 +78,16 @@ class TransformerBlock(keras.layers.Layer):
         hidden_dim = input_shape[-1]
         shape = (None, None, hidden_dim)
         self.mlp_out = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="mlp_out")
-        if not self.attention.built:  # attention to a context is built before, with its shape
-            self.attention.build(shape)
+        self._build_attention(shape)
         for layer in (self.attention_norm, self.attention_drop):
             layer.build(shape)
         for layer in (self.mlp_norm, self.mlp_in, self.mlp_drop):
             layer.build(shape)
         self.mlp_out.build((None, None, self.mlp_dim))
         self.built = True
+
+    def _build_attention(self, shape: tuple[int | None, ...]) -> None:
+        self.attention.build(shape)
 
     def call(self, tokens: Any, attention_mask: Any = None, training: bool = False) -> Any:
         branch = self.attention(self.attention_norm(tokens), attention_mask=attention_mask)

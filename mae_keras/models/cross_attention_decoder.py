@@ -35,14 +35,15 @@ class CrossAttentionDecoder(MAEDecoder):
         token_indices: int `(batch, num_tokens)`, the patches that `tokens` stand for, or `None`:
             there is a token for every patch.
         num_prefix_tokens: int, tokens before those of the patches (a class token).
-        grid: ints, patches per axis; `None` means one axis, as long as there are tokens.
+        grid: ints, patches per axis; `None` means one axis.
         training: bool.
 
     Returns:
         Tensor `(batch, num_decoded, hidden_dim)`.
 
     Raises:
-        ValueError: if heads do not divide the features.
+        ValueError: if heads do not divide the features, or nothing says how many patches there
+            are.
 
     Example:
     >>> import numpy as np
@@ -53,8 +54,9 @@ class CrossAttentionDecoder(MAEDecoder):
 
     References:
         - Fu et al. 2024, "Rethinking Patch Dependence for Masked Autoencoders", arXiv:2401.14391
-          (CrossMAE). Here the encoded tokens get their positions again, as in the paper's first
-          decoder (He et al. 2021), and all blocks look at the encoder's last block.
+          (CrossMAE). Here the encoded tokens are brought to the decoder's width once, not in every
+          block, get their positions again, as in MAE's decoder, and are the encoder's last
+          block's for all blocks.
     """
 
     _block_class = CrossAttentionBlock
@@ -72,7 +74,7 @@ class CrossAttentionDecoder(MAEDecoder):
         grid: Sequence[int] | None = None,
         training: bool = False,
     ) -> Any:
-        grid = grid or (tokens.shape[1] - num_prefix_tokens,)
+        grid = grid or (_num_patches(tokens, patch_mask, token_indices, num_prefix_tokens),)
         tokens = self.embedding(tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
         context = self.positions(tokens, indices=token_indices, grid=grid)
@@ -86,15 +88,13 @@ class CrossAttentionDecoder(MAEDecoder):
 
     def compute_output_shape(
         self,
-        input_shape: Sequence[int | None] | None = None,
-        tokens_shape: Sequence[int | None] | None = None,
+        tokens_shape: Sequence[int | None],
         patch_mask_shape: Sequence[int | None] | None = None,
         indices_shape: Sequence[int | None] | None = None,
         token_indices_shape: Sequence[int | None] | None = None,
     ) -> tuple[int | None, ...]:
-        if indices_shape is not None:
-            patch_mask_shape = indices_shape
-        return super().compute_output_shape(input_shape, tokens_shape, patch_mask_shape)
+        decoded = patch_mask_shape if indices_shape is None else indices_shape
+        return tokens_shape[0], None if decoded is None else decoded[1], self.hidden_dim
 
     def _queries(self, tokens: Any, indices: Any, grid: Sequence[int]) -> Any:
         """Mask tokens `(batch, num_decoded, hidden_dim)` that know their places."""
@@ -112,3 +112,14 @@ class CrossAttentionDecoder(MAEDecoder):
         prefix = ops.ones((ops.shape(patch_mask)[0], num_prefix_tokens), dtype="bool")
         seen = ops.logical_not(ops.cast(patch_mask, "bool"))
         return ops.concatenate([prefix, seen], axis=1)
+
+
+def _num_patches(tokens: Any, patch_mask: Any, token_indices: Any, num_prefix_tokens: int) -> int:
+    if patch_mask is not None:
+        return patch_mask.shape[1]
+    if token_indices is not None:
+        raise ValueError(
+            "`grid` must be given with `token_indices` and no `patch_mask`: nothing else says how "
+            "many patches there are. Received: grid=None"
+        )
+    return tokens.shape[1] - num_prefix_tokens

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from mae_keras.ops import counter_noise, hide_highest, visible_indices
+from mae_keras.ops import counter_noise
 
 # Keeps the draw apart from that of the masks, which has the same seed.
 _STREAM = 0x2545F491
@@ -41,14 +41,15 @@ def draw_decoded(counted: Any, count: int, seed: int, step: Any, samples: Any) -
         samples: int tensor `(batch,)`, position of each sample in the global batch.
 
     Returns:
-        int32 tensor `(batch, count)`, ascending.
+        int32 tensor `(batch, count)`, in the order of the draw.
 
     Example:
     >>> import keras, numpy as np
     >>> counted = np.array([[True, False, True, False]])
-    >>> keras.ops.convert_to_numpy(draw_decoded(counted, 2, 0, 1, np.arange(1))).tolist()
-    [[0, 2]]
+    >>> drawn = draw_decoded(counted, 2, 0, 1, np.arange(1))
+    >>> sorted(keras.ops.convert_to_numpy(drawn)[0].tolist())
+    [0, 2]
     """
     noise = counter_noise(seed ^ _STREAM, step, samples, counted.shape[-1])
-    first = ops.where(counted, noise + 1.0, noise)
-    return visible_indices(ops.logical_not(hide_highest(first, count)), count)
+    order = ops.argsort(ops.where(counted, noise, noise + 1.0), axis=-1)
+    return ops.cast(order[:, :count], "int32")

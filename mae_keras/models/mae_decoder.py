@@ -89,11 +89,11 @@ class MAEDecoder(keras.Model):
             epsilon=layer_norm_epsilon, dtype=policy, name="norm"
         )
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, tokens_shape: Sequence[int | None]) -> None:
         if self.built:
             return
-        self.embedding.build(tuple(input_shape))
-        tokens = (None, input_shape[1], self.hidden_dim)
+        self.embedding.build(tuple(tokens_shape))
+        tokens = (None, tokens_shape[1], self.hidden_dim)
         for layer in (self.positions, self.norm):
             layer.build(tokens)
         for block in self.blocks:
@@ -132,13 +132,12 @@ class MAEDecoder(keras.Model):
 
     def compute_output_shape(
         self,
-        input_shape: Sequence[int | None] | None = None,
-        tokens_shape: Sequence[int | None] | None = None,
+        tokens_shape: Sequence[int | None],
         patch_mask_shape: Sequence[int | None] | None = None,
+        restore_shape: Sequence[int | None] | None = None,
     ) -> tuple[int | None, ...]:
-        # Keras passes the names of `build` when it prints a summary, those of `call` otherwise.
-        tokens_shape = input_shape if tokens_shape is None else tokens_shape
-        num_patches = tokens_shape[1] if patch_mask_shape is None else patch_mask_shape[1]
+        # Keras gives the first alone when it prints a summary.
+        num_patches = None if patch_mask_shape is None else patch_mask_shape[1]
         return tokens_shape[0], num_patches, self.hidden_dim
 
     def get_config(self) -> dict[str, Any]:

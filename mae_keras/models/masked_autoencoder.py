@@ -39,7 +39,7 @@ class MaskedAutoencoder(MaskedModel):
 
     Args:
         encoder: `ViTEncoder`; its image shape, patches and normalisation are the model's.
-        decoder: `MAEDecoder`, or `CrossAttentionDecoder`: much cheaper for the same encoder.
+        decoder: `MAEDecoder`, or `CrossAttentionDecoder`, which is cheaper.
         masking: `RandomMasking(0.75)` by default, or another masking layer, or a float: the
             ratio of random masking.
         normalize_targets: bool, predict patches standardised each by its own mean and variance
@@ -51,7 +51,8 @@ class MaskedAutoencoder(MaskedModel):
             linear probes; defaults to `0.0`.
         decode_ratio: float in (0, 1], fraction of the patches in the loss that a training step
             decodes, drawn anew in each; below 1 with a `CrossAttentionDecoder` only, whose
-            predictions do not depend on each other. Validation decodes all. Defaults to `1.0`.
+            predictions do not depend on each other. Validation decodes all. CrossMAE counts its
+            share of all patches. Defaults to `1.0`.
         seed: int, seed of the masks when `masking` does not bring its own layer.
         **kwargs: passed to `keras.Model`.
 
@@ -189,7 +190,7 @@ class MaskedAutoencoder(MaskedModel):
 
     def decoded_indices(self, counted: Any, step: Any, samples: Any) -> Any:
         """Which patches a training step decodes; `None`: all."""
-        if not isinstance(self.decoder, CrossAttentionDecoder):
+        if self.num_decoded == self.num_patches:
             return None
         return draw_decoded(counted, self.num_decoded, self.masking.seed, step, samples)
 
@@ -338,8 +339,11 @@ class MaskedAutoencoder(MaskedModel):
 
 
 def _check_decode_ratio(decode_ratio: float, decoder: MAEDecoder) -> None:
-    if not 0.0 < decode_ratio <= 1.0:
-        raise ValueError(f"`decode_ratio` must be in (0, 1]. Received: {decode_ratio!r}")
+    number = isinstance(decode_ratio, (int, float)) and not isinstance(decode_ratio, bool)
+    if not number or not 0.0 < decode_ratio <= 1.0:
+        raise ValueError(
+            f"`decode_ratio` must be a number in (0, 1]. Received: decode_ratio={decode_ratio!r}"
+        )
     if decode_ratio < 1.0 and not isinstance(decoder, CrossAttentionDecoder):
         raise ValueError(
             f"`decode_ratio` must be 1 without a CrossAttentionDecoder, which `from_preset` "

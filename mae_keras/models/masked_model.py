@@ -241,7 +241,8 @@ class MaskedModel(
             x["missing"] = missing
             counted = ops.logical_and(counted, ops.logical_not(missing))
         x["visible_indices"] = visible_indices(patch_mask, self.num_patches - self.num_hidden)
-        decoded = self.decoded_indices(counted, step, samples) if seen is None else None
+        training = seen is None  # validation decodes all
+        decoded = self.decoded_indices(counted, step, samples) if training else None
         if decoded is not None:
             x["decoded_indices"] = decoded
             patches = gather_patches(patches, decoded)

@@ -74,7 +74,7 @@ def _masking(overrides: dict[str, Any]) -> PatchMasking:
 def _decoder_class(overrides: dict[str, Any]) -> type[MAEDecoder]:
     """Take the kind of decoder out of the overrides."""
     attention = overrides.pop("decoder_attention", "self")
-    if attention not in _DECODERS:
+    if not isinstance(attention, str) or attention not in _DECODERS:
         raise ValueError(
             f"`decoder_attention` must be one of {', '.join(_DECODERS)}. "
             f"Received: decoder_attention={attention!r}"

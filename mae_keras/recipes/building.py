@@ -76,13 +76,14 @@ def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | No
     least = recipe.min_crop_scale
     if least is None:
         return own
-    if len(images.image_shape) != 3:
+    if least < 1 and len(images.image_shape) != 3:
         raise ValueError(
             f"`min_crop_scale` is for images, (height, width, channels). Received: "
             f"min_crop_scale={least} for samples of shape {tuple(images.image_shape)}"
         )
-    crops = None if least == 1 else (least, 1.0)
-    return dataclasses.replace(own or data.Augmentation(), crop_scale=crops)
+    if least == 1:
+        return None if own is None else dataclasses.replace(own, crop_scale=None)
+    return dataclasses.replace(own or data.Augmentation(), crop_scale=(least, 1.0))
 
 
 def fingerprint(images: Any) -> dict[str, Any]:

@@ -35,7 +35,11 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
     path = _model_file(pathlib.Path(source))
     other = load_model(path, compile=False)
     own, theirs = _trained(model), _trained(other)
-    difference = _first_difference(own, theirs) or _unseen_difference(model, other)
+    difference = (
+        _other_decoder(model, other)
+        or _first_difference(own, theirs)
+        or _unseen_difference(model, other)
+    )
     if difference:
         raise ValueError(
             f"`init_from` must be a model of the same sizes. Received: {str(path)!r}, which "
@@ -92,6 +96,11 @@ def _model_file(source: pathlib.Path) -> pathlib.Path:
 
 def _trained(model: keras.Model) -> list[Any]:
     return list(model.trainable_variables)
+
+
+def _other_decoder(model: keras.Model, other: keras.Model) -> str:
+    here, there = (type(getattr(one, "decoder", one)).__name__ for one in (model, other))
+    return "" if here == there else f"its decoder: {there} there, {here} here"
 
 
 def _first_difference(own: list[Any], theirs: list[Any]) -> str:

@@ -116,7 +116,8 @@ def _epochs(steps: int) -> int:
 def augmentation_for(images: Any) -> Any:
     """Augmentation of labelled images that suits a data set.
 
-    Where pretraining mirrors and crops, so does this; elsewhere small shifts and rotations.
+    Where images of its kind are mirrored and cropped in pretraining, so are they here; elsewhere
+    small shifts and rotations.
 
     Args:
         images: `data.ImageData`.

@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parser.add_argument("--batch-size", type=int, default=RECIPE.batch_size)
     parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
-    parser.add_argument("--min-crop-scale", type=float)
+    parser.add_argument("--min-crop-scale", type=float, default=RECIPE.min_crop_scale)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--evaluate-only", action="store_true")
     parser.add_argument("--num-blocks", type=int, default=1)

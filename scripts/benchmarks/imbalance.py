@@ -35,7 +35,12 @@ from mae_keras.data.arrays import in_memory_data
 from mae_keras.evaluation import class_report, mean_interval
 from mae_keras.losses import LogitAdjustedCrossentropy
 from mae_keras.recipes import Recipe, find_recipe
-from mae_keras.recipes.building import compile_model, load_images, untrained_model
+from mae_keras.recipes.building import (
+    compile_model,
+    load_images,
+    training_augmentation,
+    untrained_model,
+)
 from mae_keras.recipes.comparison import pixel_values
 from mae_keras.recipes.trained import load_run
 from mae_keras.training import class_weights
@@ -179,8 +184,7 @@ def long_tailed_task(recipe: Recipe, options: argparse.Namespace) -> Task:
         for seed in range(options.seeds)
     ]
     name = f"{images.name}, long-tailed 1:{options.ratio:g}"
-    augmentation = data.default_augmentation(recipe.dataset) if recipe.augment else None
-    return Task(name, images, recipe, rows, options.max_test, augmentation)
+    return Task(name, images, recipe, rows, options.max_test, training_augmentation(recipe, images))
 
 
 def pneumonia_task(recipe: Recipe, shape: Any, options: argparse.Namespace) -> Task:

@@ -126,7 +126,7 @@ def test_loose_loading_loads_the_rest_and_reports(autoencoder, load):
 def test_a_decoder_of_cross_attention_keeps_its_weights(load):
     model = MaskedAutoencoder(encoder(), CrossAttentionDecoder(8, 1, 2, 20))
     before, tensors = weights(model.decoder), meta_tensors()
-    with pytest.warns(UserWarning, match="one of cross-attention, which no checkpoint fits"):
+    with pytest.warns(UserWarning, match="one of cross-attention, which none of the formats"):
         report = load(model, tensors)
     assert unchanged(model.decoder, before)
     assert set(report.names("unused")) == {

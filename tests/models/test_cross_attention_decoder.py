@@ -90,9 +90,20 @@ def test_a_saved_decoder_gives_the_same_tokens(tmp_path):
 
 
 def test_its_output_shape_is_known_beforehand():
-    decoder, tokens, patch_mask = build(), (None, 4, 16), (None, 12)
-    assert decoder.compute_output_shape(None, tokens, patch_mask) == (None, 12, 8)
-    assert decoder.compute_output_shape(None, tokens, patch_mask, (None, 3)) == (None, 3, 8)
+    decoder, tokens = build(), keras.KerasTensor((None, 1 + 12, 16))
+    patch_mask = keras.KerasTensor((None, 12), dtype="bool")
+    named = {"num_prefix_tokens": 1, "grid": (3, 4)}
+    assert decoder(tokens, patch_mask, **named).shape == (None, 12, 8)
+    some = keras.KerasTensor((None, 3), dtype="int32")
+    assert decoder(tokens, patch_mask, indices=some, **named).shape == (None, 3, 8)
+
+
+def test_the_number_of_patches_must_be_known():
+    decoder, visible = build(), np.array([[0, 5, 11]] * 5)
+    with pytest.raises(ValueError, match="`grid` must be given with `token_indices`.*Received"):
+        decoder(some_tokens(5, 3, 16), token_indices=visible)
+    given = array(decoder(some_tokens(5, 3, 16), MASK, token_indices=visible))
+    assert given.shape == (5, 12, 8)
 
 
 @pytest.fixture
@@ -184,6 +195,29 @@ def test_it_learns_and_comes_back_from_a_file(cross, images, tmp_path):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_shape": (24, 1), "patch_size": 2},
+        {"image_shape": (4, 4, 4, 1), "patch_size": 2},
+        {"use_class_token": False, "position_embedding": "learned"},
+        {"dtype": "mixed_float16"},
+        {"masking": 0.04, "decode_ratio": 0.01},  # one of 16 hidden
+    ],
+    ids=str,
+)
+def test_models_of_every_kind_train(cross, options):
+    model = cross(**{"decode_ratio": 0.4, **options})
+    model.compile("adam", run_eagerly=True)
+    shape = (16, *model.image_shape)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+    history = model.fit(images, np.ones(16), sample_weight=np.arange(16.0), verbose=0).history
+    assert np.isfinite(history["loss"][0])
+    assert model.reconstruct(images).prediction.shape == shape
+    assert np.isfinite(model.encode(images)).all()
+
+
 def test_presets_make_it():
     sizes = {"image_shape": (8, 8, 1), "patch_size": 2, "decode_ratio": 0.25}
     model = MaskedAutoencoder.from_preset("nano", decoder_attention="cross", **sizes)
@@ -195,7 +229,7 @@ def test_presets_make_it():
         MaskedAutoencoder.from_preset("nano", **sizes)
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.5, float("nan")])
+@pytest.mark.parametrize("ratio", [0.0, 1.5, float("nan"), "0.5", None, True])
 def test_a_bad_decode_ratio_is_refused(cross, ratio):
-    with pytest.raises(ValueError, match=r"`decode_ratio` must be in \(0, 1\]. Received"):
+    with pytest.raises(ValueError, match=r"`decode_ratio` must be a number in \(0, 1\]. Received"):
         cross(decode_ratio=ratio)

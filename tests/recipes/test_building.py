@@ -79,10 +79,14 @@ def test_crops_are_the_data_sets_or_as_asked(dataset, changes, crops, flip):
     assert (made.crop_scale, made.flip) == (crops, flip)
 
 
-@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
-def test_nothing_is_changed_where_nothing_suits_or_nothing_is_asked(dataset):
-    recipe = Recipe(dataset=dataset, augment=dataset == "mnist")
-    assert training_augmentation(recipe, image_data((32, 32, 3))) is None
+@pytest.mark.parametrize(
+    ("dataset", "changes"),
+    [("mnist", {}), ("digits", {"min_crop_scale": 1.0}), ("cifar10", {"augment": False})],
+)
+@pytest.mark.parametrize("shape", [(32, 32, 3), (64, 1)])
+def test_nothing_is_changed_where_nothing_suits_or_nothing_is_asked(dataset, changes, shape):
+    recipe = Recipe(dataset=dataset, **changes)
+    assert training_augmentation(recipe, image_data(shape)) is None
 
 
 def test_crops_of_signals_are_refused():

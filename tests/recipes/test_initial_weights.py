@@ -73,6 +73,13 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         initialize_from(model(), tmp_path)
 
 
+def test_another_decoder_is_named(trained, tmp_path):
+    trained.save(tmp_path / "other.keras")
+    kinds = "its decoder: MAEDecoder there, CrossAttentionDecoder here"
+    with pytest.raises(ValueError, match=f"differs in {kinds}"):
+        initialize_from(model(decoder_attention="cross"), tmp_path / "other.keras")
+
+
 def test_other_heads_are_refused_though_every_shape_is_the_same(trained, tmp_path):
     trained.save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match=r"differs in encoder.num_heads: 2 there, 4 here"):
