@@ -15,11 +15,13 @@ them alone, which the column "idle" proves: the cores that all waiting workers t
 Threads: as many as there are cores for everyone (`--threads` sets another number). All train with
 AdamW on one batch in memory. mae_keras and plain_keras pay for `fit`, hf_* for a bare loop;
 mae_keras also normalises uint8 pixels in every step, hf_* get floats that lie on the device.
+mae_keras_cross is another model with the same encoder: its decoder of cross-attention predicts a
+quarter of the hidden patches in each step (`CrossAttentionDecoder`, `decode_ratio`).
 
 Printed for each configuration and precision: images/s (median over rounds), how many times as fast
 mae_keras is (median and range of the ratios round by round), FLOP/s of the model's matrix products
-(`mae_keras.models.training_flops`, the same for all contenders), their share of the machine's own
-rate for one large matrix product, and the first step with tracing and compilation. The machine's
+(`mae_keras.models.training_flops`, the same for all but mae_keras_cross), their share of the
+machine's own rate for one large matrix product, and the first step with tracing and compilation. The machine's
 rate is measured in every worker in every round, in float32 (on a GPU in the precision of the
 training); the median of the faster framework counts.
 """
@@ -111,14 +113,15 @@ def summary(batch: int, facts: dict[str, Any], rounds: list[dict]) -> dict[str, 
     for name, said in facts.items():
         ratios = [ours / its for ours, its in zip(rates[OURS], rates[name], strict=True)]
         per_second = statistics.median(rates[name])
+        own_flops = said.get("flops_per_step", flops)
         contenders[name] = {
             **said,
             "images_per_second": per_second,
             "images_per_second_by_round": rates[name],
             "ratio": statistics.median(ratios),
             "range": [min(ratios), max(ratios)],
-            "flops_per_second": flops / batch * per_second,
-            "share": flops / batch * per_second / machine,
+            "flops_per_second": own_flops / batch * per_second,
+            "share": own_flops / batch * per_second / machine,
             "matrix_flops_per_second": matrix[name],
             "idle": max(done[name]["idle"] for done in rounds),
         }

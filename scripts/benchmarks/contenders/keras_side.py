@@ -59,15 +59,20 @@ def draw_images(sizes: dict[str, Any]) -> np.ndarray:
 
 
 def build(contender: str, sizes: dict[str, Any], dtype: str) -> KerasContender:
-    """Make one of the two contenders of this file."""
+    """Make one of the contenders of this file."""
     keras.utils.set_random_seed(0)
-    make = {"mae_keras": build_ours, "plain_keras": build_plain}[contender]
-    return make(sizes, dtype)
+    make = {"mae_keras": build_ours, "mae_keras_cross": build_cross, "plain_keras": build_plain}
+    return make[contender](sizes, dtype)
 
 
-def build_ours(sizes: dict[str, Any], dtype: str) -> KerasContender:
-    """`MaskedAutoencoder`, everything as by default."""
-    model = make_model(sizes, dtype)
+def build_cross(sizes: dict[str, Any], dtype: str) -> KerasContender:
+    """A decoder of cross-attention, and a quarter of the hidden patches decoded in each step."""
+    return build_ours(sizes, dtype, decoder_attention="cross", decode_ratio=0.25)
+
+
+def build_ours(sizes: dict[str, Any], dtype: str, **options: Any) -> KerasContender:
+    """`MaskedAutoencoder`, everything else as by default."""
+    model = make_model(sizes, dtype, **options)
     model.compile(MaskedAdamW(1e-4))
     flops = training_flops(model, sizes["batch"]).total
     return KerasContender(model, draw_images(sizes), {"flops_per_step": flops})
