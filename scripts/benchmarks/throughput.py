@@ -21,9 +21,9 @@ quarter of the hidden patches in each step (`CrossAttentionDecoder`, `decode_rat
 Printed for each configuration and precision: images/s (median over rounds), how many times as fast
 mae_keras is (median and range of the ratios round by round), FLOP/s of the model's matrix products
 (`mae_keras.models.training_flops`, the same for all but mae_keras_cross), their share of the
-machine's own rate for one large matrix product, and the first step with tracing and compilation. The machine's
-rate is measured in every worker in every round, in float32 (on a GPU in the precision of the
-training); the median of the faster framework counts.
+machine's own rate for one large matrix product, and the first step with tracing and compilation.
+The machine's rate is measured in every worker in every round, in float32 (on a GPU in the precision
+of the training); the median of the faster framework counts.
 """
 
 import argparse
