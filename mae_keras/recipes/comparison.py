@@ -79,9 +79,9 @@ class Comparison:
     ):
         model.check_pooling(pooling)
         check_fit(model, images)
-        _check_blocks(model, num_blocks)
         self.notes: list[str] = []
-        if num_blocks > 1:
+        if num_blocks != 1:
+            _check_blocks(model, num_blocks)
             self.notes.append(f"Frozen features: those of the last {num_blocks} blocks, joined.")
         self.model, self.untrained, self.images = model, untrained, images
         self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
