@@ -48,8 +48,79 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     return ops.transpose(attended, (0, 2, 1, 3))
 
 
+class MultiHeadAttention(keras.layers.Layer):
+    """Base of the attention layers: heads, projections, config.
+
+    Args:
+        num_heads: int, must divide the number of features.
+        use_bias: bool, whether the projections have biases. Defaults to `True`.
+        kernel_initializer: initialiser of the kernels. Defaults to `"glorot_uniform"`.
+        **kwargs: passed to `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not hasattr(num_heads, "__index__") or num_heads < 1:
+            raise ValueError(
+                f"`num_heads` must be a positive int. Received: num_heads={num_heads!r}"
+            )
+        self.num_heads = int(num_heads)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def _check_heads(self, hidden_dim: int) -> None:
+        if hidden_dim % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide `hidden_dim`. Received: num_heads={self.num_heads}, "
+                f"hidden_dim={hidden_dim}"
+            )
+
+    def _dense(self, input_dim: int, units: int, name: str) -> keras.layers.Dense:
+        """A projection, built."""
+        layer = keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            # A seeded initialiser shared by two layers would give them equal weights.
+            kernel_initializer=self.kernel_initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build((None, None, input_dim))
+        return layer
+
+    def _attended(self, query: Any, key: Any, value: Any, attention_mask: Any) -> Any:
+        """Attention of `(batch, tokens, hidden_dim)`, projected."""
+        parts = (self._by_heads(part) for part in (query, key, value))
+        attended = attend(*parts, attention_mask)
+        return self.projection(ops.reshape(attended, (-1, *query.shape[1:])))
+
+    def _by_heads(self, part: Any) -> Any:
+        # (batch, tokens, hidden_dim) -> (batch, tokens, heads, head_dim)
+        count, hidden_dim = part.shape[1:]
+        return ops.reshape(part, (-1, count, self.num_heads, hidden_dim // self.num_heads))
+
+    def compute_output_shape(
+        self, tokens_shape: Sequence[int | None], **_: Any
+    ) -> tuple[int | None, ...]:
+        return tuple(tokens_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "num_heads": self.num_heads,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+        return {**super().get_config(), **own}
+
+
 @keras.saving.register_keras_serializable(package="mae_keras")
-class MultiHeadSelfAttention(keras.layers.Layer):
+class MultiHeadSelfAttention(MultiHeadAttention):
     """Multi-head self-attention with one projection for queries, keys and values.
 
     Args:
@@ -78,67 +149,15 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         - Vaswani et al. 2017, arXiv:1706.03762, section 3.2; layout as timm `Attention`.
     """
 
-    def __init__(
-        self,
-        num_heads: int,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        if not hasattr(num_heads, "__index__") or num_heads < 1:
-            raise ValueError(
-                f"`num_heads` must be a positive int. Received: num_heads={num_heads!r}"
-            )
-        self.num_heads = int(num_heads)
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
             return
         hidden_dim = input_shape[-1]
-        if hidden_dim % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide `hidden_dim`. Received: num_heads={self.num_heads}, "
-                f"hidden_dim={hidden_dim}"
-            )
-        self.qkv = self._dense(3 * hidden_dim, "qkv")
-        self.projection = self._dense(hidden_dim, "projection")
-        self.qkv.build((None, None, hidden_dim))
-        self.projection.build((None, None, hidden_dim))
+        self._check_heads(hidden_dim)
+        self.qkv = self._dense(hidden_dim, 3 * hidden_dim, "qkv")
+        self.projection = self._dense(hidden_dim, hidden_dim, "projection")
         self.built = True
 
-    def _dense(self, units: int, name: str) -> keras.layers.Dense:
-        # A seeded initialiser shared by two layers would give them equal weights.
-        initializer = self.kernel_initializer.clone()
-        return keras.layers.Dense(
-            units,
-            use_bias=self.use_bias,
-            kernel_initializer=initializer,
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
     def call(self, tokens: Any, attention_mask: Any = None) -> Any:
-        num_tokens, hidden_dim = tokens.shape[1], tokens.shape[2]
-        # (batch, tokens, hidden_dim) -> (batch, tokens, heads, head_dim), three times. Cut before
-        # it is reshaped: a gradient of five axes took XLA longer to put together.
-        shape = (-1, num_tokens, self.num_heads, hidden_dim // self.num_heads)
-        parts = ops.split(self.qkv(tokens), 3, axis=-1)
-        query, key, value = (ops.reshape(part, shape) for part in parts)
-        attended = attend(query, key, value, attention_mask)
-        return self.projection(ops.reshape(attended, (-1, num_tokens, hidden_dim)))
-
-    def compute_output_shape(
-        self, tokens_shape: Sequence[int | None], **_: Any
-    ) -> tuple[int | None, ...]:
-        return tuple(tokens_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {
-            "num_heads": self.num_heads,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
-        return {**super().get_config(), **own}
+        # Cut before it is reshaped: a gradient of five axes took XLA longer to put together.
+        return self._attended(*ops.split(self.qkv(tokens), 3, axis=-1), attention_mask)

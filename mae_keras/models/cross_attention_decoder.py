@@ -9,6 +9,7 @@ from keras import ops
 
 from mae_keras.layers import CrossAttentionBlock, TransformerBlock
 from mae_keras.models.mae_decoder import MAEDecoder
+from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import gather_patches
 
 
@@ -59,6 +60,7 @@ class CrossAttentionDecoder(MAEDecoder):
           block's for all blocks.
     """
 
+    decodes_a_share = True
     _block_class = CrossAttentionBlock
 
     def _build_block(self, block: TransformerBlock, tokens_shape: tuple[int | None, ...]) -> None:
@@ -85,6 +87,21 @@ class CrossAttentionDecoder(MAEDecoder):
         for block in self.blocks:
             queries = block(queries, context, attention_mask=attended, training=training)
         return self.norm(queries)
+
+    def decode(
+        self,
+        tokens: Any,
+        patch_mask: Any,
+        missing: Any = None,
+        visible_indices: Any = None,
+        decoded_indices: Any = None,
+        **options: Any,
+    ) -> Any:
+        """As `MAEDecoder.decode`."""
+        # Visible patches that are gathered may all be looked at, but for missing ones.
+        hidden = join_masks(patch_mask, missing) if visible_indices is None else missing
+        places = {"indices": decoded_indices, "token_indices": visible_indices}
+        return self(tokens, hidden, **places, **options)
 
     def compute_output_shape(
         self,

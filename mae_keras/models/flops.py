@@ -147,10 +147,8 @@ def _has_decoder(model: object) -> bool:
 
 
 def _decoder_parts(model: "MaskedAutoencoder", tokens: int) -> dict[str, int]:
-    from mae_keras.models.cross_attention_decoder import CrossAttentionDecoder
-
     decoder = model.decoder
-    if not isinstance(decoder, CrossAttentionDecoder):
+    if not decoder.decodes_a_share:
         restored = model.num_patches + model.encoder.num_prefix_tokens
         return {
             "decoder": _blocks(decoder, restored),

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from mae_keras.layers import PositionEmbedding, TransformerBlock
-from mae_keras.ops import gather_patches
+from mae_keras.models.vit_encoder import join_masks
+from mae_keras.ops import gather_patches, restore_indices
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -52,6 +53,8 @@ class MAEDecoder(keras.Model):
         - facebookresearch/mae `forward_decoder`; there an image has one square grid.
     """
 
+    # Whether it can predict some patches and leave the others out.
+    decodes_a_share = False
     _block_class: type[TransformerBlock] = TransformerBlock
 
     def __init__(
@@ -129,6 +132,32 @@ class MAEDecoder(keras.Model):
         for block in self.blocks:
             tokens = block(tokens, training=training)
         return self.norm(tokens[:, num_prefix_tokens:])
+
+    def decode(
+        self,
+        tokens: Any,
+        patch_mask: Any,
+        missing: Any = None,
+        visible_indices: Any = None,
+        decoded_indices: Any = None,
+        **options: Any,
+    ) -> Any:
+        """What an autoencoder calls, whichever decoder it has.
+
+        Args:
+            tokens: as in `call`.
+            patch_mask: bool `(batch, num_patches)`, `True` = hidden.
+            missing: bool `(batch, num_patches)`, patches without data, or `None`.
+            visible_indices: int `(batch, num_tokens)`, the patches that `tokens` stand for, or
+                `None`: there is a token for every patch.
+            decoded_indices: int `(batch, num_decoded)`, the patches to predict, or `None`: all.
+            **options: further arguments of `call`.
+
+        Returns:
+            Tensor `(batch, num_decoded, hidden_dim)`.
+        """
+        restore = None if visible_indices is None else restore_indices(patch_mask)
+        return self(tokens, join_masks(patch_mask, missing), restore=restore, **options)
 
     def compute_output_shape(
         self,

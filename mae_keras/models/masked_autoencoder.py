@@ -9,7 +9,6 @@ from keras import ops
 
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.losses import uniformity
-from mae_keras.models.cross_attention_decoder import CrossAttentionDecoder
 from mae_keras.models.decoded_patches import draw_decoded, num_decoded
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.mae_decoder import MAEDecoder
@@ -21,7 +20,6 @@ from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import (
     gather_patches,
     patch_statistics,
-    restore_indices,
     standardize_patches,
     unpatchify,
     unstandardize_patches,
@@ -183,7 +181,7 @@ class MaskedAutoencoder(MaskedModel):
     @property
     def num_decoded(self) -> int:
         """Patches that a training step decodes in every image."""
-        if not isinstance(self.decoder, CrossAttentionDecoder):
+        if not self.decoder.decodes_a_share:
             return self.num_patches
         counted = self.num_hidden if self.loss_on == "hidden" else self.num_patches
         return num_decoded(counted, self.decode_ratio)
@@ -222,19 +220,15 @@ class MaskedAutoencoder(MaskedModel):
         )
         if training and self.uniformity_weight:
             self._add_uniformity(tokens, missing, visible_indices)
-        if isinstance(self.decoder, CrossAttentionDecoder):
-            unseen = missing if gathering else hidden
-            places = {"indices": decoded_indices, "token_indices": visible_indices}
-        else:
-            unseen = hidden
-            places = {"restore": restore_indices(patch_mask) if gathering else None}
-        decoded = self.decoder(
+        decoded = self.decoder.decode(
             tokens,
-            unseen,
+            patch_mask,
+            missing,
+            visible_indices,
+            decoded_indices,
             num_prefix_tokens=self.encoder.num_prefix_tokens,
             grid=self.grid,
             training=training,
-            **places,
         )
         return self.head(decoded)
 
@@ -344,7 +338,7 @@ def _check_decode_ratio(decode_ratio: float, decoder: MAEDecoder) -> None:
         raise ValueError(
             f"`decode_ratio` must be a number in (0, 1]. Received: decode_ratio={decode_ratio!r}"
         )
-    if decode_ratio < 1.0 and not isinstance(decoder, CrossAttentionDecoder):
+    if decode_ratio < 1.0 and not decoder.decodes_a_share:
         raise ValueError(
             f"`decode_ratio` must be 1 without a CrossAttentionDecoder, which `from_preset` "
             f"makes of decoder_attention='cross'. Received: decode_ratio={decode_ratio} with "

@@ -10,7 +10,6 @@ times fewer FLOPs (`mae_keras.models.training_flops`). What it costs in accuracy
 """
 
 import argparse
-import json
 import os
 import statistics
 from typing import Any
@@ -18,9 +17,9 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-from contenders.configurations import CONFIGURATIONS, CPU, sizes_of
+from contenders.configurations import sizes_of
 from contenders.keras_side import KerasContender, draw_images, make_model
-from visible_only import step_seconds
+from contenders.turns import command_line, compared, seconds_per_step, write
 
 from mae_keras.models import training_flops
 from mae_keras.training import MaskedAdamW
@@ -42,48 +41,28 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     sizes = sizes_of(name, options.batch)
     ratios = [None, *options.ratios]
     contenders = [build(sizes, options.dtype, ratio) for ratio in ratios]
-    paces = [step_seconds(contender, 0, 1) for contender in contenders]
-    taken: list[list[float]] = []
-    for _ in range(options.rounds):
-        paces = [
-            step_seconds(contender, options.seconds, pace)
-            for contender, pace in zip(contenders, paces, strict=True)
-        ]
-        taken.append(paces)
+    taken = seconds_per_step(contenders, options)
     usual = training_flops(contenders[0].model).total
     results = []
     for number, (ratio, contender) in enumerate(zip(ratios, contenders, strict=True)):
-        faster = [times[0] / times[number] for times in taken]
         results.append(
             {
                 "configuration": name,
                 "dtype": options.dtype,
                 "decode_ratio": ratio,
                 "ms": 1000 * statistics.median(times[number] for times in taken),
-                "faster": statistics.median(faster),
-                "range": [min(faster), max(faster)],
+                **compared([times[0] / times[number] for times in taken]),
                 "by_flops": usual / training_flops(contender.model).total,
             }
         )
     return results
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configs", nargs="+", choices=CONFIGURATIONS, default=list(CPU))
-    parser.add_argument("--ratios", nargs="+", type=float, default=[1.0, 0.25])
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=5.0, help="per model and round")
-    parser.add_argument("--batch", type=int, help="instead of the configuration's own")
-    parser.add_argument("--json", help="file to write everything to")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print a table, and write what was measured."""
-    options = parse(arguments)
+    parser = command_line(__doc__.splitlines()[0])
+    parser.add_argument("--ratios", nargs="+", type=float, default=[1.0, 0.25])
+    options = parser.parse_args(arguments)
     print("| configuration | decoder | ms | times as fast | range | by FLOPs |")
     print("|---|---|---|---|---|---|")
     results: list[dict[str, Any]] = []
@@ -98,9 +77,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
                 f"{one['range'][0]:.2f} to {one['range'][1]:.2f} | {one['by_flops']:.2f} |",
                 flush=True,
             )
-        if options.json:
-            with open(options.json, "w") as file:
-                json.dump(results, file, indent=1)
+        write(results, options)
     return results
 
 

@@ -13,17 +13,16 @@ that all of the saving arrives. The aim is 0.9. The paper reports 2.8 times for 
 """
 
 import argparse
-import json
 import os
 import statistics
-import time
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-from contenders.configurations import CONFIGURATIONS, CPU, sizes_of
+from contenders.configurations import sizes_of
 from contenders.keras_side import KerasContender, draw_images, make_model
+from contenders.turns import command_line, compared, seconds_per_step, write
 from keras import ops
 
 from mae_keras.models import MaskedAutoencoder, training_flops
@@ -77,29 +76,13 @@ def build(sizes: dict[str, Any], dtype: str, cls: type[MaskedAutoencoder]) -> Ke
     return contender
 
 
-def step_seconds(contender: KerasContender, seconds: float, pace: float) -> float:
-    """Mean over about that many seconds, given what a step took before."""
-    steps = max(1, round(seconds / pace))
-    started = time.perf_counter()
-    contender.run(steps)
-    return (time.perf_counter() - started) / steps
-
-
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Both ways on one configuration, in turn."""
     sizes = sizes_of(name, options.batch)
     visible = build(sizes, options.dtype, MaskedAutoencoder)
     everything = build(sizes, options.dtype, EncodesAll)
-    contenders = (visible, everything)
-    paces = [step_seconds(contender, 0, 1) for contender in contenders]
-    taken: list[list[float]] = []
-    for _ in range(options.rounds):
-        paces = [
-            step_seconds(contender, options.seconds, pace)
-            for contender, pace in zip(contenders, paces, strict=True)
-        ]
-        taken.append(paces)
-    ratios = [slow / fast for fast, slow in taken]
+    taken = seconds_per_step((visible, everything), options)
+    found = compared([slow / fast for fast, slow in taken])
     batch, patches = sizes["batch"], visible.model.num_patches
     predicted = (
         training_flops(visible.model, batch, num_encoded=patches).total
@@ -111,28 +94,15 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "batch": batch,
         "visible_ms": 1000 * statistics.median(fast for fast, _ in taken),
         "all_ms": 1000 * statistics.median(slow for _, slow in taken),
-        "faster": statistics.median(ratios),
-        "range": [min(ratios), max(ratios)],
+        **found,
         "predicted": predicted,
-        "arrives": statistics.median(ratios) / predicted,
+        "arrives": found["faster"] / predicted,
     }
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configs", nargs="+", choices=CONFIGURATIONS, default=list(CPU))
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=5.0, help="per model and round")
-    parser.add_argument("--batch", type=int, help="instead of the configuration's own")
-    parser.add_argument("--json", help="file to write everything to")
-    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print a table, and write what was measured."""
-    options = parse(arguments)
+    options = command_line(__doc__.splitlines()[0]).parse_args(arguments)
     print(
         "| configuration | visible, ms | all, ms | times as fast | range | by FLOPs | arrives | "
         f"aim {AIM} |\n|---|---|---|---|---|---|---|---|"
@@ -148,9 +118,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
             f"{'met' if one['arrives'] >= AIM else 'MISSED'} |",
             flush=True,
         )
-        if options.json:
-            with open(options.json, "w") as file:
-                json.dump(results, file, indent=1)
+        write(results, options)
     return results
 
 

@@ -1,15 +1,17 @@
-"""The decoder standing alone."""
+"""The decoders standing alone: what both do, and what is the usual one's own."""
 
 import keras
 import numpy as np
 import pytest
 
-from mae_keras.models import MAEDecoder
+from mae_keras.models import CrossAttentionDecoder, MAEDecoder
+
+EITHER = pytest.mark.parametrize("decoder_class", [MAEDecoder, CrossAttentionDecoder])
 
 
-def build(**overrides):
+def build(decoder_class=MAEDecoder, **overrides):
     keras.utils.set_random_seed(0)
-    decoder = MAEDecoder(**{"hidden_dim": 8, "num_layers": 1, "num_heads": 2, **overrides})
+    decoder = decoder_class(**{"hidden_dim": 8, "num_layers": 1, "num_heads": 2, **overrides})
     decoder.build((None, 12, 16))
     return decoder
 
@@ -62,8 +64,9 @@ def test_gathered_tokens_give_the_same_as_tokens_in_place(prefix):
     )
 
 
-def test_hidden_tokens_are_not_seen():
-    decoder, tokens = build(), some_tokens(5, 12, 16)
+@EITHER
+def test_hidden_tokens_are_not_seen(decoder_class):
+    decoder, tokens = build(decoder_class), some_tokens(5, 12, 16)
     changed = np.where(MASK[..., None], 1e3, tokens)
     np.testing.assert_array_equal(
         decoded(decoder, changed, MASK, grid=(3, 4)), decoded(decoder, tokens, MASK, grid=(3, 4))
@@ -88,19 +91,23 @@ def test_there_is_one_token_for_every_patch(prefix):
     assert result.shape == (5, 12, 8)
 
 
-def test_heads_must_divide_the_features():
+@EITHER
+def test_heads_must_divide_the_features(decoder_class):
     with pytest.raises(ValueError, match="`num_heads` must divide `hidden_dim`. Received"):
-        MAEDecoder(hidden_dim=8, num_layers=1, num_heads=3)
+        decoder_class(hidden_dim=8, num_layers=1, num_heads=3)
 
 
-def test_its_config_rebuilds_it():
-    decoder = build(mlp_dim=24, layer_norm_epsilon=1e-5, dtype="mixed_bfloat16")
-    again = MAEDecoder.from_config(decoder.get_config())
+@EITHER
+def test_its_config_rebuilds_it(decoder_class):
+    options = {"mlp_dim": 24, "layer_norm_epsilon": 1e-5, "dtype": "mixed_bfloat16"}
+    decoder = build(decoder_class, **options)
+    again = decoder_class.from_config(decoder.get_config())
     assert again.get_config() == decoder.get_config()
 
 
-def test_a_saved_decoder_gives_the_same_tokens(tmp_path):
-    decoder, tokens = build(), some_tokens(5, 12, 16)
+@EITHER
+def test_a_saved_decoder_gives_the_same_tokens(decoder_class, tmp_path):
+    decoder, tokens = build(decoder_class), some_tokens(5, 12, 16)
     decoder.save(tmp_path / "decoder.keras")
     loaded = keras.saving.load_model(tmp_path / "decoder.keras")
     np.testing.assert_array_equal(decoded(loaded, tokens, MASK), decoded(decoder, tokens, MASK))
@@ -112,8 +119,9 @@ def test_its_output_shape_is_known_beforehand():
     assert build()(tokens, patch_mask, num_prefix_tokens=1).shape == (None, 12, 8)
 
 
-def test_it_works_in_half_precision():
-    decoder = build(dtype="mixed_float16")
+@EITHER
+def test_it_works_in_half_precision(decoder_class):
+    decoder = build(decoder_class, dtype="mixed_float16")
     result = decoded(decoder, some_tokens(5, 12, 16), MASK, grid=(3, 4))
     assert result.dtype == np.float16
     assert np.isfinite(result).all()
