@@ -171,11 +171,6 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
     """
     mean, std = channel_statistics(images)
     start = recipe.mask_ratio_start
-    sizes = {
-        "decoder_attention": recipe.decoder_attention,
-        "decode_ratio": recipe.decode_ratio,
-        **overrides,
-    }
     return MaskedAutoencoder.from_preset(
         recipe.preset,
         image_shape=images.image_shape,
@@ -190,7 +185,9 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         uniformity_weight=recipe.uniformity_weight,
         seed=recipe.seed,
         dtype=recipe.dtype_policy,
-        **sizes,
+        decoder_attention=recipe.decoder_attention,
+        decode_ratio=recipe.decode_ratio,
+        **overrides,
     )
 
 

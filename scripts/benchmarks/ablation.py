@@ -42,7 +42,7 @@ def run(changes: dict[str, Any], epochs: int, images: Any) -> dict[str, Any]:
     """Train one variant and probe it."""
     fields = {field.name for field in dataclasses.fields(RECIPE)}
     changed = {key: value for key, value in changes.items() if key in fields}
-    sizes = {key: value for key, value in changes.items() if key.startswith("decoder_")}
+    sizes = {key: value for key, value in changes.items() if key not in fields}
     recipe = dataclasses.replace(RECIPE, epochs=epochs, warmup_epochs=1, **changed)
     model = untrained_model(recipe, images, **sizes)
     steps = data.steps_per_epoch(images.train, recipe.batch_size)
