@@ -99,7 +99,9 @@ def constructor_signature(
     app: Sphinx, what: str, name: str, value: Any, options: Any, signature: Any, returns: Any
 ) -> tuple[str, None] | None:
     """What `__init__` takes: Keras's `__new__`, which autodoc asks first, takes anything."""
-    if what != "class" or signature != "(*args, **kwargs)" or "__init__" not in vars(value):
+    if what != "class" or signature != "(*args, **kwargs)":
+        return None
+    if not value.__init__.__module__.startswith(PACKAGE):
         return None
     own = inspect.signature(value.__init__)
     parameters = [p.replace(annotation=p.empty) for p in own.parameters.values()][1:]
