@@ -48,6 +48,16 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     return ops.transpose(attended, (0, 2, 1, 3))
 
 
+def asked_tokens(tokens: Any, num_queries: int | None, dtype: str) -> keras.KerasTensor:
+    """What a layer says beforehand of its output: the last `num_queries` tokens, `None`: all.
+
+    Keras hands shapes alone to `compute_output_shape`, and no number.
+    """
+    batch, count, hidden_dim = tokens.shape
+    count = count if num_queries is None else num_queries
+    return keras.KerasTensor((batch, count, hidden_dim), dtype=dtype)
+
+
 class MultiHeadAttention(keras.layers.Layer):
     """Base of the attention layers: heads, projections, config.
 
@@ -133,9 +143,10 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         tokens: tensor `(batch, num_tokens, hidden_dim)`.
         attention_mask: bool `(batch, num_tokens)`, `True` where a token may be attended to, or
             `None`.
+        num_queries: int, how many of the last tokens attend to all, or `None`: all of them do.
 
     Returns:
-        Tensor of the shape of `tokens`.
+        Tensor of the shape of `tokens`, or of its last `num_queries` tokens.
 
     Raises:
         ValueError: if `num_heads` does not divide `hidden_dim`.
@@ -158,6 +169,16 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         self.projection = self._dense(hidden_dim, hidden_dim, "projection")
         self.built = True
 
-    def call(self, tokens: Any, attention_mask: Any = None) -> Any:
+    def call(
+        self, tokens: Any, attention_mask: Any = None, *, num_queries: int | None = None
+    ) -> Any:
         # Cut before it is reshaped: a gradient of five axes took XLA longer to put together.
-        return self._attended(*ops.split(self.qkv(tokens), 3, axis=-1), attention_mask)
+        query, key, value = ops.split(self.qkv(tokens), 3, axis=-1)
+        if num_queries is not None:
+            query = query[:, -num_queries:]
+        return self._attended(query, key, value, attention_mask)
+
+    def compute_output_spec(
+        self, tokens: Any, *_: Any, num_queries: int | None = None, **__: Any
+    ) -> keras.KerasTensor:
+        return asked_tokens(tokens, num_queries, self.compute_dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mae_keras.layers.attention import MultiHeadSelfAttention
+from mae_keras.layers.attention import MultiHeadSelfAttention, asked_tokens
 from mae_keras.layers.drop_path import DropPath
 
 
@@ -28,9 +28,11 @@ class TransformerBlock(keras.layers.Layer):
         attention_mask: bool `(batch, num_tokens)`, `True` where a token may be attended to, or
             `None`.
         training: bool, whether paths are dropped.
+        num_queries: int, how many of the last tokens go on, or `None`: all. The others are
+            attended to and end here, which saves a last block what nobody reads.
 
     Returns:
-        Tensor of the shape of `tokens`.
+        Tensor of the shape of `tokens`, or of its last `num_queries` tokens.
 
     Raises:
         ValueError: if `num_heads` does not divide `hidden_dim`.
@@ -89,8 +91,18 @@ class TransformerBlock(keras.layers.Layer):
     def _build_attention(self, shape: tuple[int | None, ...]) -> None:
         self.attention.build(shape)
 
-    def call(self, tokens: Any, attention_mask: Any = None, training: bool = False) -> Any:
-        branch = self.attention(self.attention_norm(tokens), attention_mask=attention_mask)
+    def call(
+        self,
+        tokens: Any,
+        attention_mask: Any = None,
+        training: bool = False,
+        *,
+        num_queries: int | None = None,
+    ) -> Any:
+        normed = self.attention_norm(tokens)
+        branch = self.attention(normed, attention_mask=attention_mask, num_queries=num_queries)
+        if num_queries is not None:
+            tokens = tokens[:, -num_queries:]
         return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
 
     def _with_mlp(self, tokens: Any, training: bool) -> Any:
@@ -101,6 +113,11 @@ class TransformerBlock(keras.layers.Layer):
         self, tokens_shape: Sequence[int | None], **_: Any
     ) -> tuple[int | None, ...]:
         return tuple(tokens_shape)
+
+    def compute_output_spec(
+        self, tokens: Any, *_: Any, num_queries: int | None = None, **__: Any
+    ) -> keras.KerasTensor:
+        return asked_tokens(tokens, num_queries, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         own = {

@@ -1,6 +1,5 @@
 """A decoder that fills in only the patches it is asked for."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +82,7 @@ class CrossAttentionDecoder(MAEDecoder):
         if num_prefix_tokens:
             context = ops.concatenate([prefix, context], axis=1)
         attended = self._attended(patch_mask, token_indices, num_prefix_tokens)
-        queries = self._queries(tokens, indices, grid)
+        queries = self._mask_tokens(tokens, indices, grid)
         for block in self.blocks:
             queries = block(queries, context, attention_mask=attended, training=training)
         return self.norm(queries)
@@ -112,13 +111,6 @@ class CrossAttentionDecoder(MAEDecoder):
     ) -> tuple[int | None, ...]:
         decoded = patch_mask_shape if indices_shape is None else indices_shape
         return tokens_shape[0], None if decoded is None else decoded[1], self.hidden_dim
-
-    def _queries(self, tokens: Any, indices: Any, grid: Sequence[int]) -> Any:
-        """Mask tokens `(batch, num_decoded, hidden_dim)` that know their places."""
-        count = math.prod(grid) if indices is None else indices.shape[1]
-        mask_token = ops.cast(ops.convert_to_tensor(self.mask_token), tokens.dtype)
-        mask_tokens = ops.broadcast_to(mask_token, (ops.shape(tokens)[0], count, self.hidden_dim))
-        return self.positions(mask_tokens, indices=indices, grid=grid)
 
     def _attended(self, patch_mask: Any, token_indices: Any, num_prefix_tokens: int) -> Any:
         """Which of the context may be looked at, `None`: all."""

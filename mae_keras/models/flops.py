@@ -42,7 +42,10 @@ class FlopCount:
 
 
 def forward_flops(
-    model: "MaskedAutoencoder | ViTEncoder", batch_size: int = 1, num_encoded: int | None = None
+    model: "MaskedAutoencoder | ViTEncoder",
+    batch_size: int = 1,
+    num_encoded: int | None = None,
+    num_decoded: int | None = None,
 ) -> FlopCount:
     """Count one forward pass: of a masked autoencoder in training, or of an encoder.
 
@@ -50,9 +53,10 @@ def forward_flops(
         model: `MaskedAutoencoder` or `ViTEncoder`.
         batch_size: int, images.
         num_encoded: int, patches that the encoder sees, or `None`: those that are visible in
-            training; for a `ViTEncoder`, all. All of them for a masked autoencoder is the cost of
-            `reconstruct`, or of an encoder that is given mask tokens. A `CrossAttentionDecoder`
-            is counted with the patches that it decodes in training.
+            training; for a `ViTEncoder`, all. All of them is the cost of an encoder that is given
+            mask tokens; all of them encoded and decoded that of `reconstruct`.
+        num_decoded: int, patches that are predicted, or `None`: those that are in training. The
+            reference predicts all of them in training too.
 
     Returns:
         `FlopCount`.
@@ -79,10 +83,11 @@ def forward_flops(
     num_patches = math.prod(encoder.grid)
     if num_encoded is None:
         num_encoded = num_patches - (model.num_hidden if has_decoder else 0)
-    if not 1 <= num_encoded <= num_patches:
-        raise ValueError(
-            f"`num_encoded` must be 1 to {num_patches}. Received: num_encoded={num_encoded}"
-        )
+    if num_decoded is None:
+        num_decoded = model.num_decoded if has_decoder else num_patches
+    for name, number in {"num_encoded": num_encoded, "num_decoded": num_decoded}.items():
+        if not 1 <= number <= num_patches:
+            raise ValueError(f"`{name}` must be 1 to {num_patches}. Received: {name}={number}")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
     tokens = num_encoded + encoder.num_prefix_tokens
@@ -96,14 +101,17 @@ def forward_flops(
         decoder = model.decoder
         parts |= {
             "embedding": _dense(tokens, encoder.hidden_dim, decoder.hidden_dim),
-            **_decoder_parts(model, tokens),
-            "head": _dense(model.num_decoded, decoder.hidden_dim, patch_dim),
+            **_decoder_parts(model, tokens, num_decoded),
+            "head": _dense(num_decoded, decoder.hidden_dim, patch_dim),
         }
     return FlopCount(**{name: batch_size * count for name, count in parts.items()})
 
 
 def training_flops(
-    model: "MaskedAutoencoder", batch_size: int = 1, num_encoded: int | None = None
+    model: "MaskedAutoencoder",
+    batch_size: int = 1,
+    num_encoded: int | None = None,
+    num_decoded: int | None = None,
 ) -> FlopCount:
     """Count one training step of a masked autoencoder: forward and backward.
 
@@ -114,6 +122,7 @@ def training_flops(
         model: `MaskedAutoencoder`.
         batch_size: int, images.
         num_encoded: int or `None`, as in `forward_flops`.
+        num_decoded: int or `None`, as in `forward_flops`.
 
     Returns:
         `FlopCount`.
@@ -130,7 +139,7 @@ def training_flops(
     """
     if not _has_decoder(model):
         raise TypeError(f"`model` must be a MaskedAutoencoder. Received: {type(model).__name__}")
-    forward = dataclasses.asdict(forward_flops(model, batch_size, num_encoded))
+    forward = dataclasses.asdict(forward_flops(model, batch_size, num_encoded, num_decoded))
     passes = {"patch_projection": 2}
     return FlopCount(**{name: passes.get(name, 3) * count for name, count in forward.items()})
 
@@ -146,15 +155,19 @@ def _has_decoder(model: object) -> bool:
     return isinstance(model, MaskedAutoencoder)
 
 
-def _decoder_parts(model: "MaskedAutoencoder", tokens: int) -> dict[str, int]:
+def _decoder_parts(model: "MaskedAutoencoder", tokens: int, decoded: int) -> dict[str, int]:
     decoder = model.decoder
+    width = decoder.hidden_dim
     if not decoder.decodes_a_share:
         restored = model.num_patches + model.encoder.num_prefix_tokens
+        # In the last block only what is decoded asks, and goes on to projection and MLP.
+        unread = restored - decoded if decoder.num_layers else 0
+        saved = _dense(unread, width, width + 2 * decoder.mlp_dim)
         return {
-            "decoder": _blocks(decoder, restored),
-            "decoder_attention": _attention(decoder, restored),
+            "decoder": _blocks(decoder, restored) - saved,
+            "decoder_attention": _attention(decoder, restored)
+            - 2 * _dense(unread, width, restored),
         }
-    width, decoded = decoder.hidden_dim, model.num_decoded
     # Queries, projection and MLP of what is decoded; keys and values of what was encoded.
     block = _dense(decoded, width, 2 * width + 2 * decoder.mlp_dim)
     block += _dense(tokens, width, 2 * width)

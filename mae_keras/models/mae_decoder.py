@@ -1,5 +1,6 @@
 """The light transformer that fills in the hidden tokens."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,17 +30,23 @@ class MAEDecoder(keras.Model):
     Call arguments:
         tokens: tensor `(batch, num_prefix_tokens + num_tokens, encoder_dim)`.
         patch_mask: bool `(batch, num_patches)`, `True` = hidden: starts from the mask token.
+            `None`, with `indices` only: none but those.
         restore: int `(batch, num_patches)`, for every patch the place of its token among
             `tokens` (`ops.restore_indices`), or `None`: there is a token for every patch.
+        indices: int `(batch, num_decoded)`, the hidden patches to predict, all of them, when
+            nobody asks for the others, or `None`.
+        token_indices: int `(batch, num_tokens)`, with `indices`: the patches that `tokens` stand
+            for.
         num_prefix_tokens: int, tokens before those of the patches (a class token).
         grid: ints, patches per axis; `None` means one axis.
         training: bool.
 
     Returns:
-        Tensor `(batch, num_patches, hidden_dim)`.
+        Tensor `(batch, num_patches, hidden_dim)`, or `(batch, num_decoded, hidden_dim)`.
 
     Raises:
-        ValueError: if heads do not divide the features.
+        ValueError: if heads do not divide the features, or `indices` come without
+            `token_indices` or `grid`.
 
     Example:
     >>> import numpy as np
@@ -114,24 +121,63 @@ class MAEDecoder(keras.Model):
     def call(
         self,
         tokens: Any,
-        patch_mask: Any,
+        patch_mask: Any = None,
         restore: Any = None,
+        indices: Any = None,
+        token_indices: Any = None,
         num_prefix_tokens: int = 0,
         grid: Sequence[int] | None = None,
         training: bool = False,
     ) -> Any:
         tokens = self.embedding(tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
-        if restore is not None:  # (batch, num_visible, dim) -> (batch, num_patches, dim)
-            tokens = gather_patches(tokens, restore)
-        mask_token = ops.cast(ops.convert_to_tensor(self.mask_token), tokens.dtype)
-        tokens = ops.where(patch_mask[..., None], mask_token, tokens)
-        tokens = self.positions(tokens, grid=grid or (patch_mask.shape[1],))
+        if indices is None:
+            tokens = self._in_place(tokens, patch_mask, restore, grid)
+            num_queries = patch_mask.shape[1]
+        else:
+            tokens = self._hidden_last(tokens, patch_mask, indices, token_indices, grid)
+            num_queries = indices.shape[1]
         if num_prefix_tokens:  # its position is zero, as in the reference
             tokens = ops.concatenate([prefix, tokens], axis=1)
-        for block in self.blocks:
-            tokens = block(tokens, training=training)
-        return self.norm(tokens[:, num_prefix_tokens:])
+        for number, block in enumerate(self.blocks, 1):
+            last = number == self.num_layers
+            tokens = block(tokens, num_queries=num_queries if last else None, training=training)
+        return self.norm(tokens if self.blocks else tokens[:, -num_queries:])
+
+    def _in_place(self, tokens: Any, patch_mask: Any, restore: Any, grid: Any) -> Any:
+        """A token for every patch, in raster order."""
+        if restore is not None:  # (batch, num_visible, dim) -> (batch, num_patches, dim)
+            tokens = gather_patches(tokens, restore)
+        tokens = ops.where(patch_mask[..., None], self._mask_token(tokens.dtype), tokens)
+        return self.positions(tokens, grid=grid or (patch_mask.shape[1],))
+
+    def _hidden_last(
+        self, tokens: Any, patch_mask: Any, indices: Any, token_indices: Any, grid: Any
+    ) -> Any:
+        """A token for every patch, first those that came and then those to predict.
+
+        Blocks do not see an order, so that nothing has to be put back in its place.
+        """
+        if token_indices is None or grid is None:
+            raise ValueError(
+                "`token_indices` and `grid` must be given with `indices`: nothing else says where "
+                f"the tokens belong. Received: token_indices={token_indices}, grid={grid}"
+            )
+        if patch_mask is not None:
+            starting = gather_patches(patch_mask[..., None], token_indices)
+            tokens = ops.where(starting, self._mask_token(tokens.dtype), tokens)
+        tokens = self.positions(tokens, indices=token_indices, grid=grid)
+        return ops.concatenate([tokens, self._mask_tokens(tokens, indices, grid)], axis=1)
+
+    def _mask_token(self, dtype: str) -> Any:
+        return ops.cast(ops.convert_to_tensor(self.mask_token), dtype)
+
+    def _mask_tokens(self, tokens: Any, indices: Any, grid: Sequence[int]) -> Any:
+        """Mask tokens `(batch, num_decoded, hidden_dim)` that know their places."""
+        count = math.prod(grid) if indices is None else indices.shape[1]
+        shape = (ops.shape(tokens)[0], count, self.hidden_dim)
+        mask_tokens = ops.broadcast_to(self._mask_token(tokens.dtype), shape)
+        return self.positions(mask_tokens, indices=indices, grid=grid)
 
     def decode(
         self,
@@ -151,23 +197,29 @@ class MAEDecoder(keras.Model):
             visible_indices: int `(batch, num_tokens)`, the patches that `tokens` stand for, or
                 `None`: there is a token for every patch.
             decoded_indices: int `(batch, num_decoded)`, the patches to predict, or `None`: all.
+                Without a share (`decodes_a_share`): the hidden ones.
             **options: further arguments of `call`.
 
         Returns:
             Tensor `(batch, num_decoded, hidden_dim)`.
         """
-        restore = None if visible_indices is None else restore_indices(patch_mask)
-        return self(tokens, join_masks(patch_mask, missing), restore=restore, **options)
+        if decoded_indices is None:
+            restore = None if visible_indices is None else restore_indices(patch_mask)
+            return self(tokens, join_masks(patch_mask, missing), restore=restore, **options)
+        places = {"indices": decoded_indices, "token_indices": visible_indices}
+        return self(tokens, missing, **places, **options)
 
     def compute_output_shape(
         self,
         tokens_shape: Sequence[int | None],
         patch_mask_shape: Sequence[int | None] | None = None,
         restore_shape: Sequence[int | None] | None = None,
+        indices_shape: Sequence[int | None] | None = None,
+        token_indices_shape: Sequence[int | None] | None = None,
     ) -> tuple[int | None, ...]:
         # Keras gives the first alone when it prints a summary.
-        num_patches = None if patch_mask_shape is None else patch_mask_shape[1]
-        return tokens_shape[0], num_patches, self.hidden_dim
+        decoded = patch_mask_shape if indices_shape is None else indices_shape
+        return tokens_shape[0], None if decoded is None else decoded[1], self.hidden_dim
 
     def get_config(self) -> dict[str, Any]:
         own = {

@@ -32,8 +32,9 @@ class MaskedAutoencoder(MaskedModel):
     """Masked autoencoder: encode the visible patches, predict the hidden ones.
 
     Trained with `compile` and `fit` on images alone; `train_step` does the masking. Training
-    gathers the visible patches (fast, a fixed number); inference takes any mask and hides by
-    attention masking. Both give the same result.
+    gathers the visible patches (fast, a fixed number) and predicts those in the loss alone;
+    inference takes any mask, hides by attention masking and predicts all. Both give the same
+    result.
 
     Args:
         encoder: `ViTEncoder`; its image shape, patches and normalisation are the model's.
@@ -49,8 +50,8 @@ class MaskedAutoencoder(MaskedModel):
             linear probes; defaults to `0.0`.
         decode_ratio: float in (0, 1], fraction of the patches in the loss that a training step
             decodes, drawn anew in each; below 1 with a `CrossAttentionDecoder` only, whose
-            predictions do not depend on each other. Validation decodes all. CrossMAE counts its
-            share of all patches. Defaults to `1.0`.
+            predictions do not depend on each other. Validation decodes all of those. CrossMAE
+            counts its share of all patches. Defaults to `1.0`.
         seed: int, seed of the masks when `masking` does not bring its own layer.
         **kwargs: passed to `keras.Model`.
 
@@ -181,15 +182,15 @@ class MaskedAutoencoder(MaskedModel):
     @property
     def num_decoded(self) -> int:
         """Patches that a training step decodes in every image."""
-        if not self.decoder.decodes_a_share:
-            return self.num_patches
         counted = self.num_hidden if self.loss_on == "hidden" else self.num_patches
         return num_decoded(counted, self.decode_ratio)
 
-    def decoded_indices(self, counted: Any, step: Any, samples: Any) -> Any:
-        """Which patches a training step decodes; `None`: all."""
-        if self.num_decoded == self.num_patches:
-            return None
+    def decoded_indices(
+        self, hidden: Any, counted: Any, step: Any, samples: Any, validating: bool = False
+    ) -> Any:
+        """Which patches a step decodes: those in the loss, or a share of them; `None`: all."""
+        if validating or self.decode_ratio == 1.0:
+            return hidden if self.loss_on == "hidden" else None
         return draw_decoded(counted, self.num_decoded, self.masking.seed, step, samples)
 
     def call(self, inputs: Any, training: bool = False) -> Any:

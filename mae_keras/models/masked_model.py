@@ -29,7 +29,7 @@ from mae_keras.models.replica_batches import (
 from mae_keras.models.restoration import Restoring
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.models.skipping import SkipsNonFinite
-from mae_keras.ops import gather_patches, num_hidden, visible_indices
+from mae_keras.ops import gather_patches, num_hidden, split_indices
 from mae_keras.replicas import first_sample, num_replicas
 from mae_keras.tuning import without_tuning
 
@@ -103,13 +103,17 @@ class MaskedModel(
         """Normalised patches to what the decoder has to predict."""
         raise NotImplementedError
 
-    def decoded_indices(self, counted: Any, step: Any, samples: Any) -> Any:
-        """Which patches a training step decodes.
+    def decoded_indices(
+        self, hidden: Any, counted: Any, step: Any, samples: Any, validating: bool = False
+    ) -> Any:
+        """Which patches a step decodes.
 
         Args:
+            hidden: int `(batch, num_hidden)`, the hidden patches.
             counted: bool `(batch, num_patches)`, patches in the loss.
             step: int scalar.
             samples: int tensor `(batch,)`, position of each sample in the global batch.
+            validating: bool, whether it is a step of `evaluate`.
 
         Returns:
             int tensor `(batch, num_decoded)`, or `None`: all of them, which is the default.
@@ -129,7 +133,9 @@ class MaskedModel(
         Args:
             optimizer: as in Keras. Defaults to `"adamw"`; see also
                 `mae_keras.training.pretraining_optimizer`.
-            loss: as in Keras. Defaults to `MaskedReconstructionLoss()`.
+            loss: as in Keras. Defaults to `MaskedReconstructionLoss()`. It gets the patches that
+                the step predicts, `(batch, num_decoded, patch_dim)`, as metrics do: the hidden
+                ones, or all with `loss_on="all"`.
             jit_compile: bool, or `"auto"`: what measured faster for this model and device; the
                 value in effect is `model.jit_compile`.
             **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
@@ -240,9 +246,9 @@ class MaskedModel(
         if missing is not None:
             x["missing"] = missing
             counted = ops.logical_and(counted, ops.logical_not(missing))
-        x["visible_indices"] = visible_indices(patch_mask, self.num_patches - self.num_hidden)
-        training = seen is None  # validation decodes all
-        decoded = self.decoded_indices(counted, step, samples) if training else None
+        visible, hidden = split_indices(patch_mask, self.num_patches - self.num_hidden)
+        x["visible_indices"] = visible
+        decoded = self.decoded_indices(hidden, counted, step, samples, seen is not None)
         if decoded is not None:
             x["decoded_indices"] = decoded
             patches = gather_patches(patches, decoded)

@@ -11,6 +11,7 @@ from mae_keras.ops.masking import num_hidden as num_hidden
 from mae_keras.ops.masking import random_scores as random_scores
 from mae_keras.ops.masking import restore_indices as restore_indices
 from mae_keras.ops.masking import restore_patches as restore_patches
+from mae_keras.ops.masking import split_indices as split_indices
 from mae_keras.ops.masking import visible_indices as visible_indices
 from mae_keras.ops.missing import can_be_missing as can_be_missing
 from mae_keras.ops.missing import split_missing as split_missing

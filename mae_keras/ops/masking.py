@@ -197,10 +197,31 @@ def visible_indices(patch_mask: Any, num_visible: int) -> Any:
     >>> keras.ops.convert_to_numpy(visible_indices(mask, 2)).tolist()
     [[1, 3]]
     """
+    return split_indices(patch_mask, num_visible)[0]
+
+
+def split_indices(patch_mask: Any, num_visible: int) -> tuple[Any, Any]:
+    """Positions of the visible and of the hidden patches, each in raster order.
+
+    Args:
+        patch_mask: bool tensor `(batch, num_patches)`, `True` = hidden, the same number hidden
+            in every image.
+        num_visible: int, visible patches per image.
+
+    Returns:
+        int32 tensors `(batch, num_visible)` and `(batch, num_hidden)`, ascending.
+
+    Example:
+    >>> import keras
+    >>> mask = np.array([[True, False, True, False]])
+    >>> visible, hidden = split_indices(mask, 2)
+    >>> keras.ops.convert_to_numpy(hidden).tolist()
+    [[0, 2]]
+    """
     num_patches = patch_mask.shape[-1]
     positions = np.arange(num_patches, dtype="int32")
-    key = ops.cast(patch_mask, "int32") * num_patches + positions
-    return ops.sort(key, axis=-1)[:, :num_visible]
+    key = ops.sort(ops.cast(patch_mask, "int32") * num_patches + positions, axis=-1)
+    return key[:, :num_visible], key[:, num_visible:] - num_patches
 
 
 def restore_indices(patch_mask: Any) -> Any:

@@ -20,8 +20,9 @@ quarter of the hidden patches in each step (`CrossAttentionDecoder`, `decode_rat
 
 Printed for each configuration and precision: images/s (median over rounds), how many times as fast
 mae_keras is (median and range of the ratios round by round), FLOP/s of the model's matrix products
-(`mae_keras.models.training_flops`, the same for all but mae_keras_cross), their share of the
-machine's own rate for one large matrix product, and the first step with tracing and compilation.
+(`mae_keras.models.training_flops`; the others predict visible patches too and get those counted),
+their share of the machine's own rate for one large matrix product, and the first step with tracing
+and compilation.
 The machine's rate is measured in every worker in every round, in float32 (on a GPU in the precision
 of the training); the median of the faster framework counts.
 """
@@ -101,6 +102,7 @@ def measure(
 def summary(batch: int, facts: dict[str, Any], rounds: list[dict]) -> dict[str, Any]:
     """Medians, ratios, FLOP/s and shares from what the workers said."""
     flops = facts[OURS]["flops_per_step"]
+    reference = facts[OURS]["reference_flops_per_step"]
     matrix = {
         name: statistics.median(done[name]["flops_per_second"] for done in rounds) for name in facts
     }
@@ -113,7 +115,7 @@ def summary(batch: int, facts: dict[str, Any], rounds: list[dict]) -> dict[str, 
     for name, said in facts.items():
         ratios = [ours / its for ours, its in zip(rates[OURS], rates[name], strict=True)]
         per_second = statistics.median(rates[name])
-        own_flops = said.get("flops_per_step", flops)
+        own_flops = said.get("flops_per_step", reference)
         contenders[name] = {
             **said,
             "images_per_second": per_second,

@@ -20,12 +20,14 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 from contenders.configurations import sizes_of
 from contenders.keras_side import KerasContender, draw_images, make_model
 from contenders.turns import command_line, compared, seconds_per_step, write
 from keras import ops
 
 from mae_keras.models import MaskedAutoencoder, training_flops
+from mae_keras.ops import gather_patches
 from mae_keras.training import MaskedAdamW
 
 AIM = 0.9
@@ -40,6 +42,7 @@ class EncodesAll(MaskedAutoencoder):
         shape = (1, 1, self.encoder.hidden_dim)
         self.hidden_token = self.add_weight(shape=shape, name="hidden_token")
         super().build(input_shape)
+        self.decoder.mask_token.trainable = False  # nobody starts from it here
 
     def _predict_patches(
         self,
@@ -47,23 +50,29 @@ class EncodesAll(MaskedAutoencoder):
         patch_mask: Any,
         visible_indices: Any = None,
         missing: Any = None,
+        decoded_indices: Any = None,
         training: bool = False,
     ) -> Any:
-        encoder = self.encoder
-        tokens = encoder.patch_projection(patches)
+        encoder, decoder = self.encoder, self.decoder
+        order = ops.concatenate([visible_indices, decoded_indices], axis=1)
+        tokens = encoder.patch_projection(gather_patches(patches, order))
         token = ops.cast(ops.convert_to_tensor(self.hidden_token), tokens.dtype)
-        tokens = encoder.positions(ops.where(patch_mask[..., None], token, tokens))
-        tokens, _ = encoder._with_class_token(tokens, None)
+        hidden = np.arange(self.num_patches) >= visible_indices.shape[1]
+        tokens = ops.where(hidden[:, None], token, tokens)
+        tokens, _ = encoder._with_class_token(encoder.positions(tokens, indices=order), None)
         for block in encoder.blocks:
             tokens = block(tokens, training=training)
-        decoded = self.decoder(
-            encoder.norm(tokens),
-            ops.zeros_like(patch_mask),  # each position has a token of its own already
-            num_prefix_tokens=encoder.num_prefix_tokens,
-            grid=self.grid,
-            training=training,
+        tokens = decoder.embedding(encoder.norm(tokens))
+        prefix, tokens = (
+            tokens[:, : encoder.num_prefix_tokens],
+            tokens[:, encoder.num_prefix_tokens :],
         )
-        return self.head(decoded)
+        tokens = decoder.positions(tokens, indices=order, grid=self.grid)
+        tokens = ops.concatenate([prefix, tokens], axis=1)
+        for block in decoder.blocks[:-1]:
+            tokens = block(tokens, training=training)
+        tokens = decoder.blocks[-1](tokens, num_queries=decoded_indices.shape[1], training=training)
+        return self.head(decoder.norm(tokens))
 
 
 def build(sizes: dict[str, Any], dtype: str, cls: type[MaskedAutoencoder]) -> KerasContender:

@@ -41,6 +41,19 @@ def test_contract(rate, num_weights):
     )
 
 
+@pytest.mark.every_backend
+def test_the_last_tokens_go_on_as_all_do():
+    block, tokens = TransformerBlock(num_heads=2, mlp_dim=16), draw(4, 5, 8)
+    seen = np.array([[True, False, True, True, True]] * 4)
+    whole = array(block(tokens, seen))
+    some = array(block(tokens, seen, num_queries=2))
+    np.testing.assert_allclose(some, whole[:, -2:], atol=1e-6)
+    symbolic = keras.KerasTensor((None, 5, 8))
+    assert block(symbolic, num_queries=2).shape == (None, 2, 8)
+    assert block(symbolic).shape == block.attention(symbolic).shape == (None, 5, 8)
+    assert block.attention(symbolic, num_queries=2).shape == (None, 2, 8)
+
+
 def test_the_pre_norm_equations():
     tokens = draw(2, 5, 6).astype("float64")
     block = TransformerBlock(num_heads=1, mlp_dim=7)

@@ -125,7 +125,7 @@ def test_a_quarter_decoded_is_the_loss_of_those(cross, images, loss_on):
     model = cross(decode_ratio=0.25, loss_on=loss_on)
     loss, errors, mask, samples = first_step(model, images)
     counted = mask if loss_on == "hidden" else np.ones_like(mask)
-    drawn = array(model.decoded_indices(counted, 1, samples))
+    drawn = array(model.decoded_indices(None, counted, 1, samples))
     assert drawn.shape == (16, 3 if loss_on == "hidden" else 4)
     assert loss == pytest.approx(np.take_along_axis(errors, drawn, axis=1).mean(), rel=1e-4)
 
@@ -142,7 +142,7 @@ def test_missing_patches_are_not_in_the_loss(cross, images):
     predicted = array(model({"patches": patches, "patch_mask": mask, "missing": missing}))
     errors = np.mean((predicted - array(patches)) ** 2, axis=-1)
     counted = mask & ~array(missing)
-    drawn = array(model.decoded_indices(counted, 1, np.arange(16)))
+    drawn = array(model.decoded_indices(None, counted, 1, np.arange(16)))
     assert not (drawn == 0).any()
     assert loss == pytest.approx(np.take_along_axis(errors, drawn, axis=1).mean(), rel=1e-4)
 

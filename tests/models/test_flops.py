@@ -38,9 +38,13 @@ def test_the_forward_pass_is_the_sum_written_out():
     # 4 heads of 4 features, 5 x 5 scores, then 5 x 5 weights on the values
     assert count.encoder_attention == 5 * 2 * 2 * (4 * 5 * 5 * 4 + 4 * 5 * 5 * 4)
     assert count.embedding == 5 * 2 * 5 * 16 * 8
-    assert count.decoder == 5 * 3 * 2 * 16 * (8 * 24 + 8 * 8 + 8 * 20 + 20 * 8)
-    assert count.decoder_attention == 5 * 3 * 2 * (2 * 16 * 16 * 4 + 2 * 16 * 16 * 4)
-    assert count.head == 5 * 2 * 15 * 8 * 12
+    # 2 blocks for all 15 patches and the class token; in the third the 11 hidden ones ask
+    whole = 2 * 16 * (8 * 24 + 8 * 8 + 8 * 20 + 20 * 8)
+    last = 16 * 8 * 24 + 11 * (8 * 8 + 8 * 20 + 20 * 8)
+    assert count.decoder == 5 * 2 * (whole + last)
+    # 2 heads of 4 features
+    assert count.decoder_attention == 5 * 2 * 2 * 2 * (2 * 16 * 16 * 4 + 11 * 16 * 4)
+    assert count.head == 5 * 2 * 11 * 8 * 12
     assert count.total == sum(dataclasses.astuple(count))
 
 
@@ -62,7 +66,7 @@ def test_an_encoder_alone_sees_all_patches():
 def test_without_a_class_token_there_is_one_token_less():
     count = forward_flops(build(use_class_token=False))
     assert count.encoder == 2 * 2 * 4 * (4 * 16 * 16 + 2 * 16 * 40)
-    assert count.decoder_attention == 3 * 2 * 2 * 15 * 15 * 8
+    assert count.decoder_attention == 2 * 2 * 8 * (2 * 15 * 15 + 11 * 15)
 
 
 def test_encoding_all_patches_changes_the_encoder_only():
@@ -77,6 +81,18 @@ def test_the_count_follows_the_mask_ratio():
     model = build()
     model.set_mask_ratio(0.4)  # 9 visible instead of 4
     assert forward_flops(model).encoder == 2 * 2 * 10 * (4 * 16 * 16 + 2 * 16 * 40)
+
+
+@pytest.mark.parametrize("options", [{"num_decoded": 15}, {"loss_on": "all"}], ids=str)
+def test_decoding_all_patches_changes_the_decoder_only(options):
+    given = {"num_decoded": options.pop("num_decoded", None)}
+    hidden, everything = forward_flops(build()), forward_flops(build(**options), **given)
+    assert everything.head == hidden.head * 15 // 11
+    # But for the class token in the last block, which nobody reads, as the reference.
+    unread = 2 * (8 * 8 + 2 * 8 * 20)
+    assert everything.decoder == 3 * 2 * 16 * (4 * 8 * 8 + 2 * 8 * 20) - unread
+    assert everything.decoder_attention == 2 * 2 * 8 * (2 * 16 * 16 + 15 * 16)
+    assert (everything.encoder, everything.embedding) == (hidden.encoder, hidden.embedding)
 
 
 def test_cross_attention_costs_what_it_decodes():
@@ -152,7 +168,11 @@ def products(jaxpr):
 
 @pytest.mark.slow
 @pytest.mark.every_backend
-@pytest.mark.parametrize("make", [build, build_cross], ids=["self", "cross"])
+@pytest.mark.parametrize(
+    "make",
+    [build, lambda: build(loss_on="all"), build_cross],
+    ids=["self", "self-all", "cross"],
+)
 @pytest.mark.parametrize("training", [False, True], ids=["forward", "training"])
 def test_a_traced_model_has_exactly_these_products(training, make):
     trace = traced_by_jax if keras.backend.backend() == "jax" else traced_by_tensorflow
@@ -163,9 +183,10 @@ def test_a_traced_model_has_exactly_these_products(training, make):
 
 
 @pytest.mark.parametrize("number", [0, 16])
-def test_an_impossible_number_of_encoded_patches_is_refused(number):
-    with pytest.raises(ValueError, match="`num_encoded` must be 1 to 15. Received"):
-        forward_flops(build(), num_encoded=number)
+@pytest.mark.parametrize("name", ["num_encoded", "num_decoded"])
+def test_an_impossible_number_of_patches_is_refused(name, number):
+    with pytest.raises(ValueError, match=f"`{name}` must be 1 to 15. Received"):
+        forward_flops(build(), **{name: number})
 
 
 def test_a_batch_of_nothing_is_refused():

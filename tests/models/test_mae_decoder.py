@@ -64,6 +64,32 @@ def test_gathered_tokens_give_the_same_as_tokens_in_place(prefix):
     )
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("num_layers", [0, 1, 2])
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_hidden_patches_alone_are_what_they_are_among_all(prefix, num_layers):
+    decoder, tokens = build(num_layers=num_layers), some_tokens(5, prefix + 12, 16)
+    decoder.mask_token.assign(some_tokens(1, 1, 8))
+    visible, hidden = (np.stack([np.flatnonzero(row) for row in mask]) for mask in (~MASK, MASK))
+    gathered = np.concatenate(
+        [tokens[:, :prefix], np.take_along_axis(tokens[:, prefix:], visible[..., None], 1)], axis=1
+    )
+    # One of the visible patches is missing in the first image.
+    missing = np.zeros((5, 12), bool)
+    missing[0, visible[0, 1]] = True
+    options = {"num_prefix_tokens": prefix, "grid": (3, 4)}
+    for absent in (None, missing):
+        whole = decoded(decoder, tokens, MASK if absent is None else MASK | absent, **options)
+        some = decoded(decoder, gathered, absent, indices=hidden, token_indices=visible, **options)
+        np.testing.assert_allclose(some, np.take_along_axis(whole, hidden[..., None], 1), atol=2e-6)
+
+
+def test_places_must_be_told_of_hidden_patches_alone():
+    decoder, hidden = build(), np.array([[0, 5, 11]])
+    with pytest.raises(ValueError, match="`token_indices` and `grid` must be given.*Received"):
+        decoder(some_tokens(1, 9, 16), indices=hidden, grid=(3, 4))
+
+
 @EITHER
 def test_hidden_tokens_are_not_seen(decoder_class):
     decoder, tokens = build(decoder_class), some_tokens(5, 12, 16)
@@ -117,6 +143,13 @@ def test_its_output_shape_is_known_beforehand():
     tokens = keras.KerasTensor((None, 1 + 12, 16))
     patch_mask = keras.KerasTensor((None, 12), dtype="bool")
     assert build()(tokens, patch_mask, num_prefix_tokens=1).shape == (None, 12, 8)
+    places = {
+        "indices": keras.KerasTensor((None, 9), dtype="int32"),
+        "token_indices": keras.KerasTensor((None, 3), dtype="int32"),
+    }
+    visible = keras.KerasTensor((None, 1 + 3, 16))
+    made = build()(visible, **places, num_prefix_tokens=1, grid=(3, 4))
+    assert made.shape == (None, 9, 8)
 
 
 @EITHER

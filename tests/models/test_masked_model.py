@@ -106,6 +106,27 @@ def test_the_loss_of_evaluate_is_that_of_its_masks(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@every_backend
+@pytest.mark.parametrize(
+    ("normalize", "loss_on"),
+    [
+        (False, "hidden"),
+        pytest.param(True, "hidden", marks=pytest.mark.slow),
+        pytest.param(True, "all", marks=pytest.mark.slow),
+    ],
+)
+def test_the_loss_of_a_training_step_is_that_of_its_mask(make_tiny, images, normalize, loss_on):
+    model = make_tiny(num_layers=2, normalize_targets=normalize, loss_on=loss_on)
+    eagerly = keras.backend.backend() != "jax"  # which compiles every operation on its own
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=eagerly)
+    loss = model.fit(images, batch_size=16, verbose=0, shuffle=False).history["loss"][0]
+    masks = keras.ops.convert_to_numpy(model.masking.draw(model.grid, 1, np.arange(16)))
+    made = model.predict_patches(images, masks)
+    errors = np.mean((made.targets - made.predictions) ** 2, axis=-1)
+    counted = masks if loss_on == "hidden" else np.ones_like(masks)
+    assert loss == pytest.approx(errors[counted].mean(), rel=1e-5)
+
+
 @pytest.mark.slow
 @every_backend
 def test_a_sample_weight_multiplies_the_loss_of_its_image(make_tiny, images):

@@ -17,6 +17,7 @@ from mae_keras.ops import (
     random_scores,
     restore_indices,
     restore_patches,
+    split_indices,
     visible_indices,
 )
 
@@ -116,6 +117,10 @@ def test_visible_and_hidden_patches_are_all_patches(patch_mask):
     np.testing.assert_array_equal(together, np.tile(np.arange(num_patches), (len(visible), 1)))
     assert np.all(np.diff(visible, axis=1) > 0)
     assert not np.any(np.take_along_axis(patch_mask, visible, axis=1))
+    for part, alone in zip(
+        split_indices(patch_mask, num_patches - hidden), (visible, concealed), strict=True
+    ):
+        np.testing.assert_array_equal(array(part), alone)
 
 
 @given(masks(), st.integers(1, 3))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mae_keras.models import MaskedAutoencoder
+from mae_keras.ops import split_indices
 
 
 def build(cls):
@@ -23,10 +24,16 @@ def test_hidden_pixels_do_not_reach_the_predictions():
     patches = rng.random((2, 16, 12), "float32")
     patch_mask = rng.permuted(np.tile(np.arange(16) < 12, (2, 1)), axis=1)
     changed = np.where(patch_mask[..., None], 7.0, patches)
-    first, second = (model._predict_patches(p, patch_mask) for p in (patches, changed))
-    np.testing.assert_array_equal(first, second)
+    visible, hidden = split_indices(patch_mask, 4)
+
+    def predicted(patches):
+        return model._predict_patches(patches, patch_mask, visible, decoded_indices=hidden)
+
+    first = predicted(patches)
+    assert first.shape == (2, 12, 12)
+    np.testing.assert_array_equal(first, predicted(changed))
     visible_changed = np.where(patch_mask[..., None], patches, patches + 1.0)
-    assert np.abs(model._predict_patches(visible_changed, patch_mask) - first).max() > 1e-3
+    assert np.abs(predicted(visible_changed) - first).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -46,7 +53,8 @@ def test_the_script_measures_the_smallest_size(capsys, tmp_path):
     (one,) = main([*asked, "--json", str(tmp_path / "told.json")])
     assert one["faster"] == pytest.approx(one["all_ms"] / one["visible_ms"])
     assert one["arrives"] == pytest.approx(one["faster"] / one["predicted"])
-    # Encoder 4 layers on 5 or 17 tokens, decoder 2 on 17: near (4 * 17 + 2 * 17) / (4 * 5 + 2 * 17)
-    assert one["predicted"] == pytest.approx(102 / 54, rel=0.05)
+    # Encoder 4 layers on 5 or 17 tokens, decoder one on 17, and one where 12 of them go on.
+    decoder = 17 + (3 * 17 + 5 * 12) / 8
+    assert one["predicted"] == pytest.approx((4 * 17 + decoder) / (4 * 5 + decoder), rel=0.05)
     assert "| nano8, float32 |" in capsys.readouterr().out
     assert (tmp_path / "told.json").exists()
