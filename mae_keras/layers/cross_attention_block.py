@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from mae_keras.layers.compiled_pieces import normed
 from mae_keras.layers.cross_attention import MultiHeadCrossAttention
 from mae_keras.layers.transformer_block import TransformerBlock
 
@@ -60,8 +61,8 @@ class CrossAttentionBlock(TransformerBlock):
     def call(
         self, tokens: Any, context: Any, attention_mask: Any = None, training: bool = False
     ) -> Any:
-        normed = self.attention_norm(tokens)
-        branch = self.attention(normed, context, attention_mask=attention_mask)
+        asking = normed(self.attention_norm, tokens)
+        branch = self.attention(asking, context, attention_mask=attention_mask)
         return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
 
     def compute_output_shape(

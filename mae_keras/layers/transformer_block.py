@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from mae_keras.layers.attention import MultiHeadSelfAttention, asked_tokens
+from mae_keras.layers.compiled_pieces import gelu, normed
 from mae_keras.layers.drop_path import DropPath
 
 
@@ -99,14 +99,17 @@ class TransformerBlock(keras.layers.Layer):
         *,
         num_queries: int | None = None,
     ) -> Any:
-        normed = self.attention_norm(tokens)
-        branch = self.attention(normed, attention_mask=attention_mask, num_queries=num_queries)
+        branch = self.attention(
+            normed(self.attention_norm, tokens),
+            attention_mask=attention_mask,
+            num_queries=num_queries,
+        )
         if num_queries is not None:
             tokens = tokens[:, -num_queries:]
         return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
 
     def _with_mlp(self, tokens: Any, training: bool) -> Any:
-        branch = ops.gelu(self.mlp_in(self.mlp_norm(tokens)), approximate=False)
+        branch = gelu(self.mlp_in(normed(self.mlp_norm, tokens)))
         return tokens + self.mlp_drop(self.mlp_out(branch), training=training)
 
     def compute_output_shape(

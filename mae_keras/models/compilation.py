@@ -4,11 +4,14 @@ from typing import Any
 
 import keras
 
+from mae_keras.layers.compiled_pieces import compiled_pieces
 from mae_keras.replicas import num_replicas
 
-# Measured on 2 CPU cores (docs/performance.md): in float32 XLA gains less the wider the model and
-# nothing was seen to be lost up to this width; in bfloat16, which XLA emulates on CPUs, it loses.
+# Measured on 2 CPU cores (docs/performance.md), against XLA for pieces alone: in float32 XLA for
+# all gains less the wider the model and the more numbers an image becomes, and loses from here on;
+# in bfloat16, which it emulates on CPUs, it always loses.
 LARGEST_XLA_CPU_DIM = 384
+LARGEST_XLA_CPU_IMAGE = 2**15
 
 
 class CompiledAsAsked:
@@ -16,6 +19,28 @@ class CompiledAsAsked:
 
     `compile` sets `_requested_jit`.
     """
+
+    # Tokens of an image, where there are most of them; 1 without a transformer.
+    num_tokens = 1
+
+    @property
+    def xla(self) -> str:
+        """What XLA compiles of a training step: `"all"`, `"pieces"` or `"nothing"`.
+
+        Pieces are what lies between the matrix products (`layers.compiled_pieces`): where `"auto"`
+        left the products to TensorFlow, on one device.
+        """
+        if self.jit_compile:
+            return "all"
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        chosen = on_tensorflow and self._requested_jit == "auto" and not self.run_eagerly
+        has_pieces = self.num_tokens > 1 and not _distributed()
+        return "pieces" if chosen and has_pieces else "nothing"
+
+    def train_step(self, *args: Any) -> Any:
+        """As in Keras."""
+        with compiled_pieces(self.xla == "pieces"):
+            return super().train_step(*args)
 
     def get_compile_config(self) -> dict[str, Any]:
         """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
@@ -28,7 +53,9 @@ class CompiledAsAsked:
         self.optimizer.build(self.trainable_variables)
 
 
-def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype: str) -> bool:
+def resolve_jit_compile(
+    jit_compile: bool | str, hidden_dim: int, compute_dtype: str, num_tokens: int = 1
+) -> bool:
     """Turn `jit_compile="auto"` into the choice that measured faster.
 
     Keras's own "auto" never uses XLA on a CPU. TensorFlow cannot compile what its replicas do
@@ -38,6 +65,7 @@ def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype:
         jit_compile: bool, kept as it is, or `"auto"`.
         hidden_dim: int, width of the model's matrix products.
         compute_dtype: str, the dtype policy's compute dtype.
+        num_tokens: int, tokens of an image where there are most of them.
 
     Returns:
         bool.
@@ -68,7 +96,9 @@ def resolve_jit_compile(jit_compile: bool | str, hidden_dim: int, compute_dtype:
         return False
     if _on_accelerator():
         return True
-    return compute_dtype == "float32" and hidden_dim <= LARGEST_XLA_CPU_DIM
+    narrow = hidden_dim <= LARGEST_XLA_CPU_DIM
+    small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
+    return compute_dtype == "float32" and narrow and small
 
 
 def _on_accelerator() -> bool:

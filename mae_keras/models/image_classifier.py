@@ -1,5 +1,6 @@
 """A classifier on top of an encoder: what fine-tuning trains."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,11 @@ class ImageClassifier(Exporting, SupervisedModel):
         )
         self.build((None, *encoder.image_shape))
         self.train_last_blocks(train_blocks)
+
+    @property
+    def num_tokens(self) -> int:
+        """Patches of an image; decides about XLA."""
+        return math.prod(self.encoder.grid)
 
     @classmethod
     def from_pretrained(

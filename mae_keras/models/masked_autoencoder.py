@@ -180,6 +180,11 @@ class MaskedAutoencoder(MaskedModel):
         return standardize_patches(patches) if self.normalize_targets else patches
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens of an image in the decoder; decides about XLA."""
+        return self.num_patches
+
+    @property
     def num_decoded(self) -> int:
         """Patches that a training step decodes in every image."""
         counted = self.num_hidden if self.loss_on == "hidden" else self.num_patches

@@ -136,8 +136,8 @@ class MaskedModel(
             loss: as in Keras. Defaults to `MaskedReconstructionLoss()`. It gets the patches that
                 the step predicts, `(batch, num_decoded, patch_dim)`, as metrics do: the hidden
                 ones, or all with `loss_on="all"`.
-            jit_compile: bool, or `"auto"`: what measured faster for this model and device; the
-                value in effect is `model.jit_compile`.
+            jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
+                is in effect is `model.xla`.
             **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
                 come out NaN or infinite, counted by the metric `skipped_steps`.
         """
@@ -149,7 +149,9 @@ class MaskedModel(
         super().compile(
             optimizer=optimizer,
             loss=MaskedReconstructionLoss() if loss is None else loss,
-            jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
+            jit_compile=resolve_jit_compile(
+                jit_compile, self._width, self.compute_dtype, self.num_tokens
+            ),
             **kwargs,
         )
         check_optimizer(self.optimizer)

@@ -71,7 +71,8 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             loss: as in Keras, of one-hot labels and logits. Defaults to
                 `CategoricalCrossentropy(from_logits=True)`.
             metrics: as in Keras, of one-hot labels and logits. Defaults to the accuracy.
-            jit_compile: bool, or `"auto"`: what measured faster for this model and device.
+            jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
+                is in effect is `model.xla`.
             **kwargs: passed to `keras.Model.compile`.
 
         Raises:
@@ -95,7 +96,9 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             optimizer=optimizer,
             loss=loss,
             metrics=metrics,
-            jit_compile=resolve_jit_compile(jit_compile, self._width, self.compute_dtype),
+            jit_compile=resolve_jit_compile(
+                jit_compile, self._width, self.compute_dtype, self.num_tokens
+            ),
             **kwargs,
         )
         check_optimizer(self.optimizer)

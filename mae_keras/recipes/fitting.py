@@ -184,7 +184,7 @@ def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start
     return (
         f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
         f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
-        f"XLA {'on' if model.jit_compile else 'off'}, {recipe.dtype_policy}, "
+        f"XLA compiles {model.xla}, {recipe.dtype_policy}, "
         f"{keras.backend.backend()}{going_on}"
     )
 

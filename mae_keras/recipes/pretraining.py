@@ -247,6 +247,7 @@ def _conditions(model: Any, recipe: Recipe) -> dict[str, Any]:
         "device": ", ".join(keras.distribution.list_devices()) or platform.machine(),
         "num_cores": os.cpu_count(),
         "jit_compile": bool(model.jit_compile),
+        "xla": model.xla,
         "dtype_policy": recipe.dtype_policy,
         "versions": {"python": platform.python_version(), **versions},
     }

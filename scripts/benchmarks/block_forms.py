@@ -25,6 +25,7 @@ from keras import ops
 
 from mae_keras.layers import TransformerBlock
 from mae_keras.layers.attention import attend
+from mae_keras.layers.compiled_pieces import compiled_pieces
 
 Block = TransformerBlock
 
@@ -168,6 +169,54 @@ def _norm_by_products(layer: keras.layers.Layer, tokens: Any) -> Any:
     return tf.reshape(centred * scale * layer.gamma + layer.beta, tf.shape(tokens))
 
 
+def _joined(norm: keras.layers.Layer, dense: keras.layers.Dense, tokens: Any) -> Any:
+    """Layer norm and the dense layer behind it, whose kernel takes in the norm's scale and offset.
+
+    Their gradients then are sums over features of the kernel's, not over tokens.
+    """
+    mean, variance = ops.moments(tokens, axes=-1, keepdims=True)
+    normed = (tokens - mean) * ops.rsqrt(variance + norm.epsilon)
+    kernel, gamma, beta = map(ops.convert_to_tensor, (dense.kernel, norm.gamma, norm.beta))
+    bias = ops.matmul(beta[None], kernel)[0] + ops.convert_to_tensor(dense.bias)
+    kernel = ops.cast(kernel * gamma[:, None], tokens.dtype)
+    return ops.matmul(normed, kernel) + ops.cast(bias, tokens.dtype)
+
+
+def folded_norm(block: Block, tokens: Any) -> Any:
+    """A whole block whose norms have given scale and offset to the next kernel."""
+    joined = _joined(block.attention_norm, block.attention.qkv, tokens)
+    tokens = tokens + block.attention._attended(*ops.split(joined, 3, axis=-1), None)
+    hidden = _joined(block.mlp_norm, block.mlp_in, tokens)
+    return tokens + block.mlp_out(ops.gelu(hidden, approximate=False))
+
+
+@tf.function(jit_compile=True)
+def _compiled_softmax(scores: Any) -> Any:
+    return ops.softmax(scores, axis=-1)
+
+
+@tf.function(jit_compile=True)
+def _compiled_cut(joined: Any, bias: Any, heads: int) -> list[Any]:
+    query, key, value = (_to_heads(part, heads) for part in ops.split(joined + bias, 3, axis=-1))
+    return [query * query.shape[-1] ** -0.5, ops.swapaxes(key, 2, 3), value]
+
+
+@tf.function(jit_compile=True)
+def _compiled_join(mixed: Any) -> Any:
+    mixed = ops.transpose(mixed, (0, 2, 1, 3))
+    return ops.reshape(mixed, (-1, mixed.shape[1], mixed.shape[2] * mixed.shape[3]))
+
+
+def _piecewise_attention(block: Block, tokens: Any) -> Any:
+    """Attention whose products are TensorFlow's, what lies between them compiled by XLA."""
+    qkv = block.attention.qkv
+    dtype = tokens.dtype
+    joined = ops.matmul(tokens, ops.cast(qkv.kernel, dtype))
+    query, key, value = _compiled_cut(joined, ops.cast(qkv.bias, dtype), block.num_heads)
+    weights = _compiled_softmax(tf.matmul(query, key))
+    return block.attention.projection(_compiled_join(tf.matmul(weights, value)))
+
+
 def _in_use(block: Block, tokens: Any) -> Any:
     return block.attention(tokens)
 
@@ -185,6 +234,12 @@ def _block(
     return call
 
 
+def in_pieces(block: Block, tokens: Any) -> Any:
+    """As in use where XLA does not compile the whole step."""
+    with compiled_pieces(True):
+        return block(tokens)
+
+
 FORMS: dict[str, Callable] = {
     "in_use": lambda block, tokens: block(tokens),
     "unstacked": _block(unstacked),
@@ -194,7 +249,11 @@ FORMS: dict[str, Callable] = {
     "own_gradient": _block(own_gradient),
     "turned": _block(turned),
     "gelu_own_gradient": _block(gelu=_gelu_by_hand),
+    "gelu_from_erf": _block(gelu=lambda x: x * (0.5 + 0.5 * ops.erf(x * 0.5**0.5))),
     "norm_by_products": _block(norm=_norm_by_products),
+    "folded_norm": folded_norm,
+    "compiled_pieces": in_pieces,
+    "compiled_attention": _block(_piecewise_attention),
     "tanh_gelu": _block(gelu=lambda x: ops.gelu(x, approximate=True)),
     "no_gelu": _block(gelu=ops.relu),
     "no_norm": _block(norm=lambda layer, tokens: tokens),

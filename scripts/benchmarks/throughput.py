@@ -149,9 +149,15 @@ def table(result: dict[str, Any]) -> str:
             f"| {name} | {one['parameters']:,} | {one['images_per_second']:.1f} | "
             f"{one['ratio']:.2f} x | {low:.2f} to {high:.2f} | "
             f"{one['flops_per_second'] / 1e9:.0f} | {one['share']:.2f} | {one['idle']:.2f} | "
-            f"{'yes' if one['jit_compile'] else 'no'} | {one['first_step_seconds']:.1f} |"
+            f"{_compiled(one)} | {one['first_step_seconds']:.1f} |"
         )
     return "\n".join([*lines, "", *verdicts(result)])
+
+
+def _compiled(one: dict[str, Any]) -> str:
+    if one["jit_compile"]:
+        return "yes"
+    return "pieces" if one.get("xla") == "pieces" else "no"
 
 
 def verdicts(result: dict[str, Any]) -> list[str]:

@@ -1,9 +1,10 @@
 """When a model is compiled by XLA."""
 
 import keras
+import numpy as np
 import pytest
 
-from mae_keras.models import compilation
+from mae_keras.models import DenseMaskedAutoencoder, compilation
 from mae_keras.models.compilation import resolve_jit_compile
 
 CPU, GPU, TPU = ["cpu:0"], ["gpu:0", "gpu:1"], ["tpu:0"]
@@ -40,6 +41,14 @@ def test_auto_is_decided_by_backend_device_width_and_dtype(
     assert resolve_jit_compile("auto", dim, dtype) is expected
 
 
+@pytest.mark.parametrize(("tokens", "expected"), [(64, True), (256, True), (257, False)])
+def test_auto_leaves_images_of_many_numbers_to_tensorflow(monkeypatch, tokens, expected):
+    place(monkeypatch, "tensorflow", CPU)
+    assert resolve_jit_compile("auto", 128, "float32", tokens) is expected
+    place(monkeypatch, "tensorflow", GPU)
+    assert resolve_jit_compile("auto", 128, "float32", tokens) is True
+
+
 def test_auto_is_off_under_a_distribution_on_tensorflow(monkeypatch):
     place(monkeypatch, "tensorflow", GPU, distribution=object())
     assert resolve_jit_compile("auto", 64, "float32") is False
@@ -72,3 +81,40 @@ def test_several_jax_replicas_are_one_compiled_program(monkeypatch):
     monkeypatch.setattr(compilation, "num_replicas", lambda: 2)
     assert resolve_jit_compile("auto", 64, "float32") is True
     assert resolve_jit_compile(True, 64, "float32") is True
+
+
+def trained(model, images, **options):
+    model.compile(keras.optimizers.SGD(0.1), **options)
+    model.fit(images, epochs=2, batch_size=8, verbose=0, shuffle=False)
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
+def test_compiled_pieces_train_the_same_model(make_tiny, images, monkeypatch):
+    monkeypatch.setattr(compilation, "LARGEST_XLA_CPU_DIM", 1)
+    in_pieces = trained(make_tiny(num_layers=2), images)
+    assert (in_pieces.xla, in_pieces.jit_compile) == ("pieces", False)
+    whole = trained(make_tiny(num_layers=2), images, jit_compile=False)
+    assert whole.xla == "nothing"
+    for mine, theirs in zip(in_pieces.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
+def test_pieces_are_for_what_auto_left_to_tensorflow(make_tiny, monkeypatch):
+    model = make_tiny()
+    for options, expected in (
+        ({}, "all"),
+        ({"jit_compile": True}, "all"),
+        ({"jit_compile": False}, "nothing"),
+        ({"run_eagerly": True}, "nothing"),
+    ):
+        model.compile("sgd", **options)
+        assert model.xla == expected
+    monkeypatch.setattr(compilation, "LARGEST_XLA_CPU_IMAGE", 16 * 16 - 1)
+    model.compile("sgd")
+    assert model.xla == "pieces"
+    dense = DenseMaskedAutoencoder((300, 1), hidden_units=(512,))
+    dense.compile("sgd")
+    assert dense.xla == "nothing"

@@ -46,6 +46,7 @@ class KerasContender:
         return {
             "parameters": trained,
             "jit_compile": bool(self.model.jit_compile),
+            "xla": getattr(self.model, "xla", None),
             "framework": f"{backend} {module.__version__}, keras {keras.__version__}",
             "device": str(keras.distribution.list_devices()[0]),
             **self._facts,

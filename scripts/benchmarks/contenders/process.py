@@ -8,6 +8,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from contenders.worker import SIDES
@@ -27,6 +29,7 @@ class Process:
         options: what the command line gave: `torch_python`, `gpu`, `threads`.
         worker: module that answers.
         sides: contender to the module that builds it; `torch_...` runs in `torch_python`.
+        variables: environment variables besides.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Process:
         options: argparse.Namespace,
         worker: str = "contenders.worker",
         sides: dict[str, str] = SIDES,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ):
         on_torch = sides[contender].startswith("torch_")
         python = options.torch_python if on_torch else sys.executable
@@ -45,7 +49,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=environment(contender, options),
+            env={**environment(contender, options), **variables},
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:

@@ -48,9 +48,11 @@ class Session:
     def measure(self, seconds: float) -> dict[str, Any]:
         """As many training steps as fill about that many seconds."""
         steps = max(1, round(seconds / self.pace))
+        before = _used()
         taken = self._seconds(steps)
         self.pace = taken / steps
-        return {"steps": steps, "seconds": taken}
+        used = {name: value - before[name] for name, value in _used().items()}
+        return {"steps": steps, "seconds": taken, **used}
 
     def matrix(self, size: int, dtype: str, seconds: float) -> dict[str, Any]:
         """Rate of one large matrix product, in FLOP/s: the best of those that fit in the time."""
@@ -67,6 +69,17 @@ class Session:
         started = time.perf_counter()
         self.contender.run(steps)
         return time.perf_counter() - started
+
+
+def _used() -> dict[str, float]:
+    """What this process has used so far: seconds of cores, and pages that it was given."""
+    times = os.times()
+    used = {"user_seconds": times.user, "system_seconds": times.system}
+    try:
+        import resource
+    except ImportError:  # Windows does not tell
+        return used
+    return {**used, "page_faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt}
 
 
 def main(sides: dict[str, str] = SIDES) -> None:

@@ -1,0 +1,91 @@
+"""Pieces that XLA compiles, against SciPy, finite differences and Keras's own operations."""
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import erf, erfc
+
+from mae_keras.layers import TransformerBlock
+from mae_keras.layers.compiled_pieces import compiled_pieces, gelu, normed
+
+needs_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's"
+)
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def value_and_gradients(function, upstream, *inputs):
+    """What a function gives, and the gradient of its product with `upstream` for every input."""
+    import tensorflow as tf
+
+    tensors = [tf.constant(given) for given in inputs]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        made = function(*tensors)
+        total = tf.reduce_sum(tf.cast(made, "float32") * upstream)
+    return made.numpy(), [gradient.numpy() for gradient in tape.gradient(total, tensors)]
+
+
+@needs_tensorflow
+def test_gelu_and_its_slope_are_those_of_the_normal_distribution():
+    x = np.concatenate([np.linspace(-9, 9, 401), [-40.0, 0.0, 40.0]]).astype("float32")
+    upstream = draw(len(x))
+    with compiled_pieces(True):
+        value, (gradient,) = value_and_gradients(gelu, upstream, x)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(value, exact * 0.5 * erfc(-exact / np.sqrt(2)), atol=2e-6)
+    slope = 0.5 + 0.5 * erf(exact / np.sqrt(2))
+    slope += exact * np.exp(-(exact**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(gradient, upstream * slope, atol=2e-6)
+
+
+@needs_tensorflow
+def test_the_norm_and_its_gradients_are_those_of_keras():
+    norm = keras.layers.LayerNormalization(epsilon=1e-3)
+    norm.build((None, None, 6))
+    upstream, tokens = draw(3, 5, 6, seed=1), 4 + 3 * draw(3, 5, 6)
+    gamma, beta = draw(6, seed=2), draw(6, seed=3)
+
+    def apply(tokens, gamma, beta):
+        mapping = [(norm.gamma, gamma), (norm.beta, beta)]
+        with keras.StatelessScope(state_mapping=mapping):
+            return normed(norm, tokens)
+
+    expected, wanted = value_and_gradients(apply, upstream, tokens, gamma, beta)
+    with compiled_pieces(True):
+        value, gradients = value_and_gradients(apply, upstream, tokens, gamma, beta)
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+    for got, want in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_stays_half_precision(dtype):
+    block = TransformerBlock(num_heads=2, mlp_dim=16, dtype=dtype)
+    tokens = draw(2, 5, 8)
+    plain = keras.ops.convert_to_numpy(keras.ops.cast(block(tokens), "float32"))
+    with compiled_pieces(True):
+        made = block(tokens)
+    assert keras.backend.standardize_dtype(made.dtype) == dtype.removeprefix("mixed_")
+    made = keras.ops.convert_to_numpy(keras.ops.cast(made, "float32"))
+    np.testing.assert_allclose(made, plain, atol=0.06)
+
+
+@needs_tensorflow
+def test_the_scope_ends_with_its_block():
+    import tensorflow as tf
+
+    def operations():
+        traced = tf.function(lambda x: gelu(x)).get_concrete_function(tf.TensorSpec((3,)))
+        return {operation.type for operation in traced.graph.get_operations()}
+
+    with pytest.raises(RuntimeError, match="inside"), compiled_pieces(True):
+        with compiled_pieces(False):
+            assert "Erfc" in operations()
+        assert "Erfc" not in operations()
+        raise RuntimeError("inside")
+    assert "Erfc" in operations()
