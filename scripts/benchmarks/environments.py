@@ -4,6 +4,10 @@
     KERAS_BACKEND=jax python scripts/benchmarks/environments.py \
         GLIBC_TUNABLES=glibc.malloc.hugetlb=1 "MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296"
 
+    git worktree add ../earlier COMMIT; cd docs  # out of the way of this tree
+    python ../scripts/benchmarks/environments.py \
+        "PYTHONPATH=$PWD/../../earlier/scripts/benchmarks:$PWD/../../earlier"
+
 Each argument is a process of its own that trains the same model with those variables set; a
 further one has none of them. They work in turn, and each round begins with another. Printed for
 each: median milliseconds per step, how many times as fast as without (median and range of the
@@ -14,6 +18,7 @@ every page.
 
 import argparse
 import os
+import shlex
 import statistics
 from typing import Any
 
@@ -37,8 +42,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def assignments(text: str) -> dict[str, str]:
-    """`"A=1 B=2"` as a dict."""
-    pairs = [assignment.partition("=") for assignment in text.split()]
+    """`"A=1 B='2 3'"` as a dict."""
+    pairs = [assignment.partition("=") for assignment in shlex.split(text)]
     if not pairs or not all(name and equals for name, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE [NAME=VALUE ...], received {text!r}")
     return {name: value for name, _, value in pairs}

@@ -8,7 +8,7 @@ import pytest
 def test_assignments_are_read_from_one_argument():
     from environments import assignments
 
-    assert assignments("A=1 B=x=y") == {"A": "1", "B": "x=y"}
+    assert assignments("A=1 B='x=y z'") == {"A": "1", "B": "x=y z"}
     for wrong in ("", "A", "=1"):
         with pytest.raises(argparse.ArgumentTypeError, match="expected NAME=VALUE"):
             assignments(wrong)
