@@ -104,8 +104,9 @@ print(inspect.getsource(MaskedModel.train_step))
 # %% [markdown]
 # It turns a batch of images into a supervised one and hands that to `keras.Model.train_step`:
 #
-# `x` holds the patches, the mask and where the visible ones are; `y` is what should come out, the
-# patches; `sample_weight` is the mask as weights: what counts.
+# `x` holds the patches, the mask, where the visible ones are and which ones are to be predicted,
+# the hidden ones; `y` is what should come out, those patches; `sample_weight` says what counts.
+# All hidden patches count alike, so here it is 1 everywhere; a missing patch would have 0.
 #
 # Keras does all the rest as for any other model: gradients, loss scaling, accumulation, metrics,
 # compilation, several devices. A loop of one's own would have to repeat all that.
@@ -132,14 +133,24 @@ seen = watched.seen
 for name, value in seen.items():
     print(f"{name:16} {value.dtype!s:8} {value.shape}")
 
-assert np.array_equal(seen["sample_weight"] > 0, seen["patch_mask"])
-assert np.allclose(seen["sample_weight"].mean(axis=1), 1)  # every image counts the same
-assert np.array_equal(seen["y"], seen["patches"])  # the target is the input
+hidden = seen["decoded_indices"]
+assert np.array_equal(hidden, np.nonzero(seen["patch_mask"])[1].reshape(hidden.shape))
+assert np.allclose(seen["sample_weight"], 1)  # every image counts the same, and every hidden patch
+targets = np.take_along_axis(seen["patches"], hidden[..., None], axis=1)
+assert np.array_equal(seen["y"], targets)  # the target is the input
+
 
 # %%
-maps = {name: as_images(seen[name][..., None]) for name in ("patch_mask", "sample_weight")}
-rows = {"y": as_images(255 * seen["y"]), "x, what is visible": covered(batch, seen["patch_mask"])}
-show({**rows, **maps, "y_pred, untrained": as_images(255 * seen["y_pred"])}, maps)
+def in_place(values):
+    """What is known of hidden patches, as images; NaN elsewhere."""
+    placed = np.full((*seen["patch_mask"].shape, values.shape[-1]), np.nan, "float32")
+    np.put_along_axis(placed, hidden[..., None], values, axis=1)
+    return as_images(placed)
+
+
+maps = {"patch_mask": as_images(seen["patch_mask"][..., None])}
+rows = {"x, what is visible": covered(batch, seen["patch_mask"]), "y": in_place(255 * seen["y"])}
+show({**maps, **rows, "y_pred, untrained": in_place(255 * seen["y_pred"])}, maps)
 
 # %% [markdown]
 # ## 2. The same batch by hand
@@ -153,9 +164,11 @@ def masked_batch(model, images):
     """Images to `x`, `y` and `sample_weight`, for the next step of training."""
     patches, _ = model.to_patches(images)
     patch_mask = model.masking.draw(model.grid, model.micro_step + 1, np.arange(len(images)))
-    indices = ops.visible_indices(patch_mask, model.num_patches - model.num_hidden)
-    x = {"patches": patches, "patch_mask": patch_mask, "visible_indices": indices}
-    return x, model.to_targets(patches), losses.reconstruction_weights(patch_mask)
+    visible, hidden = ops.split_indices(patch_mask, model.num_patches - model.num_hidden)
+    x = {"patches": patches, "patch_mask": patch_mask}
+    x |= {"visible_indices": visible, "decoded_indices": hidden}
+    targets = model.to_targets(ops.gather_patches(patches, hidden))
+    return x, targets, losses.reconstruction_weights(np.ones(hidden.shape, bool))
 
 
 x, y, sample_weight = masked_batch(new_model(), batch)
@@ -337,7 +350,7 @@ show({"original": test, "visible": covered(test, made.patch_mask), "pasted": mad
 # %% [markdown]
 # ## 5. A loss of one's own
 #
-# A loss gives one number per patch, `(batch, num_patches)`; Keras multiplies by `sample_weight`,
+# A loss gives one number per patch, `(batch, num_hidden)`; Keras multiplies by `sample_weight`,
 # so the loss need not know about masks. Losses of Keras that reduce the last axis work as they
 # are: `loss=keras.losses.Huber()`. One of your own is a function; registered, it is saved by name.
 #
@@ -362,10 +375,8 @@ def weighted(loss, y, y_pred, sample_weight):
 y, weights = seen["y"], seen["sample_weight"]
 too_bright, too_dark = (weighted(missing_ink, y, y + error, weights) for error in (1, -1))
 print(f"too bright by 1: {too_bright:.2f}; too dark by 1: {too_dark:.2f}")
-visible = np.float32(~seen["patch_mask"])[..., None]
 
 assert np.allclose([too_bright, too_dark], [1, 4])
-assert weighted(missing_ink, y, y + 7 * visible, weights) == 0  # visible patches do not count
 
 # %%
 plain, _ = trained()

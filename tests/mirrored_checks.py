@@ -48,10 +48,10 @@ def copies_differ(model):
     return max(float(np.abs(first.numpy() - second.numpy()).max()) for first, second in copies)
 
 
-def everything(scope, images=16, **compile_options):
+def everything(scope, images=16, share=True, **compile_options):
     """Accumulation, averages, drop path, uniformity, unequal weights, a share decoded: at once."""
     with scope:
-        cross = {"decoder_class": CrossAttentionDecoder, "decode_ratio": 0.5}
+        cross = {"decoder_class": CrossAttentionDecoder, "decode_ratio": 0.5} if share else {}
         model = build_tiny(num_layers=2, drop_path_rate=0.3, uniformity_weight=1.0, **cross)
         optimizer = MaskedAdamW(**ADAM, gradient_accumulation_steps=2, use_ema=True)
         model.compile(optimizer, weighted_metrics=["mae"], **compile_options)
@@ -143,6 +143,7 @@ def main():
         "copies": copies_differ(two),
         "steps": [int(model.micro_step.numpy()) for model in (one, two)],
         "jit": two.jit_compile,
+        "xla": two.xla,
         # 13 images in batches of 8: slices of 4 and 4, then of 3 and 2.
         "evaluations": [m.evaluate(IMAGES[:13], batch_size=8, verbose=0) for m in (one, two)],
         "features": float(np.abs(one.encode(IMAGES[:5]) - two.encode(IMAGES[:5])).max()),
@@ -152,6 +153,12 @@ def main():
         made["loaded"] = largest_difference(load_model(f"{folder}/two.keras"), two)
     two.fit(IMAGES, batch_size=8, verbose=0)
     made["steps of 19 images by 8"] = int(two.micro_step.numpy()) - made["steps"][1]
+
+    usual = [
+        everything(scope, share=False, run_eagerly=eagerly)[0]
+        for scope, eagerly in ((contextlib.nullcontext(), True), (distribute("devices"), False))
+    ]
+    made["usual decoder"] = largest_difference(*usual)
 
     def batches():
         return training_batches(ArraySplit(IMAGES), 8, seed=0)

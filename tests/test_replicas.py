@@ -36,6 +36,8 @@ def made():
 def test_two_replicas_give_the_weights_of_one_device(made):
     """With accumulation, averaging, drop path, uniformity and unequal sample weights."""
     assert made["everything"] < 1e-5
+    assert made["usual decoder"] < 1e-5
+    assert made["xla"] == "nothing"
     assert made["steps"] == [4, 4]
 
 

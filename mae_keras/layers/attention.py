@@ -53,9 +53,20 @@ def asked_tokens(tokens: Any, num_queries: int | None, dtype: str) -> keras.Kera
 
     Keras hands shapes alone to `compute_output_shape`, and no number.
     """
+    check_num_queries(tokens, num_queries)
     batch, count, hidden_dim = tokens.shape
     count = count if num_queries is None else num_queries
     return keras.KerasTensor((batch, count, hidden_dim), dtype=dtype)
+
+
+def check_num_queries(tokens: Any, num_queries: int | None) -> None:
+    """Refuse a number of queries that the tokens do not have."""
+    count = tokens.shape[1]
+    if num_queries is not None and not 1 <= num_queries <= (count or num_queries):
+        raise ValueError(
+            f"`num_queries` must be 1 to the number of tokens, {count}. "
+            f"Received: num_queries={num_queries}"
+        )
 
 
 class MultiHeadAttention(keras.layers.Layer):
@@ -149,7 +160,8 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         Tensor of the shape of `tokens`, or of its last `num_queries` tokens.
 
     Raises:
-        ValueError: if `num_heads` does not divide `hidden_dim`.
+        ValueError: if `num_heads` does not divide `hidden_dim`, or there are fewer tokens than
+            `num_queries`.
 
     Example:
     >>> import numpy as np
@@ -172,6 +184,7 @@ class MultiHeadSelfAttention(MultiHeadAttention):
     def call(
         self, tokens: Any, attention_mask: Any = None, *, num_queries: int | None = None
     ) -> Any:
+        check_num_queries(tokens, num_queries)
         # Cut before it is reshaped: a gradient of five axes took XLA longer to put together.
         query, key, value = ops.split(self.qkv(tokens), 3, axis=-1)
         if num_queries is not None:

@@ -1,5 +1,6 @@
 """Whether a model is compiled by XLA: decided by measurement, once, here."""
 
+import warnings
 from typing import Any
 
 import keras
@@ -8,8 +9,9 @@ from mae_keras.layers.compiled_pieces import compiled_pieces
 from mae_keras.replicas import num_replicas
 
 # Measured on 2 CPU cores (docs/performance.md), against XLA for pieces alone: in float32 XLA for
-# all gains less the wider the model and the more numbers an image becomes, and loses from here on;
-# in bfloat16, which it emulates on CPUs, it always loses.
+# all gains less the wider the model and the more tokens an image has, and loses from here on; in
+# bfloat16, which it emulates on CPUs, it always loses. The second is a stand-in for the size of a
+# model's arrays, width times tokens: no array need have just that size.
 LARGEST_XLA_CPU_DIM = 384
 LARGEST_XLA_CPU_IMAGE = 2**15
 
@@ -22,20 +24,24 @@ class CompiledAsAsked:
 
     # Tokens of an image, where there are most of them; 1 without a transformer.
     num_tokens = 1
+    _compiles_pieces = False
+
+    def compile(self, *args: Any, jit_compile: bool, **kwargs: Any) -> None:
+        """As `keras.Model.compile`, with a choice that was made."""
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        left_to_tensorflow = self._requested_jit == "auto" and not jit_compile
+        self._compiles_pieces = left_to_tensorflow and not self.run_eagerly and _has_pieces(self)
 
     @property
     def xla(self) -> str:
         """What XLA compiles of a training step: `"all"`, `"pieces"` or `"nothing"`.
 
-        Pieces are what lies between the matrix products (`layers.compiled_pieces`): where `"auto"`
-        left the products to TensorFlow, on one device.
+        Pieces are what lies between the matrix products (`layers.compiled_pieces`): on a CPU, where
+        `"auto"` left the products to TensorFlow.
         """
         if self.jit_compile:
             return "all"
-        on_tensorflow = keras.backend.backend() == "tensorflow"
-        chosen = on_tensorflow and self._requested_jit == "auto" and not self.run_eagerly
-        has_pieces = self.num_tokens > 1 and not _distributed()
-        return "pieces" if chosen and has_pieces else "nothing"
+        return "pieces" if self._compiles_pieces else "nothing"
 
     def train_step(self, *args: Any) -> Any:
         """As in Keras."""
@@ -99,6 +105,24 @@ def resolve_jit_compile(
     narrow = hidden_dim <= LARGEST_XLA_CPU_DIM
     small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
     return compute_dtype == "float32" and narrow and small
+
+
+def _has_pieces(model: Any) -> bool:
+    """Whether a model has pieces to compile, and may: in float64 they would lose precision."""
+    if keras.backend.backend() != "tensorflow" or _distributed() or _on_accelerator():
+        return False
+    precise = model.compute_dtype not in ("float32", "bfloat16", "float16")
+    return model.num_tokens > 1 and not precise and _keras_allows_xla(model)
+
+
+def _keras_allows_xla(model: Any) -> bool:
+    """Keras refuses XLA under deterministic operations, for one; its setter alone tells."""
+    chosen = model.jit_compile
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.jit_compile = True
+    allowed, model.jit_compile = model.jit_compile, chosen
+    return bool(allowed)
 
 
 def _on_accelerator() -> bool:

@@ -56,7 +56,8 @@ def forward_flops(
             training; for a `ViTEncoder`, all. All of them is the cost of an encoder that is given
             mask tokens; all of them encoded and decoded that of `reconstruct`.
         num_decoded: int, patches that are predicted, or `None`: those that are in training. The
-            reference predicts all of them in training too.
+            reference predicts all of them in training too, and the class token, which nobody
+            reads and is not counted.
 
     Returns:
         `FlopCount`.
@@ -83,6 +84,11 @@ def forward_flops(
     num_patches = math.prod(encoder.grid)
     if num_encoded is None:
         num_encoded = num_patches - (model.num_hidden if has_decoder else 0)
+    if num_decoded is not None and not has_decoder:
+        raise ValueError(
+            f"`num_decoded` must be None for a ViTEncoder, which decodes nothing. Received: "
+            f"num_decoded={num_decoded}"
+        )
     if num_decoded is None:
         num_decoded = model.num_decoded if has_decoder else num_patches
     for name, number in {"num_encoded": num_encoded, "num_decoded": num_decoded}.items():

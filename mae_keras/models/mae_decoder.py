@@ -45,8 +45,8 @@ class MAEDecoder(keras.Model):
         Tensor `(batch, num_patches, hidden_dim)`, or `(batch, num_decoded, hidden_dim)`.
 
     Raises:
-        ValueError: if heads do not divide the features, or `indices` come without
-            `token_indices` or `grid`.
+        ValueError: if heads do not divide the features, nothing says what is to be predicted, or
+            `indices` come without `token_indices` or `grid` or are not all hidden patches.
 
     Example:
     >>> import numpy as np
@@ -132,6 +132,11 @@ class MAEDecoder(keras.Model):
         tokens = self.embedding(tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
         if indices is None:
+            if patch_mask is None:
+                raise ValueError(
+                    "`patch_mask` must be given without `indices`: nothing else says what is to "
+                    "be predicted. Received: patch_mask=None"
+                )
             tokens = self._in_place(tokens, patch_mask, restore, grid)
             num_queries = patch_mask.shape[1]
         else:
@@ -162,6 +167,13 @@ class MAEDecoder(keras.Model):
             raise ValueError(
                 "`token_indices` and `grid` must be given with `indices`: nothing else says where "
                 f"the tokens belong. Received: token_indices={token_indices}, grid={grid}"
+            )
+        given, asked, patches = token_indices.shape[1], indices.shape[1], math.prod(grid)
+        if given + asked != patches:
+            raise ValueError(
+                "`indices` must be all patches that have no token, since mask tokens look at each "
+                f"other: {given} tokens of {patches} patches leave {patches - given}. "
+                f"Received: indices.shape={tuple(indices.shape)}"
             )
         if patch_mask is not None:
             starting = gather_patches(patch_mask[..., None], token_indices)

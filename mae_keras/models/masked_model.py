@@ -134,8 +134,8 @@ class MaskedModel(
             optimizer: as in Keras. Defaults to `"adamw"`; see also
                 `mae_keras.training.pretraining_optimizer`.
             loss: as in Keras. Defaults to `MaskedReconstructionLoss()`. It gets the patches that
-                the step predicts, `(batch, num_decoded, patch_dim)`, as metrics do: the hidden
-                ones, or all with `loss_on="all"`.
+                the step predicts (`decoded_indices`), `(batch, num_decoded, patch_dim)`, as
+                metrics do.
             jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
                 is in effect is `model.xla`.
             **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that

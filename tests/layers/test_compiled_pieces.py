@@ -76,6 +76,29 @@ def test_half_precision_stays_half_precision(dtype):
 
 
 @needs_tensorflow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_gradients_in_half_precision_are_those_of_single_precision(dtype):
+    import tensorflow as tf
+
+    half, single = (keras.layers.LayerNormalization(dtype=d) for d in (f"mixed_{dtype}", "float32"))
+    for norm in (half, single):
+        norm.build((None, None, 8))
+    upstream, tokens = draw(3, 5, 8, seed=1), draw(3, 5, 8)
+    pairs = {"gelu": (gelu, keras.activations.gelu), "norm": (lambda x: normed(half, x), single)}
+    for piece, exact in pairs.values():
+
+        def in_half(x, piece=piece):
+            made = piece(tf.cast(x, dtype))
+            assert keras.backend.standardize_dtype(made.dtype) == dtype
+            return made
+
+        with compiled_pieces(True):
+            _, (gradient,) = value_and_gradients(in_half, upstream, tokens)
+        _, (expected,) = value_and_gradients(exact, upstream, tokens)
+        np.testing.assert_allclose(gradient, expected, atol=0.03)
+
+
+@needs_tensorflow
 def test_the_scope_ends_with_its_block():
     import tensorflow as tf
 

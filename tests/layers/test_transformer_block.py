@@ -54,6 +54,14 @@ def test_the_last_tokens_go_on_as_all_do():
     assert block.attention(symbolic, num_queries=2).shape == (None, 2, 8)
 
 
+@pytest.mark.parametrize("number", [0, 6])
+def test_an_impossible_number_of_queries_is_refused(number):
+    block = TransformerBlock(num_heads=2, mlp_dim=16)
+    for tokens in (draw(4, 5, 8), keras.KerasTensor((None, 5, 8))):
+        with pytest.raises(ValueError, match="`num_queries` must be 1 to .* 5. Received"):
+            block(tokens, num_queries=number)
+
+
 def test_the_pre_norm_equations():
     tokens = draw(2, 5, 6).astype("float64")
     block = TransformerBlock(num_heads=1, mlp_dim=7)

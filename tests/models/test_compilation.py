@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mae_keras.layers import compiled_pieces
 from mae_keras.models import DenseMaskedAutoencoder, compilation
 from mae_keras.models.compilation import resolve_jit_compile
 
@@ -93,10 +94,15 @@ def trained(model, images, **options):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
 def test_compiled_pieces_train_the_same_model(make_tiny, images, monkeypatch):
     monkeypatch.setattr(compilation, "LARGEST_XLA_CPU_DIM", 1)
+    taken = []
+    pieces = compiled_pieces._pieces
+    monkeypatch.setattr(compiled_pieces, "_pieces", lambda: taken.append(1) or pieces())
     in_pieces = trained(make_tiny(num_layers=2), images)
     assert (in_pieces.xla, in_pieces.jit_compile) == ("pieces", False)
+    assert len(taken) % (3 * 4) == 0 < len(taken)  # two norms and a GELU in each of four blocks
+    taken.clear()
     whole = trained(make_tiny(num_layers=2), images, jit_compile=False)
-    assert whole.xla == "nothing"
+    assert (whole.xla, taken) == ("nothing", [])
     for mine, theirs in zip(in_pieces.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=2e-5)
 
@@ -115,6 +121,27 @@ def test_pieces_are_for_what_auto_left_to_tensorflow(make_tiny, monkeypatch):
     monkeypatch.setattr(compilation, "LARGEST_XLA_CPU_IMAGE", 16 * 16 - 1)
     model.compile("sgd")
     assert model.xla == "pieces"
+    model.jit_compile = False
+    assert model.xla == "pieces"
+    precise = make_tiny(dtype="float64")
+    assert precise.xla == "nothing"
+    precise.compile("sgd")
+    assert precise.xla == "nothing"
     dense = DenseMaskedAutoencoder((300, 1), hidden_units=(512,))
     dense.compile("sgd")
     assert dense.xla == "nothing"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
+def test_there_are_no_pieces_where_keras_refuses_xla(make_tiny, monkeypatch):
+    model = make_tiny(dtype="mixed_bfloat16")
+    model.compile("sgd")
+    assert model.xla == "pieces"
+    monkeypatch.setattr(model.encoder, "supports_jit", False)
+    model.compile("sgd")
+    assert (model.xla, model.jit_compile) == ("nothing", False)
+    single = make_tiny()
+    monkeypatch.setattr(single.encoder, "supports_jit", False)
+    with pytest.warns(UserWarning, match="jit_compile"):
+        single.compile("sgd")
+    assert single.xla == "nothing"

@@ -83,10 +83,12 @@ def test_the_count_follows_the_mask_ratio():
     assert forward_flops(model).encoder == 2 * 2 * 10 * (4 * 16 * 16 + 2 * 16 * 40)
 
 
-@pytest.mark.parametrize("options", [{"num_decoded": 15}, {"loss_on": "all"}], ids=str)
-def test_decoding_all_patches_changes_the_decoder_only(options):
-    given = {"num_decoded": options.pop("num_decoded", None)}
-    hidden, everything = forward_flops(build()), forward_flops(build(**options), **given)
+@pytest.mark.parametrize(
+    ("options", "num_decoded"), [({}, 15), ({"loss_on": "all"}, None)], ids=["asked", "loss"]
+)
+def test_decoding_all_patches_changes_the_decoder_only(options, num_decoded):
+    hidden = forward_flops(build())
+    everything = forward_flops(build(**options), num_decoded=num_decoded)
     assert everything.head == hidden.head * 15 // 11
     # But for the class token in the last block, which nobody reads, as the reference.
     unread = 2 * (8 * 8 + 2 * 8 * 20)
@@ -187,6 +189,11 @@ def test_a_traced_model_has_exactly_these_products(training, make):
 def test_an_impossible_number_of_patches_is_refused(name, number):
     with pytest.raises(ValueError, match=f"`{name}` must be 1 to 15. Received"):
         forward_flops(build(), **{name: number})
+
+
+def test_an_encoder_decodes_nothing():
+    with pytest.raises(ValueError, match="`num_decoded` must be None for a ViTEncoder.*Received"):
+        forward_flops(build().encoder, num_decoded=3)
 
 
 def test_a_batch_of_nothing_is_refused():

@@ -88,6 +88,15 @@ def test_places_must_be_told_of_hidden_patches_alone():
     decoder, hidden = build(), np.array([[0, 5, 11]])
     with pytest.raises(ValueError, match="`token_indices` and `grid` must be given.*Received"):
         decoder(some_tokens(1, 9, 16), indices=hidden, grid=(3, 4))
+    with pytest.raises(ValueError, match="`patch_mask` must be given without `indices`.*Received"):
+        decoder(some_tokens(1, 12, 16))
+
+
+def test_some_of_the_hidden_patches_are_refused():
+    decoder, visible = build(), np.array([[1, 2, 3, 4, 6, 7, 8, 9, 10]])
+    options = {"token_indices": visible, "grid": (3, 4)}
+    with pytest.raises(ValueError, match="`indices` must be all patches.*leave 3. Received"):
+        decoder(some_tokens(1, 9, 16), indices=np.array([[0, 5]]), **options)
 
 
 @EITHER
