@@ -141,7 +141,7 @@ def training_flops(
     >>> from mae_keras.models import MaskedAutoencoder
     >>> model = MaskedAutoencoder.from_preset("micro", image_shape=(48, 48, 3), patch_size=6)
     >>> f"{training_flops(model, batch_size=256).total / 1e9:.1f} GFLOP"
-    '30.5 GFLOP'
+    '29.6 GFLOP'
     """
     if not _has_decoder(model):
         raise TypeError(f"`model` must be a MaskedAutoencoder. Received: {type(model).__name__}")

@@ -62,10 +62,10 @@ def recorded(encoder, images, block, monkeypatch):
     attention = encoder.blocks[block].attention
     original = type(attention).call
 
-    def spy(self, tokens, attention_mask=None):
+    def spy(self, tokens, attention_mask=None, **options):
         if self is attention:
             seen["tokens"], seen["mask"] = tokens, attention_mask
-        return original(self, tokens, attention_mask)
+        return original(self, tokens, attention_mask, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(attention), "call", spy)
