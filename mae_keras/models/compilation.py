@@ -17,20 +17,24 @@ LARGEST_XLA_CPU_IMAGE = 2**15
 
 
 class CompiledAsAsked:
-    """Mixin of models that keep in files what was asked of XLA, to stand before `keras.Model`.
+    """Mixin of models that decide about XLA and keep in files what was asked of it.
 
-    `compile` sets `_requested_jit`.
+    To stand before `keras.Model`, in models that have `_width`, that of their matrix products.
     """
 
     # Tokens of an image, where there are most of them; 1 without a transformer.
     num_tokens = 1
     _compiles_pieces = False
 
-    def compile(self, *args: Any, jit_compile: bool, **kwargs: Any) -> None:
-        """As `keras.Model.compile`, with a choice that was made."""
-        super().compile(*args, jit_compile=jit_compile, **kwargs)
-        left_to_tensorflow = self._requested_jit == "auto" and not jit_compile
-        self._compiles_pieces = left_to_tensorflow and not self.run_eagerly and _has_pieces(self)
+    def compile(self, *args: Any, jit_compile: bool | str, **kwargs: Any) -> None:
+        """As `keras.Model.compile`; `jit_compile="auto"` becomes what measured faster."""
+        self._requested_jit = jit_compile
+        if kwargs.get("run_eagerly") and jit_compile == "auto":
+            jit_compile = False
+        chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
+        super().compile(*args, jit_compile=chosen, **kwargs)
+        left_to_tensorflow = jit_compile == "auto" and not chosen
+        self._compiles_pieces = left_to_tensorflow and _has_pieces(self)
 
     @property
     def xla(self) -> str:

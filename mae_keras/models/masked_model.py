@@ -16,7 +16,7 @@ from keras import ops
 
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
-from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
+from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, stand_in_labels
@@ -143,15 +143,10 @@ class MaskedModel(
         """
         check_replicas(self)
         self._train_functions = _Cache()
-        self._requested_jit = jit_compile
-        if kwargs.get("run_eagerly") and jit_compile == "auto":
-            jit_compile = False
         super().compile(
             optimizer=optimizer,
             loss=MaskedReconstructionLoss() if loss is None else loss,
-            jit_compile=resolve_jit_compile(
-                jit_compile, self._width, self.compute_dtype, self.num_tokens
-            ),
+            jit_compile=jit_compile,
             **kwargs,
         )
         check_optimizer(self.optimizer)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.models.compilation import CompiledAsAsked, resolve_jit_compile
+from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.label_checks import check_labelled
@@ -85,9 +85,6 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
                 f"keras.losses.CategoricalCrossentropy(from_logits=True). Received: loss={name}"
             )
         check_replicas(self)
-        self._requested_jit = jit_compile
-        if kwargs.get("run_eagerly") and jit_compile == "auto":
-            jit_compile = False
         if loss is None:
             loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         if metrics is None:
@@ -96,9 +93,7 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             optimizer=optimizer,
             loss=loss,
             metrics=metrics,
-            jit_compile=resolve_jit_compile(
-                jit_compile, self._width, self.compute_dtype, self.num_tokens
-            ),
+            jit_compile=jit_compile,
             **kwargs,
         )
         check_optimizer(self.optimizer)

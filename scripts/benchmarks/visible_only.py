@@ -63,12 +63,9 @@ class EncodesAll(MaskedAutoencoder):
         for block in encoder.blocks:
             tokens = block(tokens, training=training)
         tokens = decoder.embedding(encoder.norm(tokens))
-        prefix, tokens = (
-            tokens[:, : encoder.num_prefix_tokens],
-            tokens[:, encoder.num_prefix_tokens :],
-        )
-        tokens = decoder.positions(tokens, indices=order, grid=self.grid)
-        tokens = ops.concatenate([prefix, tokens], axis=1)
+        count = encoder.num_prefix_tokens
+        placed = decoder.positions(tokens[:, count:], indices=order, grid=self.grid)
+        tokens = ops.concatenate([tokens[:, :count], placed], axis=1)
         for block in decoder.blocks[:-1]:
             tokens = block(tokens, training=training)
         tokens = decoder.blocks[-1](tokens, num_queries=decoded_indices.shape[1], training=training)
