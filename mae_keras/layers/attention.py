@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.layers.compiled_pieces import projected
+
 
 def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     """Scaled dot-product attention, computed in the way measured fastest for the backend.
@@ -46,6 +48,12 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
     attended = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
     return ops.transpose(attended, (0, 2, 1, 3))
+
+
+def last_tokens(tokens: Any, count: int) -> Any:
+    """`tokens[:, -count:]`, with a faster gradient than that of TensorFlow for a slice."""
+    first = tokens.shape[1] - count
+    return ops.split(tokens, [first], axis=1)[1] if first else tokens
 
 
 def asked_tokens(tokens: Any, num_queries: int | None, dtype: str) -> keras.KerasTensor:
@@ -119,7 +127,7 @@ class MultiHeadAttention(keras.layers.Layer):
         """Attention of `(batch, tokens, hidden_dim)`, projected."""
         parts = (self._by_heads(part) for part in (query, key, value))
         attended = attend(*parts, attention_mask)
-        return self.projection(ops.reshape(attended, (-1, *query.shape[1:])))
+        return projected(self.projection, ops.reshape(attended, (-1, *query.shape[1:])))
 
     def _by_heads(self, part: Any) -> Any:
         # (batch, tokens, hidden_dim) -> (batch, tokens, heads, head_dim)
@@ -186,9 +194,9 @@ class MultiHeadSelfAttention(MultiHeadAttention):
     ) -> Any:
         check_num_queries(tokens, num_queries)
         # Cut before it is reshaped: a gradient of five axes took XLA longer to put together.
-        query, key, value = ops.split(self.qkv(tokens), 3, axis=-1)
+        query, key, value = ops.split(projected(self.qkv, tokens), 3, axis=-1)
         if num_queries is not None:
-            query = query[:, -num_queries:]
+            query = last_tokens(query, num_queries)
         return self._attended(query, key, value, attention_mask)
 
     def compute_output_spec(

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mae_keras.layers.attention import MultiHeadAttention
+from mae_keras.layers.compiled_pieces import projected
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -56,8 +57,8 @@ class MultiHeadCrossAttention(MultiHeadAttention):
         self.built = True
 
     def call(self, tokens: Any, context: Any, attention_mask: Any = None) -> Any:
-        key, value = ops.split(self.key_value(context), 2, axis=-1)
-        return self._attended(self.query(tokens), key, value, attention_mask)
+        key, value = ops.split(projected(self.key_value, context), 2, axis=-1)
+        return self._attended(projected(self.query, tokens), key, value, attention_mask)
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None], **_: Any

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from mae_keras.layers.attention import MultiHeadSelfAttention, asked_tokens
-from mae_keras.layers.compiled_pieces import gelu, normed
+from mae_keras.layers.attention import MultiHeadSelfAttention, asked_tokens, last_tokens
+from mae_keras.layers.compiled_pieces import gelu, normed, projected
 from mae_keras.layers.drop_path import DropPath
 
 
@@ -105,12 +105,12 @@ class TransformerBlock(keras.layers.Layer):
             num_queries=num_queries,
         )
         if num_queries is not None:
-            tokens = tokens[:, -num_queries:]
+            tokens = last_tokens(tokens, num_queries)
         return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
 
     def _with_mlp(self, tokens: Any, training: bool) -> Any:
-        branch = gelu(self.mlp_in(normed(self.mlp_norm, tokens)))
-        return tokens + self.mlp_drop(self.mlp_out(branch), training=training)
+        branch = gelu(projected(self.mlp_in, normed(self.mlp_norm, tokens)))
+        return tokens + self.mlp_drop(projected(self.mlp_out, branch), training=training)
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], **_: Any

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mae_keras.layers import CrossAttentionBlock, TransformerBlock
+from mae_keras.layers.compiled_pieces import normed, projected
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import gather_patches
@@ -76,7 +77,7 @@ class CrossAttentionDecoder(MAEDecoder):
         training: bool = False,
     ) -> Any:
         grid = grid or (_num_patches(tokens, patch_mask, token_indices, num_prefix_tokens),)
-        tokens = self.embedding(tokens)
+        tokens = projected(self.embedding, tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
         context = self.positions(tokens, indices=token_indices, grid=grid)
         if num_prefix_tokens:
@@ -85,7 +86,7 @@ class CrossAttentionDecoder(MAEDecoder):
         queries = self._mask_tokens(tokens, indices, grid)
         for block in self.blocks:
             queries = block(queries, context, attention_mask=attended, training=training)
-        return self.norm(queries)
+        return normed(self.norm, queries)
 
     def decode(
         self,

@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from mae_keras.layers import PositionEmbedding, TransformerBlock
+from mae_keras.layers.attention import last_tokens
+from mae_keras.layers.compiled_pieces import normed, projected
 from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import gather_patches, restore_indices
 
@@ -129,7 +131,7 @@ class MAEDecoder(keras.Model):
         grid: Sequence[int] | None = None,
         training: bool = False,
     ) -> Any:
-        tokens = self.embedding(tokens)
+        tokens = projected(self.embedding, tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
         if indices is None:
             if patch_mask is None:
@@ -147,7 +149,7 @@ class MAEDecoder(keras.Model):
         for number, block in enumerate(self.blocks, 1):
             last = number == self.num_layers
             tokens = block(tokens, num_queries=num_queries if last else None, training=training)
-        return self.norm(tokens if self.blocks else tokens[:, -num_queries:])
+        return normed(self.norm, tokens if self.blocks else last_tokens(tokens, num_queries))
 
     def _in_place(self, tokens: Any, patch_mask: Any, restore: Any, grid: Any) -> Any:
         """A token for every patch, in raster order."""

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mae_keras.layers import PatchMasking, RandomMasking
+from mae_keras.layers.compiled_pieces import projected
 from mae_keras.losses import uniformity
 from mae_keras.models.decoded_patches import draw_decoded, num_decoded
 from mae_keras.models.input_checks import check_shape
@@ -236,7 +237,7 @@ class MaskedAutoencoder(MaskedModel):
             grid=self.grid,
             training=training,
         )
-        return self.head(decoded)
+        return projected(self.head, decoded)
 
     def _add_uniformity(self, tokens: Any, missing: Any, visible_indices: Any) -> None:
         if missing is not None and visible_indices is not None:

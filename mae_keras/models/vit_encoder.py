@@ -12,6 +12,7 @@ from mae_keras.layers import (
     PositionEmbedding,
     TransformerBlock,
 )
+from mae_keras.layers.compiled_pieces import normed, projected
 from mae_keras.ops import (
     as_image_shape,
     as_patch_size,
@@ -194,7 +195,7 @@ class ViTEncoder(keras.Model):
         tokens, attended = self._embed(patches, hidden, indices, grid)
         for block in self.blocks:
             tokens = block(tokens, attention_mask=attended, training=training)
-        return self.norm(tokens)
+        return normed(self.norm, tokens)
 
     def encode_blocks(self, patches: Any, hidden: Any = None) -> list[Any]:
         """Encode patches and keep what every block makes of them, to probe the blocks.
@@ -222,7 +223,9 @@ class ViTEncoder(keras.Model):
             patches = gather_patches(patches, indices)
             if hidden is not None:
                 hidden = gather_patches(hidden[..., None], indices)[..., 0]
-        tokens = self.positions(self.patch_projection(patches), indices=indices, grid=grid)
+        tokens = self.positions(
+            projected(self.patch_projection, patches), indices=indices, grid=grid
+        )
         attended = None if hidden is None else ops.logical_not(hidden)
         if self.use_class_token:
             return self._with_class_token(tokens, attended)

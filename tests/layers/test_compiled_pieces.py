@@ -6,7 +6,7 @@ import pytest
 from scipy.special import erf, erfc
 
 from mae_keras.layers import TransformerBlock
-from mae_keras.layers.compiled_pieces import compiled_pieces, gelu, normed
+from mae_keras.layers.compiled_pieces import compiled_pieces, gelu, normed, projected
 
 needs_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's"
@@ -60,6 +60,36 @@ def test_the_norm_and_its_gradients_are_those_of_keras():
     np.testing.assert_allclose(value, expected, atol=1e-5)
     for got, want in zip(gradients, wanted, strict=True):
         np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+@needs_tensorflow
+def test_the_projection_and_its_gradients_are_those_of_two_matrices():
+    dense = keras.layers.Dense(4)
+    dense.build((None, None, 6))
+    upstream, tokens = draw(3, 5, 4, seed=1), draw(3, 5, 6)
+    kernel, bias = draw(6, 4, seed=2), draw(4, seed=3)
+
+    def apply(tokens, kernel, bias):
+        mapping = [(dense._kernel, kernel), (dense.bias, bias)]
+        with keras.StatelessScope(state_mapping=mapping), compiled_pieces(True):
+            return projected(dense, tokens)
+
+    value, gradients = value_and_gradients(apply, upstream, tokens, kernel, bias)
+    np.testing.assert_allclose(value, tokens @ kernel + bias, atol=1e-5)
+    rows, given = tokens.reshape(-1, 6), upstream.reshape(-1, 4)
+    expected = (upstream @ kernel.T, rows.T @ given, given.sum(0))
+    for got, want in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@needs_tensorflow
+def test_a_projection_without_bias_is_left_to_keras():
+    dense = keras.layers.Dense(4, use_bias=False)
+    tokens = draw(3, 5, 6)
+    dense.build(tokens.shape)
+    with compiled_pieces(True):
+        made = projected(dense, keras.ops.array(tokens))
+    np.testing.assert_allclose(made, tokens @ keras.ops.convert_to_numpy(dense.kernel), atol=1e-5)
 
 
 @needs_tensorflow
