@@ -1,5 +1,6 @@
 """The command line: parses, calls recipes, prints. Imports nothing heavy before parsing."""
 
+import contextlib
 import dataclasses
 import inspect
 import os
@@ -91,6 +92,8 @@ def pretrain(
     from mae_keras.recipes import Saving, pretrain, summary
     from mae_keras.training import RunFolder
 
+    if chosen.jit_compile != "true" and distribute == "none":
+        _use_branches()
     metrics = pretrain(
         chosen,
         out,
@@ -134,6 +137,7 @@ def evaluate(
     chosen = EvaluationOptions(**given)
     from mae_keras.recipes import evaluate_run, evaluation_table
 
+    _use_branches()
     where = None if data_dir is None else str(data_dir)
     made = evaluate_run(run, protocol, where, chosen, announce=lambda line: print(line, flush=True))
     print(f"\n{evaluation_table(made)}")
@@ -141,6 +145,13 @@ def evaluate(
     failed = [name for name, entry in made.items() if "error" in entry]
     if failed:
         raise ValueError(f"{', '.join(failed)} failed; the other results were written")
+
+
+def _use_branches() -> None:
+    from mae_keras.training import use_branches
+
+    with contextlib.suppress(RuntimeError):  # called from a program that has used TensorFlow
+        use_branches()
 
 
 @app.command

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.branches import first_of_branch, in_first_branch
 from mae_keras.ops import counter_noise
 from mae_keras.replicas import first_sample
 
@@ -71,9 +72,10 @@ class DropPath(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.micro_step is None:
             return inputs
-        self.micro_step.assign(self.micro_step + 1)
+        if in_first_branch():
+            self.micro_step.assign(self.micro_step + 1)
         batch = ops.shape(inputs)[0]
-        samples = first_sample(batch) + ops.arange(batch, dtype="int32")
+        samples = first_sample(batch) + first_of_branch() + ops.arange(batch, dtype="int32")
         noise = counter_noise(self.stream, self.micro_step, samples, 1)
         kept = ops.reshape(noise >= self.drop_path_rate, (batch, *[1] * (len(inputs.shape) - 1)))
         return inputs * ops.cast(kept, inputs.dtype) / (1.0 - self.drop_path_rate)

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from mae_keras.branches import branched, possible_branches
 from mae_keras.layers.compiled_pieces import compiled_pieces
 from mae_keras.replicas import num_replicas
 
@@ -24,6 +25,8 @@ class CompiledAsAsked:
 
     # Tokens of an image, where there are most of them; 1 without a transformer.
     num_tokens = 1
+    # In how many parts a step computes its batch, each on a core: `mae_keras.branches`.
+    num_branches = 1
     _compiles_pieces = False
 
     def compile(self, *args: Any, jit_compile: bool | str, **kwargs: Any) -> None:
@@ -33,6 +36,7 @@ class CompiledAsAsked:
             jit_compile = False
         chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
         super().compile(*args, jit_compile=chosen, **kwargs)
+        self.num_branches = 1 if chosen or _elsewhere() else possible_branches()
         left_to_tensorflow = jit_compile == "auto" and not chosen
         self._compiles_pieces = left_to_tensorflow and _has_pieces(self)
 
@@ -49,8 +53,13 @@ class CompiledAsAsked:
 
     def train_step(self, *args: Any) -> Any:
         """As in Keras."""
-        with compiled_pieces(self.xla == "pieces"):
+        with compiled_pieces(self.xla == "pieces"), branched(self.num_branches):
             return super().train_step(*args)
+
+    def test_step(self, *args: Any) -> Any:
+        """As in Keras."""
+        with branched(self.num_branches):
+            return super().test_step(*args)
 
     def get_compile_config(self) -> dict[str, Any]:
         """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
@@ -108,12 +117,13 @@ def resolve_jit_compile(
         return True
     narrow = hidden_dim <= LARGEST_XLA_CPU_DIM
     small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
-    return compute_dtype == "float32" and narrow and small
+    whole = possible_branches() == 1  # or XLA's products would have one thread, and no branches
+    return compute_dtype == "float32" and narrow and small and whole
 
 
 def _has_pieces(model: Any) -> bool:
     """Whether a model has pieces to compile, and may: in float64 they would lose precision."""
-    if keras.backend.backend() != "tensorflow" or _distributed() or _on_accelerator():
+    if _elsewhere():
         return False
     precise = model.compute_dtype not in ("float32", "bfloat16", "float16")
     return model.num_tokens > 1 and not precise and _keras_allows_xla(model)
@@ -127,6 +137,11 @@ def _keras_allows_xla(model: Any) -> bool:
         model.jit_compile = True
     allowed, model.jit_compile = model.jit_compile, chosen
     return bool(allowed)
+
+
+def _elsewhere() -> bool:
+    """Whether training runs elsewhere than on TensorFlow on one machine's processor."""
+    return keras.backend.backend() != "tensorflow" or _distributed() or _on_accelerator()
 
 
 def _on_accelerator() -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.branches import in_branches
 from mae_keras.layers import PixelNormalization, RandomMasking
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.masked_model import MaskedModel
@@ -138,6 +139,9 @@ class DenseMaskedAutoencoder(MaskedModel):
             return self.reconstruct_batch(inputs, None)["prediction"]
         if training:
             self.masking.advance()
+        return in_branches(self._predict_batch, inputs)
+
+    def _predict_batch(self, inputs: dict[str, Any]) -> Any:
         hidden = join_masks(inputs["patch_mask"], inputs.get("missing"))
         return self._decode(self._features(inputs["patches"], hidden))
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.branches import branched, in_branches, possible_branches
 from mae_keras.replicas import num_replicas
 from mae_keras.tuning import without_tuning
 
@@ -20,7 +21,8 @@ class _Endpoint(keras.Model):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        return self.function(inputs)
+        with branched(possible_branches() if num_replicas() == 1 else 1):
+            return in_branches(self.function, inputs)
 
 
 class Endpoints:

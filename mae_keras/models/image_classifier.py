@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.branches import in_branches
 from mae_keras.models.exporting import Exporting
 from mae_keras.models.input_checks import as_one_array, check_input, check_shape
 from mae_keras.models.seeding import seeded
@@ -211,7 +212,7 @@ class ImageClassifier(Exporting, SupervisedModel):
 
     def call(self, images: Any, training: bool = False) -> Any:
         check_shape(images.shape, self.image_shape)
-        features = self._features(images, training)
+        features = in_branches(lambda part: self._features(part, training), images)
         return self.head(self.head_dropout(features, training=training))
 
     def _features(self, images: Any, training: bool = False) -> Any:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.branches import in_branches
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.layers.compiled_pieces import projected
 from mae_keras.losses import uniformity
@@ -205,7 +206,12 @@ class MaskedAutoencoder(MaskedModel):
             return self.reconstruct_batch(inputs, None)["prediction"]
         if training:
             self.masking.advance()
-        return self._predict_patches(**inputs, training=training)
+        predicted, tokens = in_branches(
+            lambda part: self._predict_patches(**part, training=training), inputs
+        )
+        if training and self.uniformity_weight:
+            self._add_uniformity(tokens, inputs.get("missing"), inputs.get("visible_indices"))
+        return predicted
 
     def _predict_patches(
         self,
@@ -215,8 +221,11 @@ class MaskedAutoencoder(MaskedModel):
         missing: Any = None,
         decoded_indices: Any = None,
         training: bool = False,
-    ) -> Any:
-        """Predict patches: by gathering when indices are given, else by attention masking."""
+    ) -> tuple[Any, Any]:
+        """Predictions of patches, and the encoder's tokens.
+
+        By gathering when indices are given, else by attention masking.
+        """
         hidden = join_masks(patch_mask, missing)
         gathering = visible_indices is not None
         tokens = self.encoder.encode_patches(
@@ -225,8 +234,6 @@ class MaskedAutoencoder(MaskedModel):
             indices=visible_indices,
             training=training,
         )
-        if training and self.uniformity_weight:
-            self._add_uniformity(tokens, missing, visible_indices)
         decoded = self.decoder.decode(
             tokens,
             patch_mask,
@@ -237,7 +244,7 @@ class MaskedAutoencoder(MaskedModel):
             grid=self.grid,
             training=training,
         )
-        return projected(self.head, decoded)
+        return projected(self.head, decoded), tokens
 
     def _add_uniformity(self, tokens: Any, missing: Any, visible_indices: Any) -> None:
         if missing is not None and visible_indices is not None:
@@ -258,7 +265,7 @@ class MaskedAutoencoder(MaskedModel):
         if patch_mask is None:
             patch_mask = ops.zeros(ops.shape(patches)[:2], dtype="bool")
         hidden = join_masks(patch_mask, missing)
-        predicted = ops.cast(self._predict_patches(patches, hidden), "float32")
+        predicted = ops.cast(self._predict_patches(patches, hidden)[0], "float32")
         if self.normalize_targets:
             mean, std = self._statistics(patches, hidden, statistics)
             predicted = unstandardize_patches(predicted, mean, std)

@@ -97,7 +97,7 @@ def _settings(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     rows = [(name, config[name]) for name in _SETTINGS if config.get(name) is not None]
     if imported and "dataset" in config:
         rows.append(("evaluated_on", config["dataset"]))
-    for name in ("wall_seconds", "images_per_second", "device", "num_cores", "xla"):
+    for name in ("wall_seconds", "images_per_second", "device", "num_cores", "xla", "branches"):
         if metrics.get(name) is not None:
             rows.append((name, metrics[name]))
     rows += sorted(metrics.get("versions", {}).items())

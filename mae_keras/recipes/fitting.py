@@ -177,6 +177,7 @@ def _finish_averaging(model: keras.Model) -> None:
 
 
 def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start: Progress) -> str:
+    branches = f" in {model.num_branches} branches" if model.num_branches > 1 else ""
     going_on = ""
     if start.epoch or start.step:
         within = f" and {start.step} steps" if start.step else ""
@@ -184,7 +185,7 @@ def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start
     return (
         f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
         f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
-        f"XLA compiles {model.xla}, {recipe.dtype_policy}, "
+        f"XLA compiles {model.xla}{branches}, {recipe.dtype_policy}, "
         f"{keras.backend.backend()}{going_on}"
     )
 

@@ -248,6 +248,7 @@ def _conditions(model: Any, recipe: Recipe) -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "jit_compile": bool(model.jit_compile),
         "xla": model.xla,
+        "branches": model.num_branches,
         "dtype_policy": recipe.dtype_policy,
         "versions": {"python": platform.python_version(), **versions},
     }

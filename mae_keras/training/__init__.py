@@ -1,5 +1,6 @@
 """Optimizer, schedules, callbacks and the folder of a run."""
 
+from mae_keras.branches import use_branches as use_branches
 from mae_keras.training.callbacks import MaskRatioScheduler as MaskRatioScheduler
 from mae_keras.training.callbacks import ReconstructionCallback as ReconstructionCallback
 from mae_keras.training.callbacks import reconstruction_of as reconstruction_of

@@ -27,7 +27,7 @@ def test_hidden_pixels_do_not_reach_the_predictions():
     visible, hidden = split_indices(patch_mask, 4)
 
     def predicted(patches):
-        return model._predict_patches(patches, patch_mask, visible, decoded_indices=hidden)
+        return model._predict_patches(patches, patch_mask, visible, decoded_indices=hidden)[0]
 
     first = predicted(patches)
     assert first.shape == (2, 12, 12)

@@ -1,0 +1,177 @@
+"""A batch computed in branches, one for each processor core, on TensorFlow.
+
+TensorFlow shares the work of each operation among all cores, one operation after the other: most
+operations of a small transformer are too short for that. Branches share the batch instead: each
+core takes its images through the whole network, with operations of one thread. How many threads an
+operation has holds for the whole process and is said before TensorFlow starts; who lowers it, by
+`use_branches` or otherwise, gets as many branches as there are cores for. TensorFlow is imported on
+use, where it is Keras's backend. Imports nothing of the package.
+"""
+
+import contextlib
+import contextvars
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+# Every branch is traced and built: more would start slowly, and were not measured.
+MOST_BRANCHES = 4
+
+
+class _Branch(NamedTuple):
+    index: int
+    start: Any  # number of its first sample in the batch
+
+
+_NUMBER: contextvars.ContextVar[int] = contextvars.ContextVar("num_branches", default=1)
+_BRANCH: contextvars.ContextVar[_Branch | None] = contextvars.ContextVar("branch", default=None)
+
+
+def use_branches() -> bool:
+    """Give each core its part of every batch, in models that XLA does not compile as a whole.
+
+    To be called before anything else: TensorFlow takes numbers of threads only before it starts.
+    They hold for all that this process does; models of other packages are slower with them.
+
+    Returns:
+        bool, whether threads are now set so: `False` where there is one core, a GPU, or another
+        backend than TensorFlow, or where the environment variable `TF_NUM_INTRAOP_THREADS` says
+        how many threads there are to be.
+
+    Raises:
+        RuntimeError: if TensorFlow has started already.
+
+    Example:
+    >>> use_branches()  # doctest: +SKIP
+    True
+    """
+    if keras.backend.backend() != "tensorflow" or "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return False
+    import tensorflow as tf
+
+    branches = min(_num_cores(), MOST_BRANCHES)
+    if branches == 1 or tf.config.list_physical_devices("GPU"):
+        return False
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(math.ceil(_num_cores() / branches))
+    except RuntimeError as error:
+        raise RuntimeError(
+            "`use_branches` must be called before TensorFlow makes its first tensor: it takes "
+            "numbers of threads only before"
+        ) from error
+    return True
+
+
+def possible_branches() -> int:
+    """How many branches there are cores for: 1 where each operation has threads for all of them.
+
+    Example:
+    >>> possible_branches()
+    1
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
+    return min(math.ceil(_num_cores() / threads), MOST_BRANCHES) if threads > 0 else 1
+
+
+@contextlib.contextmanager
+def branched(number: int) -> Iterator[None]:
+    """`in_branches` inside makes so many.
+
+    Args:
+        number: int, 1 for none.
+
+    Yields:
+        Nothing.
+
+    Example:
+    >>> with branched(2):
+    ...     in_branches(lambda x: x + first_of_branch(), ops.zeros(4)).numpy().tolist()
+    [0.0, 0.0, 2.0, 2.0]
+    """
+    token = _NUMBER.set(number)
+    try:
+        yield
+    finally:
+        _NUMBER.reset(token)
+
+
+def in_branches(function: Callable[[Any], Any], batch: Any) -> Any:
+    """What `function` makes of a batch, image by image, in the branches asked for by `branched`.
+
+    Args:
+        function: takes and gives tensors, or structures of them, with a first axis for the images;
+            what it makes of an image may not depend on the others.
+        batch: tensor or structure of tensors.
+
+    Returns:
+        As `function(batch)`.
+
+    Example:
+    >>> in_branches(lambda x: 2 * x, 3)
+    6
+    """
+    number = _NUMBER.get()
+    if number == 1:
+        return function(batch)
+    made = []
+    with branched(1):
+        for index, (part, start) in enumerate(_parts(batch, number)):
+            token = _BRANCH.set(_Branch(index, start))
+            try:
+                made.append(function(part))
+            finally:
+                _BRANCH.reset(token)
+    return keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *made)
+
+
+def in_first_branch() -> bool:
+    """Whether what a step does once is to be done here: always, without branches.
+
+    Example:
+    >>> in_first_branch()
+    True
+    """
+    branch = _BRANCH.get()
+    return branch is None or branch.index == 0
+
+
+def first_of_branch() -> Any:
+    """Number of this branch's first image in the batch: an int, or an int32 scalar tensor.
+
+    Example:
+    >>> first_of_branch()
+    0
+    """
+    branch = _BRANCH.get()
+    return 0 if branch is None else branch.start
+
+
+def _parts(batch: Any, number: int) -> list[tuple[Any, Any]]:
+    """The parts of a batch, as equal as they can be, and where each starts."""
+    import tensorflow as tf
+
+    leaves = keras.tree.flatten(batch)
+    count = leaves[0].shape[0]
+    count = tf.shape(leaves[0])[0] if count is None else count
+    bounds = [count * index // number for index in range(number + 1)]
+    sizes = [end - start for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = zip(*(tf.split(leaf, sizes) for leaf in leaves), strict=True)
+    return [
+        (keras.tree.pack_sequence_as(batch, part), start)
+        for part, start in zip(parts, bounds[:-1], strict=True)
+    ]
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
