@@ -1,7 +1,8 @@
 """How long the first step takes, in this tree and in another checkout of it.
 
     git worktree add ../earlier 32425f0
-    python scripts/benchmarks/first_step.py ../earlier [--configs cifar48 ...] [--rounds 5]
+    python scripts/benchmarks/first_step.py ../earlier [--configs cifar48 ...] [--rounds 5] \
+        [--branches]
 
 Each measurement is a process of its own that imports `mae_keras` from one of the two trees, makes
 and compiles the model with that tree's defaults, and trains one step and then one more; in turn,
@@ -24,7 +25,11 @@ AIM = 1.3
 HERE = pathlib.Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys, time
-sizes = json.loads(sys.argv[1])
+sizes, branches = json.loads(sys.argv[1])
+import importlib.util
+if branches and importlib.util.find_spec("mae_keras.branches"):
+    from mae_keras.branches import use_branches
+    use_branches()
 import numpy as np, keras, mae_keras
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.training import MaskedAdamW
@@ -42,11 +47,11 @@ print(json.dumps({"from": mae_keras.__file__, "xla": bool(model.jit_compile), "s
 """
 
 
-def first_step(tree: pathlib.Path, sizes: dict[str, Any]) -> dict[str, Any]:
+def first_step(tree: pathlib.Path, sizes: dict[str, Any], branches: bool) -> dict[str, Any]:
     """Seconds of the first and of the second `fit` of a fresh process."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(sizes)],
+        [sys.executable, "-c", CHILD, json.dumps([sizes, branches])],
         cwd=tree,  # which Python looks in first
         env=environment,
         check=True,
@@ -59,10 +64,11 @@ def first_step(tree: pathlib.Path, sizes: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def measure(name: str, other: pathlib.Path, rounds: int) -> str:
+def measure(name: str, other: pathlib.Path, rounds: int, branches: bool) -> str:
     """One configuration as a row of Markdown."""
+    sizes = sizes_of(name)
     pairs = [
-        (first_step(HERE, sizes_of(name)), first_step(other, sizes_of(name))) for _ in range(rounds)
+        tuple(first_step(tree, sizes, branches) for tree in (HERE, other)) for _ in range(rounds)
     ]
     ratios = [now["seconds"][0] / then["seconds"][0] for now, then in pairs]
     now, then = (
@@ -82,12 +88,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("other", type=pathlib.Path, help="another checkout of this repository")
     parser.add_argument("--configs", nargs="+", choices=CONFIGURATIONS, default=list(CPU))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--branches", action="store_true", help="one for each core, where it can")
     options = parser.parse_args(arguments)
     print(
         "| configuration | now, s | then, s | now / then | range | aim 1.3 |\n" + 6 * "|---" + "|"
     )
     for name in options.configs:
-        print(measure(name, options.other.resolve(), options.rounds), flush=True)
+        print(measure(name, options.other.resolve(), options.rounds, options.branches), flush=True)
 
 
 if __name__ == "__main__":
