@@ -2,15 +2,14 @@
 
 TensorFlow shares the work of each operation among all cores, one operation after the other: most
 operations of a small transformer are too short for that. Branches share the batch instead: each
-core takes its images through the whole network, with operations of one thread. How many threads an
-operation has holds for the whole process and is said before TensorFlow starts; who lowers it, by
-`use_branches` or otherwise, gets as many branches as there are cores for. TensorFlow is imported on
-use, where it is Keras's backend. Imports nothing of the package.
+core takes its images through the whole network, with operations of one thread. How many threads
+operations have holds for the whole process and is said before TensorFlow starts, so that it has to
+be asked for: `use_branches`. TensorFlow is imported on use, where it is Keras's backend. Imports
+nothing of the package.
 """
 
 import contextlib
 import contextvars
-import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-# Every branch is traced and built: more would start slowly, and were not measured.
-MOST_BRANCHES = 4
+# Every branch is traced and built, so that many would start slowly. Measured with two.
+MOST_BRANCHES = 8
 
 
 class _Branch(NamedTuple):
@@ -27,59 +26,58 @@ class _Branch(NamedTuple):
     start: Any  # number of its first sample in the batch
 
 
+_asked_for = 1
 _NUMBER: contextvars.ContextVar[int] = contextvars.ContextVar("num_branches", default=1)
 _BRANCH: contextvars.ContextVar[_Branch | None] = contextvars.ContextVar("branch", default=None)
 
 
-def use_branches() -> bool:
-    """Give each core its part of every batch, in models that XLA does not compile as a whole.
+def use_branches() -> int:
+    """From here on, models on TensorFlow compute each batch in branches, one for each core.
 
-    To be called before anything else: TensorFlow takes numbers of threads only before it starts.
-    They hold for all that this process does; models of other packages are slower with them.
+    In training, evaluation and inference, where XLA does not compile the model as a whole; its
+    `"auto"` then does not. To be called before anything else: TensorFlow takes numbers of threads
+    only before it starts. Operations have one thread then in all that this process does; models
+    that know nothing of branches are slower with it. Measured (docs/performance.md): models of
+    width 64 to 192 train up to 1.4 times as fast, of width 768 0.85 times.
 
     Returns:
-        bool, whether threads are now set so: `False` where there is one core, a GPU, or another
-        backend than TensorFlow, or where the environment variable `TF_NUM_INTRAOP_THREADS` says
-        how many threads there are to be.
+        int, the number of branches. 1, which changes nothing, with one core or more than eight (not
+        measured), a GPU, another backend than TensorFlow, or where numbers of threads were set
+        already: by `tf.config.threading` or the environment variables `TF_NUM_INTRAOP_THREADS` and
+        `TF_NUM_INTEROP_THREADS`. Another call gives the same number again.
 
     Raises:
-        RuntimeError: if TensorFlow has started already.
+        RuntimeError: if there would be branches, but TensorFlow has started.
 
     Example:
     >>> use_branches()  # doctest: +SKIP
-    True
+    2
     """
-    if keras.backend.backend() != "tensorflow" or "TF_NUM_INTRAOP_THREADS" in os.environ:
-        return False
+    global _asked_for
+    cores = _num_cores()
+    if _asked_for > 1 or not 1 < cores <= MOST_BRANCHES or not _threads_are_free():
+        return _asked_for
     import tensorflow as tf
 
-    branches = min(_num_cores(), MOST_BRANCHES)
-    if branches == 1 or tf.config.list_physical_devices("GPU"):
-        return False
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(math.ceil(_num_cores() / branches))
+        tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError as error:
         raise RuntimeError(
             "`use_branches` must be called before TensorFlow makes its first tensor: it takes "
             "numbers of threads only before"
         ) from error
-    return True
+    _asked_for = cores
+    return cores
 
 
 def possible_branches() -> int:
-    """How many branches there are cores for: 1 where each operation has threads for all of them.
+    """How many branches `use_branches` made possible: 1 without.
 
     Example:
     >>> possible_branches()
     1
     """
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    threads = tf.config.threading.get_intra_op_parallelism_threads()
-    threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0))
-    return min(math.ceil(_num_cores() / threads), MOST_BRANCHES) if threads > 0 else 1
+    return _asked_for
 
 
 @contextlib.contextmanager
@@ -169,6 +167,19 @@ def _parts(batch: Any, number: int) -> list[tuple[Any, Any]]:
         (keras.tree.pack_sequence_as(batch, part), start)
         for part, start in zip(parts, bounds[:-1], strict=True)
     ]
+
+
+def _threads_are_free() -> bool:
+    """Whether TensorFlow computes on this machine's cores, with as many threads as it likes."""
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    if keras.backend.backend() != "tensorflow" or any(os.environ.get(name) for name in names):
+        return False
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    if threading.get_intra_op_parallelism_threads() or threading.get_inter_op_parallelism_threads():
+        return False
+    return not tf.config.list_physical_devices("GPU")
 
 
 def _num_cores() -> int:

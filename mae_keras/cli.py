@@ -20,6 +20,8 @@ from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
 from mae_keras.recipes.protocols import EvaluationOptions, check_protocol
 
+WIDEST_IN_BRANCHES = 192
+
 app = cyclopts.App(
     name="mae-keras",
     help="Masked autoencoders for Keras 3: train one, see what it learned, export it.",
@@ -93,7 +95,7 @@ def pretrain(
     from mae_keras.training import RunFolder
 
     if chosen.jit_compile != "true" and distribute == "none":
-        _use_branches()
+        _use_branches(chosen.preset)
     metrics = pretrain(
         chosen,
         out,
@@ -137,7 +139,7 @@ def evaluate(
     chosen = EvaluationOptions(**given)
     from mae_keras.recipes import evaluate_run, evaluation_table
 
-    _use_branches()
+    _use_branches(_preset_of(run))
     where = None if data_dir is None else str(data_dir)
     made = evaluate_run(run, protocol, where, chosen, announce=lambda line: print(line, flush=True))
     print(f"\n{evaluation_table(made)}")
@@ -147,7 +149,18 @@ def evaluate(
         raise ValueError(f"{', '.join(failed)} failed; the other results were written")
 
 
-def _use_branches() -> None:
+def _preset_of(run: Path) -> str | None:
+    from mae_keras.training import RunFolder
+
+    folder = RunFolder(run)
+    config = folder.read_json(folder.config) if folder.config.exists() else None
+    return config.get("preset") if isinstance(config, dict) else None
+
+
+def _use_branches(preset: str | None) -> None:
+    """For models of a width that was measured to gain, in `docs/performance.md`."""
+    if preset not in PRESETS or PRESETS[preset].hidden_dim > WIDEST_IN_BRANCHES:
+        return
     from mae_keras.training import use_branches
 
     with contextlib.suppress(RuntimeError):  # called from a program that has used TensorFlow

@@ -1,12 +1,16 @@
 """Running `mae-keras` in this process."""
 
+from unittest import mock
+
 from mae_keras.cli import main
 
 
 def run(capsys, *arguments):
     """Exit code, standard output and standard error of a command."""
     try:
-        main([str(argument) for argument in arguments])
+        # Which holds for the whole process, if TensorFlow has not started in it yet.
+        with mock.patch("mae_keras.cli._use_branches"):
+            main([str(argument) for argument in arguments])
         code = 0
     except SystemExit as stop:
         code = stop.code or 0

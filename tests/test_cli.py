@@ -11,6 +11,7 @@ import pytest
 from command_line import refusal, run
 from PIL import Image
 
+from mae_keras import cli
 from mae_keras.models.presets import PRESETS
 
 
@@ -214,3 +215,24 @@ def test_the_module_runs_as_a_command():
     command = [sys.executable, "-m", "mae_keras", "--version"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize(("preset", "asked"), [("nano", 1), ("tiny", 1), ("base", 0), (None, 0)])
+def test_branches_are_for_models_that_gain(preset, asked, monkeypatch):
+    calls = []
+
+    def use_branches():
+        calls.append(preset)
+        raise RuntimeError("TensorFlow has started")
+
+    monkeypatch.setattr("mae_keras.training.use_branches", use_branches)
+    cli._use_branches(preset)
+    assert len(calls) == asked
+
+
+def test_the_preset_of_a_run_is_found_where_there_is_one(tmp_path):
+    assert cli._preset_of(tmp_path) is None
+    (tmp_path / "config.json").write_text('{"preset": "micro"}')
+    assert cli._preset_of(tmp_path) == "micro"
+    (tmp_path / "config.json").write_text("[]")
+    assert cli._preset_of(tmp_path) is None

@@ -86,7 +86,7 @@ def projected(dense: keras.layers.Dense, tokens: Any) -> Any:
     """A dense layer, applied.
 
     Args:
-        dense: built layer without activation.
+        dense: built layer.
         tokens: tensor `(batch, num_tokens, input_dim)`.
 
     Returns:
@@ -97,7 +97,8 @@ def projected(dense: keras.layers.Dense, tokens: Any) -> Any:
     >>> tuple(projected(dense, keras.ops.ones((1, 2, 4))).shape)
     (1, 2, 3)
     """
-    if not _IN_USE.get() or dense.bias is None:
+    plain = dense.activation is keras.activations.linear and dense.activity_regularizer is None
+    if not _IN_USE.get() or not plain or dense.bias is None or dense.quantization_mode:
         return dense(tokens)
     taken = (tokens, dense.kernel, dense.bias)
     return _pieces().dense(*(ops.cast(each, dense.compute_dtype) for each in taken))
@@ -163,7 +164,6 @@ def _norm_gradient(tokens: Any, gamma: Any, upstream: Any, epsilon: float) -> tu
     # What changes the mean or the variance of a token is taken out again.
     slope = _mean_of_features(inner * standardised)
     to_tokens = scale * (inner - _mean_of_features(inner) - standardised * slope)
-    # Sums of thousands of scaled gradients may leave the range of float16.
     dtype = "float32" if tokens.dtype == "float16" else tokens.dtype
     products = (ops.cast(product, dtype) for product in (given * standardised, given))
     return ops.reshape(ops.cast(to_tokens, tokens.dtype), ops.shape(tokens)), *products
@@ -187,7 +187,9 @@ def _mean_of_features(rows: Any) -> Any:
 
 
 def _sum_of_rows(rows: Any) -> Any:
-    return ops.matmul(ops.ones((1, ops.shape(rows)[0]), dtype=rows.dtype), rows)[0]
+    # Sums of thousands of scaled gradients may leave the range of float16.
+    wide = ops.cast(rows, "float32") if rows.dtype == "float16" else rows
+    return ops.matmul(ops.ones((1, ops.shape(wide)[0]), dtype=wide.dtype), wide)[0]
 
 
 def _dense(tokens: Any, kernel: Any, bias: Any) -> tuple[Any, Callable]:
@@ -200,7 +202,11 @@ def _dense(tokens: Any, kernel: Any, bias: Any) -> tuple[Any, Callable]:
         upstream = _rows(upstream)
         to_tokens = tf.matmul(upstream, kernel, transpose_b=True)
         to_kernel = tf.matmul(rows, upstream, transpose_a=True)
-        return ops.reshape(to_tokens, ops.shape(tokens)), to_kernel, _sum_of_rows(upstream)
+        return (
+            ops.reshape(to_tokens, ops.shape(tokens)),
+            to_kernel,
+            ops.cast(_sum_of_rows(upstream), bias.dtype),
+        )
 
     made = tf.nn.bias_add(tf.matmul(rows, kernel), bias)
     return ops.reshape(made, (-1, tokens.shape[1], kernel.shape[1])), gradient

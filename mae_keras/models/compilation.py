@@ -36,7 +36,7 @@ class CompiledAsAsked:
             jit_compile = False
         chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
         super().compile(*args, jit_compile=chosen, **kwargs)
-        self.num_branches = 1 if chosen or _elsewhere() else possible_branches()
+        self.num_branches = 1 if self.jit_compile or self.run_eagerly else branches_here()
         left_to_tensorflow = jit_compile == "auto" and not chosen
         self._compiles_pieces = left_to_tensorflow and _has_pieces(self)
 
@@ -44,8 +44,8 @@ class CompiledAsAsked:
     def xla(self) -> str:
         """What XLA compiles of a training step: `"all"`, `"pieces"` or `"nothing"`.
 
-        Pieces are what lies between the matrix products (`layers.compiled_pieces`): on a CPU, where
-        `"auto"` left the products to TensorFlow.
+        Pieces are a block's norms and GELUs (`layers.compiled_pieces`): on a CPU, where `"auto"`
+        left the matrix products to TensorFlow.
         """
         if self.jit_compile:
             return "all"
@@ -60,6 +60,11 @@ class CompiledAsAsked:
         """As in Keras."""
         with branched(self.num_branches):
             return super().test_step(*args)
+
+    def predict_step(self, *args: Any) -> Any:
+        """As in Keras."""
+        with branched(1 if self.jit_compile or self.run_eagerly else branches_here()):
+            return super().predict_step(*args)
 
     def get_compile_config(self) -> dict[str, Any]:
         """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
@@ -119,6 +124,11 @@ def resolve_jit_compile(
     small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
     whole = possible_branches() == 1  # or XLA's products would have one thread, and no branches
     return compute_dtype == "float32" and narrow and small and whole
+
+
+def branches_here() -> int:
+    """How many branches what XLA does not compile has, on the devices in use."""
+    return 1 if _elsewhere() else possible_branches()
 
 
 def _has_pieces(model: Any) -> bool:

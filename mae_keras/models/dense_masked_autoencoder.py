@@ -136,7 +136,8 @@ class DenseMaskedAutoencoder(MaskedModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
             check_shape(inputs.shape, self.image_shape)
-            return self.reconstruct_batch(inputs, None)["prediction"]
+            made = in_branches(lambda part: self.reconstruct_batch(part, None), inputs)
+            return made["prediction"]
         if training:
             self.masking.advance()
         return in_branches(self._predict_batch, inputs)

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.branches import branched, in_branches, possible_branches
+from mae_keras.branches import branched, in_branches
+from mae_keras.models.compilation import branches_here
 from mae_keras.replicas import num_replicas
 from mae_keras.tuning import without_tuning
 
@@ -21,7 +22,7 @@ class _Endpoint(keras.Model):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        with branched(possible_branches() if num_replicas() == 1 else 1):
+        with branched(branches_here()):
             return in_branches(self.function, inputs)
 
 

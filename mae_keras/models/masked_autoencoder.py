@@ -203,7 +203,8 @@ class MaskedAutoencoder(MaskedModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
             check_shape(inputs.shape, self.image_shape)
-            return self.reconstruct_batch(inputs, None)["prediction"]
+            made = in_branches(lambda part: self.reconstruct_batch(part, None), inputs)
+            return made["prediction"]
         if training:
             self.masking.advance()
         predicted, tokens = in_branches(

@@ -25,6 +25,7 @@ from mae_keras.training import (
     is_writer,
     shard,
 )
+from mae_keras.training.computed_as import ComputedAs
 from mae_keras.training.stopwatch import Stopwatch
 
 _VALIDATION_IMAGES = 2048
@@ -95,7 +96,8 @@ def fit_recipe(
         print(_announcement(model, recipe, len(split), steps, start))
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
     nonfinite = StopAtNonFinite(run.checkpoints)
-    checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, [nonfinite, stopwatch])
+    others = [nonfinite, stopwatch, ComputedAs(model)]
+    checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
     if start.epoch >= recipe.epochs:
         _finish_averaging(model)
         return stopwatch

@@ -8,8 +8,8 @@ from mae_keras.models import (
     CrossAttentionDecoder,
     DenseMaskedAutoencoder,
     ImageClassifier,
+    ViTEncoder,
     compilation,
-    endpoints,
 )
 
 pytestmark = pytest.mark.skipif(
@@ -61,12 +61,26 @@ def test_an_autoencoder_learns_the_same(make_tiny, images, monkeypatch, options)
 def test_a_classifier_drops_and_learns_the_same(make_tiny, images, monkeypatch):
     labels = np.arange(len(images)) % 3
 
-    def classifier():
-        return ImageClassifier.from_pretrained(make_tiny(), 3, drop_path_rate=0.3, seed=1)
+    def classifier(rate=0.5):
+        autoencoder = make_tiny(num_layers=3)
+        return ImageClassifier.from_pretrained(autoencoder, 3, drop_path_rate=rate, seed=1)
 
-    # Without XLA on one side, which "auto" would take.
-    one = fitted(classifier(), 1, monkeypatch, images, labels, jit_compile=False)
-    assert_the_same(fitted(classifier(), 3, monkeypatch, images, labels), one)
+    how = {"jit_compile": False}
+    one, cut = (fitted(classifier(), n, monkeypatch, images, labels, **how) for n in (1, 3))
+    assert_the_same(cut, one)
+    nothing_dropped = fitted(classifier(0.0), 3, monkeypatch, images, labels, **how)
+    assert abs(nothing_dropped[1]["loss"][-1] - cut[1]["loss"][-1]) > 1e-3
+
+
+@pytest.mark.slow
+def test_a_batch_may_be_smaller_than_the_number_of_branches(make_tiny, images, monkeypatch):
+    model = make_tiny(dtype="mixed_bfloat16")
+    monkeypatch.setattr(compilation, "possible_branches", lambda: 3)
+    model.compile("sgd")
+    assert (model.num_branches, model.xla) == (3, "pieces")
+    assert np.isfinite(model.fit(images[:1], verbose=0).history["loss"]).all()
+    assert np.isfinite(model.encode(images[:1])).all()
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 @pytest.mark.slow
@@ -81,25 +95,44 @@ def test_a_dense_autoencoder_learns_the_same(monkeypatch):
     assert_the_same(*made)
 
 
-def test_features_and_reconstructions_are_the_same(make_tiny, images, monkeypatch):
+def test_inference_is_the_same(make_tiny, images, monkeypatch):
     model = make_tiny()
-    expected = model.encode(images[:5]), model.reconstruct(images[:5])
-    calls = []
-    monkeypatch.setattr(endpoints, "possible_branches", lambda: calls.append(1) or 2)
+    images = images[:5].astype("float32")
+    expected = model.encode(images), model.reconstruct(images), model.predict(images, verbose=0)
+    sizes = []
+    make = ViTEncoder.encode_patches
+
+    def spied(self, patches, *args, **kwargs):
+        sizes.append(patches.shape[0])
+        return make(self, patches, *args, **kwargs)
+
+    monkeypatch.setattr(ViTEncoder, "encode_patches", spied)
+    monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
     model._endpoints._made.clear()
-    np.testing.assert_allclose(model.encode(images[:5]), expected[0], atol=1e-5)
-    made = model.reconstruct(images[:5])
+    model.predict_function = None
+    np.testing.assert_allclose(model.encode(images), expected[0], atol=1e-5)
+    assert sizes == [2, 3]
+    made = model.reconstruct(images)
     np.testing.assert_array_equal(made.patch_mask, expected[1].patch_mask)
     np.testing.assert_allclose(made.prediction, expected[1].prediction, atol=1e-2)
-    assert calls
+    assert sizes == 2 * [2, 3]
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected[2], atol=1e-2)
+    assert len(sizes) == 6
+    model(images)
+    assert sizes[6:] == [5]  # nor in exported functions: only where somebody asked for a batch
 
 
 def test_there_is_one_branch_where_xla_or_a_strategy_has_the_batch(make_tiny, monkeypatch):
     monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
     model = make_tiny()
-    for options, expected in (({}, 2), ({"jit_compile": True}, 1), ({"jit_compile": False}, 2)):
+    for options, expected in (
+        ({}, (2, "pieces")),
+        ({"jit_compile": True}, (1, "all")),
+        ({"jit_compile": False}, (2, "nothing")),
+        ({"run_eagerly": True}, (1, "nothing")),
+    ):
         model.compile("sgd", **options)
-        assert (model.num_branches, model.xla != "all") == (expected, expected > 1)
+        assert (model.num_branches, model.xla) == expected
     monkeypatch.setattr(compilation, "num_replicas", lambda: 2)
     model.compile("sgd")
     assert model.num_branches == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mae_keras import data
-from mae_keras.models import load_model
+from mae_keras.models import compilation, load_model
 from mae_keras.recipes import Recipe, Saving, fitting
 from mae_keras.recipes.building import compile_model, untrained_model
 from mae_keras.recipes.fitting import fit_recipe
@@ -43,6 +43,10 @@ WAYS = {
     ),
     "skipping, two steps a call": ({"on_nan": "skip", "steps_per_execution": 2}, {}),
     "a quarter decoded": ({"decoder_attention": "cross", "decode_ratio": 0.25}, {}),
+    "in branches": (
+        {"jit_compile": "auto", "gradient_accumulation_steps": 2},
+        {"drop_path_rate": 0.3},
+    ),
     "compiled by XLA": ({"jit_compile": "true", "gradient_accumulation_steps": 2}, {}),
 }
 
@@ -88,14 +92,19 @@ def assert_same(one, two):
 
 # Each takes half a minute: all of them run with `scripts/test --all`.
 AVERAGES, COMPILED = "averages in half precision with loss scaling", "compiled by XLA"
-IN_SHORT = (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else ("plain", AVERAGES)
+BRANCHES = "in branches"
+IN_SHORT = (
+    (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else ("plain", AVERAGES, BRANCHES)
+)
 ALL_WAYS = [pytest.param(w, marks=() if w in IN_SHORT else pytest.mark.long) for w in WAYS]
 
 
 @pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("way", ALL_WAYS)
-def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path):
+def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path, monkeypatch):
+    if way == BRANCHES:
+        monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
     whole = Case(tmp_path / "whole", *WAYS[way])
     expected = values(whole.train())
     history = whole.run.history.read_text()

@@ -1,0 +1,22 @@
+"""What a resumed run says of how it is computed."""
+
+import types
+
+from mae_keras.training.computed_as import ComputedAs
+
+
+def computed(xla, branches):
+    return ComputedAs(types.SimpleNamespace(xla=xla, num_branches=branches))
+
+
+def test_it_says_what_has_changed(capsys):
+    computed("all", 1).set_state(computed("pieces", 2).get_state())
+    assert capsys.readouterr().out == (
+        "Until here XLA compiled pieces, in branches: 2; from here XLA compiled all, in branches: "
+        "1: the same run within rounding, not to the bit\n"
+    )
+
+
+def test_it_is_quiet_where_nothing_has_changed(capsys):
+    computed("pieces", 2).set_state(computed("pieces", 2).get_state())
+    assert capsys.readouterr().out == ""
