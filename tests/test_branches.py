@@ -97,6 +97,7 @@ def run(code, **variables):
 
 
 ASK = """
+from mae_keras import branches
 branches._num_cores = lambda: {cores}
 print(branches.use_branches(), branches.possible_branches(), branches.use_branches())
 import tensorflow as tf
