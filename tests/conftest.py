@@ -1,5 +1,6 @@
 """Settings of the whole test suite: quiet TensorFlow, no windows, repeatable draws."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "finished" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the libraries' objects: a tenth of the fast tests' time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
