@@ -97,11 +97,17 @@ def projected(dense: keras.layers.Dense, tokens: Any) -> Any:
     >>> tuple(projected(dense, keras.ops.ones((1, 2, 4))).shape)
     (1, 2, 3)
     """
-    plain = dense.activation is keras.activations.linear and dense.activity_regularizer is None
-    if not _IN_USE.get() or not plain or dense.bias is None or dense.quantization_mode:
+    if not _IN_USE.get() or not _is_affine(dense):
         return dense(tokens)
     taken = (tokens, dense.kernel, dense.bias)
     return _pieces().dense(*(ops.cast(each, dense.compute_dtype) for each in taken))
+
+
+def _is_affine(dense: keras.layers.Dense) -> bool:
+    """Whether a dense layer is a product and a bias, and nothing else."""
+    if dense.bias is None or dense.quantization_mode or dense.activity_regularizer is not None:
+        return False
+    return dense.activation is keras.activations.linear
 
 
 class _Pieces(NamedTuple):
@@ -127,8 +133,9 @@ def _pieces() -> _Pieces:
         @tf.custom_gradient
         def apply(tokens: Any, gamma: Any, beta: Any) -> tuple[Any, Callable]:
             def gradient(upstream: Any) -> tuple[Any, ...]:
-                to_tokens, *products = norm_backward(tokens, gamma, upstream, epsilon)
-                return to_tokens, *(ops.cast(_sum_of_rows(x), "float32") for x in products)
+                to_tokens, product = norm_backward(tokens, gamma, upstream, epsilon)
+                sums = (_sum_of_rows(rows) for rows in (product, _rows(upstream)))
+                return to_tokens, *(ops.cast(total, "float32") for total in sums)
 
             return norm_forward(tokens, gamma, beta, epsilon), gradient
 
@@ -156,17 +163,18 @@ def _norm(tokens: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
     return ops.reshape(ops.cast(standardised * gamma + beta, tokens.dtype), ops.shape(tokens))
 
 
-def _norm_gradient(tokens: Any, gamma: Any, upstream: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Gradient for the tokens, and what sums over tokens to those for scale and offset."""
+def _norm_gradient(tokens: Any, gamma: Any, upstream: Any, epsilon: float) -> tuple[Any, Any]:
+    """Gradient for the tokens, and what sums over them to that for the scale."""
     standardised, scale = _standardised(_rows(ops.cast(tokens, "float32")), epsilon)
     given = _rows(ops.cast(upstream, "float32"))
     inner = given * gamma
     # What changes the mean or the variance of a token is taken out again.
     slope = _mean_of_features(inner * standardised)
     to_tokens = scale * (inner - _mean_of_features(inner) - standardised * slope)
+    # A scaled gradient times a large value may leave the range of float16.
     dtype = "float32" if tokens.dtype == "float16" else tokens.dtype
-    products = (ops.cast(product, dtype) for product in (given * standardised, given))
-    return ops.reshape(ops.cast(to_tokens, tokens.dtype), ops.shape(tokens)), *products
+    to_tokens = ops.reshape(ops.cast(to_tokens, tokens.dtype), ops.shape(tokens))
+    return to_tokens, ops.cast(given * standardised, dtype)
 
 
 def _standardised(rows: Any, epsilon: float) -> tuple[Any, Any]:

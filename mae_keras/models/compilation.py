@@ -36,7 +36,7 @@ class CompiledAsAsked:
             jit_compile = False
         chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
         super().compile(*args, jit_compile=chosen, **kwargs)
-        self.num_branches = 1 if self.jit_compile or self.run_eagerly else branches_here()
+        self.num_branches = self._branches_now()
         left_to_tensorflow = jit_compile == "auto" and not chosen
         self._compiles_pieces = left_to_tensorflow and _has_pieces(self)
 
@@ -63,8 +63,11 @@ class CompiledAsAsked:
 
     def predict_step(self, *args: Any) -> Any:
         """As in Keras."""
-        with branched(1 if self.jit_compile or self.run_eagerly else branches_here()):
+        with branched(self._branches_now()):  # which works uncompiled as well
             return super().predict_step(*args)
+
+    def _branches_now(self) -> int:
+        return 1 if self.jit_compile or self.run_eagerly else branches_here()
 
     def get_compile_config(self) -> dict[str, Any]:
         """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""

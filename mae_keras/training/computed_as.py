@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 
-class ComputedAs(keras.callbacks.Callback):
+class ComputedAs:
     """Keep in checkpoints how a model is computed, and say where a resumed run does otherwise.
 
     Sums are then made in another order, and the run ends as it would have within rounding, not to
@@ -23,7 +23,6 @@ class ComputedAs(keras.callbacks.Callback):
     """
 
     def __init__(self, model: keras.Model):
-        super().__init__()
         self._now = {"xla": model.xla, "branches": model.num_branches}
 
     def get_state(self) -> dict[str, Any]:

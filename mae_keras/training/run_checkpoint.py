@@ -74,7 +74,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         every: int or `None`, save after every so many steps as well.
         keep: int, how many of the latest checkpoints to keep; the one of the best `val_loss`, of
             those saved at the end of an epoch, is kept besides.
-        others: callbacks whose `get_state()` (a JSON value) is saved and given back to
+        others: objects whose `get_state()` (a JSON value) is saved and given back to
             `set_state(state)`.
 
     Raises:

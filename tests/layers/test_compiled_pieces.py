@@ -129,6 +129,30 @@ def test_gradients_in_half_precision_are_those_of_single_precision(dtype):
 
 
 @needs_tensorflow
+@pytest.mark.parametrize(("dtype", "scale"), [("bfloat16", 1.0), ("float16", 3e4)])
+def test_gradients_of_scale_and_offset_survive_half_precision(dtype, scale):
+    """As large as loss scaling makes them, which sums in float16 would not hold."""
+    import tensorflow as tf
+
+    norm = keras.layers.LayerNormalization(dtype=f"mixed_{dtype}")
+    norm.build((None, None, 8))
+    tokens, upstream = draw(4, 5, 8), scale * (1 + 0.1 * draw(4, 5, 8, seed=1))
+
+    def apply(gamma, beta):
+        with keras.StatelessScope(state_mapping=[(norm.gamma, gamma), (norm.beta, beta)]):
+            return normed(norm, tf.cast(tokens, dtype))
+
+    with compiled_pieces(True):
+        _, gradients = value_and_gradients(apply, upstream, np.ones(8, "f4"), np.zeros(8, "f4"))
+    deviation = tokens.std(-1, keepdims=True)
+    standardised = (tokens - tokens.mean(-1, keepdims=True)) / deviation
+    expected = (upstream * standardised).sum((0, 1)), upstream.sum((0, 1))
+    assert expected[1].max() > 65504 or scale == 1.0
+    for got, want in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=0.02 * scale * 20)
+
+
+@needs_tensorflow
 def test_the_scope_ends_with_its_block():
     import tensorflow as tf
 
