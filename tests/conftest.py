@@ -42,7 +42,10 @@ def pytest_collection_finish():
 def _clean_keras():
     """Start every test from one seed, the first names of layers and the usual dtype policy."""
     # Both would empty TensorFlow's cache of kernels, which costs a fifth of the fast tests' time.
-    kept = ("tensorflow.random.set_seed", "tensorflow.python.eager.context.Context.clear_kernel_cache")
+    kept = (
+        "tensorflow.random.set_seed",
+        "tensorflow.python.eager.context.Context.clear_kernel_cache",
+    )
     with mock.patch(kept[0]), mock.patch(kept[1]):
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)

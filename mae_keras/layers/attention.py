@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mae_keras.layers.compiled_pieces import projected
+from mae_keras.layers.compiled_attention import attended, by_heads
+from mae_keras.layers.compiled_dense import added, in_parts, projected
 
 
 def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
@@ -50,10 +51,10 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     return ops.transpose(attended, (0, 2, 1, 3))
 
 
-def last_tokens(tokens: Any, count: int) -> Any:
+def last_tokens(tokens: Any, count: int, axis: int = 1) -> Any:
     """`tokens[:, -count:]`, with a faster gradient than that of TensorFlow for a slice."""
-    first = tokens.shape[1] - count
-    return ops.split(tokens, [first], axis=1)[1] if first else tokens
+    first = tokens.shape[axis] - count
+    return ops.split(tokens, [first], axis=axis)[1] if first else tokens
 
 
 def asked_tokens(tokens: Any, num_queries: int | None, dtype: str) -> keras.KerasTensor:
@@ -123,11 +124,24 @@ class MultiHeadAttention(keras.layers.Layer):
         layer.build((None, None, input_dim))
         return layer
 
-    def _attended(self, query: Any, key: Any, value: Any, attention_mask: Any) -> Any:
+    def _attended(
+        self, query: Any, key: Any, value: Any, attention_mask: Any, residual: Any
+    ) -> Any:
         """Attention of `(batch, tokens, hidden_dim)`, projected."""
         parts = (self._by_heads(part) for part in (query, key, value))
-        attended = attend(*parts, attention_mask)
-        return projected(self.projection, ops.reshape(attended, (-1, *query.shape[1:])))
+        return self._projected(attend(*parts, attention_mask), residual)
+
+    def _attended_in_pieces(self, query: Any, key: Any, value: Any, residual: Any) -> Any:
+        """Attention of `(batch, heads, tokens, head_dim)`, queries scaled, projected."""
+        made = ops.transpose(attended(query, key, value), (0, 2, 1, 3))
+        return self._projected(made, residual)
+
+    def _projected(self, made: Any, residual: Any) -> Any:
+        # (batch, tokens, heads, head_dim) -> (batch, tokens, hidden_dim)
+        made = ops.reshape(made, (-1, made.shape[1], made.shape[2] * made.shape[3]))
+        if residual is None:
+            return projected(self.projection, made)
+        return added(residual, self.projection, made)
 
     def _by_heads(self, part: Any) -> Any:
         # (batch, tokens, hidden_dim) -> (batch, tokens, heads, head_dim)
@@ -162,6 +176,7 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         tokens: tensor `(batch, num_tokens, hidden_dim)`.
         attention_mask: bool `(batch, num_tokens)`, `True` where a token may be attended to, or
             `None`.
+        residual: tensor of the shape of what is returned, added to it, or `None`.
         num_queries: int, how many of the last tokens attend to all, or `None`: all of them do.
 
     Returns:
@@ -190,14 +205,22 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         self.built = True
 
     def call(
-        self, tokens: Any, attention_mask: Any = None, *, num_queries: int | None = None
+        self,
+        tokens: Any,
+        attention_mask: Any = None,
+        residual: Any = None,
+        *,
+        num_queries: int | None = None,
     ) -> Any:
         check_num_queries(tokens, num_queries)
+        count = tokens.shape[1] if num_queries is None else num_queries
+        if attention_mask is None and in_parts(self.qkv):
+            parts = by_heads(self.qkv, tokens, 3, self.num_heads, scaled=True)
+            parts[0] = last_tokens(parts[0], count, axis=2)
+            return self._attended_in_pieces(*parts, residual)
         # Cut before it is reshaped: a gradient of five axes took XLA longer to put together.
         query, key, value = ops.split(projected(self.qkv, tokens), 3, axis=-1)
-        if num_queries is not None:
-            query = last_tokens(query, num_queries)
-        return self._attended(query, key, value, attention_mask)
+        return self._attended(last_tokens(query, count), key, value, attention_mask, residual)
 
     def compute_output_spec(
         self, tokens: Any, *_: Any, num_queries: int | None = None, **__: Any

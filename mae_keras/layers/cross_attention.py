@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from mae_keras.layers.attention import MultiHeadAttention
-from mae_keras.layers.compiled_pieces import projected
+from mae_keras.layers.compiled_attention import by_heads
+from mae_keras.layers.compiled_dense import in_parts, projected
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -27,6 +28,7 @@ class MultiHeadCrossAttention(MultiHeadAttention):
         context: tensor `(batch, num_context, context_dim)`, what is attended to.
         attention_mask: bool `(batch, num_context)`, `True` where the context may be attended to,
             or `None`.
+        residual: tensor of the shape of `tokens`, added to what is returned, or `None`.
 
     Returns:
         Tensor of the shape of `tokens`.
@@ -56,9 +58,16 @@ class MultiHeadCrossAttention(MultiHeadAttention):
         self.projection = self._dense(hidden_dim, hidden_dim, "projection")
         self.built = True
 
-    def call(self, tokens: Any, context: Any, attention_mask: Any = None) -> Any:
+    def call(
+        self, tokens: Any, context: Any, attention_mask: Any = None, residual: Any = None
+    ) -> Any:
+        if attention_mask is None and in_parts(self.query):
+            (query,) = by_heads(self.query, tokens, 1, self.num_heads, scaled=True)
+            key, value = by_heads(self.key_value, context, 2, self.num_heads, scaled=False)
+            return self._attended_in_pieces(query, key, value, residual)
         key, value = ops.split(projected(self.key_value, context), 2, axis=-1)
-        return self._attended(projected(self.query, tokens), key, value, attention_mask)
+        query = projected(self.query, tokens)
+        return self._attended(query, key, value, attention_mask, residual)
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None], **_: Any

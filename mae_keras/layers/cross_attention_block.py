@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from mae_keras.layers.compiled_pieces import normed
+from mae_keras.layers.compiled_norm import parted
 from mae_keras.layers.cross_attention import MultiHeadCrossAttention
 from mae_keras.layers.transformer_block import TransformerBlock
 
@@ -61,9 +61,10 @@ class CrossAttentionBlock(TransformerBlock):
     def call(
         self, tokens: Any, context: Any, attention_mask: Any = None, training: bool = False
     ) -> Any:
-        asking = normed(self.attention_norm, tokens)
-        branch = self.attention(asking, context, attention_mask=attention_mask)
-        return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
+        tokens, asking = parted(self.attention_norm, tokens)
+        asked = {"attention_mask": attention_mask}
+        tokens = self._with_attention(tokens, training, asking, context, **asked)
+        return self._with_mlp(tokens, training)
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None], **_: Any

@@ -5,8 +5,14 @@ from typing import Any
 
 import keras
 
-from mae_keras.layers.attention import MultiHeadSelfAttention, asked_tokens, last_tokens
-from mae_keras.layers.compiled_pieces import gelu, normed, projected
+from mae_keras.layers.attention import (
+    MultiHeadSelfAttention,
+    asked_tokens,
+    check_num_queries,
+    last_tokens,
+)
+from mae_keras.layers.compiled_dense import activated, added, projected
+from mae_keras.layers.compiled_norm import parted
 from mae_keras.layers.drop_path import DropPath
 
 
@@ -99,17 +105,25 @@ class TransformerBlock(keras.layers.Layer):
         *,
         num_queries: int | None = None,
     ) -> Any:
-        branch = self.attention(
-            normed(self.attention_norm, tokens),
-            attention_mask=attention_mask,
-            num_queries=num_queries,
-        )
+        check_num_queries(tokens, num_queries)
+        tokens, branch = parted(self.attention_norm, tokens)
         if num_queries is not None:
             tokens = last_tokens(tokens, num_queries)
-        return self._with_mlp(tokens + self.attention_drop(branch, training=training), training)
+        asked = {"attention_mask": attention_mask, "num_queries": num_queries}
+        return self._with_mlp(self._with_attention(tokens, training, branch, **asked), training)
+
+    def _with_attention(self, tokens: Any, training: bool, *seen: Any, **asked: Any) -> Any:
+        """Tokens and attention to what is seen, on a residual path."""
+        if not self.drop_path_rate:
+            return self.attention(*seen, residual=tokens, **asked)
+        branch = self.attention(*seen, **asked)
+        return tokens + self.attention_drop(branch, training=training)
 
     def _with_mlp(self, tokens: Any, training: bool) -> Any:
-        branch = gelu(projected(self.mlp_in, normed(self.mlp_norm, tokens)))
+        tokens, branch = parted(self.mlp_norm, tokens)
+        branch = activated(self.mlp_in, branch)
+        if not self.drop_path_rate:
+            return added(tokens, self.mlp_out, branch)
         return tokens + self.mlp_drop(projected(self.mlp_out, branch), training=training)
 
     def compute_output_shape(

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from mae_keras.layers import CrossAttentionBlock, TransformerBlock
-from mae_keras.layers.compiled_pieces import normed, projected
+from mae_keras.layers.compiled_dense import projected
+from mae_keras.layers.compiled_norm import normed
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import gather_patches

@@ -9,7 +9,8 @@ from keras import ops
 
 from mae_keras.layers import PositionEmbedding, TransformerBlock
 from mae_keras.layers.attention import last_tokens
-from mae_keras.layers.compiled_pieces import normed, projected
+from mae_keras.layers.compiled_dense import projected
+from mae_keras.layers.compiled_norm import normed
 from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import gather_patches, restore_indices
 

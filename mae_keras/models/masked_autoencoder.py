@@ -9,7 +9,7 @@ from keras import ops
 
 from mae_keras.branches import in_branches
 from mae_keras.layers import PatchMasking, RandomMasking
-from mae_keras.layers.compiled_pieces import projected
+from mae_keras.layers.compiled_dense import projected
 from mae_keras.losses import uniformity
 from mae_keras.models.decoded_patches import draw_decoded, num_decoded
 from mae_keras.models.input_checks import check_shape

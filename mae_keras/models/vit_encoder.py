@@ -12,7 +12,8 @@ from mae_keras.layers import (
     PositionEmbedding,
     TransformerBlock,
 )
-from mae_keras.layers.compiled_pieces import normed, projected
+from mae_keras.layers.compiled_dense import projected
+from mae_keras.layers.compiled_norm import normed
 from mae_keras.ops import (
     as_image_shape,
     as_patch_size,

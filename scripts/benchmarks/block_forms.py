@@ -185,7 +185,7 @@ def _joined(norm: keras.layers.Layer, dense: keras.layers.Dense, tokens: Any) ->
 def folded_norm(block: Block, tokens: Any) -> Any:
     """A whole block whose norms have given scale and offset to the next kernel."""
     joined = _joined(block.attention_norm, block.attention.qkv, tokens)
-    tokens = tokens + block.attention._attended(*ops.split(joined, 3, axis=-1), None)
+    tokens = tokens + block.attention._attended(*ops.split(joined, 3, axis=-1), None, None)
     hidden = _joined(block.mlp_norm, block.mlp_in, tokens)
     return tokens + block.mlp_out(ops.gelu(hidden, approximate=False))
 

@@ -1,0 +1,112 @@
+"""Attention in pieces, against Keras's operation and the layers without pieces."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from mae_keras.layers import CrossAttentionBlock, TransformerBlock
+from mae_keras.layers.compiled_attention import attended, by_heads
+from mae_keras.layers.compiled_pieces import compiled_pieces
+from tests.layers.piece_checks import draw, needs_tensorflow, value_and_gradients, with_weights
+
+pytestmark = needs_tensorflow
+
+
+def test_attention_and_its_gradients_are_those_of_keras():
+    query, key, value = draw(2, 3, 4, 8), draw(2, 3, 5, 8, seed=1), draw(2, 3, 5, 8, seed=2)
+    upstream = draw(2, 3, 4, 8, seed=3)
+
+    def turned(*parts):
+        return [ops.transpose(part, (0, 2, 1, 3)) for part in parts]
+
+    def keras_own(*parts):
+        (made,) = turned(ops.dot_product_attention(*turned(*parts), scale=1.0))
+        return made
+
+    expected, wanted = value_and_gradients(keras_own, upstream, query, key, value)
+    made, gradients = value_and_gradients(attended, upstream, query, key, value)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    for got, want in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_heads_and_their_gradients_are_those_of_slices(scaled):
+    dense = keras.layers.Dense(24)
+    tokens, kernel, bias = draw(2, 5, 6), draw(6, 24, seed=1), draw(24, seed=2)
+    dense.build(tokens.shape)
+    upstream = draw(3, 2, 2, 5, 4, seed=3)
+    factors = [0.5 if scaled else 1.0, 1.0, 1.0]
+
+    def in_pieces(tokens, *weights):
+        def apply(dense):
+            return ops.stack(by_heads(dense, tokens, 3, num_heads=2, scaled=scaled))
+
+        return with_weights(dense, apply, *weights)
+
+    def by_hand(tokens, kernel, bias):
+        made = ops.matmul(tokens, kernel) + bias
+        heads = [
+            [made[..., 8 * part + 4 * head :][..., :4] * factors[part] for head in range(2)]
+            for part in range(3)
+        ]
+        return ops.stack([ops.stack(part, axis=1) for part in heads])
+
+    expected, wanted = value_and_gradients(by_hand, upstream, tokens, kernel, bias)
+    made, gradients = value_and_gradients(in_pieces, upstream, tokens, kernel, bias)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    for got, want in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def blocks(**options):
+    """Blocks, and how they are called with tokens."""
+    own = TransformerBlock(num_heads=2, mlp_dim=16, **options)
+    cross = CrossAttentionBlock(num_heads=2, mlp_dim=16, **options)
+    context = ops.convert_to_tensor(draw(2, 3, 8, seed=5))
+    return {
+        "own": (own, own),
+        "last": (own, lambda tokens: own(tokens, num_queries=2)),
+        "masked": (own, lambda tokens: own(tokens, attention_mask=ops.arange(10) < [[4]] * 2)),
+        "cross": (cross, lambda tokens: cross(tokens, context)),
+    }
+
+
+@pytest.mark.parametrize("way", ["own", "last", "masked", "cross"])
+def test_a_block_and_all_its_gradients_are_those_without_pieces(way):
+    import tensorflow as tf
+
+    tokens = tf.constant(draw(2, 10, 8))
+    block, call = blocks()[way]
+    call(tokens)
+    for number, weight in enumerate(block.weights):
+        weight.assign(0.5 * draw(*weight.shape, seed=number))
+
+    def outcome():
+        with tf.GradientTape() as tape:
+            tape.watch(tokens)
+            made = call(tokens)
+            loss = tf.reduce_sum(made * made)
+        sources = [tokens, *(weight.value for weight in block.trainable_weights)]
+        return made, tape.gradient(loss, sources)
+
+    expected, wanted = outcome()
+    with compiled_pieces(True):
+        made, gradients = outcome()
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    for got, want in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("way", ["own", "cross"])
+def test_half_precision_stays_half_precision(dtype, way):
+    tokens = ops.convert_to_tensor(draw(2, 5, 8))
+    _, call = blocks(dtype=dtype)[way]
+    plain = ops.convert_to_numpy(ops.cast(call(tokens), "float32"))
+    with compiled_pieces(True):
+        made = call(tokens)
+    assert keras.backend.standardize_dtype(made.dtype) == dtype.removeprefix("mixed_")
+    made = ops.convert_to_numpy(ops.cast(made, "float32"))
+    np.testing.assert_allclose(made, plain, atol=0.06)
