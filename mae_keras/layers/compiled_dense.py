@@ -81,8 +81,9 @@ def added(residual: Any, dense: keras.layers.Dense, tokens: Any) -> Any:
     >>> float(added(keras.ops.ones((1, 1, 1)), dense, keras.ops.ones((1, 1, 4)))[0, 0, 0])
     5.0
     """
-    if not in_parts(dense):
-        return residual + dense(tokens)
+    if not in_parts(dense) or dense.compute_dtype == "float32":
+        # TensorFlow's bias within the product is the faster way in float32, also to a sum.
+        return residual + projected(dense, tokens)
     return _by_tokens(_biased_sum(rows_of(residual), *product(dense, tokens)), tokens)
 
 

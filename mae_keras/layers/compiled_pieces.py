@@ -61,7 +61,7 @@ def compiled(function: Callable) -> Callable:
         `tf.function`.
 
     Example:
-    >>> float(compiled(wide)(keras.ops.ones(())))
+    >>> float(compiled(wide)(ops.ones(())))
     1.0
     """
     import tensorflow as tf
@@ -73,7 +73,7 @@ def wide(x: Any) -> Any:
     """A tensor in float32.
 
     Example:
-    >>> wide(keras.ops.ones((), "bfloat16")).dtype.name
+    >>> wide(ops.ones((), "bfloat16")).dtype.name
     'float32'
     """
     return ops.cast(x, "float32")
@@ -90,7 +90,7 @@ def narrow(x: Any, dtype: Any) -> Any:
         Tensor of the shape of `x`.
 
     Example:
-    >>> float(narrow(keras.ops.full((), 1 + 2**-7 + 2**-8), "bfloat16"))
+    >>> float(narrow(ops.full((), 1 + 2**-7 + 2**-8), "bfloat16"))
     1.015625
     """
     if dtype != "bfloat16":
@@ -108,7 +108,7 @@ def rows_of(tokens: Any) -> Any:
     """`(batch, num_tokens, hidden_dim)` to `(batch * num_tokens, hidden_dim)`.
 
     Example:
-    >>> tuple(rows_of(keras.ops.ones((2, 3, 4))).shape)
+    >>> tuple(rows_of(ops.ones((2, 3, 4))).shape)
     (6, 4)
     """
     return ops.reshape(tokens, (-1, tokens.shape[-1]))
@@ -125,7 +125,7 @@ def sum_of_rows(rows: Any, dtype: Any) -> Any:
         Tensor `(hidden_dim,)`.
 
     Example:
-    >>> sum_of_rows(keras.ops.ones((3, 2)), "float32").numpy().tolist()
+    >>> sum_of_rows(ops.ones((3, 2)), "float32").numpy().tolist()
     [3.0, 3.0]
     """
     # Sums of thousands of scaled gradients may leave the range of float16.

@@ -13,7 +13,12 @@ from tests.layers.piece_checks import draw, needs_tensorflow, value_and_gradient
 pytestmark = needs_tensorflow
 
 
-def test_attention_and_its_gradients_are_those_of_keras():
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [("float32", 1e-5), ("float16", 0.02), ("bfloat16", 0.1)]
+)
+def test_attention_and_its_gradients_are_those_of_keras(dtype, atol):
+    import tensorflow as tf
+
     query, key, value = draw(2, 3, 4, 8), draw(2, 3, 5, 8, seed=1), draw(2, 3, 5, 8, seed=2)
     upstream = draw(2, 3, 4, 8, seed=3)
 
@@ -24,11 +29,14 @@ def test_attention_and_its_gradients_are_those_of_keras():
         (made,) = turned(ops.dot_product_attention(*turned(*parts), scale=1.0))
         return made
 
+    def in_dtype(*parts):
+        return tf.cast(attended(*(tf.cast(part, dtype) for part in parts)), "float32")
+
     expected, wanted = value_and_gradients(keras_own, upstream, query, key, value)
-    made, gradients = value_and_gradients(attended, upstream, query, key, value)
-    np.testing.assert_allclose(made, expected, atol=1e-5)
+    made, gradients = value_and_gradients(in_dtype, upstream, query, key, value)
+    np.testing.assert_allclose(made, expected, atol=atol)
     for got, want in zip(gradients, wanted, strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-5)
+        np.testing.assert_allclose(got, want, atol=atol)
 
 
 @pytest.mark.parametrize("scaled", [True, False])

@@ -54,19 +54,23 @@ def test_gelu_and_its_slope_are_those_of_the_normal_distribution():
     np.testing.assert_allclose(gradients[2], [(upstream * slope).sum()], rtol=1e-4)
 
 
-def test_what_goes_past_is_added_and_gets_the_gradient_that_came():
+@pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 0.1)])
+def test_what_goes_past_is_added_and_gets_the_gradient_that_came(dtype, atol):
+    import tensorflow as tf
+
     upstream, tokens, past = draw(3, 5, 4, seed=1), draw(3, 5, 6), draw(3, 5, 4, seed=4)
     kernel, bias = draw(6, 4, seed=2), draw(4, seed=3)
-    dense = dense_layer(6, 4)
+    dense = dense_layer(6, 4, dtype=dtype)
 
     def apply(past, *given):
+        past = tf.cast(past, dense.compute_dtype)
         return in_pieces(lambda dense, tokens: added(past, dense, tokens), dense)(*given)
 
     value, gradients = value_and_gradients(apply, upstream, past, tokens, kernel, bias)
-    np.testing.assert_allclose(value, past + tokens @ kernel + bias, atol=1e-5)
-    np.testing.assert_array_equal(gradients[0], upstream)
-    np.testing.assert_allclose(gradients[1], upstream @ kernel.T, atol=1e-5)
-    np.testing.assert_allclose(gradients[3], upstream.sum((0, 1)), atol=1e-5)
+    np.testing.assert_allclose(value.astype("float32"), past + tokens @ kernel + bias, atol=atol)
+    np.testing.assert_allclose(gradients[0], upstream, rtol=0.01 if atol > 0.01 else 0)
+    np.testing.assert_allclose(gradients[1], upstream @ kernel.T, atol=atol)
+    np.testing.assert_allclose(gradients[3], upstream.sum((0, 1)), atol=atol)
 
 
 @pytest.mark.parametrize("options", [{"use_bias": False}, {"activation": "relu"}], ids=str)
