@@ -47,12 +47,12 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
         scores = ops.where(attention_mask, scores, -3e4)
     # One token attends to itself; Keras warns of a softmax over one value.
     weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
-    attended = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
-    return ops.transpose(attended, (0, 2, 1, 3))
+    made = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
+    return ops.transpose(made, (0, 2, 1, 3))
 
 
 def last_tokens(tokens: Any, count: int, axis: int = 1) -> Any:
-    """`tokens[:, -count:]`, with a faster gradient than that of TensorFlow for a slice."""
+    """The last `count` along an axis, with a faster gradient than TensorFlow's for a slice."""
     first = tokens.shape[axis] - count
     return ops.split(tokens, [first], axis=axis)[1] if first else tokens
 

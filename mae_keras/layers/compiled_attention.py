@@ -1,6 +1,7 @@
-"""What lies between the products of attention, one loop each where XLA compiles pieces.
+"""What lies between the products of attention, where XLA compiles pieces.
 
-TensorFlow is imported on use, where it is Keras's backend.
+Around the softmax, which stays TensorFlow's: cutting into heads, and gradients. TensorFlow is
+imported on use, where it is Keras's backend.
 """
 
 from collections.abc import Callable
@@ -91,8 +92,9 @@ def attended(query: Any, key: Any, value: Any) -> Any:
 
         return made, gradient
 
-    # TensorFlow's own gradient is the faster one in float32.
-    return forward(query, key, value)[1] if query.dtype == "float32" else apply(query, key, value)
+    # TensorFlow's own gradient is the faster one in float32, and exactly 0 with a single key.
+    plain = query.dtype == "float32" or key.shape[2] == 1
+    return forward(query, key, value)[1] if plain else apply(query, key, value)
 
 
 def _cut(
@@ -108,7 +110,7 @@ def _cut(
 
 def _together(scaled: bool, *parts: Any) -> Any:
     """The gradient of `_cut`."""
-    _, num_heads, num_tokens, head_dim = parts[0].shape
+    num_heads, head_dim = parts[0].shape[1], parts[0].shape[3]
     turned = [ops.transpose(part, (0, 2, 1, 3)) for part in parts]
     made = ops.stack(turned, axis=2)  # (batch, tokens, parts, heads, head_dim)
     if scaled:
@@ -117,13 +119,15 @@ def _together(scaled: bool, *parts: Any) -> Any:
 
 
 def _scales(num_parts: int, head_dim: int) -> Any:
-    first = ops.arange(num_parts) == 0
-    return ops.reshape(ops.where(first, head_dim**-0.5, 1.0), (num_parts, 1, 1))
+    # (parts, 1, 1), of a dtype of its own whatever Keras's `floatx` is
+    return ops.convert_to_tensor([[[head_dim**-0.5]], *[[[1.0]]] * (num_parts - 1)], "float32")
 
 
 def _softmax_gradient(weights: Any, to_weights: Any, made: Any, upstream: Any) -> Any:
     head_dim = made.shape[-1]
     products = ops.reshape(wide(made) * wide(upstream), (-1, head_dim))
     # (batch * heads * queries, 1) -> (batch, heads, queries, 1)
-    sums = ops.reshape(ops.matmul(products, ops.ones((head_dim, 1))), (-1, *made.shape[1:3], 1))
+    sums = ops.reshape(
+        ops.matmul(products, ops.ones((head_dim, 1), "float32")), (-1, *made.shape[1:3], 1)
+    )
     return narrow(wide(weights) * (wide(to_weights) - sums), weights.dtype)

@@ -1,6 +1,6 @@
 """Dense layers, their biases left to the loop behind them where XLA compiles pieces.
 
-TensorFlow adds a bias within the product, which in bfloat16 takes it two to three times as long as
+TensorFlow adds a bias within the product, which in bfloat16 takes it up to three times as long as
 the product alone (docs/performance.md). TensorFlow is imported on use, where it is Keras's backend.
 """
 
@@ -38,7 +38,9 @@ def projected(dense: keras.layers.Dense, tokens: Any) -> Any:
     """
     if not in_parts(dense):
         return dense(tokens)
-    return _by_tokens(biased(*product(dense, tokens)), tokens)
+    if dense.compute_dtype == "float32":
+        return _by_tokens(_biased_product(rows_of(tokens), *_weights(dense)), tokens)
+    return _by_tokens(_biased(*product(dense, tokens)), tokens)
 
 
 def activated(dense: keras.layers.Dense, tokens: Any) -> Any:
@@ -84,11 +86,18 @@ def added(residual: Any, dense: keras.layers.Dense, tokens: Any) -> Any:
     if not in_parts(dense) or dense.compute_dtype == "float32":
         # TensorFlow's bias within the product is the faster way in float32, also to a sum.
         return residual + projected(dense, tokens)
-    return _by_tokens(_biased_sum(rows_of(residual), *product(dense, tokens)), tokens)
+    past = rows_of(ops.cast(residual, dense.compute_dtype))
+    return _by_tokens(_biased_sum(past, *product(dense, tokens)), tokens)
 
 
 def in_parts(dense: keras.layers.Dense) -> bool:
     """Whether pieces are in use and a dense layer is a product and a bias, and nothing else.
+
+    Args:
+        dense: built layer, or one that has no bias yet.
+
+    Returns:
+        bool.
 
     Example:
     >>> in_parts(keras.layers.Dense(3))
@@ -115,30 +124,39 @@ def product(dense: keras.layers.Dense, tokens: Any) -> tuple[Any, Any]:
     >>> [tuple(each.shape) for each in product(dense, keras.ops.ones((1, 2, 4)))]
     [(2, 3), (3,)]
     """
-    parts = (tokens, dense.kernel, dense.bias)
-    tokens, kernel, bias = (ops.cast(part, dense.compute_dtype) for part in parts)
-    return ops.matmul(rows_of(tokens), kernel), bias
+    kernel, bias = _weights(dense)
+    return ops.matmul(rows_of(ops.cast(tokens, dense.compute_dtype)), kernel), bias
 
 
-def biased(rows: Any, bias: Any) -> Any:
-    """A product and its bias.
+def _weights(dense: keras.layers.Dense) -> tuple[Any, Any]:
+    kernel, bias = (ops.cast(each, dense.compute_dtype) for each in (dense.kernel, dense.bias))
+    return kernel, bias
 
-    Args:
-        rows: tensor `(num_rows, units)`.
-        bias: tensor `(units,)`.
 
-    Returns:
-        Tensor of the shape of `rows`.
+def _biased_product(rows: Any, kernel: Any, bias: Any) -> Any:
+    """With nothing between product and bias, so that TensorFlow makes one kernel of them."""
+    import tensorflow as tf
 
-    Example:
-    >>> biased(keras.ops.ones((1, 2)), keras.ops.ones(2)).numpy().tolist()
-    [[2.0, 2.0]]
-    """
+    @tf.custom_gradient
+    def apply(rows: Any, kernel: Any, bias: Any) -> tuple[Any, Callable]:
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            return (
+                tf.matmul(upstream, kernel, transpose_b=True),
+                tf.matmul(rows, upstream, transpose_a=True),
+                sum_of_rows(upstream, bias.dtype),
+            )
+
+        return tf.nn.bias_add(tf.matmul(rows, kernel), bias), gradient
+
+    return apply(rows, kernel, bias)
+
+
+def _biased(rows: Any, bias: Any) -> Any:
     import tensorflow as tf
 
     @tf.custom_gradient
     def apply(rows: Any, bias: Any) -> tuple[Any, Callable]:
-        made = tf.nn.bias_add(rows, bias) if rows.dtype == "float32" else compiled(_sum)(rows, bias)
+        made = compiled(_sum)(rows, bias)
         return made, lambda upstream: (upstream, sum_of_rows(upstream, bias.dtype))
 
     return apply(rows, bias)

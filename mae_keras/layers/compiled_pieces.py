@@ -43,6 +43,9 @@ def compiled_pieces(in_use: bool) -> Iterator[None]:
 def pieces_in_use() -> bool:
     """Whether `compiled_pieces` asked for them.
 
+    Returns:
+        bool.
+
     Example:
     >>> pieces_in_use()
     False
@@ -72,6 +75,12 @@ def compiled(function: Callable) -> Callable:
 def wide(x: Any) -> Any:
     """A tensor in float32.
 
+    Args:
+        x: tensor.
+
+    Returns:
+        float32 tensor of the shape of `x`.
+
     Example:
     >>> wide(ops.ones((), "bfloat16")).dtype.name
     'float32'
@@ -98,7 +107,8 @@ def narrow(x: Any, dtype: Any) -> Any:
     import tensorflow as tf
 
     # bfloat16 is the upper half of float32. Half of its last digit is added, a little less where
-    # that digit is even, so that ties go there. Infinity and the NaN that arithmetic makes stay.
+    # that digit is even, so that ties go there. Infinity and NaN stay what they are, but for a NaN
+    # with ones in all upper and half of the lower digits, which becomes 0; arithmetic makes none.
     bits = tf.bitcast(x, tf.uint32)
     bits += 0x7FFF + tf.bitwise.bitwise_and(_upper_half(bits), tf.constant(1, tf.uint32))
     return tf.bitcast(tf.cast(_upper_half(bits), tf.uint16), tf.bfloat16)
@@ -106,6 +116,12 @@ def narrow(x: Any, dtype: Any) -> Any:
 
 def rows_of(tokens: Any) -> Any:
     """`(batch, num_tokens, hidden_dim)` to `(batch * num_tokens, hidden_dim)`.
+
+    Args:
+        tokens: tensor of any rank.
+
+    Returns:
+        Tensor of two axes, the second the last of `tokens`.
 
     Example:
     >>> tuple(rows_of(ops.ones((2, 3, 4))).shape)

@@ -61,7 +61,7 @@ class MultiHeadCrossAttention(MultiHeadAttention):
     def call(
         self, tokens: Any, context: Any, attention_mask: Any = None, residual: Any = None
     ) -> Any:
-        if attention_mask is None and in_parts(self.query):
+        if attention_mask is None and in_parts(self.query) and in_parts(self.key_value):
             (query,) = by_heads(self.query, tokens, 1, self.num_heads, scaled=True)
             key, value = by_heads(self.key_value, context, 2, self.num_heads, scaled=False)
             return self._attended_in_pieces(query, key, value, residual)

@@ -44,8 +44,8 @@ class CompiledAsAsked:
     def xla(self) -> str:
         """What XLA compiles of a training step: `"all"`, `"pieces"` or `"nothing"`.
 
-        Pieces are a block's norms and GELUs (`layers.compiled_pieces`): on a CPU, where `"auto"`
-        left the matrix products to TensorFlow.
+        Pieces are what lies between a block's matrix products (`layers.compiled_pieces`): on a CPU,
+        where `"auto"` left the products to TensorFlow.
         """
         if self.jit_compile:
             return "all"

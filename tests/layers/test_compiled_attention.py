@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mae_keras.layers import CrossAttentionBlock, TransformerBlock
+from mae_keras.layers import CrossAttentionBlock, MultiHeadCrossAttention, TransformerBlock
 from mae_keras.layers.compiled_attention import attended, by_heads
 from mae_keras.layers.compiled_pieces import compiled_pieces
 from tests.layers.piece_checks import draw, needs_tensorflow, value_and_gradients, with_weights
@@ -68,6 +68,16 @@ def test_heads_and_their_gradients_are_those_of_slices(scaled):
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+def test_a_single_key_gets_no_gradient():
+    query, key, value = (ops.cast(draw(2, 3, n, 8, seed=n), "bfloat16") for n in (4, 1, 1))
+    key = 2 * key  # or both would be one tensor, and its gradient a sum
+    upstream = draw(2, 3, 4, 8, seed=3)
+    made, gradients = value_and_gradients(attended, upstream, query, key, value)
+    np.testing.assert_array_equal(made, np.repeat(value, 4, axis=2))
+    for gradient in gradients[:2]:
+        np.testing.assert_array_equal(gradient, 0)
+
+
 def blocks(**options):
     """Blocks, and how they are called with tokens."""
     own = TransformerBlock(num_heads=2, mlp_dim=16, **options)
@@ -81,40 +91,64 @@ def blocks(**options):
     }
 
 
-@pytest.mark.parametrize("way", ["own", "last", "masked", "cross"])
-def test_a_block_and_all_its_gradients_are_those_without_pieces(way):
+def outcome(block, call, tokens):
+    """What a block makes, and the gradients of its squares."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(tokens)
+        made = tf.cast(call(tokens), "float32")
+        loss = tf.reduce_sum(made * made)
+    return made, tape.gradient(loss, [tokens, *(w.value for w in block.trainable_weights)])
+
+
+WAYS = ["own", "last", "masked", "cross"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_block_and_all_its_gradients_are_those_in_single_precision_without_pieces(way, dtype):
     import tensorflow as tf
 
     tokens = tf.constant(draw(2, 10, 8))
-    block, call = blocks()[way]
-    call(tokens)
-    for number, weight in enumerate(block.weights):
-        weight.assign(0.5 * draw(*weight.shape, seed=number))
-
-    def outcome():
-        with tf.GradientTape() as tape:
-            tape.watch(tokens)
-            made = call(tokens)
-            loss = tf.reduce_sum(made * made)
-        sources = [tokens, *(weight.value for weight in block.trainable_weights)]
-        return made, tape.gradient(loss, sources)
-
-    expected, wanted = outcome()
+    (plain, call_plain), (block, call) = blocks()[way], blocks(dtype=dtype)[way]
+    for each in (call, call_plain):
+        each(tokens)
+    for number, weights in enumerate(zip(plain.weights, block.weights, strict=True)):
+        for weight in weights:
+            weight.assign(0.3 * draw(*weight.shape, seed=number))
+    expected, wanted = outcome(plain, call_plain, tokens)
     with compiled_pieces(True):
-        made, gradients = outcome()
-    np.testing.assert_allclose(made, expected, atol=1e-5)
-    for got, want in zip(gradients, wanted, strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-4, rtol=1e-4)
+        made, gradients = outcome(block, call, tokens)
+        raw = call(tokens)
+    assert keras.backend.standardize_dtype(raw.dtype) == dtype.removeprefix("mixed_")
+    tolerance = {"float32": 1e-5, "mixed_float16": 0.004, "mixed_bfloat16": 0.03}[dtype]
+    for got, want in zip([made, *gradients], [expected, *wanted], strict=True):
+        scale = max(1.0, np.abs(want).max())
+        np.testing.assert_allclose(got, want, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("way", ["own", "cross"])
-def test_half_precision_stays_half_precision(dtype, way):
+@pytest.mark.parametrize("floatx", ["bfloat16", "float16"])
+def test_pieces_do_not_depend_on_what_keras_computes_in_by_default(floatx):
     tokens = ops.convert_to_tensor(draw(2, 5, 8))
-    _, call = blocks(dtype=dtype)[way]
-    plain = ops.convert_to_numpy(ops.cast(call(tokens), "float32"))
+    _, call = blocks(dtype="mixed_bfloat16")["own"]
     with compiled_pieces(True):
-        made = call(tokens)
-    assert keras.backend.standardize_dtype(made.dtype) == dtype.removeprefix("mixed_")
-    made = ops.convert_to_numpy(ops.cast(made, "float32"))
-    np.testing.assert_allclose(made, plain, atol=0.06)
+        expected = call(tokens)
+    usual = keras.config.floatx()
+    keras.config.set_floatx(floatx)
+    try:
+        with compiled_pieces(True):
+            made = call(ops.cast(tokens, "float32"))
+    finally:
+        keras.config.set_floatx(usual)
+    np.testing.assert_array_equal(ops.cast(made, "float32"), ops.cast(expected, "float32"))
+
+
+def test_a_cross_attention_with_one_quantised_projection_is_left_to_keras():
+    layer = MultiHeadCrossAttention(num_heads=2)
+    tokens, context = draw(2, 5, 8), draw(2, 3, 8, seed=1)
+    layer(tokens, context)
+    layer.key_value.quantize("int8")
+    plain = layer(tokens, context)
+    with compiled_pieces(True):
+        np.testing.assert_allclose(layer(tokens, context), plain, atol=1e-5)

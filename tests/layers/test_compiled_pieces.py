@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from mae_keras.layers import compiled_norm
 from mae_keras.layers.compiled_dense import activated
+from mae_keras.layers.compiled_norm import normed
 from mae_keras.layers.compiled_pieces import (
     compiled,
     compiled_pieces,
@@ -37,8 +39,22 @@ def test_sums_of_rows_leave_the_range_of_half_precision():
     np.testing.assert_allclose(sum_of_rows(rows, "float32"), [1.2e6, 1.2e6], rtol=1e-3)
 
 
+def test_long_sums_in_bfloat16_do_not_stall():
+    rows = keras.ops.ones((5000, 2), dtype="bfloat16")  # which cannot count further than 256 by 1
+    np.testing.assert_allclose(sum_of_rows(rows, "float32"), [5000, 5000], rtol=0.01)
+
+
 def test_layers_of_a_size_share_what_was_compiled():
-    assert compiled(narrow) is compiled(narrow)
+    def traces_after(width):
+        norm = keras.layers.LayerNormalization()
+        norm.build((None, 3, width))
+        with compiled_pieces(True):
+            normed(norm, keras.ops.ones((2, 3, width)))
+        return compiled(compiled_norm._norm).experimental_get_tracing_count()
+
+    first = traces_after(22)
+    assert traces_after(22) == first
+    assert traces_after(23) == first + 1
 
 
 def test_the_scope_ends_with_its_block():

@@ -115,6 +115,27 @@ def test_compiled_pieces_train_the_same_model(make_tiny, images, monkeypatch):
         np.testing.assert_allclose(mine, theirs, atol=2e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
+@pytest.mark.parametrize(("dtype", "atol"), [("mixed_bfloat16", 4e-3), ("mixed_float16", 5e-4)])
+def test_compiled_pieces_train_the_same_model_in_half_precision(make_tiny, images, dtype, atol):
+    def weights(**options):
+        model = make_tiny(num_layers=2, dtype=dtype)
+        before = model.get_weights()
+        return before, trained(model, images, **options)
+
+    before, in_pieces = weights()
+    _, whole = weights(jit_compile=False)
+    assert (in_pieces.xla, whole.xla) == ("pieces", "nothing")
+    moved = 0.0
+    for start, mine, theirs in zip(
+        before, in_pieces.get_weights(), whole.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=atol)
+        moved = max(moved, np.abs(mine.astype("float64") - start).max())
+    assert moved > 10 * atol
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
 def test_pieces_are_for_what_auto_left_to_tensorflow(make_tiny, monkeypatch):
     model = make_tiny()
