@@ -42,7 +42,7 @@ def pytest_collection_finish():
 def _clean_keras():
     """Start every test from one seed and the first names of layers; leave no policy behind."""
     policy = keras.config.dtype_policy()
-    # Else TensorFlow would make all its kernels anew for every test: a tenth of the fast ones' time.
+    # Else TensorFlow would make its kernels anew for every test: a tenth of the fast ones' time.
     with mock.patch("tensorflow.python.eager.context.pywrap_tfe.TFE_ContextClearCaches"):
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
