@@ -94,13 +94,15 @@ def in_parts(dense: keras.layers.Dense) -> bool:
     """Whether pieces are in use and a dense layer is a product and a bias, and nothing else.
 
     Args:
-        dense: built layer, or one that has no bias yet.
+        dense: built layer.
 
     Returns:
         bool.
 
     Example:
-    >>> in_parts(keras.layers.Dense(3))
+    >>> dense = keras.layers.Dense(3)
+    >>> dense.build((None, 2, 4))
+    >>> in_parts(dense)
     False
     """
     if not pieces_in_use() or dense.bias is None or dense.quantization_mode:
