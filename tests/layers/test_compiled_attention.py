@@ -102,11 +102,13 @@ def outcome(block, call, tokens):
     return made, tape.gradient(loss, [tokens, *(w.value for w in block.trainable_weights)])
 
 
-WAYS = ["own", "last", "masked", "cross"]
+HALF = [
+    pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("mixed_bfloat16", "mixed_float16")
+]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("way", ["own", "last", "masked", "cross"])
+@pytest.mark.parametrize("dtype", ["float32", *HALF])
 def test_a_block_and_all_its_gradients_are_those_in_single_precision_without_pieces(way, dtype):
     import tensorflow as tf
 
