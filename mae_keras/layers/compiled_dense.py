@@ -40,7 +40,7 @@ def projected(dense: keras.layers.Dense, tokens: Any) -> Any:
         return dense(tokens)
     if dense.compute_dtype == "float32":
         return _by_tokens(_biased_product(rows_of(tokens), *_weights(dense)), tokens)
-    return _by_tokens(_biased(*product(dense, tokens)), tokens)
+    return _by_tokens(_biased_sum(*product(dense, tokens)), tokens)
 
 
 def activated(dense: keras.layers.Dense, tokens: Any) -> Any:
@@ -87,7 +87,7 @@ def added(residual: Any, dense: keras.layers.Dense, tokens: Any) -> Any:
         # TensorFlow's bias within the product is the faster way in float32, also to a sum.
         return residual + projected(dense, tokens)
     past = rows_of(ops.cast(residual, dense.compute_dtype))
-    return _by_tokens(_biased_sum(past, *product(dense, tokens)), tokens)
+    return _by_tokens(_biased_sum(*product(dense, tokens), past), tokens)
 
 
 def in_parts(dense: keras.layers.Dense) -> bool:
@@ -153,26 +153,18 @@ def _biased_product(rows: Any, kernel: Any, bias: Any) -> Any:
     return apply(rows, kernel, bias)
 
 
-def _biased(rows: Any, bias: Any) -> Any:
+def _biased_sum(rows: Any, bias: Any, *past: Any) -> Any:
+    """A product, its bias and, where there is one, what goes past both."""
     import tensorflow as tf
 
     @tf.custom_gradient
-    def apply(rows: Any, bias: Any) -> tuple[Any, Callable]:
-        made = compiled(_sum)(rows, bias)
-        return made, lambda upstream: (upstream, sum_of_rows(upstream, bias.dtype))
+    def apply(rows: Any, bias: Any, *past: Any) -> tuple[Any, Callable]:
+        def gradient(upstream: Any) -> tuple[Any, ...]:
+            return upstream, sum_of_rows(upstream, bias.dtype), *(upstream for _ in past)
 
-    return apply(rows, bias)
+        return compiled(_sum)(rows, bias, *past), gradient
 
-
-def _biased_sum(residual: Any, rows: Any, bias: Any) -> Any:
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def apply(residual: Any, rows: Any, bias: Any) -> tuple[Any, Callable]:
-        made = compiled(_sum)(rows, bias, residual)
-        return made, lambda upstream: (upstream, upstream, sum_of_rows(upstream, bias.dtype))
-
-    return apply(residual, rows, bias)
+    return apply(rows, bias, *past)
 
 
 def _biased_gelu(rows: Any, bias: Any) -> Any:

@@ -29,25 +29,25 @@ from mae_keras.layers.compiled_pieces import compiled, compiled_pieces, narrow
 STEPS = 10
 
 
-def pieces(width: int, heads: int, dtype: str) -> dict[str, tuple[Callable, int]]:
-    """A function of tokens for each piece, and of how many features."""
+def pieces(width: int, heads: int, dtype: str) -> dict[str, Callable]:
+    """A function of tokens for each piece."""
     options = {"dtype": f"mixed_{dtype}" if dtype != "float32" else dtype}
     out, wider = (keras.layers.Dense(units, **options) for units in (width, 4 * width))
     norm = keras.layers.LayerNormalization(**options)
     attention = MultiHeadSelfAttention(heads, **options)
-    for layer, features in ((out, width), (wider, width), (norm, width), (attention, width)):
-        layer.build((None, None, features))
+    for layer in (out, wider, norm, attention):
+        layer.build((None, None, width))
 
     def residual(tokens: Any) -> Any:
         past, made = parted(norm, tokens)
         return past + made
 
     return {
-        "product and bias": (lambda tokens: projected(wider, tokens), width),
-        "product, bias and GELU": (lambda tokens: activated(wider, tokens), width),
-        "product, bias and residual sum": (lambda tokens: added(tokens, out, tokens), width),
-        "norm beside a residual path": (residual, width),
-        "self-attention": (attention, width),
+        "product and bias": lambda tokens: projected(wider, tokens),
+        "product, bias and GELU": lambda tokens: activated(wider, tokens),
+        "product, bias and residual sum": lambda tokens: added(tokens, out, tokens),
+        "norm beside a residual path": residual,
+        "self-attention": attention,
     }
 
 
@@ -112,8 +112,8 @@ def measure(sizes: list[int], dtype: str, rounds: int) -> None:
     """Print the rows of one size."""
     batch, count, width, heads = sizes
     label = f"| {', '.join(map(str, sizes))} | {dtype} | "
-    for name, (function, features) in pieces(width, heads, dtype).items():
-        tokens = ops.cast(tf.random.normal((batch, count, features)), dtype)
+    tokens = ops.cast(tf.random.normal((batch, count, width)), dtype)
+    for name, function in pieces(width, heads, dtype).items():
         with tf.GradientTape() as tape:
             function(tokens)
         weights = list(tape.watched_variables())
