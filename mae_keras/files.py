@@ -1,4 +1,7 @@
-"""Writing files so that a crash never costs the previous one. Imports nothing of the package."""
+"""Reading regular files only, and writing so that a crash never costs the previous file.
+
+Imports nothing of the package.
+"""
 
 import contextlib
 import errno
@@ -6,10 +9,99 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from typing import BinaryIO
 
 _ASIDE = re.compile(r"\..+\.aside")
+_OTHER_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+class NotRegularError(ValueError):
+    """A folder, named pipe, device, socket or link loop where a file was expected."""
+
+
+def check_regular(path: str | os.PathLike[str], follow_links: bool = True) -> None:
+    """Raise if a path names no regular file: reading a named pipe or a device may never end.
+
+    Args:
+        path: file to read later.
+        follow_links: bool, accept a symbolic link to a regular file. Defaults to `True`.
+
+    Raises:
+        NotRegularError: a `ValueError`, if `path` names a folder, named pipe, device, socket or
+            link loop; with `follow_links=False` also if it is a symbolic link.
+        FileNotFoundError: if nothing is there, or a link points nowhere.
+
+    Example:
+    >>> check_regular("/")
+    Traceback (most recent call last):
+    mae_keras.files.NotRegularError: '/' must be a regular file. Received: a folder
+    """
+    try:
+        status = os.stat(path, follow_symlinks=follow_links)
+    except OSError as error:
+        raise _named(error, path) from error
+    _check_mode(path, status.st_mode)
+
+
+def open_regular(path: str | os.PathLike[str], follow_links: bool = True) -> BinaryIO:
+    """Open a regular file to read bytes from; never waits for a named pipe, reads no device.
+
+    What was opened is looked at again, so that nobody can exchange the file in between.
+
+    Args:
+        path: file to read.
+        follow_links: bool, accept a symbolic link to a regular file. Defaults to `True`.
+
+    Returns:
+        Binary file, to be closed by the caller.
+
+    Raises:
+        NotRegularError: a `ValueError`, as `check_regular` does.
+        FileNotFoundError: if nothing is there, or a link points nowhere.
+
+    Example:
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as named, open_regular(named.name) as file:
+    ...     file.read()
+    b''
+    """
+    check_regular(path, follow_links)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if not follow_links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise _named(error, path) from error
+    try:
+        _check_mode(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_mode(path: str | os.PathLike[str], mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _OTHER_KINDS.get(stat.S_IFMT(mode), "something else")
+        raise NotRegularError(f"{os.fspath(path)!r} must be a regular file. Received: {kind}")
+
+
+def _named(error: OSError, path: str | os.PathLike[str]) -> Exception:
+    if error.errno == errno.ELOOP:
+        name = os.fspath(path)
+        return NotRegularError(f"{name!r} must be a regular file. Received: a loop of links")
+    return error
 
 
 @contextlib.contextmanager

@@ -1,12 +1,75 @@
-"""Replacing files and folders in one step."""
+"""Reading regular files only; replacing files and folders in one step."""
 
 import os
+import socket
 import stat
 
 import pytest
 
 from mae_keras import files
-from mae_keras.files import make_folder, replacing
+from mae_keras.files import check_regular, make_folder, open_regular, replacing
+
+
+def named_pipe(path):
+    os.mkfifo(path)
+
+
+def bound_socket(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))  # the whole path may be too long for a socket
+
+
+OTHER_KINDS = {
+    "a named pipe": named_pipe,
+    "a socket": bound_socket,
+    "a folder": os.mkdir,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a loop of links": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has none of these")
+@pytest.mark.parametrize("read", [check_regular, open_regular])
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_what_is_no_regular_file_is_named_and_not_read(kind, read, tmp_path):
+    path = tmp_path / "model.keras"
+    OTHER_KINDS[kind](path)
+    with pytest.raises(ValueError, match=f"model.keras' must be a regular file.* {kind}$"):
+        read(path)
+
+
+def test_links_to_regular_files_are_followed_unless_told_otherwise(tmp_path):
+    (tmp_path / "file").write_bytes(b"held")
+    (tmp_path / "link").symlink_to("file")
+    check_regular(tmp_path / "link")
+    with open_regular(str(tmp_path / "link")) as file:
+        assert file.read() == b"held"
+    with open_regular(tmp_path / "file", follow_links=False) as file:
+        assert file.read() == b"held"
+    for read in (check_regular, open_regular):
+        with pytest.raises(ValueError, match="link' must be a regular file.* a symbolic link"):
+            read(tmp_path / "link", follow_links=False)
+
+
+def test_a_file_exchanged_for_a_pipe_before_it_is_opened_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"held")
+
+    def exchange(*_):
+        path.unlink()
+        os.mkfifo(path)
+
+    monkeypatch.setattr(files, "check_regular", exchange)
+    with pytest.raises(ValueError, match="a named pipe"):
+        open_regular(path)
+
+
+def test_a_file_that_is_missing_stays_an_error_of_the_system(tmp_path):
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for read in (check_regular, open_regular):
+        for name in ("nowhere", "dangling"):
+            with pytest.raises(FileNotFoundError, match=name):
+                read(tmp_path / name)
 
 
 def test_a_new_file_is_written_and_its_parents_are_made(tmp_path):
