@@ -1,5 +1,7 @@
 """Keras layers, one per file, each only as clever as its op."""
 
+from types import ModuleType as _ModuleType
+
 from mae_keras.layers.attention import MultiHeadSelfAttention as MultiHeadSelfAttention
 from mae_keras.layers.attention import attend as attend
 from mae_keras.layers.block_masking import BlockMasking as BlockMasking
@@ -13,3 +15,9 @@ from mae_keras.layers.pixel_normalization import PixelNormalization as PixelNorm
 from mae_keras.layers.position_embedding import PositionEmbedding as PositionEmbedding
 from mae_keras.layers.random_masking import RandomMasking as RandomMasking
 from mae_keras.layers.transformer_block import TransformerBlock as TransformerBlock
+
+__all__ = sorted(
+    name
+    for name, value in globals().items()
+    if not name.startswith("_") and not isinstance(value, _ModuleType)
+)

@@ -1,5 +1,7 @@
 """Optimizer, schedules, callbacks and the folder of a run."""
 
+from types import ModuleType as _ModuleType
+
 from mae_keras.branches import use_branches as use_branches
 from mae_keras.training.callbacks import MaskRatioScheduler as MaskRatioScheduler
 from mae_keras.training.callbacks import ReconstructionCallback as ReconstructionCallback
@@ -39,3 +41,9 @@ from mae_keras.training.schedules import LinearMaskRatio as LinearMaskRatio
 from mae_keras.training.schedules import StepMaskRatio as StepMaskRatio
 from mae_keras.training.stopping import Interrupted as Interrupted
 from mae_keras.training.stopping import StopRequest as StopRequest
+
+__all__ = sorted(
+    name
+    for name, value in globals().items()
+    if not name.startswith("_") and not isinstance(value, _ModuleType)
+)
