@@ -34,6 +34,10 @@ class DenseMaskedAutoencoder(MaskedModel):
         activation: of all layers but the last. Defaults to `"relu"`.
         value_range: two floats, pixel values that mean black and white. Defaults to `(0, 255)`.
         seed: int, seed of the masks.
+        mean: float, or one per channel, in units of [0, 1], by which the network's inputs are
+            normalized; `adapt` computes it. What it predicts stays in [0, 1]. Defaults to `None`:
+            0.
+        std: like `mean`, positive. Defaults to `None`: 1.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -69,6 +73,8 @@ class DenseMaskedAutoencoder(MaskedModel):
         activation: Any = "relu",
         value_range: Sequence[float] = (0, 255),
         seed: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         **kwargs: Any,
     ):
         shape = as_image_shape(image_shape)
@@ -84,7 +90,7 @@ class DenseMaskedAutoencoder(MaskedModel):
         super().__init__(shape, shape, masking, loss_on, max(units), **kwargs)
         self.hidden_units = units
         self.activation = keras.activations.get(activation)
-        self.normalization = PixelNormalization(value_range, name="normalization")
+        self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self.encoder_layers = [self._dense(n, "encoder", i) for i, n in enumerate(units)]
         mirrored = units[-2::-1]
         self.decoder_layers = [self._dense(n, "decoder", i) for i, n in enumerate(mirrored)]
@@ -124,14 +130,21 @@ class DenseMaskedAutoencoder(MaskedModel):
             )
 
     def to_patches(self, images: Any) -> tuple[Any, Any]:
-        """Raw images to elements `(batch, num_elements, 1)` in [0, 1], and which are missing."""
+        """Raw images to normalized elements `(batch, num_elements, 1)`, and which are missing."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         elements = ops.reshape(self.normalization(images), (-1, self.num_patches, 1))
         return split_missing(elements) if can_be_missing(dtype) else (elements, None)
 
     def to_targets(self, patches: Any) -> Any:
-        """The elements themselves."""
-        return patches
+        """The elements in [0, 1]."""
+        if self.normalization.mean is None and self.normalization.std is None:
+            return patches
+        pixels = self.normalization.denormalize(ops.reshape(patches, (-1, *self.image_shape)))
+        return ops.reshape(self._scaling()(pixels), (-1, self.num_patches, 1))
+
+    def _scaling(self) -> PixelNormalization:
+        """Between pixels and [0, 1], where the sigmoid ends."""
+        return PixelNormalization(self.value_range, name="scaling")
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
@@ -169,7 +182,7 @@ class DenseMaskedAutoencoder(MaskedModel):
         hidden = join_masks(patch_mask, missing)
         shape = (-1, *self.image_shape)
         predicted = ops.cast(self._decode(self._features(elements, hidden)), "float32")
-        prediction = self.normalization.denormalize(ops.reshape(predicted, shape))
+        prediction = self._scaling().denormalize(ops.reshape(predicted, shape))
         covered = ops.reshape(hidden, shape)
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
@@ -188,6 +201,8 @@ class DenseMaskedAutoencoder(MaskedModel):
             "activation": keras.activations.serialize(self.activation),
             "value_range": self.normalization.value_range,
             "seed": self.masking.seed,
+            "mean": self.normalization.mean,
+            "std": self.normalization.std,
         }
         return with_version({**super().get_config(), **own})
 

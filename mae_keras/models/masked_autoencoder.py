@@ -15,7 +15,8 @@ from mae_keras.models.decoded_patches import draw_decoded, num_decoded
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
-from mae_keras.models.preset_building import build_from_preset
+from mae_keras.models.preset_building import fill_sizes, find_decoder, make_masking
+from mae_keras.models.presets import find_preset
 from mae_keras.models.reconstruction import neighbour_weights
 from mae_keras.models.versioning import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
@@ -128,27 +129,118 @@ class MaskedAutoencoder(MaskedModel):
         name: str,
         image_shape: Sequence[int] = (28, 28, 1),
         patch_size: int | Sequence[int] = 4,
-        **overrides: Any,
+        *,
+        mask_ratio: float | None = None,
+        masking: str | PatchMasking = "random",
+        seed: int | None = None,
+        value_range: Sequence[float] | None = (0, 255),
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        hidden_dim: int | None = None,
+        num_layers: int | None = None,
+        num_heads: int | None = None,
+        mlp_dim: int | None = None,
+        use_class_token: bool = True,
+        drop_path_rate: float = 0.0,
+        layer_norm_epsilon: float = 1e-6,
+        position_embedding: str = "sincos",
+        decoder_hidden_dim: int | None = None,
+        decoder_num_layers: int | None = None,
+        decoder_num_heads: int | None = None,
+        decoder_mlp_dim: int | None = None,
+        decoder_layer_norm_epsilon: float = 1e-6,
+        decoder_attention: str = "self",
+        normalize_targets: bool = False,
+        loss_on: str = "hidden",
+        uniformity_weight: float = 0.0,
+        decode_ratio: float = 1.0,
+        dtype: Any = None,
     ) -> "MaskedAutoencoder":
         """Build a model of a named size.
+
+        Sizes that are `None` are the preset's, `mlp_dim` too when `hidden_dim` is given.
 
         Args:
             name: `"nano"`, `"micro"`, `"tiny"`, `"small"`, `"base"`, `"large"` or `"huge"`; see
                 `mae_keras.models.PRESETS`.
-            image_shape: ints `(*spatial, channels)`, in pixels.
+            image_shape: ints `(*spatial, channels)`, in pixels; `(length, channels)` for signals.
             patch_size: int, or one int per spatial axis, in pixels.
-            **overrides: arguments of `ViTEncoder`; of `MAEDecoder` with `decoder_` before them;
-                of `MaskedAutoencoder`; and `mask_ratio`, `masking` (`"random"`, `"block"`,
-                `"grid"` or a layer) and `decoder_attention` (`"self"` or `"cross"`).
+            mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `None`: 0.75.
+            masking: `"random"`, `"block"`, `"grid"`, or a masking layer, which brings its own
+                ratio and seed.
+            seed: int, seed of the masks, or `None`: random.
+            value_range: two floats, pixel values that mean black and white, or `None`.
+            mean: float, or one per channel, in units of [0, 1], or `None`; `adapt` computes it.
+            std: like `mean`, positive.
+            hidden_dim: int, features per token of the encoder, or `None`.
+            num_layers: int, transformer blocks of the encoder, or `None`.
+            num_heads: int, attention heads of the encoder, or `None`.
+            mlp_dim: int, hidden units of each of its blocks' MLP, or `None`.
+            use_class_token: bool, whether a learned token is put first.
+            drop_path_rate: float in [0, 1), stochastic depth of the encoder's last block.
+            layer_norm_epsilon: float above 0, the encoder's.
+            position_embedding: `"sincos"` (the paper's) or `"learned"`.
+            decoder_hidden_dim: int, features per token of the decoder, or `None`.
+            decoder_num_layers: int, transformer blocks of the decoder, or `None`.
+            decoder_num_heads: int, attention heads of the decoder, or `None`.
+            decoder_mlp_dim: int, hidden units of each of its blocks' MLP, or `None`.
+            decoder_layer_norm_epsilon: float above 0, the decoder's.
+            decoder_attention: `"self"`: `MAEDecoder`, or `"cross"`: `CrossAttentionDecoder`.
+            normalize_targets: bool, predict patches standardised each by its own statistics.
+            loss_on: `"hidden"` patches (the paper's) or `"all"`.
+            uniformity_weight: float of at least 0; see `MaskedAutoencoder`.
+            decode_ratio: float in (0, 1]; see `MaskedAutoencoder`.
+            dtype: dtype or dtype policy of all parts, such as `"mixed_bfloat16"`, or `None`: the
+                global one.
 
         Returns:
             `MaskedAutoencoder`, with random weights.
 
         Raises:
-            ValueError: if the preset is unknown or the shapes do not fit.
-            TypeError: if an override is unknown.
+            ValueError: if the preset is unknown or the arguments do not fit.
+
+        Example:
+        >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, num_layers=1)
+        >>> model.encoder.num_layers, model.encoder.hidden_dim
+        (1, 64)
         """
-        return build_from_preset(cls, name, image_shape, patch_size, overrides)
+        encoder = {
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "mlp_dim": mlp_dim,
+            "use_class_token": use_class_token,
+            "drop_path_rate": drop_path_rate,
+            "layer_norm_epsilon": layer_norm_epsilon,
+            "position_embedding": position_embedding,
+            "value_range": value_range,
+            "mean": mean,
+            "std": std,
+            "dtype": dtype,
+        }
+        decoder = {
+            "hidden_dim": decoder_hidden_dim,
+            "num_layers": decoder_num_layers,
+            "num_heads": decoder_num_heads,
+            "mlp_dim": decoder_mlp_dim,
+            "layer_norm_epsilon": decoder_layer_norm_epsilon,
+            "dtype": dtype,
+        }
+        preset = find_preset(name)
+        encoder = fill_sizes(preset, "", encoder)
+        decoder = fill_sizes(preset, "decoder_", decoder)
+        # Before the weights, as ever: without a seed it draws from the generator that they use.
+        masking = make_masking(masking, mask_ratio, seed)
+        decoder_class = find_decoder(decoder_attention)
+        return cls(
+            ViTEncoder(image_shape, patch_size, **encoder, name="encoder"),
+            decoder_class(**decoder, name="decoder"),
+            masking,
+            normalize_targets=normalize_targets,
+            loss_on=loss_on,
+            uniformity_weight=uniformity_weight,
+            decode_ratio=decode_ratio,
+        )
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:

@@ -120,6 +120,31 @@ class MaskedModel(
         """
         return None
 
+    def adapt(self, images: Any) -> None:
+        """Set the constants by which the model normalizes to those of images, before training.
+
+        Computes the mean and standard deviation of each channel, in float64 and one batch at a
+        time; they are saved with the model. Missing pixels (NaN) are left out.
+
+        Args:
+            images: array `(num_images, *spatial, channels)` of pixels as stored, or a finite
+                dataset of batches, with or without labels.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model, or it was compiled with
+                other constants.
+
+        Example:
+        >>> import numpy as np
+        >>> from mae_keras.models import MaskedAutoencoder
+        >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, num_layers=1)
+        >>> model.adapt(np.arange(128, dtype="uint8").reshape(2, 8, 8, 1))
+        >>> model.normalization.mean == [63.5 / 255]
+        True
+        """
+        check_input(images, self.image_shape, self.value_range)
+        self.normalization.adapt(images)
+
     def compile(
         self,
         optimizer: Any = "adamw",
@@ -151,15 +176,45 @@ class MaskedModel(
         )
         check_optimizer(self.optimizer)
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> Any:
         """Train on images alone or on (images, labels); labels are ignored.
 
         Args:
             x: array `(num_images, *spatial, channels)` of pixels as stored, or a dataset of
                 batches. Pixels outside `value_range` are refused; NaN means missing.
             y: labels, or `None`; they matter to `class_weight` only.
-            *args: passed to `keras.Model.fit`.
-            **kwargs: passed to `keras.Model.fit`.
+            batch_size: int, images per step, or `None`: 32. Only with arrays.
+            epochs: int, the epoch to end at.
+            verbose: `"auto"`, 0, 1 or 2, as in Keras.
+            callbacks: list of `keras.callbacks.Callback`.
+            validation_split: float in [0, 1), fraction of the images, the last ones, to hold out.
+            validation_data: images, `(images, labels)`, `(images, labels, weights)` or a dataset.
+            shuffle: bool, whether arrays are shuffled before each epoch.
+            class_weight: class number to its weight in the loss; needs labels.
+            sample_weight: float array `(num_images,)`, weights in the loss.
+            initial_epoch: int, the epoch to start at.
+            steps_per_epoch: int, or `None`: until the data end.
+            validation_steps: int, or `None`: until the data end.
+            validation_batch_size: int, or `None`: `batch_size`.
+            validation_freq: int, epochs from one validation to the next.
 
         Returns:
             `keras.callbacks.History`.
@@ -168,43 +223,82 @@ class MaskedModel(
             TypeError, ValueError: if the images do not fit the model.
         """
         check_input(x, self.image_shape, self.value_range)
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, (tuple, list)) and validation:
-            check_input(validation[0], self.image_shape, self.value_range)
-            if len(validation) == 3:
-                held_out, labels, weights = validation
+        if isinstance(validation_data, (tuple, list)) and validation_data:
+            check_input(validation_data[0], self.image_shape, self.value_range)
+            if len(validation_data) == 3:
+                held_out, labels, weights = validation_data
                 labels = stand_in_labels(held_out, labels, weights)
-                kwargs["validation_data"] = (held_out, labels, weights)
-        elif validation is not None:
-            check_input(validation, self.image_shape, self.value_range)
-            kwargs["validation_data"] = without_tuning(validation)
-        if kwargs.get("class_weight") is not None and y is None and hasattr(x, "shape"):
+                validation_data = (held_out, labels, weights)
+        elif validation_data is not None:
+            check_input(validation_data, self.image_shape, self.value_range)
+            validation_data = without_tuning(validation_data)
+        if class_weight is not None and y is None and hasattr(x, "shape"):
             raise ValueError(
                 "`class_weight` needs labels: `fit(images, labels, ...)`. Received: none"
             )
-        y = stand_in_labels(x, y, kwargs.get("sample_weight"))
-        if hasattr(x, "element_spec") and not args:
-            kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
-        x, y, kwargs = training_input(without_tuning(x), y, args, kwargs, self.built_for)
-        return super().fit(x, y, *args, **kwargs)
+        y = stand_in_labels(x, y, sample_weight)
+        options = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "validation_split": validation_split,
+            "validation_data": validation_data,
+            # Keras warns of its own default where a dataset has an order of its own.
+            "shuffle": shuffle and not hasattr(x, "element_spec"),
+            "class_weight": class_weight,
+            "sample_weight": sample_weight,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+            "validation_freq": validation_freq,
+        }
+        x, y, options = training_input(without_tuning(x), y, options, self.built_for)
+        return super().fit(x, y, **options)
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Loss on images under masks that depend on (seed, number of the image) alone.
 
         Args:
             x: array or dataset, as for `fit`.
             y: labels, ignored.
-            *args: passed to `keras.Model.evaluate`.
-            **kwargs: passed to `keras.Model.evaluate`.
+            batch_size: int, images per step, or `None`: 32. Only with arrays.
+            verbose: `"auto"`, 0, 1 or 2, as in Keras.
+            sample_weight: float array `(num_images,)`, weights in the loss.
+            steps: int, batches to evaluate, or `None`: until the data end.
+            callbacks: list of `keras.callbacks.Callback`.
+            return_dict: bool, whether metrics come by name.
+            **kwargs: for Keras itself.
 
         Returns:
             As `keras.Model.evaluate`; the same for every batch size, up to float rounding.
         """
         if not kwargs.get("_use_cached_eval_dataset"):
             check_input(x, self.image_shape, self.value_range)
-        check_evaluation_input(x, kwargs.get("batch_size"), self.built_for)
-        y = stand_in_labels(x, y, kwargs.get("sample_weight"))
-        return super().evaluate(without_tuning(x), y, *args, **kwargs)
+        check_evaluation_input(x, batch_size, self.built_for)
+        return super().evaluate(
+            without_tuning(x),
+            stand_in_labels(x, y, sample_weight),
+            batch_size=batch_size,
+            verbose=verbose,
+            sample_weight=sample_weight,
+            steps=steps,
+            callbacks=callbacks,
+            return_dict=return_dict,
+            **kwargs,
+        )
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""

@@ -97,15 +97,14 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def training_input(
-    x: Any, y: Any, positional: Sequence[Any], options: dict[str, Any], replicas: int
+    x: Any, y: Any, options: dict[str, Any], replicas: int
 ) -> tuple[Any, Any, dict[str, Any]]:
     """What `fit` may be given on several replicas; on one, all as it came.
 
     Args:
         x: arrays or a dataset of batches.
         y: labels or `None`.
-        positional: what else `fit` was given by position.
-        options: what it was given by name.
+        options: the other arguments of `fit`, by name.
         replicas: int, slices of every batch.
 
     Returns:
@@ -118,8 +117,6 @@ def training_input(
     if replicas == 1:
         return x, y, options
     _check_validation(options, replicas)
-    if positional:
-        raise TypeError("On several replicas `fit` takes all but images and labels by name.")
     if hasattr(x, "element_spec"):
         _check_dataset(x, replicas // num_processes())
         return x, y, options

@@ -98,7 +98,25 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
         )
         check_optimizer(self.optimizer)
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> Any:
         """Train on (images, labels).
 
         Args:
@@ -106,8 +124,20 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
                 (images, labels).
             y: int array `(num_images,)` of class numbers from 0, or float array
                 `(num_images, num_classes)` of shares.
-            *args: passed to `keras.Model.fit`.
-            **kwargs: passed to `keras.Model.fit`.
+            batch_size: int, images per step, or `None`: 32. Only with arrays.
+            epochs: int, the epoch to end at.
+            verbose: `"auto"`, 0, 1 or 2, as in Keras.
+            callbacks: list of `keras.callbacks.Callback`.
+            validation_split: float in [0, 1), fraction of the images, the last ones, to hold out.
+            validation_data: `(images, labels)`, `(images, labels, weights)` or a dataset.
+            shuffle: bool, whether arrays are shuffled before each epoch.
+            class_weight: class number to its weight in the loss.
+            sample_weight: float array `(num_images,)`, weights in the loss.
+            initial_epoch: int, the epoch to start at.
+            steps_per_epoch: int, or `None`: until the data end.
+            validation_steps: int, or `None`: until the data end.
+            validation_batch_size: int, or `None`: `batch_size`.
+            validation_freq: int, epochs from one validation to the next.
 
         Returns:
             `keras.callbacks.History`.
@@ -116,23 +146,73 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             TypeError, ValueError: if images or labels do not fit the model.
         """
         self._check(x, y)
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, (tuple, list)) and len(validation) > 1:
-            self._check(*validation[:2])
-        elif validation is not None:
-            self._check(validation, None)
-            kwargs["validation_data"] = without_tuning(validation)
-        if hasattr(x, "element_spec") and not args:
-            kwargs.setdefault("shuffle", False)  # Keras warns of its own default otherwise
-        x, y, kwargs = training_input(without_tuning(x), y, args, kwargs, self.built_for)
-        return super().fit(x, y, *args, **kwargs)
+        if isinstance(validation_data, (tuple, list)) and len(validation_data) > 1:
+            self._check(*validation_data[:2])
+        elif validation_data is not None:
+            self._check(validation_data, None)
+            validation_data = without_tuning(validation_data)
+        options = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "validation_split": validation_split,
+            "validation_data": validation_data,
+            # Keras warns of its own default where a dataset has an order of its own.
+            "shuffle": shuffle and not hasattr(x, "element_spec"),
+            "class_weight": class_weight,
+            "sample_weight": sample_weight,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+            "validation_freq": validation_freq,
+        }
+        x, y, options = training_input(without_tuning(x), y, options, self.built_for)
+        return super().fit(x, y, **options)
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`, on what `fit` takes."""
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """As `keras.Model.evaluate`, on what `fit` takes.
+
+        Args:
+            x: array or dataset, as for `fit`.
+            y: labels, as for `fit`.
+            batch_size: int, images per step, or `None`: 32. Only with arrays.
+            verbose: `"auto"`, 0, 1 or 2, as in Keras.
+            sample_weight: float array `(num_images,)`, weights in the loss.
+            steps: int, batches to evaluate, or `None`: until the data end.
+            callbacks: list of `keras.callbacks.Callback`.
+            return_dict: bool, whether metrics come by name.
+            **kwargs: for Keras itself.
+
+        Returns:
+            The loss and the metrics, as `keras.Model.evaluate`.
+        """
         if not kwargs.get("_use_cached_eval_dataset"):
             self._check(x, y)
-        check_evaluation_input(x, kwargs.get("batch_size"), self.built_for)
-        return super().evaluate(without_tuning(x), y, *args, **kwargs)
+        check_evaluation_input(x, batch_size, self.built_for)
+        return super().evaluate(
+            without_tuning(x),
+            y,
+            batch_size=batch_size,
+            verbose=verbose,
+            sample_weight=sample_weight,
+            steps=steps,
+            callbacks=callbacks,
+            return_dict=return_dict,
+            **kwargs,
+        )
 
     def _check(self, images: Any, labels: Any) -> None:
         check_input(images, self.image_shape, self.value_range)

@@ -14,10 +14,12 @@ from mae_keras.layers import (
 )
 from mae_keras.layers.compiled_dense import projected
 from mae_keras.layers.compiled_norm import normed
+from mae_keras.models.input_checks import check_input
 from mae_keras.ops import (
     as_image_shape,
     as_patch_size,
     can_be_missing,
+    check_channel_axis,
     gather_patches,
     patch_grid,
     split_missing,
@@ -45,7 +47,9 @@ class ViTEncoder(keras.Model):
         position_embedding: `"sincos"` (the paper's) or `"learned"`.
         value_range: two floats, pixel values that mean black and white, or `None`. Defaults to
             `(0, 255)`.
-        mean, std: floats, or one per channel, in units of [0, 1]. Default to `None`: 0 and 1.
+        mean: float, or one per channel, in units of [0, 1]; `adapt` computes it. Defaults to
+            `None`: 0.
+        std: like `mean`, positive. Defaults to `None`: 1.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -92,6 +96,7 @@ class ViTEncoder(keras.Model):
     ):
         super().__init__(**{"autocast": False, **kwargs})
         self.image_shape = as_image_shape(image_shape)
+        check_channel_axis(self.image_shape, patch_size)
         self.patch_size = as_patch_size(patch_size, len(self.image_shape) - 1)
         self.grid = patch_grid(self.image_shape, self.patch_size)
         if hidden_dim < 1 or hidden_dim % num_heads:
@@ -152,6 +157,30 @@ class ViTEncoder(keras.Model):
                 name="class_token",
             )
         self.built = True
+
+    def adapt(self, images: Any) -> None:
+        """Set the constants by which the encoder normalizes to those of images, before training.
+
+        Computes the mean and standard deviation of each channel, in float64 and one batch at a
+        time; they are saved with the encoder. Missing pixels (NaN) are left out.
+
+        Args:
+            images: array `(num_images, *spatial, channels)` of pixels as stored, or a finite
+                dataset of batches, with or without labels.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the encoder, or it was compiled with
+                other constants.
+
+        Example:
+        >>> import numpy as np
+        >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2)
+        >>> encoder.adapt(np.arange(128, dtype="uint8").reshape(2, 8, 8, 1))
+        >>> encoder.normalization.mean == [63.5 / 255]
+        True
+        """
+        check_input(images, self.image_shape, self.normalization.value_range)
+        self.normalization.adapt(images)
 
     @property
     def num_prefix_tokens(self) -> int:

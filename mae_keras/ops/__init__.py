@@ -18,6 +18,7 @@ from mae_keras.ops.missing import split_missing as split_missing
 from mae_keras.ops.noise import counter_noise as counter_noise
 from mae_keras.ops.patches import as_image_shape as as_image_shape
 from mae_keras.ops.patches import as_patch_size as as_patch_size
+from mae_keras.ops.patches import check_channel_axis as check_channel_axis
 from mae_keras.ops.patches import patch_grid as patch_grid
 from mae_keras.ops.patches import patch_statistics as patch_statistics
 from mae_keras.ops.patches import patchify as patchify

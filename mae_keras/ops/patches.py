@@ -70,6 +70,37 @@ def as_image_shape(image_shape: Sequence[int], name: str = "image_shape") -> tup
     return tuple(int(size) for size in shape)
 
 
+def check_channel_axis(image_shape: Sequence[int], patch_size: int | Sequence[int]) -> None:
+    """Refuse (height, width) where (length, channels) is meant, unless the patch size tells.
+
+    Two sizes are taken for an image without channels if there would be more than 4 channels, one
+    size is less than twice the other, and an int `patch_size` divides both. Signals of that shape
+    have a patch size for their one axis: `(4,)`.
+
+    Args:
+        image_shape: ints `(*spatial, channels)`.
+        patch_size: as the caller gave it.
+
+    Raises:
+        ValueError: showing both ways to say what is meant.
+
+    Example:
+    >>> check_channel_axis((1024, 12), 4)
+    >>> check_channel_axis((28, 28), (4,))
+    """
+    if len(image_shape) != 2 or not hasattr(patch_size, "__index__") or patch_size < 1:
+        return
+    length, channels = image_shape
+    similar = max(length, channels) < 2 * min(length, channels)
+    if channels > 4 and similar and not length % patch_size and not channels % patch_size:
+        raise ValueError(
+            f"`image_shape` looks like an image without its channel axis: pass "
+            f"{(length, channels, 1)}, and images of that shape (`images[..., None]`). For signals "
+            f"of {channels} channels pass patch_size=({patch_size},), one size for their one axis. "
+            f"Received: image_shape={(length, channels)}, patch_size={patch_size}"
+        )
+
+
 def patch_grid(image_shape: Sequence[int], patch_size: int | Sequence[int]) -> tuple[int, ...]:
     """Count the patches along each spatial axis.
 
@@ -81,13 +112,15 @@ def patch_grid(image_shape: Sequence[int], patch_size: int | Sequence[int]) -> t
         Tuple of ints, patches per axis.
 
     Raises:
-        ValueError: if a patch size does not divide its axis.
+        ValueError: if a patch size does not divide its axis, or `image_shape` looks like an image
+            without its channel axis (`check_channel_axis`).
 
     Example:
     >>> patch_grid((28, 28, 1), 4)
     (7, 7)
     """
     shape = as_image_shape(image_shape)
+    check_channel_axis(shape, patch_size)
     sizes = as_patch_size(patch_size, len(shape) - 1)
     for axis, (length, size) in enumerate(zip(shape, sizes, strict=False)):
         if length % size:
@@ -131,7 +164,7 @@ def patchify(images: Any, patch_size: int | Sequence[int]) -> Any:
     *spatial, channels = shape
     rank = len(spatial)
     sizes = as_patch_size(patch_size, rank)
-    grid = patch_grid(shape, sizes)
+    grid = patch_grid(shape, patch_size)
     split = [part for pair in zip(grid, sizes, strict=True) for part in pair]
     # (batch, g1, p1, g2, p2, ..., c) -> (batch, g1, g2, ..., p1, p2, ..., c)
     images = ops.reshape(images, (-1, *split, channels))

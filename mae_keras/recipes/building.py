@@ -8,7 +8,9 @@ import keras
 import numpy as np
 
 from mae_keras import data
+from mae_keras.layers import pixel_normalization
 from mae_keras.models import MaskedAutoencoder
+from mae_keras.ops import as_patch_size
 from mae_keras.recipes.base import Recipe
 from mae_keras.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
@@ -174,7 +176,8 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
     return MaskedAutoencoder.from_preset(
         recipe.preset,
         image_shape=images.image_shape,
-        patch_size=recipe.patch_size,
+        # One for each axis: nothing is left to guess about the rank of (length, channels).
+        patch_size=as_patch_size(recipe.patch_size, len(images.image_shape) - 1),
         value_range=images.value_range,
         mean=mean,
         std=std,
@@ -201,11 +204,8 @@ def channel_statistics(images: Any) -> tuple[list[float], list[float]]:
         `mean`, `std`: one float per channel; a channel that never changes has std 1.
     """
     pixels, _ = images.train.arrays(limit=_STATISTICS_IMAGES)
-    low, high = images.value_range
-    axes = tuple(range(pixels.ndim - 1))
-    mean = (np.nanmean(pixels, axis=axes, dtype="float64") - low) / (high - low)
-    std = np.nanstd(pixels, axis=axes, dtype="float64") / (high - low)
-    return [round(float(m), 6) for m in mean], [round(float(s), 6) or 1.0 for s in std]
+    mean, std = pixel_normalization.channel_statistics(pixels, images.value_range)
+    return [round(m, 6) for m in mean], [round(s, 6) or 1.0 for s in std]
 
 
 def compile_model(model: MaskedAutoencoder, recipe: Recipe, steps: int) -> None:

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from layer_checks import check_layer
 
-from mae_keras.layers import PixelNormalization
+from mae_keras.layers import PixelNormalization, pixel_normalization
+from mae_keras.layers.pixel_normalization import channel_statistics
 
 
 def array(tensor):
@@ -84,18 +86,156 @@ def test_all_dtypes_of_the_same_pixels_give_the_same_float32(dtype):
 @pytest.mark.parametrize(
     ("init_kwargs", "message"),
     [
-        ({"value_range": (1, 0)}, r"`value_range` must be \(low, high\).*value_range=\(1.0, 0.0\)"),
-        ({"value_range": (5, 5)}, r"`value_range` must be .*value_range=\(5.0, 5.0\)"),
+        ({"value_range": (1, 0)}, r"`value_range` must be \(low, high\).*value_range=\(1, 0\)"),
+        ({"value_range": (5, 5)}, r"`value_range` must be .*value_range=\(5, 5\)"),
         ({"value_range": (0, 1, 2)}, "`value_range` must be .*value_range="),
         ({"std": 0}, "`std` must be positive.*std=0"),
         ({"std": [1, -1]}, r"`std` must be positive.*std=\[1, -1\]"),
         ({"mean": float("nan")}, "`mean` must be a finite number or one per channel.*mean=nan"),
+        ({"mean": "0.5"}, "`mean` must be a finite number or one per channel.*mean='0.5'"),
+        ({"mean": []}, r"`mean` must be a finite number or one per channel.*mean=\[\]"),
+        ({"value_range": (0, float("nan"))}, r"`value_range` must be \(low, high\).*nan"),
+        ({"value_range": 255}, r"`value_range` must be \(low, high\).*value_range=255"),
         ({"std": [[1.0]]}, r"`std` must be a finite number or one per channel.*std=\[\[1.0\]\]"),
     ],
 )
 def test_impossible_constants_are_refused(init_kwargs, message):
     with pytest.raises(ValueError, match=message):
         PixelNormalization(**init_kwargs)
+
+
+GREY = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+
+
+@pytest.mark.parametrize(
+    ("init_kwargs", "message"),
+    [
+        (GREY, r"`mean` must be in units of .*pass mean / 255, which is \[0.485, 0.456, 0.406\]"),
+        ({"std": GREY["std"]}, r"`std` must be .*pass std / 255, which is \[0.229, 0.224, 0.225\]"),
+        ({"mean": -0.5, "value_range": (-1, 1)}, r"pass \(mean - -1\) / 2, which is 0.25"),
+        ({"mean": 300}, "from 0 to 1, not in those of value_range.*Received: mean=300"),
+    ],
+)
+def test_constants_in_grey_levels_are_refused(init_kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        PixelNormalization(**init_kwargs)
+    # Without a range there is no other unit than that of the values.
+    PixelNormalization(**{**init_kwargs, "value_range": None})
+
+
+def stored(dtype, channels=3):
+    pixels = np.random.default_rng(0).integers(0, 200, (40, 4, 6, channels)).astype(dtype)
+    pixels[..., 0] //= 4
+    return pixels
+
+
+def as_array(images):
+    return images
+
+
+def as_dataset(images):
+    return tf.data.Dataset.from_tensor_slices((images, np.zeros(len(images)))).batch(7)
+
+
+def as_batches(images):
+    return [images[start : start + 9] for start in range(0, len(images), 9)].__iter__()
+
+
+class Parts(keras.utils.PyDataset):
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.images[index * 10 : index * 10 + 10], None
+
+
+@pytest.mark.parametrize("given", [as_array, as_dataset, as_batches, Parts])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_adapting_gives_the_statistics_of_numpy(given, dtype):
+    images = stored(dtype)
+    layer = PixelNormalization((0, 255))
+    layer.adapt(given(images))
+    exact = images.astype("float64") / 255
+    np.testing.assert_allclose(layer.mean, exact.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(layer.std, exact.std((0, 1, 2)), rtol=1e-12)
+    normalised = array(layer(images))
+    np.testing.assert_allclose(normalised.mean((0, 1, 2)), 0, atol=1e-5)  # float32 rounding
+    np.testing.assert_allclose(normalised.std((0, 1, 2)), 1, atol=1e-5)
+
+
+def test_large_arrays_are_adapted_to_in_parts(monkeypatch):
+    monkeypatch.setattr(pixel_normalization, "_BATCH_BYTES", 2000)
+    images = stored("float32") + 1e4  # far from 0, where squares would cancel
+    mean, std = channel_statistics(images, None)
+    np.testing.assert_allclose(mean, images.astype("float64").mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std, images.astype("float64").std((0, 1, 2)), rtol=1e-9)
+
+
+def test_adapting_leaves_missing_pixels_out_and_constant_channels_as_they_are():
+    images = stored("float32")
+    images[::2, 0, 0, 0] = np.nan
+    images[3, ..., 0] = np.nan
+    images[..., 2] = 51
+    layer = PixelNormalization((0, 255))
+    layer.adapt(images)
+    exact = images.astype("float64") / 255
+    np.testing.assert_allclose(layer.mean, np.nanmean(exact, (0, 1, 2)), rtol=1e-12)
+    expected = [*np.nanstd(exact, (0, 1, 2))[:2], 1.0]
+    np.testing.assert_allclose(layer.std, expected, rtol=1e-12)
+    again = PixelNormalization.from_config(layer.get_config())
+    assert (again.mean, again.std) == (layer.mean, layer.std)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.full((2, 4, 4, 1), 256.0), ValueError, "`images` must be within value_range"),
+        (np.full((2, 4, 4, 1), np.inf), ValueError, "`images` must be finite"),
+        (np.full((2, 4, 4, 1), np.nan), ValueError, "channel 0 is all NaN"),
+        (np.zeros((0, 4, 4, 1)), ValueError, "Received: no images"),
+        (np.zeros(4), ValueError, r"`images` must have shape \(num_images"),
+        (np.zeros((2, 4, 4, 1), complex), TypeError, "`images` must be real numbers"),
+        (3, TypeError, "`images` must be an array or a dataset"),
+        (
+            tf.data.Dataset.from_tensors(np.zeros((2, 4, 4, 1))).repeat(),
+            ValueError,
+            "`images` must end",
+        ),
+        (iter([np.zeros((1, 2, 1)), np.zeros((1, 2, 3))]), ValueError, "as many channels"),
+    ],
+)
+def test_images_without_statistics_are_refused(images, error, message):
+    with pytest.raises(error, match=message):
+        PixelNormalization().adapt(images)
+
+
+def test_adapting_to_other_channels_is_refused():
+    layer = PixelNormalization()
+    layer(np.zeros((1, 2, 1)))
+    with pytest.raises(ValueError, match="one value for each of the 1 channels"):
+        layer.adapt(stored("uint8"))
+    assert layer.mean is None
+
+
+def test_constants_inside_compiled_functions_do_not_change_any_more():
+    layer = PixelNormalization()
+    layer.adapt(stored("uint8") // 2)
+    layer.adapt(stored("uint8"))
+    constants = layer.mean, layer.std
+
+    class Compiled(keras.Model):
+        def call(self, images):
+            return layer(images)
+
+    Compiled().predict(stored("uint8"), verbose=0)
+    with pytest.raises(ValueError, match="`adapt` must be called before the model is first used"):
+        layer.adapt(stored("uint8") // 2)
+    layer.adapt(stored("uint8"))  # which changes nothing: a cell of a notebook run twice
+    assert (layer.mean, layer.std) == constants
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])

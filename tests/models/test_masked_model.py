@@ -1,10 +1,14 @@
 """The training step: what it masks, what it counts, and that it learns."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 
 from mae_keras.layers import RandomMasking
+from mae_keras.models import DenseMaskedAutoencoder, MaskedModel
+from mae_keras.models.supervised_model import SupervisedModel
 
 every_backend = pytest.mark.every_backend
 float16 = pytest.param(
@@ -450,3 +454,24 @@ def test_validation_weights_count_without_labels(make_tiny, images):
     history = model.fit(images, validation_data=(images, None, weights), verbose=0).history
     expected = model.evaluate(images, sample_weight=weights, verbose=0)
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("cls", [MaskedModel, SupervisedModel])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_the_signatures_are_those_of_keras(cls, method):
+    def listed(owner):
+        parameters = inspect.signature(getattr(owner, method)).parameters.values()
+        return [(parameter.name, parameter.default, parameter.kind) for parameter in parameters]
+
+    ours, keras_own = listed(cls), listed(keras.Model)
+    assert [entry for entry in ours if entry[0] != "x"] == [
+        entry for entry in keras_own if entry[0] != "x"
+    ]
+
+
+def test_arguments_of_fit_may_be_positional(images):
+    model = DenseMaskedAutoencoder((8, 8, 1), (4,), seed=0)
+    model.compile("sgd", run_eagerly=True)
+    history = model.fit(images, None, 8, 2, 0)
+    assert (len(history.epoch), int(model.micro_step)) == (2, 4)
+    assert model.evaluate(images, None, 8, 0) > 0

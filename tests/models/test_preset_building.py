@@ -1,9 +1,11 @@
 """Where the overrides of a preset go."""
 
+import inspect
+
 import pytest
 
 from mae_keras.layers import BlockMasking, GridMasking, RandomMasking
-from mae_keras.models import MaskedAutoencoder
+from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 
 # Small everywhere: only the routing is under test.
 SMALL = {"num_layers": 1, "decoder_num_layers": 1}
@@ -75,8 +77,36 @@ def test_an_unknown_masking_lists_the_known_ones():
 
 
 def test_an_unknown_override_is_named():
-    with pytest.raises(TypeError, match="Unknown override 'hidden_size' for preset 'nano'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hidden_size'"):
         build(hidden_size=32)
+
+
+def test_the_signature_lists_what_the_parts_take_with_their_defaults():
+    def parameters(function):
+        listed = dict(inspect.signature(function).parameters)
+        for name in ("self", "kwargs", "image_shape", "patch_size"):
+            listed.pop(name, None)
+        return {name: parameter.default for name, parameter in listed.items()}
+
+    sizes = {"hidden_dim", "num_layers", "num_heads", "mlp_dim"}
+    encoder, decoder = parameters(ViTEncoder), parameters(MAEDecoder)
+    model = parameters(MaskedAutoencoder)
+    for name in ("encoder", "decoder"):
+        model.pop(name)
+    for part in (encoder, decoder):
+        part.update(dict.fromkeys(sizes))
+    expected = {**encoder, **{f"decoder_{name}": value for name, value in decoder.items()}, **model}
+    expected.update(mask_ratio=None, masking="random", decoder_attention="self", dtype=None)
+    actual = parameters(MaskedAutoencoder.from_preset)
+    assert actual.pop("name") is inspect.Parameter.empty
+    assert actual == expected
+
+
+def test_sizes_that_are_none_are_the_presets():
+    model = build(hidden_dim=32, mlp_dim=None, num_heads=None, num_layers=None)
+    encoder = model.encoder
+    assert (encoder.hidden_dim, encoder.mlp_dim, encoder.num_heads) == (32, 128, 4)
+    assert encoder.num_layers == 4
 
 
 def test_the_dtype_reaches_all_parts():

@@ -42,14 +42,14 @@ def test_a_model_trains_on_whole_batches_with_weights(images):
 @pytest.mark.every_backend
 def test_on_one_replica_everything_passes_as_it_came():
     options = {"batch_size": 3, "validation_split": 0.5}
-    assert training_input("x", "y", ("z",), options, replicas=1) == ("x", "y", options)
+    assert training_input("x", "y", options, replicas=1) == ("x", "y", options)
 
 
 @pytest.mark.every_backend
 def test_arrays_become_whole_batches_and_options_follow():
     weights = np.ones(10)
     given = {"batch_size": 4, "sample_weight": weights, "epochs": 3}
-    x, y, options = training_input(IMAGES, IMAGES[:, 0], (), given, replicas=2)
+    x, y, options = training_input(IMAGES, IMAGES[:, 0], given, replicas=2)
     assert isinstance(x, WholeBatches) and len(x) == 2 and len(x[0]) == 3
     assert y is None
     assert options == {"batch_size": 4, "epochs": 3, "shuffle": False}
@@ -58,18 +58,17 @@ def test_arrays_become_whole_batches_and_options_follow():
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize(
-    ("x", "positional", "options", "error", "message"),
+    ("x", "options", "error", "message"),
     [
-        (IMAGES, (4,), {}, TypeError, "takes all but images and labels by name"),
-        (IMAGES, (), {"batch_size": 5}, ValueError, "multiple of the number of replicas, 2"),
-        (IMAGES, (), {"batch_size": 12}, ValueError, "larger than the number of images"),
-        (IMAGES, (), {"validation_split": 0.1}, ValueError, "give `validation_data`"),
-        ([[1.0]], (), {}, TypeError, "Received: list"),
+        (IMAGES, {"batch_size": 5}, ValueError, "multiple of the number of replicas, 2"),
+        (IMAGES, {"batch_size": 12}, ValueError, "larger than the number of images"),
+        (IMAGES, {"validation_split": 0.1}, ValueError, "give `validation_data`"),
+        ([[1.0]], {}, TypeError, "Received: list"),
     ],
 )
-def test_what_replicas_cannot_share_evenly_is_refused(x, positional, options, error, message):
+def test_what_replicas_cannot_share_evenly_is_refused(x, options, error, message):
     with pytest.raises(error, match=message):
-        training_input(x, None, positional, options, replicas=2)
+        training_input(x, None, options, replicas=2)
 
 
 def test_processes_train_on_datasets_of_their_own_slices(monkeypatch):
@@ -77,11 +76,11 @@ def test_processes_train_on_datasets_of_their_own_slices(monkeypatch):
 
     monkeypatch.setattr(replica_batches, "num_processes", lambda: 2)
     with pytest.raises(TypeError, match=r"training_batches\(shard="):
-        training_input(IMAGES, None, (), {"batch_size": 4}, replicas=4)
+        training_input(IMAGES, None, {"batch_size": 4}, replicas=4)
     slices = tf.data.Dataset.from_tensor_slices(IMAGES).batch(2, drop_remainder=True)
-    assert training_input(slices, None, (), {}, replicas=4)[0] is slices
+    assert training_input(slices, None, {}, replicas=4)[0] is slices
     with pytest.raises(ValueError, match="number of replicas, 4"):
-        training_input(slices, None, (), {}, replicas=8)
+        training_input(slices, None, {}, replicas=8)
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
@@ -92,12 +91,12 @@ def test_evaluation_is_refused_where_jax_cannot_cut_it(monkeypatch, backend):
     validation = {"validation_data": (IMAGES[:9], None), "batch_size": 4}
     if backend == "tensorflow":
         check_evaluation_input(IMAGES, 5, replicas=2)
-        training_input(IMAGES, None, (), validation, replicas=2)
+        training_input(IMAGES, None, validation, replicas=2)
         return
     with pytest.raises(ValueError, match="the last batch must be a multiple"):
         check_evaluation_input(IMAGES, 4, replicas=4)
     with pytest.raises(ValueError, match="the last batch must be a multiple"):
-        training_input(IMAGES, None, (), validation, replicas=2)
+        training_input(IMAGES, None, validation, replicas=2)
 
 
 @pytest.mark.every_backend

@@ -1,6 +1,7 @@
 """Patches: order of pixels, inverse, statistics, errors; for one, two and three axes."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -201,3 +202,23 @@ def test_patches_that_do_not_make_the_image_are_refused(shape):
     message = r"`patches` must have shape \(batch, 4, 4\).*Received: patches.shape="
     with pytest.raises(ValueError, match=message):
         unpatchify(np.zeros(shape), 2, (4, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((8, 8), 2), ((28, 28), 4), ((32, 24), 8), ((5, 8), 1), ((224, 224), 16)]
+)
+def test_images_without_a_channel_axis_are_not_taken_for_signals(shape, patch):
+    wanted = re.escape(f"pass {(*shape, 1)}, and images of that shape")
+    with pytest.raises(ValueError, match=wanted):
+        patch_grid(shape, patch)
+    with pytest.raises(ValueError, match=wanted):
+        patchify(np.zeros((2, *shape)), patch)
+    assert patch_grid(shape, (patch,)) == (shape[0] // patch,)
+    assert patchify(np.zeros((2, *shape)), (patch,)).shape[1] == shape[0] // patch
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((1024, 12), 4), ((150, 1), 10), ((8, 4), 2), ((128, 64), 4), ((9, 8), 3)]
+)
+def test_signals_need_no_more_than_their_shape(shape, patch):
+    assert patch_grid(shape, patch) == (shape[0] // patch,)
