@@ -1,17 +1,17 @@
 """Data sets from NumPy arrays and `.npz` / `.npy` files, checked before anything is trained."""
 
-import os
 import zipfile
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mae_keras.data.division import content_keys, default_fractions, divide, divide_beside, mixed
+from mae_keras.data.division import SPLITS, Division, content_keys, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import ArraySplit, MappedSplit, resize
 
-VALIDATION_FRACTION = 0.1
 _IMAGE_KEYS = ("images", "x_train", "x")
 _LABEL_KEYS = ("labels", "y_train", "y")
 _CHUNK_BYTES = 1 << 26
@@ -19,25 +19,33 @@ _READ_ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zli
 
 
 def load_arrays(
-    path: str | os.PathLike[str],
+    paths: Mapping[str, Path],
     *,
+    division: Division,
+    groups: Any = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
-    seed: int = 0,
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
-    """Load a `.npz` or `.npy` file as `ImageData`; see `mae_keras.data.load`."""
-    if path.suffix == ".npy":
-        images, targets, test = _read_npy(path), None, None
-    else:
-        images, targets, test = _read_npz(path, labels)
+    """Load `.npz` or `.npy` files as `ImageData`; see `mae_keras.data.load`."""
+    name = " + ".join(str(path) for path in paths.values())
+    parts: dict[str, Any] = {}
+    for part, path in paths.items():
+        parts = (
+            _read(path, labels) | parts if part == "train" else parts | _as_part(part, path, labels)
+        )
+    images, targets = parts["train"]
+    if isinstance(groups, str):
+        groups = _member(paths["train"], groups)
     return in_memory_data(
-        str(path),
+        name,
         images,
         targets,
-        test=test,
+        test=parts.get("test"),
+        validation=parts.get("validation"),
         image_size=image_size,
-        seed=seed,
+        division=division,
+        groups=groups,
         mix=True,
         in_memory_limit=in_memory_limit,
     )
@@ -48,11 +56,12 @@ def in_memory_data(
     images: Any,
     labels: Any = None,
     *,
+    division: Division,
+    groups: Any = None,
     test: Any = None,
     validation: Any = None,
     class_names: Any = None,
     image_size: int | tuple[int, int] | None = None,
-    seed: int = 0,
     mix: bool = False,
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
@@ -63,12 +72,13 @@ def in_memory_data(
         images: array `(num_images, height, width[, channels])`; a `numpy.memmap` larger than
             `in_memory_limit` bytes stays on disk.
         labels: array `(num_images,)` of integers from 0 or of strings, or `None`.
+        division: `Division`, how images are shared among the splits.
+        groups: array `(num_images,)`, of what must not be torn apart, or `None`.
         test: `(images, labels or None)` of an official test split, or `None`.
         validation: the same for an official validation split.
         class_names: tuple of str, or `None` to take them from string labels.
         image_size: `(height, width)` to resize to, or `None`.
-        seed: int, chooses the split.
-        mix: bool, shuffle each split by `seed`, for arrays that may come class by class. An
+        mix: bool, shuffle each split by the seed, for arrays that may come class by class. An
             official split keeps its order unless its labels say that it does.
         in_memory_limit: int, bytes.
 
@@ -79,9 +89,14 @@ def in_memory_data(
     given = {"train": (images, labels), "test": test, "validation": validation}
     parts = _checked_parts(name, given, notes)
     labelled, class_names = _encode_labels(name, parts, class_names, notes)
-    rows, notes_on_split = _rows_of_splits(name, parts, seed)
+    rows, notes_on_split = division.rows(
+        {part: held["keys"] for part, held in parts.items()},
+        name,
+        labels=None if labelled is None else labelled["train"],
+        groups=_checked_groups(groups, parts),
+    )
     if mix:
-        rows = _mixed_rows(rows, labelled, seed)
+        rows = _mixed_rows(rows, labelled, division.seed)
     splits = {
         split: _make_split(
             parts[part]["images"],
@@ -102,6 +117,55 @@ def in_memory_data(
         notes=(*dict.fromkeys(notes), *notes_on_split),
         **splits,
     )
+
+
+def _read(path, want_labels):
+    """Return `{part: (images, labels or None)}` of a file."""
+    if path.suffix == ".npy":
+        return {"train": (_read_npy(path), None)}
+    images, labels, test = _read_npz(path, want_labels)
+    return {"train": (images, labels)} | ({} if test is None else {"test": test})
+
+
+def _member(path, name):
+    """Return one array of a `.npz` file."""
+    if path.suffix != ".npz":
+        raise ValueError(
+            f"`groups` must be an array with an entry per image, for a .npy file. "
+            f"Received: groups={name!r}"
+        )
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return archive[name]
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"`groups` must be an array or the name of one in {path}. Received: groups={name!r}"
+        ) from error
+
+
+def _as_part(part, path, want_labels):
+    """Return the images of a file that is one split, whatever it calls them."""
+    held = _read(path, want_labels)
+    return {part: held.get(part, held["train"])}
+
+
+def _checked_groups(groups, parts):
+    """Return names of groups per part; those of official splits are not known: each its own."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    num_images = len(parts["train"]["images"])
+    if groups.shape != (num_images,):
+        raise ValueError(
+            f"`groups` must have one entry per training image, shape ({num_images},). "
+            f"Received: shape {groups.shape}"
+        )
+    alone = {
+        part: np.array([f"\0{part} {row}" for row in range(len(held["images"]))])
+        for part, held in parts.items()
+        if part != "train"
+    }
+    return {"train": groups.astype(str), **alone}
 
 
 def _read_npy(path):
@@ -271,34 +335,14 @@ def _encode_labels(name, parts, class_names, notes):
     return found, class_names
 
 
-def _rows_of_splits(name, parts, seed):
-    """Choose which rows of which part make each split, so that no two splits share an image."""
-    keys = {part: held["keys"] for part, held in parts.items()}
-    if "test" not in keys:
-        test, validation, train = divide(
-            keys["train"], default_fractions(len(keys["train"])), seed, name
-        )
-        rows = {"train": train, "validation": validation, "test": test}
-        return {split: ("train", chosen) for split, chosen in rows.items()}, []
-    held_out = np.concatenate([own for part, own in keys.items() if part != "train"])
-    fractions = [] if "validation" in keys else [VALIDATION_FRACTION]
-    chosen, left_out = divide_beside(keys["train"], held_out, fractions, seed, name)
-    notes = [f"left out {left_out} training images that are held out too."] if left_out else []
-    rows = {"train": ("train", chosen[-1]), "test": ("test", np.arange(len(keys["test"])))}
-    if "validation" in keys:
-        own = np.flatnonzero(~np.isin(keys["validation"], keys["test"]))
-        if not len(own):
-            raise ValueError(f"{name}: all validation images are test images too.")
-        return rows | {"validation": ("validation", own)}, notes
-    return rows | {"validation": ("train", chosen[0])}, notes
-
-
 def _mixed_rows(rows, labelled, seed):
     """Shuffle what was cut here, and official splits that come class by class."""
-    shuffled = mixed([chosen for _, chosen in rows.values()], seed)
+    # The place in this order is part of the seed.
+    order = ("train", "test", "validation") if rows["test"][0] == "test" else SPLITS
+    shuffled = dict(zip(order, mixed([rows[split][1] for split in order], seed), strict=True))
     return {
-        split: (part, new if part == "train" or _by_class(labelled, part) else old)
-        for (split, (part, old)), new in zip(rows.items(), shuffled, strict=True)
+        split: (part, shuffled[split] if part == "train" or _by_class(labelled, part) else old)
+        for split, (part, old) in rows.items()
     }
 
 

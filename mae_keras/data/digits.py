@@ -3,6 +3,7 @@
 import numpy as np
 
 from mae_keras.data.arrays import in_memory_data
+from mae_keras.data.division import Division
 from mae_keras.data.image_data import ImageData
 
 
@@ -11,7 +12,7 @@ def load_digits(
     *,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
-    seed: int = 0,
+    division: Division,
 ) -> ImageData:
     """Return the 1797 real 8x8 digits of scikit-learn as uint8 `ImageData`.
 
@@ -29,5 +30,5 @@ def load_digits(
         digits.target.astype("int64") if labels else None,
         class_names=tuple(str(digit) for digit in range(10)) if labels else None,
         image_size=image_size,
-        seed=seed,
+        division=division,
     )

@@ -1,75 +1,206 @@
 """Data sets from a folder of image files, which stay on disk."""
 
+import collections
 import logging
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mae_keras.data.division import default_fractions, divide, mixed
+from mae_keras.data.division import Division, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.image_files import SUFFIXES, find_image_files, inspect_files
 from mae_keras.data.splits import FolderSplit
 
 LARGEST_DEFAULT_SIZE = 224
 _NAMED_FILES = 5
+_NOTHING: collections.Counter = collections.Counter()
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+# Kinds of `find_image_files`, one and many.
+_WORDS = {
+    "file": ("other file", "other files"),
+    "image in a format that is not read": (
+        "image in a format that is not read (convert it to PNG or JPEG)",
+        "images in formats that are not read (convert them to PNG or JPEG)",
+    ),
+    "named pipe, socket or device": (
+        "named pipe, socket or device",
+        "named pipes, sockets or devices",
+    ),
+    "link that points nowhere": ("link that points nowhere", "links that point nowhere"),
+    "link to a folder that is read already": (
+        "link to a folder that is read already",
+        "links to folders that are read already",
+    ),
+    "unreadable folder": ("folder that cannot be opened", "folders that cannot be opened"),
+}
 _logger = logging.getLogger(__name__)
 
 
 def load_folder(
-    folder: Path,
+    folders: Mapping[str, Path],
     *,
+    division: Division,
+    groups: Any = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
     strict: bool = False,
-    seed: int = 0,
 ) -> ImageData:
-    """Load a folder of images as `ImageData`; see `mae_keras.data.load`."""
-    paths, num_others = find_image_files(folder)
-    if not paths:
-        raise ValueError(
-            f"{folder} must hold image files ({', '.join(SUFFIXES)}), at any depth. "
-            f"Received: a folder with {_counted(num_others, 'other file', 'other files')}."
-        )
-    _logger.info("Checking %d image files in %s.", len(paths), folder)
-    inspected = inspect_files(paths)
-    notes = _report_defects(folder, [file for file in inspected if file.defect], strict)
-    files = [file for file in inspected if not file.defect]
-    if not files:
-        raise ValueError(f"{folder} holds no readable image: {notes[0]}")
-    if num_others:
-        others = _counted(num_others, "file that is not an image", "files that are not images")
-        notes.append(f"ignored {others}.")
+    """Load folders of images as `ImageData`; see `mae_keras.data.load`.
+
+    Folders named train and test or val inside a single one are its splits, but not where images
+    are divided by order: versions that did so took them for classes.
+    """
+    name = " + ".join(str(folder) for folder in folders.values())
+    earlier = division.by == "order"
+    found = {part: find_image_files(folder, earlier=earlier) for part, folder in folders.items()}
+    for part, folder in folders.items():
+        if not found[part].images:
+            listed = _listed(found[part].others) or "nothing"
+            raise ValueError(
+                f"{folder} must hold image files ({', '.join(SUFFIXES)}), at any depth. "
+                f"Received: a folder with {listed}."
+            )
+    places = [
+        (path, part, os.path.relpath(path, folders[part]).split(os.sep))
+        for part, files in found.items()
+        for path in files.images
+    ]
+    _logger.info("Checking %d image files in %s.", len(places), name)
+    inspected = inspect_files([path for path, _, _ in places])
+    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
+    broken = [file for file in inspected if file.defect]
+    notes = _report_defects(name, common, broken, strict)
+    kept = [row for row, file in enumerate(inspected) if not file.defect]
+    if not kept:
+        raise ValueError(f"{name} holds no readable image: {notes[0]}")
+    files, places = [inspected[row] for row in kept], [places[row] for row in kept]
+    others = sum((collections.Counter(files.others) for files in found.values()), start=_NOTHING)
+    notes += _notes_on_others(others)
+    if not earlier:
+        files, places = _official_splits(files, places, notes)
+    if not any(part == "train" for _, part, _ in places):
+        raise ValueError(f"{name} holds no readable training image: {' '.join(notes)}")
     image_size, size_note = (image_size, None) if image_size else _choose_size(files)
     notes += [size_note] if size_note else []
-    targets, class_names = _labels_of(folder, files, notes) if labels else (None, None)
+    targets, class_names = _labels_of(places, notes, earlier) if labels else (None, None)
     image_shape = (*image_size, 1 if all(file.grey for file in files) else 3)
-    keys = np.array([file.key for file in files], "uint64")
-    rows = mixed(divide(keys, default_fractions(len(files)), seed, str(folder)), seed)
-    test, validation, train = (_split(files, chosen, targets, image_shape) for chosen in rows)
+    rows, notes_on_split = _rows(name, files, places, targets, division, groups)
+    splits = {split: _split(files, chosen, targets, image_shape) for split, chosen in rows.items()}
     return ImageData(
-        name=str(folder),
+        name=name,
         image_shape=image_shape,
         num_classes=None if class_names is None else len(class_names),
         class_names=class_names,
-        train=train,
-        validation=validation,
-        test=test,
-        notes=tuple(notes),
+        notes=(*notes, *notes_on_split),
+        **splits,
     )
 
 
-def _report_defects(folder, broken, strict):
+def _official_splits(files, places, notes):
+    """Take folders named train, val and test for the splits that they are."""
+    if {part for _, part, _ in places} != {"train"}:
+        return files, places  # given one by one
+    lead = _shared_lead(places)
+    tops = {inner[lead] for _, _, inner in places if len(inner) > lead + 1}
+    parts = {top: _SPLIT_NAMES[top.lower()] for top in tops if top.lower() in _SPLIT_NAMES}
+    if "train" not in parts.values() or len(set(parts.values())) < 2:
+        return files, places
+    kept = [
+        row
+        for row, (_, _, inner) in enumerate(places)
+        if len(inner) > lead + 1 and inner[lead] in parts
+    ]
+    named = ", ".join(f"{top}/ ({part})" for top, part in sorted(parts.items()))
+    notes.append(f"used the splits of the folder: {named}.")
+    if len(kept) < len(places):
+        count = _counted(len(places) - len(kept), "image", "images")
+        notes.append(f"left out {count} outside these folders.")
+    placed = [places[row] for row in kept]
+    return [files[row] for row in kept], [
+        (path, parts[inner[lead]], inner[lead + 1 :]) for path, _, inner in placed
+    ]
+
+
+def _shared_lead(places):
+    """How many folders lie around all images, above those that tell them apart."""
+    inners = [inner[:-1] for _, _, inner in places]
+    lead = len(os.path.commonprefix(inners))
+    return lead if any(len(inner) > lead for inner in inners) else 0
+
+
+def _rows(name, files, places, targets, division, groups):
+    """Return the rows of every split, mixed, and notes."""
+    whole = {}
+    for row, (_, part, _) in enumerate(places):
+        whole.setdefault(part, []).append(row)
+    whole = {part: np.array(rows) for part, rows in whole.items()}
+    content = np.array([file.key for file in files], "uint64")
+    names = None if groups is None else np.array(_group_names(places, groups))
+    rows, notes = division.rows(
+        {part: content[own] for part, own in whole.items()},
+        name,
+        labels=None if targets is None else targets[whole["train"]],
+        groups=None if names is None else {part: names[own] for part, own in whole.items()},
+    )
+    chosen = {split: whole[part][own] for split, (part, own) in rows.items()}
+    order = ("test", "validation", "train")  # the place in it is part of the seed
+    shuffled = mixed([chosen[split] for split in order], division.seed)
+    return dict(zip(order, shuffled, strict=True)), notes
+
+
+def _group_names(places, groups):
+    """Return the group of every file."""
+    if callable(groups):
+        return [str(groups(path)) for path, _, _ in places]
+    if not isinstance(groups, str):
+        raise ValueError(
+            "`groups` must be 'parent', a regular expression or a function of the path, for image "
+            f"files. Received: groups={groups!r}"
+        )
+    if groups == "parent":
+        return [os.path.dirname(path) for path, _, _ in places]
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise ValueError(
+            f"`groups` must be 'parent' or a regular expression, for image files. "
+            f"Received: groups={groups!r} ({error})"
+        ) from error
+    names = []
+    for path, _, inner in places:
+        match = pattern.search("/".join(inner))
+        if match is None:
+            raise ValueError(
+                f"`groups` must match every path below the folder. Received: groups={groups!r}, "
+                f"which does not match {path!r}"
+            )
+        names.append("\0".join(found or "" for found in match.groups()) or match.group())
+    return names
+
+
+def _report_defects(name, common, broken, strict):
     if not broken:
         return []
     named = [
-        f"{os.path.relpath(file.path, folder)} ({file.defect})" for file in broken[:_NAMED_FILES]
+        f"{os.path.relpath(file.path, common)} ({file.defect})" for file in broken[:_NAMED_FILES]
     ]
     more = f", and {len(broken) - _NAMED_FILES} more" if len(broken) > _NAMED_FILES else ""
     count = _counted(len(broken), "unreadable file", "unreadable files")
     if strict:
         raise ValueError(
-            f"{folder}: with strict=True every image file must be readable. "
+            f"{name}: with strict=True every image file must be readable. "
             f"Received: {count}: {', '.join(named)}{more}."
         )
     return [f"skipped {count}: {', '.join(named)}{more}."]
@@ -92,9 +223,14 @@ def _choose_size(files):
     )
 
 
-def _labels_of(folder, files, notes):
+def _labels_of(places, notes, earlier):
     """Label files by their top-level sub-folder, where every file has one."""
-    tops = [os.path.relpath(file.path, folder).split(os.sep)[:-1][:1] for file in files]
+    leads = {part: 0 for _, part, _ in places}
+    if not earlier:
+        leads = {part: _shared_lead([p for p in places if p[1] == part]) for part in leads}
+        if len(leads) > 1 and len(set(leads.values())) > 1:
+            leads = dict.fromkeys(leads, 0)  # one class in a split is no folder around classes
+    tops = [inner[leads[part] : -1][:1] for _, part, inner in places]
     names = sorted({top[0] for top in tops if top})
     if len(names) < 2:
         return None, None
@@ -104,6 +240,20 @@ def _labels_of(folder, files, notes):
         return None, None
     codes = {name: code for code, name in enumerate(names)}
     return np.array([codes[top[0]] for top in tops]), tuple(names)
+
+
+def _notes_on_others(others):
+    """Sentences about what was left out, with the right word."""
+    notes = []
+    if others.get("file"):
+        what = _counted(others["file"], "file that is not an image", "files that are not images")
+        notes.append(f"ignored {what}.")
+    listed = _listed({kind: count for kind, count in others.items() if kind != "file"})
+    return [*notes, f"ignored {listed}."] if listed else notes
+
+
+def _listed(others):
+    return ", ".join(_counted(others[kind], *_WORDS[kind]) for kind in _WORDS if kind in others)
 
 
 def _split(files, rows, targets, image_shape):

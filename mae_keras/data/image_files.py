@@ -3,16 +3,21 @@
 Pillow (it comes with matplotlib) is imported on use. Imports `division` only.
 """
 
+import collections
 import dataclasses
 import io
 import os
+import stat
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mae_keras.data.division import content_key
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+SUFFIXES = EARLIER_SUFFIXES
+_NOT_READ = (".heic", ".heif", ".avif", ".svg", ".dcm", ".nii", ".nii.gz", ".exr", ".psd", ".jp2")
+_NOT_READ += (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".tga", ".ico")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 _READ_AHEAD = 4096
@@ -34,19 +39,70 @@ class ImageFile:
     key: int = 0
 
 
-def find_image_files(folder: Path) -> tuple[list[str], int]:
-    """Return the paths of image files below `folder`, sorted, and the number of other files.
+@dataclasses.dataclass(frozen=True)
+class FoundFiles:
+    """What lies in a folder: paths of image files, sorted, and how many others of each kind."""
 
-    Hidden files and folders, and macOS archives' `__MACOSX`, do not count.
+    images: list[str]
+    others: dict[str, int]
+
+
+def find_image_files(folder: Path, *, earlier: bool = False) -> FoundFiles:
+    """Find the image files below `folder`; nothing is opened.
+
+    Hidden files and folders, and macOS archives' `__MACOSX`, do not count. Links are followed, but
+    no folder is read twice; `earlier` ignores them, as versions before 0.2 did.
     """
-    images, others = [], 0
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        visible = [name for name in files if not name.startswith(".")]
-        found = [os.path.join(parent, n) for n in visible if n.lower().endswith(SUFFIXES)]
-        images += found
-        others += len(visible) - len(found)
-    return sorted(images, key=lambda path: path.split(os.sep)), others
+    images, others, linked, seen = [], collections.Counter(), [], set()
+    suffixes = EARLIER_SUFFIXES if earlier else SUFFIXES
+
+    def look(parent: str) -> None:
+        waiting = [parent]
+        while waiting:
+            folder = waiting.pop()
+            seen.add(os.path.realpath(folder))
+            try:
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError:
+                others["unreadable folder"] += 1
+                continue
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                kind = _kind_of_entry(entry, suffixes)
+                if kind == "folder" and entry.is_symlink():
+                    linked.append(entry.path)
+                elif kind == "folder":
+                    waiting.append(entry.path)
+                elif kind == "image":
+                    images.append(entry.path)
+                else:
+                    others[kind] += 1
+
+    look(os.fspath(folder))
+    # Links come last, so that what lies here itself keeps its own name.
+    while linked and not earlier:
+        path = linked.pop(0)
+        if os.path.realpath(path) in seen:
+            others["link to a folder that is read already"] += 1
+        else:
+            look(path)
+    return FoundFiles(sorted(images, key=lambda path: path.split(os.sep)), dict(others))
+
+
+def _kind_of_entry(entry, suffixes):
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return "link that points nowhere"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        return "named pipe, socket or device"
+    name = entry.name.lower()
+    if name.endswith(suffixes):
+        return "image"
+    return "image in a format that is not read" if name.endswith(_NOT_READ) else "file"
 
 
 def inspect_files(paths: list[str]) -> list[ImageFile]:

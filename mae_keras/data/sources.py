@@ -3,9 +3,11 @@
 import difflib
 import numbers
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mae_keras.arguments import check_int
 from mae_keras.data.host import stay_on_host
 
 if TYPE_CHECKING:
@@ -21,14 +23,20 @@ DATASETS = {
     "tfds:NAME": "any image data set of TensorFlow Datasets; the same extra",
     "PATH.npz": "arrays images (or x_train, x), optional labels (y_train, y), x_test, y_test",
     "PATH.npy": "one array of images, memory-mapped",
-    "FOLDER/": "PNG, JPEG, BMP and GIF files at any depth; sub-folders are classes",
+    "FOLDER/": "PNG, JPEG, BMP and GIF files at any depth; sub-folders are classes or splits",
 }
 _OFFICIAL = ("mnist", "fashion_mnist", "cifar10")
 
 
 def load(
-    name: str | os.PathLike,
+    name: str | os.PathLike | None = None,
     *,
+    train: str | os.PathLike | None = None,
+    validation: str | os.PathLike | None = None,
+    test: str | os.PathLike | None = None,
+    splits: Sequence[float] | None = None,
+    groups: Any = None,
+    split_by: str = "key",
     data_dir: str | os.PathLike | None = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
@@ -38,15 +46,30 @@ def load(
 ) -> "ImageData":
     """Load a data set as train, validation and test splits that share no image.
 
-    Official test splits stay; one tenth of the official training images becomes the validation
-    split. Other data sets are cut 70/15/15 (under 10 000 images) or 90/5/5. Which image goes
-    where depends on its content and on `seed`, so exact duplicates stay together. Images of folders
-    and array files, which often come class by class, are shuffled within their split by `seed`; an
-    official test split only if it comes class by class.
+    Splits that a data set has stay: official test images, folders named `train`, `val` and `test`,
+    arrays named `x_train`, `x_val` and `x_test`. Where only the test images are given, one tenth of
+    the others becomes the validation split. Other data sets are cut 70/15/15 (under 10,000 images)
+    or 90/5/5; `splits` chooses other fractions.
+
+    Which image goes where depends on its content and on `seed`, so exact duplicates stay together,
+    and, for folders and array files, a new image changes no other's place; every class keeps an
+    image in train. Images of folders and array files, which often come class by class, are shuffled
+    within their split by `seed`; an official test split of arrays only if it comes class by class.
 
     Args:
         name: str or path: `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds:NAME`, a `.npz` or
             `.npy` file, or a folder of images.
+        train: path, in place of `name`: folder or array file of the training images. What is not
+            given of `validation` and `test` is cut from it.
+        validation: path, folder or array file of the validation images.
+        test: path, folder or array file of the test images.
+        splits: three fractions in [0, 1] of train, validation and test, which add up to 1; 0 leaves
+            a split empty. Of a split that is given the fraction must be 0.
+        groups: what must not be torn apart, such as the images of one patient. For a folder:
+            `"parent"` (files of one folder), a regular expression whose first group names the
+            group in the path below the folder, or a function from path to name. For an array file:
+            an array with an entry per image, or the name of such an array in the `.npz` file.
+        split_by: `"key"`, or `"order"`: divide a folder or array file as versions before 0.2 did.
         data_dir: path, where TensorFlow Datasets keeps its data. Defaults to the environment
             variable `TFDS_DATA_DIR`.
         image_size: int or `(height, width)` in pixels to resize to. Defaults to the size as
@@ -69,12 +92,20 @@ def load(
     >>> digits = load("digits")
     >>> digits.image_shape, digits.num_classes, len(digits.train)
     ((8, 8, 1), 10, 1258)
+    >>> len(load("digits", splits=(1, 0, 0)).train)
+    1797
     """
-    found = kind(name)
+    found, parts = _parts(name, train, validation, test)
     image_size = _check_image_size(image_size)
-    _check_seed(seed)
+    check_int("seed", seed, 0)
     stay_on_host()
-    options = {"image_size": image_size, "labels": labels, "seed": seed}
+    from mae_keras.data.division import Division  # NumPy
+
+    own = found in ("folder", "arrays")
+    division = Division(splits, by=split_by if own else "order", seed=int(seed))
+    if groups is not None and not own:
+        raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
+    options = {"image_size": image_size, "labels": labels, "division": division}
     if found == "digits":
         from mae_keras.data.digits import load_digits
 
@@ -82,14 +113,34 @@ def load(
     if found == "folder":
         from mae_keras.data.folders import load_folder
 
-        return load_folder(Path(name).expanduser(), strict=strict, **options)
+        return load_folder(parts, strict=strict, groups=groups, **options)
+    options["in_memory_limit"] = in_memory_limit
     if found == "arrays":
         from mae_keras.data.arrays import load_arrays
 
-        return load_arrays(Path(name).expanduser(), in_memory_limit=in_memory_limit, **options)
+        return load_arrays(parts, groups=groups, **options)
     from mae_keras.data.tfds import load_tfds
 
-    return load_tfds(str(name), data_dir=data_dir, in_memory_limit=in_memory_limit, **options)
+    return load_tfds(str(name), data_dir=data_dir, **options)
+
+
+def _parts(name, train, validation, test):
+    """Return the kind of data set and the path of every split that is given."""
+    if (name is None) == (train is None):
+        given = "both" if train is not None else "neither"
+        raise ValueError(f"Either `name` or `train` must be given. Received: {given}")
+    given = {"train": name if train is None else train, "validation": validation, "test": test}
+    given = {part: where for part, where in given.items() if where is not None}
+    kinds = {part: kind(where) for part, where in given.items()}
+    found = kinds["train"]
+    apart = train is not None or len(given) > 1
+    if apart and (found not in ("folder", "arrays") or len(set(kinds.values())) > 1):
+        listed = ", ".join(f"{part}={os.fspath(where)!r}" for part, where in given.items())
+        raise ValueError(
+            "`train`, `validation` and `test` must be folders of images, or all of them array "
+            f"files. Received: {listed}"
+        )
+    return found, {part: Path(where).expanduser() for part, where in given.items()}
 
 
 def kind(name: str | os.PathLike) -> str:
@@ -147,8 +198,3 @@ def _check_image_size(image_size):
             f"Received: image_size={image_size!r}."
         )
     return height, width
-
-
-def _check_seed(seed):
-    if not isinstance(seed, numbers.Integral) or seed < 0:
-        raise ValueError(f"seed must be an integer of at least 0. Received: seed={seed!r}.")

@@ -82,6 +82,8 @@ class Split:
         return images, None if self.labels is None else self.labels[:count]
 
     def _chunks(self, count):
+        if not count:
+            return iter(())
         import tensorflow as tf
 
         stay_on_host()
@@ -177,7 +179,7 @@ class FolderSplit(Split):
     ):
         super().__init__(image_shape, len(paths), "uint8", labels)
         # One block of bytes: a tuple of strings takes twice as much for a million files.
-        self._paths = np.array([os.fsencode(path) for path in paths])
+        self._paths = np.array([os.fsencode(path) for path in paths], "S")
         self._by_pillow = np.zeros(len(paths), bool) if by_pillow is None else by_pillow
         self._in_size, self._bitmaps = in_size, bitmaps or self._by_pillow.any()
 

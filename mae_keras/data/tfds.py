@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.arrays import VALIDATION_FRACTION, in_memory_data
-from mae_keras.data.division import default_fractions
+from mae_keras.data.arrays import in_memory_data
+from mae_keras.data.division import VALIDATION_FRACTION, Division, default_fractions
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import StreamSplit, resize
 
@@ -28,7 +28,7 @@ def load_tfds(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
-    seed: int = 0,
+    division: Division,
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
     """Load a data set of TensorFlow Datasets as `ImageData`; see `mae_keras.data.load`."""
@@ -55,8 +55,8 @@ def load_tfds(
     num_images = sum(builder.info.splits[split].num_examples for split in _used(builder))
     if num_images * math.prod(shape) * np.dtype(feature.np_dtype).itemsize > in_memory_limit:
         notes.append("streamed from disk; whether splits share an image was not checked.")
-        return _streamed(name, builder, reader, shape, class_names, notes)
-    return _held(name, builder, reader, class_names, seed, notes)
+        return _streamed(name, builder, reader, shape, class_names, division, notes)
+    return _held(name, builder, reader, class_names, division, notes)
 
 
 class _Reader:
@@ -126,7 +126,7 @@ class _Reader:
         return self.dtype == "uint8" and self.shape[2] in (1, 3)
 
 
-def _held(name, builder, reader, class_names, seed, notes):
+def _held(name, builder, reader, class_names, division, notes):
     splits = builder.info.splits
     train, test, validation = (
         split and reader(split=split).arrays() for split in _official(name, splits)
@@ -137,12 +137,17 @@ def _held(name, builder, reader, class_names, seed, notes):
         test=test,
         validation=validation,
         class_names=class_names,
-        seed=seed,
+        division=division,
     )
     return dataclasses.replace(data, notes=(*notes, *data.notes))
 
 
-def _streamed(name, builder, reader, shape, class_names, notes):
+def _streamed(name, builder, reader, shape, class_names, division, notes):
+    if division.fractions is not None:
+        raise ValueError(
+            f"`splits` needs images that are held in memory; {name} is streamed. Raise "
+            f"in_memory_limit, or leave splits out. Received: splits={division.fractions}"
+        )
     ranges = _stream_ranges(name, builder.info.splits)
     splits = {}
     for part, (split, start, end) in ranges.items():

@@ -1,7 +1,8 @@
 """What one pretraining experiment consists of. Light: imports nothing heavy."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Recipe:
             on CPUs runs are the same to the bit without it.
         seed: of weights, masks, data order and augmentation.
         strict: refuse a folder with unreadable files instead of skipping them.
+        splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
+            0.15, and 0.9 0.05 0.05 from 10,000 images on.
+        groups: what no two splits may share: parent (images of one folder), a regular expression
+            for the path below the folder, or the name of an array in an .npz file.
+        split_by: key (a new image changes no other's split) or order (as before version 0.2).
 
     Raises:
         ValueError: if a value is out of range.
@@ -88,6 +94,9 @@ class Recipe:
     deterministic: bool = False
     seed: int = 0
     strict: bool = False
+    splits: tuple[float, float, float] | None = None
+    groups: str | None = None
+    split_by: Literal["key", "order"] = "key"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patch_size", "gradient_accumulation_steps"):
@@ -112,6 +121,11 @@ class Recipe:
         _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")
         ema = self.ema_momentum
         _require(self, "ema_momentum", ema is None or 0 < ema < 1, "in (0, 1)")
+        if self.splits is not None:
+            object.__setattr__(self, "splits", tuple(self.splits))  # JSON has lists
+            shares = len(self.splits) == 3 and all(0 < share < 1 for share in self.splits)
+            shares = shares and abs(sum(self.splits) - 1) < 1e-6
+            _require(self, "splits", shares, "three fractions above 0 that add up to 1")
         for name, known in _CHOICES.items():
             _require(self, name, getattr(self, name) in known, f"one of {', '.join(known)}")
 
@@ -124,7 +138,30 @@ _CHOICES = {
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),
     "on_nan": ("stop", "skip"),
+    "split_by": ("key", "order"),
 }
+
+# What a setting means in a run that was begun before there was such a setting, where that is not
+# its default.
+EARLIER = {"split_by": "order"}
+
+
+def as_begun(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:
+    """The recipe for going on with a run, by which its images stay what they were.
+
+    Args:
+        recipe: `Recipe`.
+        config: what `config.json` of the run holds.
+
+    Returns:
+        `Recipe`, with the earlier meaning of settings that the run does not know.
+
+    Example:
+    >>> as_begun(Recipe(), {"dataset": "photos/"}).split_by
+    'order'
+    """
+    changes = {name: value for name, value in EARLIER.items() if name not in config}
+    return dataclasses.replace(recipe, **changes)
 
 
 def _require(recipe: Recipe, name: str, valid: bool, expected: str) -> None:

@@ -38,6 +38,9 @@ def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
         image_size=recipe.image_size,
         strict=recipe.strict,
         seed=recipe.seed,
+        splits=recipe.splits,
+        groups=recipe.groups,
+        split_by=recipe.split_by,
     )
 
 

@@ -8,6 +8,7 @@ import keras
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier
 from mae_keras.models.exporting import check_backend
+from mae_keras.recipes.base import EARLIER, Recipe
 from mae_keras.training import RunFolder
 
 
@@ -83,6 +84,7 @@ def _config(model: keras.Model, checkpoint: Any, dataset: str | None) -> dict[st
         "model": type(model).__name__,
         "preset": _preset(encoder),
         "backend": keras.backend.backend(),
+        **{name: getattr(Recipe(), name) for name in EARLIER},
     }
     if dataset is not None:
         config["dataset"] = dataset

@@ -12,7 +12,7 @@ from mae_keras import data, figures
 from mae_keras.models import load_model
 from mae_keras.models.exporting import check_backend
 from mae_keras.recipes.agreement import agreed_checkpoint, check_agreement
-from mae_keras.recipes.base import Recipe
+from mae_keras.recipes.base import EARLIER, Recipe, as_begun
 from mae_keras.recipes.building import (
     check_shares,
     compile_model,
@@ -37,7 +37,7 @@ from mae_keras.training import (
 )
 
 # What a setting means in a run that was begun by a version that did not have it.
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)} | EARLIER
 
 
 def pretrain(
@@ -88,6 +88,8 @@ def pretrain(
     """
     started = time.perf_counter()
     run, saving = RunFolder(out), saving or Saving()
+    if resume and run.config.exists():
+        recipe = as_begun(recipe, run.read_json(run.config))
     config, images = _prepare(recipe, run, resume, overwrite, data_dir, images, init_from)
     with contextlib.ExitStack() as held:
         with distribute(distribution):

@@ -10,7 +10,7 @@ import numpy as np
 
 from mae_keras import data, figures, interop
 from mae_keras.models import MaskedAutoencoder, load_model
-from mae_keras.recipes.base import Recipe
+from mae_keras.recipes.base import Recipe, as_begun
 from mae_keras.training import RunFolder, reconstruction_of
 
 FORMATS = ("saved-model", "onnx", "litert")
@@ -40,6 +40,7 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
     config = run.read_json(run.config)
     known = {field.name for field in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in config.items() if key in known})
+    recipe = as_begun(recipe, config)
     return recipe, load_model(run.model)
 
 

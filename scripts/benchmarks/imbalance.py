@@ -32,6 +32,7 @@ from keras import ops
 
 from mae_keras import data
 from mae_keras.data.arrays import in_memory_data
+from mae_keras.data.division import Division
 from mae_keras.evaluation import class_report, mean_interval
 from mae_keras.losses import LogitAdjustedCrossentropy
 from mae_keras.recipes import Recipe, find_recipe
@@ -200,6 +201,7 @@ def pneumonia_task(recipe: Recipe, shape: Any, options: argparse.Namespace) -> T
     images = in_memory_data(
         "pneumonia",
         *train,
+        division=Division(by="order"),
         validation=validation,
         test=test,
         class_names=names,

@@ -24,7 +24,7 @@ def test_splits_cover_the_archive_and_share_no_image(save, random_images):
     images = random_images(40)
     data = load(save(images=images))
     held = [pixels(split) for split in (data.train, data.validation, data.test)]
-    assert [len(split) for split in held] == [28, 6, 6]
+    assert sum(map(len, held)) == 40 and min(map(len, held)) > 0
     assert set.union(*held) == {image.tobytes() for image in images}
 
 
@@ -211,3 +211,44 @@ def test_a_truncated_archive_is_refused(save, random_images):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match="cannot be read as a .npz"):
         load(path)
+
+
+def test_a_new_image_moves_no_other_and_order_still_counts_exactly(save, random_images):
+    images = random_images(301)
+    first, second = load(save(images=images[:300])), load(save(images=images))
+    for split in ("train", "validation", "test"):
+        before, after = pixels(getattr(first, split)), pixels(getattr(second, split))
+        assert after - {images[300].tobytes()} == before
+    earlier = load(save(images=images[:40]), split_by="order")
+    assert [len(s) for s in (earlier.train, earlier.validation, earlier.test)] == [28, 6, 6]
+
+
+def test_asked_splits_may_be_empty(save, random_images):
+    data = load(save(images=random_images(60), labels=np.arange(60) % 2), splits=(1, 0, 0))
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [60, 0, 0]
+    assert data.test.arrays()[0].shape == (0, 8, 8, 1)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_groups_are_given_as_an_array_or_named(save, random_images, named):
+    patients = np.arange(60) // 4
+    path = save(images=random_images(60), labels=np.arange(60) % 3, patient=patients)
+    data = load(path, groups="patient" if named else patients)
+    of_image = {i.tobytes(): p for i, p in zip(random_images(60), patients, strict=True)}
+    held = [
+        {of_image[image] for image in pixels(s)} for s in (data.train, data.validation, data.test)
+    ]
+    assert sum(map(len, held)) == 15 == len(set.union(*held)) and all(held)
+    with pytest.raises(ValueError, match="`groups` must be an array or the name of one in"):
+        load(path, groups="doctor")
+    with pytest.raises(ValueError, match=r"one entry per training image, shape \(60,\)"):
+        load(path, groups=patients[:-1])
+
+
+def test_splits_from_separate_files(tmp_path, random_images):
+    np.savez(tmp_path / "a.npz", images=random_images(30), labels=np.arange(30) % 2)
+    np.savez(tmp_path / "b.npz", x=random_images(6, seed=1), y=np.arange(6) % 2)
+    data = load(train=tmp_path / "a.npz", test=tmp_path / "b.npz")
+    assert pixels(data.test) == {image.tobytes() for image in random_images(6, seed=1)}
+    assert len(data.train) + len(data.validation) == 30 and len(data.validation)
+    assert data.test.labels.tolist() == [0, 1] * 3

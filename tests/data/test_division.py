@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from mae_keras.data.division import (
+    Division,
     content_keys,
     default_fractions,
     divide,
-    divide_beside,
+    divide_by_key,
     mixed,
 )
 
@@ -61,12 +62,83 @@ def test_too_few_different_images_are_refused():
         divide(np.array([1, 1, 2], "uint64"), (0.15, 0.15), 0, "twins")
 
 
-def test_images_of_the_held_out_split_leave_the_others():
-    keys = np.arange(10, dtype="uint64")
-    parts, left_out = divide_beside(keys, np.array([2, 3, 99], "uint64"), [0.25], 0, "numbers")
-    assert left_out == 2
-    assert sorted(np.concatenate(parts)) == [0, 1, 4, 5, 6, 7, 8, 9]
-    assert [len(part) for part in parts] == [2, 6]
+@pytest.mark.parametrize("by", ["key", "order"])
+def test_images_of_the_held_out_split_leave_the_others(by):
+    keys = {"train": np.arange(100, dtype="uint64"), "test": np.array([2, 3, 999], "uint64")}
+    rows, notes = Division(by=by).rows(keys, "numbers")
+    (part, train), (_, validation) = rows["train"], rows["validation"]
+    assert part == "train" and not {2, 3} & {*train, *validation}
+    assert len(train) + len(validation) == 98 and len(validation)
+    assert rows["test"][1].tolist() == [0, 1, 2]
+    assert notes == ["left out 2 training images that are held out too."]
+
+
+def random_keys(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 2**63, count).astype("uint64")
+
+
+FRACTIONS = {"test": 0.15, "validation": 0.15, "train": 0.7}
+
+
+def test_a_new_image_moves_no_other_one():
+    keys = random_keys(2001)
+    before = divide_by_key(keys[:2000], FRACTIONS, 0, "numbers")
+    after = divide_by_key(keys, FRACTIONS, 0, "numbers")
+    for split, rows in before.items():
+        assert set(keys[after[split]]) - set(keys[2000:]) == set(keys[rows])
+    assert [len(rows) for rows in before.values()] == pytest.approx([300, 300, 1400], abs=60)
+
+
+def test_fractions_of_zero_leave_a_split_empty():
+    keys = {"train": random_keys(60)}
+    for by in ("key", "order"):
+        rows, _ = Division((1, 0, 0), by=by).rows(keys, "numbers")
+        assert [len(rows[split][1]) for split in ("train", "validation", "test")] == [60, 0, 0]
+        rows, _ = Division((0.5, 0, 0.5), by=by).rows(keys, "numbers")
+        assert len(rows["validation"][1]) == 0 and 15 < len(rows["test"][1]) < 45
+    rows, _ = Division((0, 0, 1)).rows(keys, "numbers")
+    assert [len(rows[split][1]) for split in ("train", "validation", "test")] == [0, 0, 60]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_labels_leave_every_class_in_train_and_no_split_empty(seed):
+    keys, labels = random_keys(20, seed), np.arange(20) % 10
+    rows, _ = Division((0.34, 0.33, 0.33), seed=seed).rows({"train": keys}, "few", labels=labels)
+    assert set(labels[rows["train"][1]]) == set(range(10))
+    assert all(len(chosen) for _, chosen in rows.values())
+    assert sorted(np.concatenate([chosen for _, chosen in rows.values()])) == list(range(20))
+
+
+@pytest.mark.parametrize("by", ["key", "order"])
+def test_groups_and_copies_stay_together(by):
+    keys, groups = random_keys(300), np.arange(300) // 5
+    keys[7] = keys[299]  # joins the groups 1 and 59
+    rows, _ = Division(by=by).rows({"train": keys}, "x", groups={"train": groups.astype(str)})
+    held = [set(groups[chosen]) for _, chosen in rows.values()]
+    assert sum(len(split) for split in held) == 60 == len(set.union(*held))
+    assert any({1, 59} <= split for split in held)
+
+
+def test_groups_that_are_held_out_leave_the_training_images():
+    keys = {"train": random_keys(30), "test": random_keys(2, 1)}
+    groups = {"train": np.array(list("abc") * 10), "test": np.array(["a", "x"])}
+    rows, notes = Division((0.5, 0.5, 0)).rows(keys, "x", groups=groups)
+    assert {*groups["train"][rows["train"][1]], *groups["train"][rows["validation"][1]]} == {*"bc"}
+    assert notes == ["left out 10 training images whose groups are held out too."]
+
+
+@pytest.mark.parametrize(
+    "splits", [(0.8, 0.1), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1), "0.8", 0.8, (0.8, 0.1, float("nan"))]
+)
+def test_splits_that_are_no_fractions_are_refused(splits):
+    with pytest.raises(ValueError, match="`splits` must be three fractions .* Received: splits="):
+        Division(splits)
+
+
+def test_a_fraction_of_a_split_that_is_given_is_refused():
+    keys = {"train": random_keys(30), "test": random_keys(2, 1)}
+    with pytest.raises(ValueError, match="`splits` must be 0 for the test split of x"):
+        Division((0.8, 0.1, 0.1)).rows(keys, "x")
 
 
 def test_mixing_depends_on_the_seed_and_keeps_every_part_whole():

@@ -1,6 +1,7 @@
 """Folders of image files."""
 
 import io
+import os
 import struct
 
 import numpy as np
@@ -203,3 +204,136 @@ def test_a_folder_without_images_is_refused(image_folder):
 def test_a_folder_of_one_image_is_refused(image_folder):
     with pytest.raises(ValueError, match="at least 3 different images. Received: 1 different"):
         load(image_folder(many(1)))
+
+
+def names(split):
+    return {path.rsplit("/", 1)[1] for path in split.paths}
+
+
+def test_a_new_file_moves_no_other(image_folder):
+    folder = image_folder(many(300))
+    before = [set(split.paths) for split in splits(load(folder))]
+    image_folder({"new.png": (8, 8, 3)})
+    after = [set(split.paths) for split in splits(load(folder))]
+    new = {str(folder / "new.png")}
+    assert [paths - new for paths in after] == before and any(new <= paths for paths in after)
+
+
+def test_order_divides_as_earlier_versions_did(image_folder):
+    """The places of these eight files were written down at version 0.1."""
+    rng = np.random.default_rng(0)
+    files = {f"{n}.bmp": rng.integers(0, 256, (4, 4, 3)).astype("uint8") for n in range(8)}
+    data = load(image_folder(files), split_by="order")
+    assert [[path[-5] for path in split.paths] for split in splits(data)] == [
+        [*"730165"],
+        ["2"],
+        ["4"],
+    ]
+
+
+@pytest.mark.parametrize("wrapper", ["", "photos/"])
+@pytest.mark.parametrize("official", [("train", "val", "test"), ("Training", "valid", "testing")])
+def test_folders_named_as_splits_are_the_splits(image_folder, wrapper, official):
+    files = {
+        f"{wrapper}{split}/{name}/{split}{name}{index}.png": (8, 8)
+        for split in official
+        for name in ("cat", "dog")
+        for index in range(4)
+    }
+    data = load(image_folder(files))
+    assert data.class_names == ("cat", "dog")
+    for split, own in zip(splits(data), official, strict=True):
+        assert names(split) == {f"{own}{n}{i}.png" for n in ("cat", "dog") for i in range(4)}
+        assert split.labels.tolist() == [int("dog" in path) for path in split.paths]
+    assert data.notes == (
+        f"used the splits of the folder: {official[2]}/ (test), {official[0]}/ (train), "
+        f"{official[1]}/ (validation).",
+    ) or set(official) != {"train", "val", "test"}
+
+
+def test_train_and_test_folders_give_a_validation_split_of_a_tenth(image_folder, random_images):
+    same = random_images(1, (8, 8), seed=999)[0]
+    files = {f"train/{index}.png": (8, 8) for index in range(50)} | {"train/copy.png": same}
+    files |= {"test/a.png": same, "test/b.png": (7, 7), "extra/c.png": (8, 8), "d.png": (8, 8)}
+    data = load(image_folder(files))
+    assert names(data.test) == {"a.png", "b.png"} and "copy.png" not in names(data.train)
+    assert len(data.train) + len(data.validation) == 50 and 1 <= len(data.validation) <= 12
+    assert "left out 2 images outside these folders." in data.notes
+    assert "left out 1 training images that are held out too." in data.notes
+
+
+def test_train_beside_other_classes_is_a_class(image_folder):
+    files = {f"{name}/{index}.png": (8, 8) for name in ("train", "bus") for index in range(4)}
+    assert load(image_folder(files)).class_names == ("bus", "train")
+
+
+def test_a_folder_around_the_class_folders_keeps_labels(image_folder):
+    files = {f"photos/{name}/{index}.png": (8, 8) for name in ("a", "b") for index in range(4)}
+    data = load(image_folder(files))
+    assert data.class_names == ("a", "b") and data.notes == ()
+
+
+def test_splits_from_separate_folders(image_folder, tmp_path):
+    train = image_folder({f"{n}/{n}{i}.png": (8, 8) for n in "ab" for i in range(20)})
+    test = image_folder({f"{n}/{i}.png": (8, 8, 3) for n in "bc" for i in range(3)}, tmp_path / "t")
+    data = load(train=train, test=test)
+    assert data.class_names == ("a", "b", "c") and data.image_shape == (8, 8, 3)
+    assert len(data.test) == 6 and set(data.test.labels) == {1, 2}
+    assert len(data.train) + len(data.validation) == 40 and len(data.validation)
+    with pytest.raises(ValueError, match="Either `name` or `train`"):
+        load(test=test)
+    with pytest.raises(ValueError, match="must be folders of images, or all of them array"):
+        load(train=train, test="digits")
+
+
+def test_empty_splits_are_read_as_such(image_folder):
+    data = load(image_folder(many(6)), splits=(1, 0, 0))
+    assert [len(split) for split in splits(data)] == [6, 0, 0]
+    images, labels = data.test.arrays()
+    assert images.shape == (0, 8, 8, 3) and labels is None
+
+
+@pytest.mark.parametrize("groups", ["parent", r"^(p\d+)", lambda path: path.split("/")[-2]])
+def test_images_of_one_patient_stay_in_one_split(image_folder, groups):
+    files = {f"p{patient}/{index}.png": (8, 8) for patient in range(12) for index in range(3)}
+    data = load(image_folder(files), groups=groups, labels=False)
+    held = [{path.split("/")[-2] for path in split.paths} for split in splits(data)]
+    assert sum(map(len, held)) == 12 and all(held)
+
+
+def test_groups_that_do_not_fit_are_refused(image_folder):
+    folder = image_folder(many(6))
+    with pytest.raises(ValueError, match="`groups` must match every path .* '.*/00.png'"):
+        load(folder, groups="patient([0-9]+)")
+    with pytest.raises(ValueError, match="or a regular expression, .* Received: groups='[(]'"):
+        load(folder, groups="(")
+    with pytest.raises(ValueError, match="`groups` must be 'parent', a regular expression or a"):
+        load(folder, groups=np.arange(6))
+
+
+def test_linked_class_folders_are_followed_once(image_folder, tmp_path):
+    image_folder({f"fox/{index}.png": (8, 8) for index in range(5)}, tmp_path / "elsewhere")
+    folder = image_folder({f"{n}/{i}.png": (8, 8) for n in ("cat", "owl") for i in range(5)})
+    (folder / "fox").symlink_to(tmp_path / "elsewhere" / "fox")
+    (folder / "cat" / "up").symlink_to(folder)
+    (folder / "a_cat").symlink_to(folder / "cat")
+    (folder / "gone.png").symlink_to(tmp_path / "gone.png")
+    data = load(folder)
+    assert data.class_names == ("cat", "fox", "owl") and sum(map(len, splits(data))) == 15
+    assert data.notes == (
+        "ignored 1 link that points nowhere, 2 links to folders that are read already.",
+    )
+
+
+def test_named_pipes_and_devices_are_counted_and_never_opened(image_folder):
+    folder = image_folder(many(4))
+    os.mkfifo(folder / "pipe.png")
+    (folder / "zero.png").symlink_to("/dev/zero")
+    data = load(folder)
+    assert data.notes == ("ignored 2 named pipes, sockets or devices.",)
+
+
+def test_image_formats_that_are_not_read_are_called_so(image_folder):
+    data = load(image_folder(many(4) | {"a.heic": b"x", "b.dcm": b"x", "c.txt": b"x"}))
+    assert data.notes[0] == "ignored 1 file that is not an image."
+    assert data.notes[1].startswith("ignored 2 images in formats that are not read (convert")

@@ -70,7 +70,7 @@ def test_an_image_size_that_is_none_is_refused(size):
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(ValueError, match="seed must be an integer of at least 0. Received: seed=-"):
+    with pytest.raises(ValueError, match="`seed` must be an int of at least 0. Received: seed=-1"):
         data.load("digits", seed=-1)
 
 

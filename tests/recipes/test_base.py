@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from mae_keras.recipes import Recipe
+from mae_keras.recipes.base import as_begun
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,14 @@ def test_the_size_of_crops_that_are_not_made_is_refused():
 def test_a_recipe_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().epochs = 3
+
+
+def test_a_run_of_an_earlier_version_keeps_its_division():
+    assert as_begun(Recipe(), {"dataset": "photos/"}).split_by == "order"
+    assert as_begun(Recipe(), {"split_by": "key"}).split_by == "key"
+
+
+@pytest.mark.parametrize("splits", [(0.5, 0.5), (1, 0, 0), (0.5, 0.4, 0.2)])
+def test_pretraining_needs_images_in_every_split(splits):
+    with pytest.raises(ValueError, match="`splits` must be three fractions above 0"):
+        Recipe(splits=splits)

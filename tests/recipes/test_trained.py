@@ -1,5 +1,6 @@
 """What can be done with a finished run."""
 
+import json
 import shutil
 
 import numpy as np
@@ -23,6 +24,15 @@ def test_a_run_gives_its_recipe_and_model_back(finished, short_recipe):
     recipe, model = load_run(finished[0])
     assert recipe == short_recipe
     assert model.image_shape == (8, 8, 1)
+
+
+def test_a_run_of_an_earlier_version_is_cut_as_it_was(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("split_by") == "key"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_run(folder)[0].split_by == "order"
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
