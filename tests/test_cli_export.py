@@ -114,7 +114,7 @@ def test_a_missing_extra_is_named(capsys, dense, tmp_path, monkeypatch, format, 
     monkeypatch.setitem(sys.modules, library, None)
     out = tmp_path / f"model{ENDINGS[format]}"
     line = refusal(capsys, "export", dense, "--format", format, "--out", out)
-    assert f"needs `{library}`: pip install 'mae_keras[{extra}]'" in line
+    assert f"needs `{library}`: pip install '" in line and line.endswith(f"[{extra}]'")
 
 
 @pytest.mark.parametrize("format", ENDINGS)

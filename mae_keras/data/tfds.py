@@ -16,6 +16,7 @@ from mae_keras.data.arrays import in_memory_data
 from mae_keras.data.division import VALIDATION_FRACTION, Division, default_fractions
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import StreamSplit, resize
+from mae_keras.extras import install_command
 
 # Where a data set's own images differ in size and none was asked for.
 DEFAULT_IMAGE_SIZE = (224, 224)
@@ -227,7 +228,7 @@ def _open_builder(name, data_dir):
     except ImportError as error:
         raise ImportError(
             f"{name} comes from TensorFlow Datasets, which is not installed. Install it with: "
-            'pip install "mae_keras[datasets]"'
+            f"{install_command('datasets')}"
         ) from error
     where = None if data_dir is None else os.path.expanduser(os.fspath(data_dir))
     try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mae_keras.evaluation.intervals import MeanInterval, mean_interval
+from mae_keras.extras import install_command
 from mae_keras.models.pixel_masks import read_missing
 
 # An error of a quarter of a grey level of 256, about that of rounding to them. Flat background
@@ -197,7 +198,7 @@ def biharmonic_fill(images: Any, missing: Any) -> np.ndarray:
         from skimage.restoration import inpaint_biharmonic
     except ImportError as error:
         raise ImportError(
-            "The biharmonic filler needs scikit-image: pip install 'mae_keras[restoration]'"
+            f"The biharmonic filler needs scikit-image: {install_command('restoration')}"
         ) from error
     filled = np.asarray(images).astype("float32")
     missing = read_missing(missing, filled.shape)

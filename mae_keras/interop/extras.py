@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from mae_keras.extras import install_command
+
 
 def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
     """Import a library that is no dependency of the package itself.
@@ -19,9 +21,9 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
         ImportError: saying what to install.
 
     Example:
-    >>> import_extra("no_such_library", "onnx", "ONNX export")
+    >>> import_extra("no_such_library", "onnx", "ONNX export")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ImportError: ONNX export needs `no_such_library`: pip install 'mae_keras[onnx]'
+    ImportError: ONNX export needs `no_such_library`: pip install ...[onnx]'
     """
     try:
         return importlib.import_module(module)
@@ -31,5 +33,5 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
         )
         broken = "" if absent else f", which is there but cannot be imported ({error})"
         raise ImportError(
-            f"{purpose} needs `{module}`{broken}: pip install 'mae_keras[{extra}]'"
+            f"{purpose} needs `{module}`{broken}: {install_command(extra)}"
         ) from error

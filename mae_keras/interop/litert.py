@@ -66,7 +66,7 @@ def export_litert(
     path = check_file(path, ".tflite")
     chosen = select_signatures(model, signatures)
     if signatures is None:
-        del chosen["serving_default"]  # it is `encode` under another name
+        del chosen["serving_default"]  # it is one of the others under another name
     check_converter(model, "LiteRT")
     _check_axes(model)
     if verify:

@@ -1,6 +1,8 @@
 """ONNX files, one signature each, through tf2onnx, verified with ONNX Runtime."""
 
+import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ def export_onnx(
     model: Any,
     path: str | os.PathLike[str],
     *,
-    signature: str = "encode",
+    signature: str | None = None,
     verify: bool = True,
     tolerance: float = 1e-4,
 ) -> dict[str, float]:
@@ -32,8 +34,9 @@ def export_onnx(
     Args:
         model: masked autoencoder or `ImageClassifier`.
         path: file to write, ending in `.onnx`.
-        signature: `"encode"`, `"reconstruct"`, `"inpaint"` or `"classify"`. Defaults to
-            `"encode"`.
+        signature: `"encode"`, `"reconstruct"`, `"inpaint"` or `"classify"`. Defaults to what a
+            SavedModel serves by default: `"classify"` for a classifier, whose class names are
+            in the file's metadata as JSON under `class_names`, else `"encode"`.
         verify: bool. Defaults to `True`.
         tolerance: float, largest difference allowed, relative to the largest output.
 
@@ -63,17 +66,20 @@ def export_onnx(
           exact GELU) and does not understand NaN; two rules here mend it.
     """
     path = check_file(path, ".onnx")
+    if signature is None:
+        signature = "classify" if hasattr(model, "classify_batch") else "encode"
     chosen = select_signatures(model, [signature])[signature]
     check_converter(model, "ONNX")
     for library in ("onnx", "tf2onnx", *(["onnxruntime"] if verify else [])):
         import_extra(library, "onnx", "ONNX export")
     with replacing(path) as aside:
         with running("tf2onnx", "does not take it"):
-            aside.write_bytes(_convert(chosen))
+            names = model.class_names if signature == "classify" else None
+            aside.write_bytes(_convert(chosen, names))
         return _verified(model, aside.read_bytes(), signature, tolerance) if verify else {}
 
 
-def _convert(signature: Signature) -> bytes:
+def _convert(signature: Signature, class_names: Sequence[str] | None) -> bytes:
     import tensorflow as tf
     import tf2onnx
 
@@ -86,6 +92,8 @@ def _convert(signature: Signature) -> bytes:
     )
     for tensor in (*converted.graph.input, *converted.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    if class_names is not None:
+        converted.metadata_props.add(key="class_names", value=json.dumps(class_names))
     return converted.SerializeToString()
 
 

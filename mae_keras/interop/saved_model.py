@@ -14,7 +14,7 @@ from mae_keras.files import replacing
 from mae_keras.interop.selection import select_signatures
 from mae_keras.interop.targets import check_folder
 from mae_keras.interop.verification import VerificationError, example_inputs, verify_outputs
-from mae_keras.models.exporting import write_saved_model
+from mae_keras.models.exporting import names_classes, write_saved_model
 
 _CLIENT = pathlib.Path(__file__).with_name("saved_model_client.py")
 
@@ -61,7 +61,7 @@ def export_saved_model(
     """
     path = check_folder(path)
     wanted = None if signatures is None else list(dict.fromkeys(["serving_default", *signatures]))
-    chosen = select_signatures(model, wanted)
+    chosen = select_signatures(model, wanted, class_names=names_classes())
     with replacing(path) as aside:
         write_saved_model(model, str(aside), chosen)
         return _verified(model, aside, list(chosen), tolerance) if verify else {}
@@ -76,7 +76,7 @@ def _verified(
         prefix = f"{len(inputs['images'])}/{name}/"
         return {key[len(prefix) :]: made[key] for key in made if key.startswith(prefix)}
 
-    return verify_outputs(model, names, run, tolerance)
+    return verify_outputs(model, names, run, tolerance, class_names=names_classes())
 
 
 def run_in_clean_process(

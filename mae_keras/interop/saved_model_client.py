@@ -29,7 +29,10 @@ def run_signatures(folder: str, inputs: str, outputs: str) -> None:
         for count in {len(given["images"]), 1}:
             feeds = {key: tf.constant(given[key][:count]) for key in wanted}
             for key, value in function(**feeds).items():
-                results[f"{count}/{name}/{key}"] = value.numpy()
+                array = value.numpy()
+                if array.dtype == object:  # strings, as bytes: a file of arrays holds no objects
+                    array = array.astype("S")
+                results[f"{count}/{name}/{key}"] = array
     np.savez(outputs, **results)
 
 

@@ -12,12 +12,15 @@ from mae_keras.models.signatures import Signature, signatures_of
 _LARGEST_FILE = 2**31
 
 
-def select_signatures(model: Any, names: Sequence[str] | None = None) -> dict[str, Signature]:
+def select_signatures(
+    model: Any, names: Sequence[str] | None = None, class_names: bool = False
+) -> dict[str, Signature]:
     """The signatures of a model that are to be exported.
 
     Args:
         model: masked autoencoder or `ImageClassifier`, built.
         names: those wanted, or `None`: all that the model has.
+        class_names: bool, as for `mae_keras.models.signatures.signatures_of`.
 
     Returns:
         Name to `mae_keras.models.signatures.Signature`.
@@ -42,7 +45,7 @@ def select_signatures(model: Any, names: Sequence[str] | None = None) -> dict[st
             f"`model` must be built: it has no weights yet. Received: {type(model).__name__} "
             f"{model.name!r}, on which `build` was never called"
         )
-    known = signatures_of(model)
+    known = signatures_of(model, class_names)
     if names is None:
         return known
     if isinstance(names, str) or not names:

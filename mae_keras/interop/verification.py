@@ -83,13 +83,16 @@ def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, 
     return {**inputs, "patch_mask": patch_mask, "missing": missing}
 
 
-def live_outputs(model: Any, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def live_outputs(
+    model: Any, name: str, inputs: Mapping[str, np.ndarray], class_names: bool = False
+) -> dict[str, np.ndarray]:
     """What the model's own methods say, on the CPU, where exported models are verified.
 
     Args:
         model: masked autoencoder or `ImageClassifier`.
         name: of a signature.
         inputs: as `example_inputs` gives them.
+        class_names: bool, whether the export gives the names of the classes where it knows them.
 
     Returns:
         The keys of the signature to NumPy arrays.
@@ -109,9 +112,15 @@ def live_outputs(model: Any, name: str, inputs: Mapping[str, np.ndarray]) -> dic
             unknown = inputs["missing"][..., None] | np.isnan(images.astype("float32"))
             pasted = model.inpaint(images, inputs["missing"])
             return {"pasted": pasted, "patch_mask": touched_patches(unknown, model.grid)}
-        if name == "classify":
-            logits = model.predict(images, verbose=0)
-            return {"logits": logits, "probabilities": model.probabilities(images)}
+        if hasattr(model, "classify_batch") and name in ("classify", "serving_default"):
+            outputs = {
+                "logits": model.predict(images, verbose=0),
+                "probabilities": model.probabilities(images),
+            }
+            if class_names and model.class_names is not None:
+                row = np.array([name.encode() for name in model.class_names])
+                outputs["class_names"] = np.tile(row, (len(images), 1))
+            return outputs
         return {"features": model.encode(images)}
 
 
@@ -120,6 +129,7 @@ def verify_outputs(
     names: Iterable[str],
     run: Callable[[str, dict[str, np.ndarray]], Mapping[str, np.ndarray]],
     tolerance: float,
+    class_names: bool = False,
 ) -> dict[str, float]:
     """Compare an exported model with the live one on `example_inputs`, all at once and the first.
 
@@ -128,6 +138,7 @@ def verify_outputs(
         names: of the signatures that were exported.
         run: name and inputs to outputs, by the exported model.
         tolerance: float, as for `check_equal`.
+        class_names: bool, as for `live_outputs`.
 
     Returns:
         `"signature/key"` to the largest relative difference.
@@ -144,7 +155,7 @@ def verify_outputs(
     """
     inputs, largest = example_inputs(model), {}
     for name in names:
-        live = live_outputs(model, name, inputs)
+        live = live_outputs(model, name, inputs, class_names)
         for count in (len(inputs["images"]), 1):
             made = run(name, {key: value[:count] for key, value in inputs.items()})
             expected = {key: value[:count] for key, value in live.items()}
@@ -161,7 +172,7 @@ def check_equal(
     tolerance: float,
     compute_dtype: str = "float32",
 ) -> dict[str, float]:
-    """Compare outputs, each relative to the largest of the live one.
+    """Compare outputs, each relative to the largest of the live one; strings must be the same.
 
     Args:
         made: outputs of the exported model by name.
@@ -200,6 +211,8 @@ def _difference(name: str, made: np.ndarray, live: np.ndarray) -> float:
         raise VerificationError(
             f"`{name}` has shape {made.shape} in the exported model, {live.shape} in the live one"
         )
+    if live.dtype.kind == "S":
+        return 0.0 if np.array_equal(made, live) else float("inf")
     made, live = made.astype("float64"), live.astype("float64")
     if live.size and not np.isfinite(live).any():
         raise VerificationError(

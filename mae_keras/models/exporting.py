@@ -13,6 +13,10 @@ from mae_keras.models.signatures import Signature, signatures_of
 # What TensorFlow and Keras put into the folder of a SavedModel.
 _FILES = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets"}
 _BACKENDS = ("tensorflow", "jax")
+_OF_INTEROP = {
+    "onnx": "export_onnx(model, 'model.onnx')",
+    "litert": "export_litert(model, 'model.tflite')",
+}
 
 
 class Exporting:
@@ -21,28 +25,37 @@ class Exporting:
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Write the model for serving.
 
-        As a SavedModel it has the signatures of `mae_keras.models.signatures`: `serving_default`
-        and `encode` (images to `features`), and `reconstruct` and `inpaint` or `classify`; images
-        are uint8 pixels where `value_range` is (0, 255) and float32 otherwise, any batch size,
-        and nothing of mae_keras is needed to run it. `mae_keras.interop.export_saved_model` writes
-        the same and compares it with this model before it is put in place.
+        As a SavedModel it has the signatures of `mae_keras.models.signatures`: `encode` (images to
+        `features`), and `reconstruct` and `inpaint` or `classify`. `serving_default` is a
+        classifier's `classify` (`logits`, `probabilities`, and `class_names` where it knows them)
+        and an autoencoder's `encode`. Images are uint8 pixels where `value_range` is (0, 255) and
+        float32 otherwise, any batch size, and nothing of mae_keras is needed to run it.
+        `mae_keras.interop.export_saved_model` writes the same and compares it with this model
+        before it is put in place.
 
         Args:
             filepath: folder to write: new, empty, or an earlier SavedModel, which is replaced.
-            format: `"tf_saved_model"`; others are left to Keras and hold `call` alone, of which
-                `mae_keras.interop` makes more.
+            format: `"tf_saved_model"`. ONNX and LiteRT files are written by
+                `mae_keras.interop.export_onnx` and `export_litert`; other formats of Keras are
+                left to it and hold `call` alone.
             **kwargs: passed to `keras.Model.export`, for the other formats.
 
         Raises:
-            ValueError: if something else than a SavedModel is there, or Keras runs on a backend
-                that writes none.
+            ValueError: if something else than a SavedModel is there, Keras runs on a backend that
+                writes none, or `format` is `"onnx"` or `"litert"`.
             OSError: if it cannot be written.
         """
+        if format in _OF_INTEROP:
+            raise ValueError(
+                f"`format` must be 'tf_saved_model' here: what Keras makes of these models in "
+                f"{format!r} cannot be loaded. Use mae_keras.interop.{_OF_INTEROP[format]}, which "
+                f"checks the file it writes. Received: format={format!r}"
+            )
         if format != "tf_saved_model":
             return super().export(filepath, format=format, **kwargs)
         check_replaceable(filepath, "filepath")
         with replacing(os.fspath(filepath)) as aside:
-            write_saved_model(self, str(aside), signatures_of(self))
+            write_saved_model(self, str(aside), signatures_of(self, class_names=names_classes()))
         return None
 
 
@@ -85,6 +98,11 @@ def check_backend() -> None:
             f"SavedModels are written by Keras on TensorFlow or JAX: load the same `.keras` file "
             f"under KERAS_BACKEND=tensorflow. Received: the {backend} backend"
         )
+
+
+def names_classes() -> bool:
+    """Whether a SavedModel of the Keras backend in use can hold strings."""
+    return keras.backend.backend() == "tensorflow"
 
 
 def write_saved_model(model: keras.Model, path: str, signatures: Mapping[str, Signature]) -> None:

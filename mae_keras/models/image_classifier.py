@@ -36,6 +36,8 @@ class ImageClassifier(Exporting, SupervisedModel):
         head_dropout_rate: float in [0, 1), features dropped before the head. Defaults to `0.0`.
         train_blocks: int, how many of the last blocks are trained, or `None` for everything; see
             `train_last_blocks`.
+        class_names: one name per class in label order, all different, or `None`. They are saved
+            with the model, and an exported SavedModel gives them beside the probabilities.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -47,8 +49,8 @@ class ImageClassifier(Exporting, SupervisedModel):
         float32 logits `(batch, num_classes)`.
 
     Raises:
-        ValueError: if `num_classes` is less than 2, or pooling or `train_blocks` do not fit the
-            encoder.
+        ValueError: if `num_classes` is less than 2, pooling or `train_blocks` do not fit the
+            encoder, or `class_names` are not `num_classes` different strings.
 
     Example:
     >>> import numpy as np
@@ -73,6 +75,7 @@ class ImageClassifier(Exporting, SupervisedModel):
         pooling: str = "mean",
         head_dropout_rate: float = 0.0,
         train_blocks: int | None = None,
+        class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(
@@ -87,6 +90,7 @@ class ImageClassifier(Exporting, SupervisedModel):
         self.encoder = encoder
         self.pooling = pooling
         self.head_dropout_rate = head_dropout_rate
+        self.class_names = _check_class_names(class_names, self.num_classes)
         self.fc_norm = None
         if pooling == "mean":
             self.fc_norm = keras.layers.LayerNormalization(
@@ -260,11 +264,29 @@ class ImageClassifier(Exporting, SupervisedModel):
             "head_dropout_rate": self.head_dropout_rate,
             "train_blocks": self.train_blocks,
         }
+        if self.class_names is not None:
+            own["class_names"] = list(self.class_names)
         return with_version({**super().get_config(), **own})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ImageClassifier":
         return from_versioned_config(cls, config, ("encoder",))
+
+
+def _check_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    names = [] if isinstance(names, str) else list(names)
+    if (
+        len(names) != num_classes
+        or not all(isinstance(name, str) and name for name in names)
+        or len(set(names)) != num_classes
+    ):
+        raise ValueError(
+            f"`class_names` must be {num_classes} different strings, one per class in label order, "
+            f"or None. Received: class_names={names}"
+        )
+    return tuple(str(name) for name in names)
 
 
 def _learned(encoder: ViTEncoder) -> list[keras.Variable]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 
 from mae_keras.models.inpainting import inpaint_batch
 
@@ -20,7 +21,7 @@ class Signature(NamedTuple):
     inputs: tuple[keras.InputSpec, ...]
 
 
-def signatures_of(model: Any) -> dict[str, Signature]:
+def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]:
     """The functions that a model can be asked for once it is exported.
 
     All are deterministic: nothing is dropped or drawn. `images` are uint8 where the model's
@@ -28,17 +29,21 @@ def signatures_of(model: Any) -> dict[str, Signature]:
 
     | name | inputs | outputs |
     |---|---|---|
-    | `serving_default`, `encode` | images | features (pooled by mean; a classifier's own) |
+    | `encode` | images | features (pooled by mean; a classifier's own) |
     | `reconstruct` | images, patch_mask `(batch, num_patches)` | prediction, pasted |
     | `inpaint` | images, missing `(batch, *spatial)` | pasted, patch_mask |
-    | `classify` | images | logits, probabilities |
+    | `classify` | images | logits, probabilities, with `class_names` the names of the classes |
+    | `serving_default` | images | a classifier's `classify`; an autoencoder's `encode` |
 
     Args:
         model: masked autoencoder or `ImageClassifier`.
+        class_names: bool, whether `classify` and a classifier's `serving_default` give the names
+            of the classes too, where the model knows them: strings `(batch, num_classes)` in the
+            order of the probabilities. They need Keras on TensorFlow. Defaults to `False`.
 
     Returns:
-        Name to `Signature`; the first three for autoencoders, `encode` and `classify` for
-        classifiers.
+        Name to `Signature`: `serving_default`, `encode`, and `reconstruct` and `inpaint` for
+        autoencoders or `classify` for classifiers.
 
     Example:
     >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -59,8 +64,19 @@ def signatures_of(model: Any) -> dict[str, Signature]:
             lambda images, missing: inpaint_batch(model, images, missing), (images, missing)
         )
     if hasattr(model, "classify_batch"):
-        made["classify"] = Signature(lambda images: model.classify_batch(images), (images,))
+        names = model.class_names if class_names else None
+        classify = Signature(lambda images: _classified(model, images, names), (images,))
+        made["serving_default"] = made["classify"] = classify
     return made
+
+
+def _classified(model: Any, images: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    outputs = model.classify_batch(images)
+    if names is not None:
+        # A row for every image: TensorFlow Serving's row format takes nothing else.
+        row = ops.convert_to_tensor([list(names)], dtype="string")
+        outputs["class_names"] = ops.tile(row, (ops.shape(images)[0], 1))
+    return outputs
 
 
 def _named(name: str, shape: Sequence[int], dtype: str) -> keras.InputSpec:

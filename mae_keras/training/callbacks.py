@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.extras import install_command
+
 LOGGER = logging.getLogger("mae_keras")
 
 
@@ -88,7 +90,7 @@ class ReconstructionCallback(keras.callbacks.Callback):
         if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
             raise ImportError(
                 "`log_dir` needs TensorBoard, which is not installed: "
-                "pip install 'mae_keras[tensorboard]'"
+                f"{install_command('tensorboard')}"
             )
         self.images = images
         self.folder = None if folder is None else pathlib.Path(folder)

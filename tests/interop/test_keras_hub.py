@@ -57,5 +57,5 @@ def test_other_models_are_refused():
 
 def test_a_missing_library_is_named_with_its_extra(make_tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(ImportError, match=r"pip install 'mae_keras\[keras-hub\]'"):
+    with pytest.raises(ImportError, match=r"pip install '.*\[keras-hub\]'"):
         to_keras_hub(make_tiny())

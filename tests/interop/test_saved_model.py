@@ -60,14 +60,19 @@ def test_a_process_without_mae_keras_gets_what_the_live_model_gives(
 
 
 def test_a_classifier_gives_features_logits_and_probabilities(make_classifier, images, tmp_path):
-    model = make_classifier()
+    model = make_classifier(class_names=["cat", "dog", "Ibiß"])
     differences = export_saved_model(model, tmp_path / "saved_model")
-    assert "classify/logits" in differences
+    assert {"classify/logits", "serving_default/class_names"} < set(differences)
     made = module.run_in_clean_process(tmp_path / "saved_model", {"images": images})
     np.testing.assert_allclose(
         made["5/classify/probabilities"], model.probabilities(images), atol=1e-6
     )
     np.testing.assert_allclose(made["5/encode/features"], model.encode(images), atol=1e-5)
+    np.testing.assert_array_equal(
+        made["5/serving_default/probabilities"], made["5/classify/probabilities"]
+    )
+    names = np.char.decode(made["5/serving_default/class_names"], "utf-8")
+    assert names.tolist() == [["cat", "dog", "Ibiß"]] * 5
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,11 @@ def test_a_full_disk_is_no_error_of_a_runtime():
 def test_outputs_without_a_finite_number_cannot_be_compared():
     with pytest.raises(VerificationError, match="`x` of the live model holds no finite number"):
         check_equal(one(np.nan, np.inf), one(np.nan, np.inf), 1e-3)
+
+
+def test_strings_must_be_the_same():
+    names = {"class_names": np.array([[b"cat", b"dog"]])}
+    assert check_equal(names, names, 1e-5) == {"class_names": 0.0}
+    swapped = {"class_names": np.array([[b"dog", b"cat"]])}
+    with pytest.raises(VerificationError, match="class_names by inf"):
+        check_equal(swapped, names, 1e-5)

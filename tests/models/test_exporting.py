@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mae_keras.interop import export_saved_model
 from mae_keras.layers import RandomMasking
-from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier
+from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier, load_model
 
 pytestmark = pytest.mark.slow
 
@@ -185,9 +185,31 @@ def test_classifiers_are_exported_with_features_and_classes(tiny, images, tmp_pa
     model.export(tmp_path / "saved_model")
     loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
     assert set(loaded.signatures) == {"serving_default", "encode", "classify"}
-    made = loaded.signatures["classify"](images=tf.constant(images))
-    assert set(made) == {"logits", "probabilities"}
+    for name in ("classify", "serving_default"):
+        made = loaded.signatures[name](images=tf.constant(images))
+        assert set(made) == {"logits", "probabilities"}
+        np.testing.assert_allclose(made["probabilities"], model.probabilities(images), atol=1e-6)
+    made = loaded.signatures["encode"](images=tf.constant(images))
+    np.testing.assert_allclose(made["features"], model.encode(images), rtol=1e-5, atol=1e-5)
+
+
+def test_a_classifier_serves_probabilities_by_class_name(tiny, images, tmp_path):
+    model = ImageClassifier.from_pretrained(tiny, 3, class_names=["cat", "dog", "Ibiß"])
+    model.save(tmp_path / "model.keras")
+    load_model(tmp_path / "model.keras").export(tmp_path / "saved_model")
+    loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
+    made = loaded.signatures["serving_default"](images=tf.constant(images))
+    names = [[name.decode() for name in row] for row in made["class_names"].numpy()]
+    assert names == [["cat", "dog", "Ibiß"]] * len(images)
     np.testing.assert_allclose(made["probabilities"], model.probabilities(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_formats_that_keras_writes_wrongly_are_refused_with_the_call_to_use(tmp_path, format):
+    model = DenseMaskedAutoencoder((4, 4, 1), (8,))
+    with pytest.raises(ValueError, match=rf"interop\.export_{format}\(model"):
+        model.export(tmp_path / "model", format=format)
+    assert not list(tmp_path.iterdir())
 
 
 def test_exports_are_the_same_every_time(signatures, images):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier, ViTEncoder
+from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier, ViTEncoder, load_model
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -289,3 +289,20 @@ def test_features_are_what_the_head_classifies(images, pooling):
     kernel, bias = model.head.get_weights()
     logits = model.encode(images, batch_size=5) @ kernel + bias
     np.testing.assert_allclose(logits, model.predict(images, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_class_names_are_saved_and_files_without_them_load(tiny, tmp_path):
+    names = ("cat", "dog", "ibis")
+    ImageClassifier.from_pretrained(tiny, 3, class_names=names).save(tmp_path / "model.keras")
+    assert load_model(tmp_path / "model.keras").class_names == names
+    config = ImageClassifier.from_pretrained(tiny, 3).get_config()
+    assert "class_names" not in config
+    assert ImageClassifier.from_config(config).class_names is None
+
+
+@pytest.mark.parametrize(
+    "names", [["a", "b"], ["a", "b", "b"], ["a", "b", 3], "abc", ["a", "b", ""]], ids=str
+)
+def test_class_names_that_do_not_fit_are_refused(tiny, names):
+    with pytest.raises(ValueError, match="`class_names` must be 3 different strings"):
+        ImageClassifier.from_pretrained(tiny, 3, class_names=names)

@@ -15,7 +15,9 @@ def test_autoencoders_encode_reconstruct_and_inpaint(tiny):
 
 def test_classifiers_encode_and_classify(tiny):
     classifier = ImageClassifier.from_pretrained(tiny, 3)
-    assert list(signatures_of(classifier)) == ["serving_default", "encode", "classify"]
+    signatures = signatures_of(classifier)
+    assert list(signatures) == ["serving_default", "encode", "classify"]
+    assert signatures["serving_default"] is signatures["classify"]
 
 
 @pytest.mark.parametrize(("value_range", "dtype"), [((0, 255), "uint8"), ((0, 1), "float32")])
@@ -53,3 +55,10 @@ def test_a_classifier_is_deterministic_however_much_it_drops_in_training(make_ti
     np.testing.assert_allclose(
         np.asarray(first["probabilities"]), model.probabilities(images), atol=1e-6
     )
+
+
+def test_class_names_come_with_every_row_of_probabilities(tiny, images):
+    model = ImageClassifier.from_pretrained(tiny, 3, class_names=["cat", "dog", "ibis"])
+    made = signatures_of(model, class_names=True)["serving_default"].function(images[:2])
+    assert made["class_names"].numpy().tolist() == [[b"cat", b"dog", b"ibis"]] * 2
+    assert set(signatures_of(model)["classify"].function(images)) == {"logits", "probabilities"}
