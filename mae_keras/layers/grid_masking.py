@@ -20,6 +20,8 @@ class GridMasking(PatchMasking):
         seed: int or `None`; the lattice is fixed, so it changes nothing.
         grid: ints, patches per axis, or `None`: given by the model, or the square grid with the
             number of tokens that the layer is called on.
+        missing: `"proportional"` or `"first"`, how samples with missing patches are masked; see
+            `PatchMasking`.
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -31,7 +33,7 @@ class GridMasking(PatchMasking):
         `patch_mask`: bool `(batch, num_patches)`, `True` = hidden.
 
     Raises:
-        ValueError: if no patch would be hidden, or all.
+        ValueError: if no patch would be hidden, or all, or `missing` is unknown.
 
     Example:
     >>> import numpy as np

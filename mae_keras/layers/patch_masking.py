@@ -1,5 +1,6 @@
 """What the masking layers share: the seed, the saved step counter, the exact count."""
 
+import inspect
 import math
 import random
 from collections.abc import Sequence
@@ -9,22 +10,34 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.ops import gather_patches, hide_highest, num_hidden, visible_indices
+from mae_keras.arguments import check_choice
+from mae_keras.ops import (
+    gather_patches,
+    hide_highest,
+    hide_present,
+    num_hidden,
+    present_counts,
+    visible_indices,
+)
 from mae_keras.replicas import first_sample
 
 
 class PatchMasking(keras.layers.Layer):
     """Base of the masking layers; a strategy is one method, `scores`.
 
-    A mask is a function of (seed, step, number of the sample) alone. The step is a saved integer
-    weight, so a reloaded model goes on where it stopped; it advances once per training call and
-    inference always uses step 0.
+    A mask is a function of (seed, step, number of the sample) alone, and of the sample itself
+    where `scores` asks for its patches. The step is a saved integer weight, so a reloaded model
+    goes on where it stopped; it advances once per training call and inference always uses step 0.
 
     Args:
         mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.
         seed: int, or `None` to draw one now (it is kept in the config).
         grid: ints, patches per axis, or `None`: given by the model, or the square grid with the
             number of tokens that the layer is called on.
+        missing: what `mask_ratio` counts in samples with missing patches (NaN):
+            `"proportional"`, the present patches, or `"first"`, all patches, of which missing
+            ones are hidden first. Either way at least one present patch is hidden and one stays
+            visible. Defaults to `"proportional"`; files that do not say mean `"first"`.
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -36,7 +49,18 @@ class PatchMasking(keras.layers.Layer):
         `patch_mask`: bool `(batch, num_patches)`, `True` = hidden.
 
     Raises:
-        ValueError: if no patch would be hidden, or all.
+        ValueError: if no patch would be hidden, or all, or `missing` is unknown.
+
+    Example:
+    >>> import numpy as np
+    >>> from mae_keras.ops import counter_noise
+    >>> class BrightFirst(PatchMasking):
+    ...     def scores(self, grid, step, samples, patches=None):
+    ...         noise = counter_noise(self.seed, step, samples, math.prod(grid))
+    ...         return ops.mean(patches, axis=-1) + 0.1 * noise
+    >>> patches = np.array([[[0.0], [3.0], [1.0], [2.0]]], "float32")
+    >>> np.asarray(BrightFirst(0.5, seed=0)(patches)[1]).tolist()
+    [[False, True, False, True]]
     """
 
     def __init__(
@@ -44,6 +68,7 @@ class PatchMasking(keras.layers.Layer):
         mask_ratio: float = 0.75,
         seed: int | None = None,
         grid: Sequence[int] | None = None,
+        missing: str = "proportional",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -52,6 +77,8 @@ class PatchMasking(keras.layers.Layer):
         # Python's generator: `keras.utils.set_random_seed` seeds it.
         self.seed = random.randrange(2**31) if seed is None else int(seed)
         self.grid = None if grid is None else tuple(int(size) for size in grid)
+        self.missing = check_choice("missing", missing, ("proportional", "first"))
+        self.uses_patches = "patches" in inspect.signature(self.scores).parameters
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         if self.built:
@@ -64,33 +91,67 @@ class PatchMasking(keras.layers.Layer):
     def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
         """Score every patch; those with the highest scores are hidden.
 
+        All randomness must come from `ops.counter_noise(self.seed, step, samples, num_elements)`:
+        then a mask is the same whatever the batch and the device, and a resumed run draws the
+        masks that it would have drawn. `keras.random` and NumPy's generators break this.
+
+        A strategy that looks at the samples adds an argument:
+        `scores(self, grid, step, samples, patches=None)`. It then gets the patches as the encoder
+        does, normalized, with 0 in place of what is missing: float32
+        `(batch, num_patches, patch_dim)`. The class's example is such a strategy;
+        `mae_keras.testing.check_masking` checks one.
+
         Args:
             grid: ints, patches per axis.
             step: int scalar, which draw.
             samples: int tensor `(batch,)`, position of each sample in the global batch.
 
         Returns:
-            float32 tensor that broadcasts to `(batch, num_patches)`.
+            float tensor that broadcasts to `(batch, num_patches)`, without NaN.
         """
         raise NotImplementedError
 
-    def draw(self, grid: Sequence[int], step: Any, samples: Any, missing_mask: Any = None) -> Any:
+    def draw(
+        self,
+        grid: Sequence[int],
+        step: Any,
+        samples: Any,
+        missing_mask: Any = None,
+        patches: Any = None,
+    ) -> Any:
         """Draw the masks of one step.
 
         Args:
             grid: ints, patches per axis.
             step: int scalar; 0 is the fixed draw of evaluation, training counts from 1.
             samples: int tensor `(batch,)`, position of each sample in the global batch.
-            missing_mask: bool `(batch, num_patches)` or `None`; missing patches are hidden first.
+            missing_mask: bool `(batch, num_patches)` or `None`, `True` = missing. How many present
+                patches are hidden is `ops.present_counts`; missing ones take the other slots.
+            patches: float32 `(batch, num_patches, patch_dim)`, for strategies that look at them.
 
         Returns:
             bool tensor `(batch, num_patches)`, `True` = hidden, equally many in every image.
+
+        Raises:
+            ValueError: if the strategy looks at `patches` and they are not given.
         """
-        count = num_hidden(math.prod(grid), self.mask_ratio)
-        scores = self.scores(grid, step, samples)
-        if missing_mask is not None:
-            scores = ops.where(missing_mask, 1e6, scores)
-        return hide_highest(scores, count)
+        num_patches = math.prod(grid)
+        if not self.uses_patches:
+            scores = self.scores(grid, step, samples)
+        elif patches is None:
+            raise ValueError(
+                f"`patches` must be given: {type(self).__name__}.scores looks at them. "
+                f"Received: patches=None"
+            )
+        else:
+            scores = self.scores(grid, step, samples, patches=patches)
+        scores = ops.broadcast_to(
+            ops.convert_to_tensor(scores), (ops.shape(samples)[0], num_patches)
+        )
+        if missing_mask is None:
+            return hide_highest(scores, num_hidden(num_patches, self.mask_ratio))
+        counts = present_counts(num_patches, self.mask_ratio, self.missing)
+        return hide_present(scores, missing_mask, counts)
 
     def advance(self) -> None:
         """Count one training step."""
@@ -104,7 +165,8 @@ class PatchMasking(keras.layers.Layer):
             step = self.micro_step
         batch = ops.shape(tokens)[0]
         samples = first_sample(batch) + ops.arange(batch, dtype="int32")
-        patch_mask = self.draw(self._grid_of(num_patches), step, samples)
+        seen = {"patches": tokens} if self.uses_patches else {}
+        patch_mask = self.draw(self._grid_of(num_patches), step, samples, **seen)
         num_visible = num_patches - num_hidden(num_patches, self.mask_ratio)
         return gather_patches(tokens, visible_indices(patch_mask, num_visible)), patch_mask
 
@@ -130,8 +192,18 @@ class PatchMasking(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        own = {"mask_ratio": self.mask_ratio, "seed": self.seed, "grid": self.grid}
+        own = {
+            "mask_ratio": self.mask_ratio,
+            "seed": self.seed,
+            "grid": self.grid,
+            "missing": self.missing,
+        }
         return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "PatchMasking":
+        # Files from before there was a choice hide missing patches first.
+        return super().from_config({"missing": "first", **config})
 
 
 def per_sample(scores: np.ndarray, samples: Any) -> Any:

@@ -21,6 +21,8 @@ class RandomMasking(PatchMasking):
         mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.
         seed: int, or `None` to draw one now (it is kept in the config).
         grid: ints, patches per axis; random masking does not need it.
+        missing: `"proportional"` or `"first"`, how samples with missing patches are masked; see
+            `PatchMasking`.
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -32,7 +34,7 @@ class RandomMasking(PatchMasking):
         `patch_mask`: bool `(batch, num_patches)`, `True` = hidden.
 
     Raises:
-        ValueError: if no patch would be hidden, or all.
+        ValueError: if no patch would be hidden, or all, or `missing` is unknown.
 
     Example:
     >>> import numpy as np

@@ -38,6 +38,8 @@ class DenseMaskedAutoencoder(MaskedModel):
             normalized; `adapt` computes it. What it predicts stays in [0, 1]. Defaults to `None`:
             0.
         std: like `mean`, positive. Defaults to `None`: 1.
+        missing: `"proportional"` or `"first"`, how images with NaN are masked; see
+            `layers.PatchMasking`.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -75,6 +77,7 @@ class DenseMaskedAutoencoder(MaskedModel):
         seed: int | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        missing: str = "proportional",
         **kwargs: Any,
     ):
         shape = as_image_shape(image_shape)
@@ -85,7 +88,7 @@ class DenseMaskedAutoencoder(MaskedModel):
             )
         if value_range is None:
             raise ValueError("`value_range` must be (low, high): a sigmoid ends somewhere.")
-        masking = RandomMasking(mask_ratio, seed, name="masking")
+        masking = RandomMasking(mask_ratio, seed, missing=missing, name="masking")
         units = tuple(int(n) for n in units)
         super().__init__(shape, shape, masking, loss_on, max(units), **kwargs)
         self.hidden_units = units
@@ -203,9 +206,11 @@ class DenseMaskedAutoencoder(MaskedModel):
             "seed": self.masking.seed,
             "mean": self.normalization.mean,
             "std": self.normalization.std,
+            "missing": self.masking.missing,
         }
         return with_version({**super().get_config(), **own})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        return from_versioned_config(cls, config)
+        # Files from before there was a choice hide missing elements first.
+        return from_versioned_config(cls, {"missing": "first", **config})

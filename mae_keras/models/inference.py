@@ -8,6 +8,7 @@ from keras import ops
 from mae_keras.models.exporting import Exporting
 from mae_keras.models.input_checks import as_one_array, check_input
 from mae_keras.models.reconstruction import PatchPrediction, Reconstruction, read_patch_mask
+from mae_keras.ops import can_be_missing
 
 
 class Inference(Exporting):
@@ -30,7 +31,8 @@ class Inference(Exporting):
             images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
             patch_mask: bool, `True` = hidden: `(num_patches,)` or the grid's shape for all
                 images, or with a batch axis before it, any number hidden; `None` draws the masks
-                that `evaluate` uses, which depend on (seed, number of the image) alone.
+                that `evaluate` uses, which depend on (seed, number of the image), and on the image
+                where the masking layer looks at it.
             batch_size: int.
             statistics: for standardised targets, whose patch mean and variance give the
                 prediction its brightness: `"original"` (the hidden patches' own, given away) or
@@ -102,14 +104,20 @@ class Inference(Exporting):
             raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
         images = ops.convert_to_numpy(images)
         if patch_mask is None:
-            patch_mask = self._evaluation_masks(images)
+            patch_mask = self._evaluation_masks(images, batch_size)
         return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
 
-    def _evaluation_masks(self, images: np.ndarray) -> Any:
-        missing = None
-        if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any():
-            missing = self.to_patches(images)[1]
-        return self.masking.draw(self.grid, 0, np.arange(len(images), dtype="int32"), missing)
+    def _evaluation_masks(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        incomplete = can_be_missing(images.dtype) and bool(np.isnan(images).any())
+        numbers = np.arange(len(images), dtype="int32")
+        if not incomplete and not self.masking.uses_patches:
+            return ops.convert_to_numpy(self._draw_masks(0, numbers, None, None))
+        masks = []
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            patches, missing = self.to_patches(ops.convert_to_tensor(images[rows]))
+            masks.append(self._draw_masks(0, numbers[rows], missing, patches))
+        return np.concatenate([ops.convert_to_numpy(mask) for mask in masks])
 
     def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
         """Features of images, nothing hidden.

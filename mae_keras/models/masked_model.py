@@ -29,7 +29,7 @@ from mae_keras.models.replica_batches import (
 from mae_keras.models.restoration import Restoring
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.models.skipping import SkipsNonFinite
-from mae_keras.ops import gather_patches, num_hidden, split_indices
+from mae_keras.ops import gather_patches, is_usable, num_hidden, split_indices
 from mae_keras.replicas import first_sample, num_replicas
 from mae_keras.tuning import without_tuning
 
@@ -331,12 +331,13 @@ class MaskedModel(
         patches, missing = self.to_patches(images)
         batch = ops.shape(patches)[0]
         samples = first_sample(batch, seen) + ops.arange(batch, dtype="int32")
-        patch_mask = self.masking.draw(self.grid, step, samples, missing)
+        patch_mask = self._draw_masks(step, samples, missing, patches)
         counted = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)
         x = {"patches": patches, "patch_mask": patch_mask}
         if missing is not None:
             x["missing"] = missing
-            counted = ops.logical_and(counted, ops.logical_not(missing))
+            kept = ops.logical_and(ops.logical_not(missing), is_usable(missing)[:, None])
+            counted = ops.logical_and(counted, kept)
         visible, hidden = split_indices(patch_mask, self.num_patches - self.num_hidden)
         x["visible_indices"] = visible
         decoded = self.decoded_indices(hidden, counted, step, samples, seen is not None)
@@ -350,6 +351,10 @@ class MaskedModel(
                 f"Received: sample_weight.shape={tuple(sample_weight.shape)}"
             )
         return x, self.to_targets(patches), reconstruction_weights(counted, sample_weight)
+
+    def _draw_masks(self, step: Any, samples: Any, missing: Any, patches: Any) -> Any:
+        seen = {"patches": patches} if self.masking.uses_patches else {}
+        return self.masking.draw(self.grid, step, samples, missing, **seen)
 
     def _as_supervised(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple:
         """What the loss and metrics see when Keras builds them from a raw batch (JAX, PyTorch)."""

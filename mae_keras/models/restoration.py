@@ -20,7 +20,7 @@ class Restoration(NamedTuple):
             how much a prediction depends on what else is seen; NaN where `count` is 0 or 1.
         anomaly: float32, absolute difference between image and `denoised`, in pixel values; NaN
             where either is.
-        count: int32, how many masks hid the pixel and left something of its image to see.
+        count: int32, how many masks hid the pixel.
     """
 
     denoised: np.ndarray
@@ -92,8 +92,9 @@ class Restoring:
 
         Args:
             images: array `(batch, *spatial, channels)` of pixels as stored. Patches with NaN are
-                hidden by every mask. Where that leaves an image nothing to see, nothing is
-                predicted, so that a patch may come out NaN where few are without.
+                hidden by every mask; `mask_ratio` counts the others, of which every mask leaves
+                at least one visible. If only one is without NaN, it comes out NaN: nothing is
+                left to predict it from.
             num_masks: int, at least 2 and enough to hide every patch; each is one more run over
                 the images.
             mask_ratio: float in (0, 1), fraction hidden by one mask; defaults to the model's.
@@ -119,15 +120,14 @@ class Restoring:
         self._checked(images, batch_size)
         count = num_hidden(self.num_patches, self.mask_ratio if mask_ratio is None else mask_ratio)
         samples = np.arange(len(images), dtype="int32")
-        masks = covering_masks(self.num_patches, count, num_masks, seed, samples)
         absent = touched_patches(_unknown(images, None), self.grid)
         _refuse_blind(absent, "images", "NaN")
+        missing = absent if absent.any() else None
+        masks = covering_masks(self.num_patches, count, num_masks, seed, samples, missing)
         moments = _Moments(images.shape)
-        for mask in ops.convert_to_numpy(masks):
-            hidden = mask | absent
+        for hidden in ops.convert_to_numpy(masks):
             prediction = self._predict_hidden(images, hidden, batch_size)
-            told = hidden & ~hidden.all(axis=1, keepdims=True)  # by something that was seen
-            moments.add(prediction, cover_pixels(told, self.grid, self.image_shape))
+            moments.add(prediction, cover_pixels(hidden, self.grid, self.image_shape))
         return moments.restoration(images.astype("float32"))
 
     def denoise(

@@ -7,13 +7,16 @@ from mae_keras.ops.masking import block_scores as block_scores
 from mae_keras.ops.masking import gather_patches as gather_patches
 from mae_keras.ops.masking import grid_scores as grid_scores
 from mae_keras.ops.masking import hide_highest as hide_highest
+from mae_keras.ops.masking import hide_present as hide_present
 from mae_keras.ops.masking import num_hidden as num_hidden
+from mae_keras.ops.masking import present_counts as present_counts
 from mae_keras.ops.masking import random_scores as random_scores
 from mae_keras.ops.masking import restore_indices as restore_indices
 from mae_keras.ops.masking import restore_patches as restore_patches
 from mae_keras.ops.masking import split_indices as split_indices
 from mae_keras.ops.masking import visible_indices as visible_indices
 from mae_keras.ops.missing import can_be_missing as can_be_missing
+from mae_keras.ops.missing import is_usable as is_usable
 from mae_keras.ops.missing import split_missing as split_missing
 from mae_keras.ops.noise import counter_noise as counter_noise
 from mae_keras.ops.patches import as_image_shape as as_image_shape

@@ -177,6 +177,79 @@ def hide_highest(scores: Any, count: int) -> Any:
     return ranks >= scores.shape[-1] - count
 
 
+def present_counts(num_patches: int, mask_ratio: float, missing: str) -> np.ndarray:
+    """How many of the present patches are hidden, for every number of present ones.
+
+    A sample has `num_hidden` hidden slots whatever is missing. Missing patches take those that
+    present ones leave over. Of 2 or more present patches, at least one is hidden and at least one
+    stays visible. Where fewer are present, none is hidden.
+
+    Args:
+        num_patches: int, patches per sample, present or missing.
+        mask_ratio: float in (0, 1).
+        missing: `"proportional"` hides the fraction `mask_ratio` of the present patches;
+            `"first"` hides missing patches first, and present ones in the slots left over.
+
+    Returns:
+        NumPy int32 array `(num_patches + 1,)`: at `p`, how many of `p` present patches are hidden.
+
+    Example:
+    >>> present_counts(8, 0.5, "proportional").tolist()
+    [0, 0, 1, 2, 2, 3, 3, 4, 4]
+    >>> present_counts(8, 0.5, "first").tolist()
+    [0, 0, 1, 1, 1, 1, 2, 3, 4]
+    """
+    hidden = num_hidden(num_patches, mask_ratio)
+    present = np.arange(num_patches + 1)
+    if missing == "first":
+        counts = hidden - (num_patches - present)
+    else:
+        counts = np.floor(present * float(mask_ratio) + 0.5)  # as `num_hidden`
+    # What is hidden and what is not must both fit into the slots there are.
+    most = np.minimum(hidden, present - 1)
+    least = np.maximum(present - (num_patches - hidden), 1)
+    return np.where(present < 2, 0, np.clip(counts, least, most)).astype("int32")
+
+
+def hide_present(scores: Any, missing_mask: Any, counts: np.ndarray) -> Any:
+    """Hide patches with the highest scores where some are missing, by the number present.
+
+    Works on ranks, so that scores of any size do, and gives `hide_highest` where nothing is
+    missing.
+
+    Args:
+        scores: float tensor `(batch, num_patches)`.
+        missing_mask: bool tensor `(batch, num_patches)`, `True` = missing.
+        counts: int array `(num_patches + 1,)`, how many present patches to hide, by the number
+            present (`present_counts`); its last entry is how many are hidden in all.
+
+    Returns:
+        bool tensor `(batch, num_patches)`, `True` = hidden, equally many in every sample.
+
+    Example:
+    >>> import keras
+    >>> scores = np.array([[0.1, 0.9, 0.5, 0.3]])
+    >>> missing = np.array([[False, True, True, False]])
+    >>> hidden = hide_present(scores, missing, present_counts(4, 0.5, "proportional"))
+    >>> keras.ops.convert_to_numpy(hidden).tolist()
+    [[False, True, False, True]]
+    """
+    missing_mask = ops.cast(missing_mask, "bool")
+    num_patches = missing_mask.shape[-1]
+    order = ops.argsort(scores, axis=-1)
+    ranks = ops.cast(ops.argsort(order, axis=-1), "int32")
+    # Among the missing patches, and so among the present, how many score lower
+    missing = ops.cast(missing_mask, "int32")
+    ascending = gather_patches(missing[..., None], order)[..., 0]
+    lower = gather_patches((ops.cumsum(ascending, axis=-1) - ascending)[..., None], ranks)[..., 0]
+    rank = ops.where(missing_mask, lower, ranks - lower)
+    num_missing = ops.sum(missing, axis=-1, keepdims=True)
+    num_present = num_patches - num_missing
+    of_present = ops.take(ops.convert_to_tensor(counts, "int32"), num_present)
+    of_missing = int(counts[-1]) - of_present
+    return rank >= ops.where(missing_mask, num_missing - of_missing, num_present - of_present)
+
+
 def visible_indices(patch_mask: Any, num_visible: int) -> Any:
     """Positions of the visible patches, in raster order.
 

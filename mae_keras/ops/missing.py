@@ -45,3 +45,21 @@ def split_missing(patches: Any) -> tuple[Any, Any]:
     """
     absent = ops.isnan(patches)
     return ops.where(absent, ops.zeros_like(patches), patches), ops.any(absent, axis=-1)
+
+
+def is_usable(missing_mask: Any) -> Any:
+    """Which samples a masked autoencoder can learn from: one patch to see and one to predict.
+
+    Args:
+        missing_mask: bool tensor `(batch, num_patches)`, `True` = missing.
+
+    Returns:
+        bool tensor `(batch,)`, `True` where 2 or more patches are present.
+
+    Example:
+    >>> import numpy as np
+    >>> np.asarray(is_usable(np.array([[True, True, False], [False, True, False]]))).tolist()
+    [False, True]
+    """
+    present = ops.logical_not(ops.cast(missing_mask, "bool"))
+    return ops.sum(ops.cast(present, "int32"), axis=-1) >= 2

@@ -125,22 +125,86 @@ def test_without_a_seed_one_is_drawn_and_kept():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_missing_patches_are_hidden_first(strategy):
-    missing_mask = np.random.default_rng(0).random((20, 16)) < 0.3
+def test_the_ratio_counts_what_is_present(strategy):
+    """From none to all missing, in every way that 8 of 16 can be and more."""
+    rng = np.random.default_rng(0)
+    missing_mask = np.array([rng.permutation(16) < count for count in range(17)])
     layer = strategy(0.75, seed=0)
+    patch_mask = array(layer.draw((4, 4), 1, np.arange(17), missing_mask))
+    np.testing.assert_array_equal(patch_mask.sum(axis=1), 12)
+    present = 16 - np.arange(17)
+    expected = np.clip(np.floor(present * 0.75 + 0.5), 1, np.maximum(present - 1, 1))
+    expected[-2:] = 0  # one patch, and none
+    np.testing.assert_array_equal((patch_mask & ~missing_mask).sum(axis=1), expected)
+    np.testing.assert_array_equal(patch_mask[0], array(layer.draw((4, 4), 1, np.arange(1)))[0])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_missing_patches_are_hidden_first_where_asked(strategy):
+    missing_mask = np.random.default_rng(0).random((20, 16)) < 0.3
+    layer = strategy(0.75, seed=0, missing="first")
     patch_mask = array(layer.draw((4, 4), 1, np.arange(20), missing_mask))
     np.testing.assert_array_equal(patch_mask.sum(axis=1), 12)
-    few = missing_mask.sum(axis=1) <= 12
+    few = missing_mask.sum(axis=1) <= 11
     assert few.any()
     assert np.all(patch_mask[few] >= missing_mask[few])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_more_missing_patches_than_hidden_ones_keep_the_count(strategy):
+def test_more_missing_patches_than_hidden_ones_leave_one_to_predict(strategy):
     missing_mask = np.arange(16)[None] % 8 < 7
-    patch_mask = array(strategy(0.5, seed=0).draw((4, 4), 1, np.arange(1), missing_mask))
+    layer = strategy(0.5, seed=0, missing="first")
+    patch_mask = array(layer.draw((4, 4), 1, np.arange(1), missing_mask))
     assert patch_mask.sum() == 8
-    assert not np.any(patch_mask & ~missing_mask)
+    assert np.sum(patch_mask & ~missing_mask) == 1
+
+
+def test_a_config_that_does_not_say_hides_missing_patches_first():
+    """As files did before there was a choice: their masks, by the rule they were drawn by."""
+    layer = RandomMasking(0.75, seed=0)
+    assert RandomMasking.from_config(layer.get_config()).missing == "proportional"
+    config = {key: value for key, value in layer.get_config().items() if key != "missing"}
+    old = RandomMasking.from_config(config)
+    assert old.missing == "first"
+    missing_mask = np.random.default_rng(0).random((20, 16)) < 0.4
+    scores = np.where(missing_mask, 1e6, array(layer.scores((4, 4), 1, np.arange(20))))
+    expected = np.argsort(np.argsort(scores, axis=1, kind="stable"), axis=1) >= 4
+    drawn = array(old.draw((4, 4), 1, np.arange(20), missing_mask))
+    several = missing_mask.sum(axis=1) < 12
+    assert several.sum() > 10
+    np.testing.assert_array_equal(drawn[several], expected[several])
+
+
+def test_an_unknown_way_to_count_is_refused():
+    with pytest.raises(ValueError, match="`missing` must be 'proportional' or 'first'"):
+        RandomMasking(0.5, missing="last")
+
+
+class HideTheBright(PatchMasking):
+    """A strategy that looks at the samples, and at nothing else."""
+
+    def scores(self, grid, step, samples, patches=None):
+        return ops.mean(patches, axis=-1)
+
+
+def test_a_strategy_may_look_at_the_samples():
+    patches = np.random.default_rng(0).random((3, 8, 5)).astype("float32")
+    visible, patch_mask = HideTheBright(0.25)(patches)
+    for image, hidden in enumerate(array(patch_mask)):
+        brightest = np.argsort(patches[image].mean(axis=1))[-2:]
+        assert set(np.flatnonzero(hidden)) == set(brightest)
+    with pytest.raises(ValueError, match=r"`patches` must be given: HideTheBright\.scores looks"):
+        HideTheBright(0.25).draw((8,), 0, np.arange(3))
+
+
+class OneForAll(PatchMasking):
+    def scores(self, grid, step, samples):
+        return -np.arange(np.prod(grid), dtype="float32")[None]
+
+
+def test_scores_may_broadcast():
+    patch_mask = array(OneForAll(0.25).draw((8,), 0, np.arange(3)))
+    np.testing.assert_array_equal(patch_mask, [[True] * 2 + [False] * 6] * 3)
 
 
 def test_a_grid_is_taken_as_square_where_it_can_be():

@@ -13,7 +13,9 @@ from mae_keras.ops import (
     gather_patches,
     grid_scores,
     hide_highest,
+    hide_present,
     num_hidden,
+    present_counts,
     random_scores,
     restore_indices,
     restore_patches,
@@ -290,3 +292,78 @@ def test_grid_masking_is_even_at_any_ratio(count):
     hidden = mask_of("grid", (8, 8), count, 1)[0].reshape(8, 8)
     quadrants = [hidden[i : i + 4, j : j + 4].sum() for i in (0, 4) for j in (0, 4)]
     assert max(quadrants) - min(quadrants) <= 1
+
+
+def feasible_ratio(num_patches, ratio):
+    return 0 < math.floor(num_patches * ratio + 0.5) < num_patches
+
+
+RATIOS = [0.001, 0.05, 0.1, 0.25, 1 / 3, 0.34, 0.5, 0.6, 2 / 3, 0.75, 0.9, 0.95, 0.999]
+
+
+@pytest.mark.parametrize("missing", ["proportional", "first"])
+def test_present_patches_fit_into_the_slots_whatever_is_missing(missing):
+    """Every number of patches up to 130, every number present, many ratios."""
+    for num_patches in range(2, 131):
+        for ratio in RATIOS:
+            if not feasible_ratio(num_patches, ratio):
+                continue
+            hidden = num_hidden(num_patches, ratio)
+            counts = present_counts(num_patches, ratio, missing)
+            assert len(counts) == num_patches + 1
+            assert counts[-1] == hidden
+            assert counts[:2].tolist() == [0, 0]
+            for present in range(2, num_patches + 1):
+                count = int(counts[present])
+                assert 1 <= count <= present - 1
+                assert count <= hidden
+                assert present - count <= num_patches - hidden
+                if missing == "proportional":  # the nearest count, but for the limits
+                    exact = min(max(present * ratio, 1), present - 1)
+                    assert abs(count - exact) <= 0.5 + 1e-9
+
+
+@given(st.integers(2, 10**5), st.floats(1e-6, 1 - 1e-6))
+def test_present_patches_fit_whatever_the_rounding(num_patches, ratio):
+    if not feasible_ratio(num_patches, ratio):
+        return
+    hidden, present = num_hidden(num_patches, ratio), np.arange(2, num_patches + 1)
+    for missing in ("proportional", "first"):
+        counts = present_counts(num_patches, ratio, missing)[2:]
+        assert np.all((counts >= 1) & (counts < present) & (counts <= hidden))
+        assert np.all(present - counts <= num_patches - hidden)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("missing", ["proportional", "first"])
+def test_the_highest_of_the_present_are_hidden(missing):
+    """Compared with a loop over sorted lists; scores with ties and of any size."""
+    rng = np.random.default_rng(0)
+    num_patches = 23
+    scores = rng.choice([-3e38, -1.0, 0.0, 0.25, 0.5, 2.0, 1e9], (60, num_patches))
+    scores = np.where(rng.random(scores.shape) < 0.5, rng.random(scores.shape), scores)
+    scores = scores.astype("float32")
+    missing_mask = rng.random(scores.shape) < np.linspace(0, 1, 60)[:, None]
+    for ratio in (0.1, 0.5, 0.8):
+        counts = present_counts(num_patches, ratio, missing)
+        made = array(hide_present(scores, missing_mask, counts))
+        for row, absent, hidden in zip(scores, missing_mask, made, strict=True):
+            ascending = sorted(range(num_patches), key=lambda place: (row[place], place))
+            there = [place for place in ascending if not absent[place]]
+            gone = [place for place in ascending if absent[place]]
+            count = int(counts[len(there)])
+            of_gone = num_hidden(num_patches, ratio) - count
+            expected = set(there[len(there) - count :]) | set(gone[len(gone) - of_gone :])
+            assert set(np.flatnonzero(hidden).tolist()) == expected
+
+
+@given(st.integers(2, 60), st.integers(1, 99), st.integers(0, 2**31 - 1))
+def test_with_nothing_missing_the_mask_is_that_of_before(num_patches, percent, seed):
+    if not feasible_ratio(num_patches, percent / 100):
+        return
+    scores = np.round(np.random.default_rng(seed).random((3, num_patches)), 1).astype("float32")
+    nothing = np.zeros(scores.shape, bool)
+    expected = array(hide_highest(scores, num_hidden(num_patches, percent / 100)))
+    for missing in ("proportional", "first"):
+        counts = present_counts(num_patches, percent / 100, missing)
+        np.testing.assert_array_equal(array(hide_present(scores, nothing, counts)), expected)

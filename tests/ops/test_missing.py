@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mae_keras.ops import can_be_missing, split_missing
+from mae_keras.ops import can_be_missing, is_usable, split_missing
 
 
 def array(tensor):
@@ -63,3 +63,9 @@ def test_patches_keep_their_dtype(dtype):
     clean, missing_mask = split_missing(keras.ops.ones((1, 2, 3), dtype))
     assert keras.backend.standardize_dtype(clean.dtype) == dtype
     assert keras.backend.standardize_dtype(missing_mask.dtype) == "bool"
+
+
+def test_two_present_patches_are_enough_to_learn_from():
+    missing = np.array([[True] * 4, [True, True, False, True], [False, True, True, False]])
+    usable = keras.ops.convert_to_numpy(is_usable(missing))
+    assert usable.tolist() == [False, False, True]
