@@ -15,6 +15,12 @@ import cyclopts
 from cyclopts import Parameter
 
 from mae_keras import __version__
+from mae_keras.console import (
+    discard_unwritten,
+    exit_code_of,
+    interrupting_signals,
+    unfailing_output,
+)
 from mae_keras.models.presets import PRESETS, find_preset
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
@@ -303,7 +309,18 @@ def main(arguments: list[str] | None = None) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as well
     given = sys.argv[1:] if arguments is None else arguments
-    _run(lambda: app(given), _resuming(given))
+    stop = None
+    try:
+        with unfailing_output() as failures, interrupting_signals():
+            _run(lambda: app(given), _resuming(given))
+    except SystemExit as error:
+        stop = error
+    discard_unwritten()
+    code = exit_code_of(failures)
+    if code and not (stop and stop.code):
+        _leave(code, f"done, but output was lost: {failures[0].strerror}")
+    if stop is not None:
+        raise stop
 
 
 def _resuming(arguments: list[str]) -> str:
@@ -328,7 +345,8 @@ def _run(action: Callable[[], Any], resuming: str = "") -> None:
     except KeyboardInterrupt as error:
         if type(error).__name__ != "Interrupted":  # whether there is a run yet is not known
             resuming = "; if training had begun, --resume goes on" if resuming else ""
-        _leave(130, f"{str(error) or 'interrupted'}{resuming}")
+            error = KeyboardInterrupt(f"stopped by {error}" if str(error) else "interrupted")
+        _leave(130, f"{error}{resuming}")
     except RuntimeError as error:
         kind = type(error).__name__
         if kind not in ("LostProcessError", "VerificationError"):

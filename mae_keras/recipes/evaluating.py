@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mae_keras import evaluation
+from mae_keras.console import unfailing_output
 from mae_keras.recipes.building import load_images, untrained_model
 from mae_keras.recipes.cards import write_model_card
 from mae_keras.recipes.comparison import Comparison, check_fit
@@ -25,6 +26,7 @@ from mae_keras.recipes.trained import load_autoencoder
 from mae_keras.training import RunFolder
 
 
+@unfailing_output()
 def evaluate_run(
     path: str | os.PathLike[str],
     protocols: Sequence[str] | None = None,

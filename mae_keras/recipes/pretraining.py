@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from mae_keras import data, figures
+from mae_keras.console import unfailing_output
 from mae_keras.models import load_model
 from mae_keras.models.exporting import check_backend
 from mae_keras.recipes.agreement import agreed_checkpoint, check_agreement
@@ -40,6 +41,7 @@ from mae_keras.training import (
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)} | EARLIER
 
 
+@unfailing_output()
 def pretrain(
     recipe: Recipe,
     out: str | os.PathLike[str],
