@@ -5,6 +5,7 @@ Imports nothing of the package.
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import re
@@ -12,9 +13,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-_ASIDE = re.compile(r"\..+\.aside")
+_ASIDE = re.compile(r"\.(?P<name>.+)\.\w{8}\.aside")
+_PREVIOUS = "previous"
 _OTHER_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -91,6 +93,38 @@ def open_regular(path: str | os.PathLike[str], follow_links: bool = True) -> Bin
         raise
 
 
+def read_json(path: str | os.PathLike[str], follow_links: bool = True) -> dict[str, Any]:
+    """Read a JSON object from a regular file.
+
+    Args:
+        path: file to read.
+        follow_links: bool, accept a symbolic link to a regular file. Defaults to `True`.
+
+    Returns:
+        dict.
+
+    Raises:
+        NotRegularError, FileNotFoundError: as `open_regular` does.
+        ValueError: if it is no JSON, is nested too deeply, or holds no object.
+
+    Example:
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".json") as file:
+    ...     _ = pathlib.Path(file.name).write_text('{"epochs": 2}')
+    ...     read_json(file.name)
+    {'epochs': 2}
+    """
+    with open_regular(path, follow_links) as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold an object. Received: {type(content).__name__}")
+    return content
+
+
 def _check_mode(path: str | os.PathLike[str], mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = _OTHER_KINDS.get(stat.S_IFMT(mode), "something else")
@@ -110,6 +144,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
     The name yielded has the suffix of `path` and lies in the same folder. If the block raises (a
     full disk, an interrupt) `path` keeps its old content and what was written aside is removed.
+    What a kill left aside is removed when the same `path` is replaced next, after an earlier folder
+    that the kill left without its place was put back.
 
     Args:
         path: file or folder to replace; parents are made.
@@ -127,14 +163,99 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     make_folder(path.parent)
-    folder = pathlib.Path(tempfile.mkdtemp(".aside", f".{path.name}.", path.parent))
-    aside = folder / path.name
+    _recover(path.parent, path.name)
+    with _aside_folder(path) as folder:
+        aside = folder / path.name
+        try:
+            yield aside
+            _flush_all(aside)
+            _swap(aside, path, folder)
+        finally:
+            _restore(folder, path)
+            if not (folder / _PREVIOUS).exists() or path.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _aside_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new folder beside `path`, held by a lock that tells others that its process lives."""
+    while True:
+        folder = pathlib.Path(tempfile.mkdtemp(".aside", f".{path.name}.", path.parent))
+        descriptor = _hold(folder)
+        # Between these two lines it may have been taken for the leftover of a dead process.
+        if folder.exists():
+            break
+        _let_go(descriptor)
     try:
-        yield aside
-        _flush_all(aside)
-        _swap(aside, path, folder)
+        yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _let_go(descriptor)
+
+
+def _hold(folder: pathlib.Path, wait: bool = True) -> int | None:
+    """Lock a folder, which its process's end undoes; `None` where that cannot be.
+
+    Raises:
+        BlockingIOError: if another process holds it and `wait` is `False`.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (ImportError, OSError):  # Windows; a folder that is gone
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _let_go(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _recover(parent: pathlib.Path, name: str) -> None:
+    """Put back what a kill left without its place, and remove what dead processes wrote aside."""
+    for item in _leftovers(parent):
+        if _ASIDE.fullmatch(item.name)["name"] != name:
+            continue
+        try:
+            descriptor = _hold(item, wait=False)
+        except BlockingIOError:  # it is being written
+            continue
+        if descriptor is None:
+            continue
+        try:
+            _clear(item, parent / name)
+        finally:
+            _let_go(descriptor)
+
+
+def _clear(leftover: pathlib.Path, path: pathlib.Path) -> None:
+    _restore(leftover, path)
+    if path.exists() or not (leftover / _PREVIOUS).exists():
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _restore(leftover: pathlib.Path, path: pathlib.Path) -> None:
+    """Undo a replacement that was cut off between its two renames."""
+    previous = leftover / _PREVIOUS
+    if previous.exists() and not os.path.lexists(path):
+        with contextlib.suppress(OSError):  # then it stays where it is
+            os.rename(previous, path)
+
+
+def _leftovers(parent: pathlib.Path) -> list[pathlib.Path]:
+    if not parent.is_dir():
+        return []
+    found = [item for item in parent.iterdir() if _ASIDE.fullmatch(item.name)]
+    return [item for item in found if item.is_dir() and not item.is_symlink()]
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
@@ -157,6 +278,8 @@ def make_folder(path: str | os.PathLike[str]) -> None:
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove what `replacing` wrote aside in a folder and a kill kept it from removing.
 
+    An earlier folder that has lost its place to a kill is put back first.
+
     Args:
         folder: where the files were to be replaced; nobody may be writing in it now.
 
@@ -165,22 +288,16 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     >>> remove_leftovers(tempfile.mkdtemp())
     """
     folder = pathlib.Path(folder)
-    if folder.is_dir():
-        for item in folder.iterdir():
-            if _ASIDE.fullmatch(item.name) and item.is_dir():
-                shutil.rmtree(item, ignore_errors=True)
+    for item in _leftovers(folder):
+        _clear(item, folder / _ASIDE.fullmatch(item.name)["name"])
 
 
 def _swap(aside: pathlib.Path, path: pathlib.Path, folder: pathlib.Path) -> None:
-    previous = folder / "previous"
-    if path.is_dir():  # a folder cannot be replaced by rename: move the old one away first
-        os.replace(path, previous)
-    try:
-        os.replace(aside, path)
-    except OSError:
-        if previous.exists():
-            os.rename(previous, path)
-        raise
+    # A folder cannot be replaced by rename, nor a file by a folder: move the old one away first.
+    # A kill after that leaves it in `folder`, from where `_restore` puts it back.
+    if path.is_dir() or (os.path.lexists(path) and aside.is_dir()):
+        os.replace(path, folder / _PREVIOUS)
+    os.replace(aside, path)
     _flush(path.parent)
 
 

@@ -1,13 +1,23 @@
 """Reading regular files only; replacing files and folders in one step."""
 
 import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from mae_keras import files
-from mae_keras.files import check_regular, make_folder, open_regular, replacing
+from mae_keras.files import (
+    check_regular,
+    make_folder,
+    open_regular,
+    read_json,
+    remove_leftovers,
+    replacing,
+)
 
 
 def named_pipe(path):
@@ -207,3 +217,130 @@ def test_a_relative_path_works(tmp_path, monkeypatch):
     with replacing("note.txt") as aside:
         aside.write_text("new")
     assert (tmp_path / "note.txt").read_text() == "new"
+
+
+def cut_off(target, monkeypatch, error=None):
+    """Replace a folder and die between the two renames."""
+
+    class Killed(BaseException):
+        pass
+
+    replace = os.replace
+
+    def dying(source, to):
+        if os.fspath(to) == os.fspath(target):
+            raise error or Killed
+        replace(source, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dying)
+        if error is None:  # a kill runs nothing that would clean up
+            patched.setattr(files, "_restore", lambda *_: None)
+            patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(BaseException) as raised, replacing(target) as aside:
+            aside.mkdir()
+            (aside / "new").touch()
+        assert raised.type in (Killed, type(error))
+
+
+@pytest.fixture
+def exported(tmp_path):
+    target = tmp_path / "saved_model"
+    target.mkdir()
+    (target / "old").touch()
+    return target
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
+def test_a_folder_that_could_not_be_replaced_is_put_back(exported, monkeypatch, error):
+    cut_off(exported, monkeypatch, error)
+    assert [item.name for item in exported.parent.rglob("*")] == ["saved_model", "old"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs locks of folders")
+def test_a_folder_that_a_kill_left_without_its_place_is_put_back(exported, monkeypatch):
+    cut_off(exported, monkeypatch)
+    assert not exported.exists()
+    with replacing(exported) as aside:
+        assert [item.name for item in exported.iterdir()] == ["old"]
+        aside.mkdir()
+    assert [item.name for item in exported.parent.rglob("*")] == ["saved_model"]
+
+
+def test_leftovers_are_put_back_before_they_are_removed(exported, monkeypatch):
+    cut_off(exported, monkeypatch)
+    remove_leftovers(exported.parent)
+    assert [item.name for item in exported.parent.rglob("*")] == ["saved_model", "old"]
+
+
+def test_the_only_copy_is_never_removed(exported, monkeypatch):
+    cut_off(exported, monkeypatch)
+
+    def refuse(*_):
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", refuse)
+        remove_leftovers(exported.parent)
+        with replacing(exported.parent / "another") as aside:
+            aside.touch()
+    assert [item.name for item in exported.parent.rglob("old")] == ["old"]
+
+
+DIE_WHILE_WRITING = """
+import os, sys
+from mae_keras.files import replacing
+with replacing(sys.argv[1]) as aside:
+    aside.mkdir()
+    print("writing", flush=True)
+    if sys.argv[2] == "die":
+        os._exit(9)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs locks of folders")
+def test_what_a_killed_export_left_is_removed_by_the_next_one_to_the_same_place(exported):
+    for _ in range(2):
+        command = [sys.executable, "-c", DIE_WHILE_WRITING, str(exported), "die"]
+        assert subprocess.run(command).returncode == 9
+        assert len(list(exported.parent.glob(".saved_model.*.aside"))) == 1
+    (exported.parent / ".saved_model.of.others.aside").mkdir()
+    with replacing(exported.parent / "another") as aside:
+        aside.touch()
+    with replacing(exported) as aside:
+        aside.mkdir()
+    names = {item.name for item in exported.parent.iterdir()}
+    assert names == {"saved_model", "another", ".saved_model.of.others.aside"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs locks of folders")
+def test_what_another_process_is_writing_is_left_alone(exported):
+    command = [sys.executable, "-c", DIE_WHILE_WRITING, str(exported), "wait"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as writing:
+        assert writing.stdout.readline() == "writing\n"
+        with replacing(exported) as aside:
+            aside.mkdir()
+            (aside / "mine").touch()
+        assert len(list(exported.parent.glob(".saved_model.*.aside"))) == 1
+        writing.communicate()
+    assert writing.returncode == 0
+    assert [item.name for item in exported.parent.rglob("*")] == ["saved_model"]
+
+
+def test_a_file_gives_way_to_a_folder(tmp_path):
+    (tmp_path / "step").write_text("no checkpoint")
+    with replacing(tmp_path / "step") as aside:
+        aside.mkdir()
+    assert (tmp_path / "step").is_dir()
+
+
+def test_json_is_read_to_an_object_or_refused(tmp_path):
+    path = tmp_path / "config.json"
+    for text, why in (("[" * 200_000, "too deeply"), ("[]", "object. Received: list")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=why):
+            read_json(path)
+    path.write_text('{"a": [1]}')
+    assert read_json(path) == {"a": [1]}

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from mae_keras.files import replacing
+from mae_keras.files import NotRegularError, open_regular, read_json, replacing
 
 _NAME = re.compile(r"step-(\d{9})")
 _CHUNK = 1 << 20
@@ -65,7 +65,7 @@ class CheckpointStore:
     Example:
     >>> import tempfile
     >>> store = CheckpointStore(tempfile.mkdtemp())
-    >>> path = store.save(12, {"epoch": 1}, lambda folder: None)
+    >>> path = store.save(12, {"epoch": 1}, lambda folder: (folder / "model.keras").touch())
     >>> path.name, store.newest_whole().progress
     ('step-000000012', {'epoch': 1})
     """
@@ -89,8 +89,9 @@ class CheckpointStore:
 
         Args:
             step: int, training steps taken.
-            progress: dict for `progress.json`; `"score"`, if it has one, is smaller for better.
-            write: called with the folder to write the other files into.
+            progress: dict for `progress.json`; `"score"`, if it has one, is smaller for better,
+                `"run_id"` is kept in the manifest too.
+            write: called with the folder to write the other files into, `model.keras` among them.
 
         Returns:
             The checkpoint's folder.
@@ -104,7 +105,8 @@ class CheckpointStore:
             write(aside)
             (aside / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
             files = {file.name: _fingerprint(file) for file in sorted(aside.iterdir())}
-            (aside / "manifest.json").write_text(json.dumps({"files": files}, indent=2))
+            manifest = {"files": files, "run_id": progress.get("run_id"), "step": step}
+            (aside / "manifest.json").write_text(json.dumps(manifest, indent=2))
         self._prune()
         return path
 
@@ -115,7 +117,7 @@ class CheckpointStore:
 
         Args:
             report: called with a sentence for each damaged one that is passed over.
-            run_id: str, pass over those whose progress has another `"run_id"`.
+            run_id: str, pass over those of another run.
 
         Returns:
             `Checkpoint`, or `None` where nothing has been saved yet.
@@ -127,10 +129,7 @@ class CheckpointStore:
         damaged = []
         for path in reversed(self.paths()):
             try:
-                checkpoint = load_checkpoint(path)
-                if run_id and checkpoint.progress.get("run_id", run_id) != run_id:
-                    raise DamagedError(f"Checkpoint {path.name} was written by another run.")
-                return checkpoint
+                return load_checkpoint(path, run_id)
             except DamagedError as error:
                 damaged.append(path)
                 report(f"{error} Going back to the one before.")
@@ -145,7 +144,7 @@ class CheckpointStore:
         """Remove the checkpoints of later steps: damaged ones, once an earlier one is in use."""
         for path in self.paths():
             if step_of(path) > step:
-                shutil.rmtree(path)
+                _remove(path)
 
     def _prune(self) -> None:
         paths = self.paths()
@@ -155,10 +154,8 @@ class CheckpointStore:
             return
         for path in paths:
             if path not in kept:
-                # The manifest goes first: a half-removed one is damaged, not almost whole.
                 with contextlib.suppress(OSError):  # a saved checkpoint is saved all the same
-                    (path / "manifest.json").unlink(missing_ok=True)
-                shutil.rmtree(path, ignore_errors=True)
+                    _remove(path)
 
     def best(self) -> pathlib.Path | None:
         """The checkpoint of the smallest score, the later of equals; `None` without scores.
@@ -166,25 +163,42 @@ class CheckpointStore:
         Raises:
             OSError: if a score cannot be read just now.
         """
-        scores = {path: _score(path) for path in self.paths()}
+        scores = {path: _score(path) for path in self.paths() if _is_folder(path)}
         scored = [(score, -step_of(path), path) for path, score in scores.items() if score < _WORST]
         return min(scored)[2] if scored else None
+
+
+def _is_folder(path: pathlib.Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Remove a checkpoint; of a link only the link."""
+    if not _is_folder(path):
+        path.unlink(missing_ok=True)
+        return
+    # The manifest goes first: a half-removed one is damaged, not almost whole.
+    with contextlib.suppress(OSError):
+        (path / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(path)
 
 
 _WORST = float("inf")
 
 
-def load_checkpoint(path: pathlib.Path) -> Checkpoint:
+def load_checkpoint(path: pathlib.Path, run_id: str | None = None) -> Checkpoint:
     """Check every file of a checkpoint against its hash, then read it.
 
     Args:
         path: folder of the checkpoint.
+        run_id: str, the run that it must be of; `None` accepts any.
 
     Returns:
         `Checkpoint`.
 
     Raises:
-        DamagedError: if a file is missing, cut short or changed, naming it.
+        DamagedError: if a file is missing, cut short or changed, naming it; if the folder is a
+            copy of another step's or another run's.
         OSError: if one cannot be read just now, which says nothing about its content.
 
     Example:
@@ -193,14 +207,22 @@ def load_checkpoint(path: pathlib.Path) -> Checkpoint:
     400
     """
     try:
-        for name, (size, digest) in {"progress.json": (0, ""), **_manifest(path)}.items():
+        if not _is_folder(path):
+            kind = "a symbolic link" if path.is_symlink() else "no folder"
+            raise DamagedError(f"Checkpoint {path.name} is damaged: it is {kind}.")
+        manifest = _read(path, "manifest.json")
+        for name, (size, digest) in _files_of(path, manifest).items():
             found = _fingerprint(path / name)
             if (found["size"], found["sha256"]) != (size, digest):
                 raise DamagedError(
                     f"Checkpoint {path.name} is damaged: {name} is not as it was written "
                     f"({found['size']:,} bytes, {size:,} written)."
                 )
-        return Checkpoint(path, json.loads((path / "progress.json").read_text(encoding="utf-8")))
+        progress = _read(path, "progress.json")
+        _check_origin(path, manifest, progress, run_id)
+        return Checkpoint(path, progress)
+    except NotRegularError as error:
+        raise DamagedError(f"Checkpoint {path.name} is damaged: {error}.") from error
     except _MISSING as error:
         name = pathlib.Path(str(error.filename)).name
         raise DamagedError(f"Checkpoint {path.name} is damaged: {name} is missing.") from error
@@ -211,14 +233,66 @@ def load_checkpoint(path: pathlib.Path) -> Checkpoint:
         ) from error
 
 
-def _manifest(path: pathlib.Path) -> dict[str, tuple[int, str]]:
+def _read(path: pathlib.Path, name: str) -> dict[str, Any]:
     try:
-        files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
-        return {str(name): (entry["size"], entry["sha256"]) for name, entry in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return read_json(path / name, follow_links=False)
+    except NotRegularError:
+        raise
+    except ValueError as error:
+        raise DamagedError(
+            f"Checkpoint {path.name} is damaged: its {name} cannot be read: {error}."
+        ) from error
+
+
+def _files_of(path: pathlib.Path, manifest: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    """Name to size and hash of every file, as the manifest has them."""
+    try:
+        files = {
+            str(name): (entry["size"], entry["sha256"]) for name, entry in manifest["files"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
             f"Checkpoint {path.name} is damaged: its manifest.json cannot be read."
         ) from error
+    missing = [name for name in ("model.keras", "progress.json") if name not in files]
+    foreign = [name for name in files if pathlib.PurePath(name).name != name]
+    if missing or foreign:
+        what = f"does not list {missing[0]}" if missing else f"lists {foreign[0]!r}"
+        raise DamagedError(f"Checkpoint {path.name} is damaged: its manifest.json {what}.")
+    return files
+
+
+def _check_origin(
+    path: pathlib.Path, manifest: dict[str, Any], progress: dict[str, Any], run_id: str | None
+) -> None:
+    """Refuse a copy of another step's or another run's checkpoint under this name."""
+    origin = sorted({*manifest} - {"files"})
+    if not origin and not is_sealed(run_id):  # an earlier version wrote no more
+        if run_id and progress.get("run_id", run_id) != run_id:
+            raise DamagedError(f"Checkpoint {path.name} was written by another run.")
+        return
+    if origin != ["run_id", "step"] or manifest["run_id"] != progress.get("run_id"):
+        raise DamagedError(
+            f"Checkpoint {path.name} is damaged: its manifest.json does not say of which run and "
+            f"step it is."
+        )
+    if manifest["step"] != step_of(path):
+        raise DamagedError(f"Checkpoint {path.name} is a copy of that of step {manifest['step']}.")
+    if run_id and manifest["run_id"] != run_id:
+        raise DamagedError(f"Checkpoint {path.name} was written by another run.")
+
+
+_SEALED = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
+
+
+def is_sealed(run_id: str | None) -> bool:
+    """Whether a run's name ends in the hash of its config, as `RunFolder.start` gives it.
+
+    Example:
+    >>> is_sealed("0011223344556677"), is_sealed("0011223344556677-8899aabbccddeeff")
+    (False, True)
+    """
+    return run_id is not None and _SEALED.fullmatch(run_id) is not None
 
 
 def step_of(path: pathlib.Path) -> int:
@@ -229,8 +303,8 @@ def step_of(path: pathlib.Path) -> int:
 def _score(path: pathlib.Path) -> float:
     """The score of a checkpoint; infinite where there is none or it is damaged."""
     try:
-        score = json.loads((path / "progress.json").read_text(encoding="utf-8")).get("score")
-    except (*_MISSING, ValueError, AttributeError):
+        score = read_json(path / "progress.json", follow_links=False).get("score")
+    except (*_MISSING, ValueError):
         return _WORST
     finite = isinstance(score, (int, float)) and score == score
     return float(score) if finite else _WORST
@@ -238,7 +312,7 @@ def _score(path: pathlib.Path) -> float:
 
 def _fingerprint(file: pathlib.Path) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
-    with file.open("rb") as content:
+    with open_regular(file, follow_links=False) as content:
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)

@@ -148,8 +148,10 @@ class RunCheckpoint(keras.callbacks.Callback):
         if saving:
             must = last or asked is not None
             self._save(epoch + 1, 0, must, score=(logs or {}).get("val_loss"))
-        # After the history: resuming from an earlier checkpoint drops rows that are too many.
-        self._trying(lambda: self.run.write_history(self.rows), "history.csv", must=last)
+        # A history without a checkpoint is that of a run whose checkpoints were lost. Resuming from
+        # an earlier checkpoint drops rows that are too many.
+        if last or self.store.paths():
+            self._trying(lambda: self.run.write_history(self.rows), "history.csv", must=last)
         self._step = 0
         if saving:
             self._leave(asked)
@@ -203,10 +205,10 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _leave(self, asked: str | None) -> None:
         if asked is not None:
-            raise Interrupted(
-                f"stopped by {asked} and saved after epoch {self._epoch + 1}, step "
-                f"{self._step or self.steps_per_epoch} of {self.steps_per_epoch}"
-            )
+            where = f"epoch {self._epoch + 1} of {self.epochs}"
+            if self._step:
+                where = f"step {self._step} of {self.steps_per_epoch} in {where}"
+            raise Interrupted(f"stopped by {asked} and saved after {where}")
 
     def _sync(self) -> None:
         if keras.backend.backend() == "jax":

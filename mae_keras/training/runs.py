@@ -2,17 +2,26 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mae_keras.files import remove_leftovers, replacing
-from mae_keras.training.checkpoints import Checkpoint, CheckpointStore
+from mae_keras.files import (
+    NotRegularError,
+    open_regular,
+    read_json,
+    remove_leftovers,
+    replacing,
+)
+from mae_keras.training.checkpoints import Checkpoint, CheckpointStore, DamagedError, is_sealed
 from mae_keras.training.locking import locked
 
 CONTENTS = (
@@ -33,8 +42,12 @@ CONTENTS = (
     "logs",
 )
 
+_FOLDERS = ("checkpoints", "evaluation", "saved_model", "pictures", "logs")
+
 # What config.json holds about the run besides.
 _NOT_SETTINGS = ("run_id", "init_from_sha256")
+
+_OLD_RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class RunFolder:
@@ -87,19 +100,45 @@ class RunFolder:
         """
         if resume and overwrite:
             raise ValueError("`--resume` and `--overwrite` exclude each other. Received: both")
-        if self.path.is_file():
+        if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"`out` must be a folder. Received: the file {str(self.path)!r}")
+        self.check_kinds()
         held = self._held()
         if resume:
             self._check_same(config, held, unknown, defaults or {})
         elif held:
             self._check_replaceable(held, overwrite)
 
+    def check_kinds(self) -> None:
+        """Refuse a run in which something else stands where a file or folder of it belongs.
+
+        Nothing of a run is read from, written to or removed in another place than the run's own
+        folder, which may be a symbolic link itself.
+
+        Raises:
+            ValueError: if `checkpoints`, `config.json` or another part is a symbolic link, a
+                named pipe, a device, or a file instead of a folder, naming it.
+        """
+        for name in CONTENTS:
+            part = self.path / name
+            try:
+                mode = part.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            wanted = "folder" if name in _FOLDERS else "regular file"
+            if not (stat.S_ISDIR(mode) if name in _FOLDERS else stat.S_ISREG(mode)):
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
+                raise ValueError(
+                    f"{str(part)!r} must be a {wanted} of the run's own. Received: {kind}. Move "
+                    f"it away, and put the {wanted} in its place"
+                )
+
     def start(self, config: dict[str, Any], resume: bool = False) -> None:
         """Claim the folder, after `check`: remove the earlier run unless resuming, write config.
 
         Args:
-            config: what defines the run; written to `config.json`, with a random `"run_id"`.
+            config: what defines the run; written to `config.json`, with a `"run_id"`: random, then
+                a hash of `config`.
             resume: bool, keep what is there.
         """
         if resume:
@@ -108,7 +147,8 @@ class RunFolder:
         for name in sorted(self._held(), key=lambda name: name == "config.json"):
             item = self.path / name
             shutil.rmtree(item) if item.is_dir() else item.unlink()
-        self.write_json(self.config, {**config, "run_id": secrets.token_hex(8)})
+        run_id = f"{secrets.token_hex(8)}-{_digest(config)}"
+        self.write_json(self.config, {**config, "run_id": run_id})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -120,6 +160,7 @@ class RunFolder:
             LockedError: if another process is at work in the folder.
         """
         with locked(self.path) as check:
+            self.check_kinds()
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)
             self.check_held = check
@@ -128,9 +169,49 @@ class RunFolder:
             finally:
                 self.check_held = lambda: None
 
+    def read_config(self) -> dict[str, Any]:
+        """What defines the run.
+
+        Raises:
+            ValueError: if `config.json` is missing, no regular file, no JSON, or is not as it was
+                written. Runs of earlier versions have nothing to compare it with.
+        """
+        config = self.read_json(self.config)
+        run_id = config.get("run_id")
+        if run_id is None or (isinstance(run_id, str) and _OLD_RUN_ID.fullmatch(run_id)):
+            return config
+        settings = {name: value for name, value in config.items() if name != "run_id"}
+        if not (is_sealed(run_id) and run_id.endswith(f"-{_digest(settings)}")):
+            raise ValueError(
+                f"{str(self.config)!r} is not as it was written, so what was trained may be "
+                f"something else. Restore it from a copy; if you changed it on purpose, remove its "
+                f'line "run_id", which holds its checksum'
+            )
+        return config
+
     def run_id(self) -> str | None:
         """What tells this run from others in a folder of that name; `None` of older ones."""
-        return self.read_json(self.config).get("run_id") if self.config.exists() else None
+        return self.read_config().get("run_id") if self.config.exists() else None
+
+    def is_sealed(self) -> bool:
+        """Whether `config.json` has a checksum; those of earlier versions have none."""
+        return is_sealed(self.run_id())
+
+    def check_metrics(self) -> None:
+        """Refuse `metrics.json` of another run than `config.json`.
+
+        Raises:
+            ValueError: if one of them was exchanged.
+        """
+        run_id = self.run_id()
+        if not is_sealed(run_id) or not self.metrics.exists():
+            return
+        if self.read_json(self.metrics).get("run_id", run_id) != run_id:
+            raise ValueError(
+                f"{str(self.config)!r} is that of another run than {self.metrics.name} beside it. "
+                f"Restore them from a copy; if you changed it on purpose, remove its line "
+                f'"run_id"'
+            )
 
     def newest_checkpoint(self) -> Checkpoint | None:
         """The checkpoint to resume from, the history cut to what it knows.
@@ -139,14 +220,23 @@ class RunFolder:
             `Checkpoint`, or `None` when the run stopped before the first one.
 
         Raises:
-            DamagedError: if there are checkpoints but none is whole.
+            DamagedError: if there are checkpoints but none is whole, or there are none but the
+                run has got further.
             OSError: if one cannot be read just now; nothing is changed.
         """
+        self.check_kinds()
         store = CheckpointStore(self.checkpoints)
         checkpoint = store.newest_whole(run_id=self.run_id())
         if checkpoint is None:
+            traces = [path.name for path in (self.history, self.model, self.metrics)]
+            traces = [name for name in traces if (self.path / name).exists()]
+            if traces:
+                raise DamagedError(
+                    f"The run in {str(self.path)!r} has {' and '.join(traces)} but no checkpoint "
+                    f"to go on from. Restore {str(self.checkpoints)!r} from a copy, or start again "
+                    f"with --overwrite"
+                )
             print("The run stopped before its first checkpoint; it starts from the beginning.")
-            self.history.unlink(missing_ok=True)
             return None
         store.remove_after(checkpoint.step)
         rows = checkpoint.progress["rows"]
@@ -177,7 +267,7 @@ class RunFolder:
         if not self.config.exists():
             there = f"a folder without config.json (it holds {held[:5]})" if held else "no run"
             raise ValueError(f"`--resume` needs a run in {str(self.path)!r}. Received: {there}")
-        before, now = {**defaults, **self.read_json(self.config)}, json.loads(json.dumps(config))
+        before, now = {**defaults, **self.read_config()}, json.loads(json.dumps(config))
         for name in _NOT_SETTINGS:
             before.pop(name, None)
         differing = [
@@ -215,10 +305,12 @@ class RunFolder:
         """Read a JSON file.
 
         Raises:
-            ValueError: if it is missing or no JSON, naming it.
+            ValueError: if it is missing, no regular file or no JSON, naming it.
         """
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path, follow_links=False)
+        except NotRegularError:
+            raise
         except (OSError, ValueError) as error:
             raise ValueError(f"{str(path)!r} cannot be read: {error}") from error
 
@@ -230,8 +322,11 @@ class RunFolder:
         """History as columns; empty when nothing has been trained."""
         if not self.history.exists():
             return {}
-        with self.history.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with (
+            open_regular(self.history, follow_links=False) as file,
+            io.TextIOWrapper(file, encoding="utf-8", newline="") as text,
+        ):
+            rows = list(csv.DictReader(text))
         if not rows:
             return {}
         return {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0]}
@@ -245,3 +340,9 @@ class RunFolder:
             writer.writerow("" if value is None else repr(value) for value in row)
         with replacing(self.history) as aside:
             aside.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """A hash of what a config says, whatever its layout."""
+    text = json.dumps(json.loads(json.dumps(config)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """One process at a time, and no lock outlives its owner."""
 
+import os
 import subprocess
 import sys
 
@@ -90,3 +91,50 @@ def test_a_lock_taken_of_a_file_that_was_just_replaced_is_none(tmp_path, monkeyp
 def test_the_same_process_cannot_hold_it_twice(tmp_path):
     with locked(tmp_path), pytest.raises(LockedError), locked(tmp_path):
         pytest.fail("two at once")
+
+
+@posix
+@pytest.mark.parametrize("name", ["a link", "a second name"])
+def test_a_lock_is_no_way_to_another_file(tmp_path, name):
+    """`.lock` as a link to a file of the user's, which was wiped once."""
+    precious = tmp_path / "thesis.tex"
+    precious.write_text("years of work")
+    (tmp_path / "run").mkdir()
+    lock = tmp_path / "run" / ".lock"
+    lock.symlink_to(precious) if name == "a link" else lock.hardlink_to(precious)
+    with pytest.raises(ValueError, match="lock' must be"), locked(tmp_path / "run"):
+        pytest.fail("locked something else")
+    assert precious.read_text() == "years of work"
+
+
+@posix
+def test_a_dangling_link_makes_no_file(tmp_path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "made")
+    with pytest.raises(ValueError, match="lock' must be a regular file"), locked(tmp_path):
+        pytest.fail("locked something else")
+    assert not (tmp_path / "made").exists()
+
+
+@posix
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_lock(tmp_path, make):
+    make(tmp_path / ".lock")
+    with pytest.raises(ValueError, match="lock' must be a regular file"), locked(tmp_path):
+        pytest.fail("locked something else")
+
+
+@pytest.mark.parametrize("text", ["process 17 on elsewhere\nab12\n", "", "\0" * 40])
+def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, text):
+    (tmp_path / ".lock").write_text(text)
+    with locked(tmp_path) as check:
+        check()
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+@posix
+def test_a_lock_that_becomes_a_pipe_is_noticed_at_once(tmp_path):
+    with locked(tmp_path) as check:
+        (tmp_path / ".lock").unlink()
+        os.mkfifo(tmp_path / ".lock")
+        with pytest.raises(LockedError, match="moved, removed or replaced"):
+            check()
