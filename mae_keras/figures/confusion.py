@@ -129,8 +129,9 @@ def _write_recalls(axes: Axes, recalls: list[str]) -> None:
 
 def _write_names(axes: Axes, names: list[str], step: int, upright: bool) -> None:
     places = np.arange(0, len(names), step)
-    axes.set_xticks(places + 0.5, names[::step], rotation=90 if upright else 0)
-    axes.set_yticks(places + 0.5, names[::step])
+    shown = names[::step]
+    axes.set_xticks(places + 0.5, shown, rotation=90 if upright else 0, parse_math=False)
+    axes.set_yticks(places + 0.5, shown, parse_math=False)
     axes.tick_params(labelsize=SMALL, colors=INK, length=0 if step == 1 else 2, pad=3)
 
 

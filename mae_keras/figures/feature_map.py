@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from mae_keras.figures.class_names import shortened
+from mae_keras.figures.class_names import printable, shortened
 from mae_keras.figures.frame import MARGIN, framed_page, widest
 from mae_keras.figures.palette import NUM_CLASS_LOOKS, class_look
 from mae_keras.figures.sheet import INK, SMALL, Page, text_width
@@ -60,7 +60,7 @@ def feature_map_figure(
             f"Received: {len(panels)} panels of {len(labels)} samples"
         )
     names = {
-        int(label): str(label) if class_names is None else str(class_names[label])
+        int(label): str(label) if class_names is None else printable(class_names[label])
         for label in np.unique(labels)
     }
     many = len(names) > NUM_CLASS_LOOKS
@@ -141,7 +141,9 @@ def _name_medians(
             taken = np.vstack([taken, (x, y, half)])
             halo = [withStroke(linewidth=2, foreground="white")]
             place = {"ha": "center", "va": "center", "size": _LETTER, "color": INK}
-            axes.text(x * per_inch, y * per_inch, name, path_effects=halo, **place)
+            axes.text(
+                x * per_inch, y * per_inch, name, path_effects=halo, parse_math=False, **place
+            )
 
 
 def _many_note(count: int) -> str:

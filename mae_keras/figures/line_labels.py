@@ -66,6 +66,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], height: float) -> None:
             va="center",
             size=SMALL,
             color=label.colour,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "relpos": (0, 0.5)},
         )
 

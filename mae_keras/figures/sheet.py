@@ -125,6 +125,7 @@ class Page:
     def text(self, x: float, y: float, text: str, **style: object) -> None:
         """Text, vertically centred on `y`."""
         style = {"size": NORMAL, "color": INK, "ha": "left", "va": "center", **style}
+        style["parse_math"] = False  # `$` in the name of a class is a dollar
         self.figure.text(x / self.size[0], 1 - y / self.size[1], text, **style)
 
     def swatch(self, x: float, y: float, kind: str) -> None:
