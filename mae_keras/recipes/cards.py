@@ -1,6 +1,8 @@
 """A page about a run, made of what was measured and of nothing else."""
 
+import html
 import math
+import re
 from typing import Any
 
 from mae_keras.files import replacing
@@ -41,6 +43,14 @@ _PICTURES = {
 }
 
 
+_COLUMNS = (
+    "Columns: `trained` is this encoder, `untrained` the same network before training, `pca` "
+    "principal components of the pixels, `pixels` the pixels themselves. The interval is that of "
+    "`trained`. The last column says what was chosen on validation images: neighbors that vote, "
+    "or the block whose features are used; or how many epochs a network was trained."
+)
+
+
 def write_model_card(run: RunFolder) -> None:
     """Write `model_card.md` beside a run's weights, out of the run's own files.
 
@@ -48,7 +58,8 @@ def write_model_card(run: RunFolder) -> None:
         run: `RunFolder` with `config.json`; what else it holds is told, what it lacks is not.
     """
     with replacing(run.model_card) as aside:
-        aside.write_text(model_card(run), encoding="utf-8")
+        # File names that are no text are written as escapes.
+        aside.write_text(model_card(run), encoding="utf-8", errors="backslashreplace")
 
 
 def model_card(run: RunFolder) -> str:
@@ -86,31 +97,64 @@ def model_card(run: RunFolder) -> str:
 
 
 def _title(config: dict[str, Any]) -> str:
-    size = config.get("preset", "of its own size")
+    size = _text(config.get("preset", "of its own size"))
     if "imported_from" in config:  # what it was trained on is not known
-        return f"# Masked autoencoder, {size}, weights imported from {config['imported_from']}"
-    return f"# Masked autoencoder, {size}, pretrained on {config['dataset']}"
+        source = _text(config["imported_from"])
+        return f"# Masked autoencoder, {size}, weights imported from {source}"
+    return f"# Masked autoencoder, {size}, pretrained on {_text(config['dataset'])}"
 
 
 def _settings(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     imported = "imported_from" in config
-    rows = [(name, config[name]) for name in _SETTINGS if config.get(name) is not None]
+    rows: list[tuple[str, Any]] = [
+        (name, config[name]) for name in _SETTINGS if config.get(name) is not None
+    ]
     if imported and "dataset" in config:
         rows.append(("evaluated_on", config["dataset"]))
     for name in ("wall_seconds", "images_per_second", "device", "num_cores", "xla", "branches"):
         if metrics.get(name) is not None:
             rows.append((name, metrics[name]))
+    rows = _data_rows(config.get("data")) + rows
     rows += sorted(metrics.get("versions", {}).items())
     heading = "## Settings" if imported else "## Training"
     lines = [heading, "", "| setting | value |", "|---|---|"]
-    return "\n".join(lines + [f"| {name.replace('_', ' ')} | {value} |" for name, value in rows])
+    cells = [(name.replace("_", " "), value) for name, value in rows]
+    return "\n".join(lines + [f"| {_text(name)} | {_text(value)} |" for name, value in cells])
+
+
+def _data_rows(counts: Any) -> list[tuple[str, Any]]:
+    """What was trained on: the shape of a sample, and how many each split holds."""
+    if not isinstance(counts, dict):
+        return []
+    rows: list[tuple[str, Any]] = []
+    if isinstance(counts.get("image_shape"), list):
+        rows.append(("sample shape", " × ".join(map(str, counts["image_shape"]))))
+    rows += [
+        (f"{name} samples", f"{counts[name]:,}")
+        for name in ("train", "validation", "test")
+        if isinstance(counts.get(name), int)
+    ]
+    return rows
+
+
+def _text(value: Any) -> str:
+    """A value on one line that Markdown shows as it is: no HTML, links, code or cells of tables."""
+    line = " ".join(html.escape(str(value), quote=False).split())
+    return re.sub(r"([\\`*|\[\]$])", r"\\\1", line)
+
+
+def _code(text: str) -> str:
+    """A block in a fence that is longer than any in the text."""
+    runs = re.findall("`+", text)
+    fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _reconstruction(metrics: dict[str, Any]) -> str:
     if not math.isfinite(metrics.get("hidden_loss", math.nan)):
         return ""
     baselines = "".join(
-        f", {name.replace('_', ' ')} {value:.4g}"
+        f", {_text(name.replace('_', ' '))} {value:.4g}"
         for name, value in metrics.get("baseline_loss", {}).items()
     )
     return (
@@ -127,7 +171,7 @@ def _evaluation(entries: dict[str, Any]) -> str:
     apart = " No image used is in two of the three." if counts and not max(counts) else ""
     return (
         f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
-        f"test images.{apart}\n\n```\n{evaluation_table(measured)}\n```"
+        f"test images.{apart}\n\n{_code(evaluation_table(measured))}\n\n{_COLUMNS}"
     )
 
 

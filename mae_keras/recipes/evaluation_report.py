@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+_DETAILS = (("k", "neighbors"), ("block", "block"), ("epochs", "epochs"))
 RIVALS = ("trained", "untrained", "pca", "pixels")
 
 
@@ -20,7 +21,7 @@ def evaluation_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
     >>> entry = {"accuracies": scores, "interval": [0.87, 0.92], "k": 5}
     >>> print(evaluation_table({"knn": entry}))
     test accuracy, %    trained      95 % interval  untrained    pca  pixels
-    knn                    90.0     87.0 to 92.0         50.0   80.0    85.0  k 5
+    knn                    90.0     87.0 to 92.0         50.0   80.0    85.0  neighbors 5
     """
     width = max(18, *map(len, entries)) if entries else 18
     lines = [
@@ -39,7 +40,7 @@ def _line(name: str, entry: Mapping[str, Any], width: int) -> str:
     cells = [_percent(accuracies.get(rival)) for rival in RIVALS]
     interval = entry.get("interval")
     between = "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-    detail = next((f"{key} {entry[key]}" for key in ("k", "block", "epochs") if key in entry), "")
+    detail = next((f"{text} {entry[key]}" for key, text in _DETAILS if key in entry), "")
     line = f"{name:<{width}}{cells[0]:>9}{between:>17}  {cells[1]:>11}{cells[2]:>7}{cells[3]:>8}"
     return f"{line}  {detail}".rstrip()
 

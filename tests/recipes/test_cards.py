@@ -1,10 +1,12 @@
 """A model card holds what was measured and nothing else."""
 
 import json
+import re
 
 import pytest
 
 from mae_keras.recipes import model_card
+from mae_keras.recipes.cards import write_model_card
 from mae_keras.training import RunFolder
 
 CONFIG = {"dataset": "digits", "preset": "nano", "epochs": 3, "image_size": None, "seed": 0}
@@ -57,3 +59,58 @@ def test_imported_weights_are_not_said_to_be_trained_on_what_they_are_evaluated_
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="config.json' cannot be read"):
         model_card(RunFolder(tmp_path))
+
+
+HOSTILE = "<script>alert(1)</script> | b\n# c `d` [e](javascript:f) $g$"
+
+
+def test_nothing_in_a_run_is_read_as_html_or_markdown(folder):
+    config = {**CONFIG, "dataset": HOSTILE, "preset": HOSTILE, "masking": HOSTILE}
+    (folder / "config.json").write_text(json.dumps(config))
+    metrics = {"device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    notes = [f"{HOSTILE} ``` ````"]
+    entries = {HOSTILE: {"accuracies": {"trained": 0.875}, "notes": notes}}
+    (folder / "evaluation.json").write_text(json.dumps(entries))
+    text = model_card(RunFolder(folder))
+    page, _, rest = text.partition("`````\n")  # a fence longer than what is in the block
+    block, _, after = rest.partition("\n`````\n")
+    assert "<script" in block and "<script" not in page + after
+    shown = r"&lt;script&gt;alert(1)&lt;/script&gt; \| b # c \`d\` \[e\](javascript:f) \$g\$"
+    assert text.startswith(f"# Masked autoencoder, {shown}, pretrained on {shown}\n")
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert f"| masking | {shown} |" in table
+    assert f"| {shown} | {shown} |" in table
+    for line in table:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 3
+    assert [line for line in page.splitlines() if line.startswith("#")] == [
+        f"# Masked autoencoder, {shown}, pretrained on {shown}",
+        "## Training",
+        "## Evaluation",
+    ]
+
+
+def test_file_names_that_are_no_text_are_written_as_escapes(folder):
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "dataset": "caf\udce9"}))
+    write_model_card(RunFolder(folder))
+    first = (folder / "model_card.md").read_text(encoding="utf-8").splitlines()[0]
+    assert first.endswith(r"pretrained on caf\udce9")
+
+
+def test_it_says_what_a_sample_is_and_how_many_there_were(folder):
+    counts = {"train": 1258, "validation": 270, "test": 269, "image_shape": [8, 8, 1]}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "data": counts}))
+    text = model_card(RunFolder(folder))
+    for row in ("sample shape | 8 × 8 × 1", "train samples | 1,258", "test samples | 269"):
+        assert f"| {row} |" in text
+
+
+def test_every_column_of_the_table_is_explained(folder):
+    scores = {"trained": 0.9, "untrained": 0.5, "pca": 0.8, "pixels": 0.7}
+    entries = {"knn": {"accuracies": scores, "k": 1}, "layers": {"accuracies": scores, "block": 2}}
+    (folder / "evaluation.json").write_text(json.dumps(entries))
+    text = model_card(RunFolder(folder))
+    assert "neighbors 1" in text and "block 2" in text
+    explained = text.split("Columns: ")[1]
+    for word in ("`trained`", "`untrained`", "`pca`", "`pixels`", "neighbors", "block", "epochs"):
+        assert word in explained

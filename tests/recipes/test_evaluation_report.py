@@ -12,7 +12,7 @@ def test_protocols_are_lines_and_rivals_columns():
     }
     head, knn, layers = evaluation_table(entries).splitlines()
     assert head.split() == "test accuracy, % trained 95 % interval untrained pca pixels".split()
-    assert knn.split() == "knn 91.3 90.0 to 93.0 50.0 80.0 85.0 k 5".split()
+    assert knn.split() == "knn 91.3 90.0 to 93.0 50.0 80.0 85.0 neighbors 5".split()
     assert layers.split() == "layers 95.0 60.0 - - block 3".split()
     for word, cell in (("untrained", "50.0"), ("pca", "80.0"), ("pixels", "85.0")):
         assert head.index(word) + len(word) == knn.index(cell) + len(cell)
