@@ -136,8 +136,9 @@ def test_a_closed_pipe_leaves_no_trace():
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("output", ["/dev/full", "closed pipe", ">&-"])
-def test_training_that_cannot_print_is_saved(tmp_path, output):
-    words = ["pretrain", "--preset", "nano", "--epochs", "1", "--jit-compile", "false"]
+def test_training_that_cannot_print_is_saved(array_file, tmp_path, output):
+    words = ["pretrain", "--dataset", str(array_file), "--preset", "nano", "--patch-size", "2"]
+    words += ["--epochs", "1", "--jit-compile", "false"]
     words = [sys.executable, "-m", "mae_keras", *words, "--out", str(tmp_path / "run")]
     reading, writing = os.pipe()
     os.close(reading)

@@ -9,6 +9,7 @@ import keras
 from mae_keras import data
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.building import epoch_steps, training_augmentation, training_split
+from mae_keras.recipes.report import few_steps
 from mae_keras.replicas import num_replicas
 from mae_keras.training import (
     CosineMaskRatio,
@@ -94,6 +95,8 @@ def fit_recipe(
     steps = epoch_steps(recipe, split)
     if is_writer():
         print(_announcement(model, recipe, len(split), steps, start))
+        if few_steps(recipe.epochs * steps):
+            print(few_steps(recipe.epochs * steps))
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
     nonfinite = StopAtNonFinite(run.checkpoints)
     others = [nonfinite, stopwatch, ComputedAs(model)]

@@ -208,7 +208,9 @@ def _finish(
         **score(model, untrained_model(recipe, images), images),
         **speed,
         "wall_seconds": round(time.perf_counter() - started, 1),
+        "steps": recipe.epochs * epoch_steps(recipe, training_split(recipe, images)),
         **_conditions(model, recipe),
+        "run_id": run.run_id(),
     }
     run.check_held()  # scoring takes its time
     run.write_json(run.metrics, metrics)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+# A model of this package that has taken fewer steps has hardly begun to learn, whatever the data.
+_FEW_STEPS = 1000
+
 _BASELINES = {
     "mean_image": "the data set's mean patch at each place",
     "visible_mean": "the mean of the image's visible pixels",
@@ -66,7 +69,26 @@ def verdict(metrics: dict[str, Any]) -> str:
         for key, title in (("linear_probe_accuracy", "the linear probe"), ("knn_accuracy", "20-NN"))
         if metrics.get(key)
     ]
-    return f"{first}; its features {' and '.join(parts)}." if parts else f"{first}."
+    said = f"{first}; its features {' and '.join(parts)}." if parts else f"{first}."
+    return " ".join(filter(None, [said, few_steps(metrics.get("steps"))]))
+
+
+def few_steps(steps: int | None) -> str:
+    """A sentence on a run that is too short to be judged; empty for others.
+
+    Args:
+        steps: int, training steps of the whole run, or `None` where that is not known.
+
+    Returns:
+        str.
+
+    Example:
+    >>> few_steps(78)
+    'Too few steps to learn much, 78: give it a thousand or more, by more --epochs.'
+    """
+    if steps is None or steps >= _FEW_STEPS:
+        return ""
+    return f"Too few steps to learn much, {steps}: give it a thousand or more, by more --epochs."
 
 
 def _comparison(scores: dict[str, float]) -> str:
