@@ -114,8 +114,14 @@ class PixelNormalization(keras.layers.Layer):
         scale = 1.0 / ((high - low) * std)
         return scale.astype("float32"), (-low * scale - mean / std).astype("float32")
 
+    @property
+    def _changes_nothing(self) -> bool:
+        return self.value_range is None and self.mean is None and self.std is None
+
     def call(self, images: Any) -> Any:
         self._compiled = self._compiled or _is_traced(images)
+        if self._changes_nothing:
+            return ops.cast(images, "float32")  # exact, so that numbers of classes stay whole
         scale, offset = self._scale_and_offset()
         return ops.cast(images, "float32") * scale + offset
 
@@ -128,6 +134,8 @@ class PixelNormalization(keras.layers.Layer):
         Returns:
             float32 tensor of the same shape, not clipped.
         """
+        if self._changes_nothing:
+            return ops.cast(values, "float32")
         scale, offset = self._scale_and_offset()
         return (ops.cast(values, "float32") - offset) / scale
 

@@ -5,8 +5,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_int
 from mae_keras.layers.attention import MultiHeadSelfAttention
-from mae_keras.models.input_checks import as_one_array, check_values
+from mae_keras.models.input_checks import (
+    as_one_array,
+    blind_samples,
+    check_values,
+    warn_of_blind,
+)
 from mae_keras.models.vit_encoder import ViTEncoder
 from mae_keras.ops import patch_grid
 
@@ -87,8 +93,7 @@ def attention_maps(model: Any, images: Any, block: int = -1, batch_size: int = 3
             f"`block` must be one of the encoder's {encoder.num_layers} blocks, counted from 0 or, "
             f"below 0, from the last. Received: block={block!r}"
         )
-    if not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise ValueError(f"`batch_size` must be a positive int. Received: {batch_size!r}")
+    batch_size = check_int("batch_size", batch_size, 1)
     starts = range(0, len(images), batch_size)
     batches = [_batch_maps(encoder, images[start : start + batch_size], block) for start in starts]
     return np.concatenate(batches)
@@ -137,4 +142,7 @@ def _checked(images: Any, encoder: ViTEncoder) -> np.ndarray:
             f"sizes with as many axes and channels. Received: images.shape={images.shape}"
         )
     check_values(images, encoder.normalization.value_range)
+    warn_of_blind(
+        blind_samples(images, patch_grid(images.shape[1:], encoder.patch_size)), len(images)
+    )
     return images

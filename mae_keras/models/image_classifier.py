@@ -10,7 +10,7 @@ from keras import ops
 
 from mae_keras.branches import in_branches
 from mae_keras.models.exporting import Exporting
-from mae_keras.models.input_checks import as_one_array, check_input, check_shape
+from mae_keras.models.input_checks import check_shape
 from mae_keras.models.seeding import seeded
 from mae_keras.models.supervised_model import SupervisedModel
 from mae_keras.models.versioning import from_versioned_config, with_version
@@ -173,6 +173,11 @@ class ImageClassifier(Exporting, SupervisedModel):
         """Pixel values that mean black and white."""
         return self.encoder.normalization.value_range
 
+    @property
+    def patch_grid(self) -> tuple[int, ...]:
+        """Patches per axis."""
+        return self.encoder.grid
+
     def train_last_blocks(self, num_blocks: int | None) -> None:
         """Say which part is trained; `compile` has to be called (again) afterwards.
 
@@ -249,9 +254,7 @@ class ImageClassifier(Exporting, SupervisedModel):
         Raises:
             TypeError, ValueError: if the images do not fit the model.
         """
-        images = as_one_array(images)
-        check_input(images, self.image_shape, self.value_range)
-        return self._endpoints.run(self, "encode", self.encode_batch, images, batch_size)
+        return self._run_checked("encode", self.encode_batch, images, batch_size)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return input_shape[0], self.num_classes

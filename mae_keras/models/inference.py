@@ -5,8 +5,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_int
 from mae_keras.models.exporting import Exporting
-from mae_keras.models.input_checks import as_one_array, check_input
+from mae_keras.models.input_checks import (
+    as_one_array,
+    blind_samples,
+    check_input,
+    warn_of_blind,
+)
 from mae_keras.models.reconstruction import PatchPrediction, Reconstruction, read_patch_mask
 from mae_keras.ops import can_be_missing
 
@@ -103,6 +109,7 @@ class Inference(Exporting):
         if hasattr(images, "element_spec"):
             raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
         images = ops.convert_to_numpy(images)
+        warn_of_blind(blind_samples(images, self.grid), len(images))
         if patch_mask is None:
             patch_mask = self._evaluation_masks(images, batch_size)
         return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
@@ -124,7 +131,8 @@ class Inference(Exporting):
 
         Args:
             images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
-                batches (labels are ignored). Patches with NaN are left out.
+                batches (labels are ignored). Patches with NaN are left out; a warning names images
+                without any other, whose mean features are 0.
             pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
                 all tokens.
             batch_size: int.
@@ -136,17 +144,13 @@ class Inference(Exporting):
             TypeError, ValueError: if the images do not fit the model.
         """
         self.check_pooling(pooling)
-        return self._endpoints.run(
-            self,
+        return self._run_checked(
             ("encode", pooling),
             lambda batch: self.encode_batch(batch, pooling),
-            self._checked(images, batch_size),
+            images,
             batch_size,
         )
 
     def _checked(self, images: Any, batch_size: int) -> Any:
-        if not hasattr(batch_size, "__index__") or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a positive int. Received: {batch_size!r}")
-        images = as_one_array(images)
-        check_input(images, self.image_shape, self.value_range)
-        return images
+        check_int("batch_size", batch_size, 1)
+        return check_input(as_one_array(images), self.image_shape, self.value_range)

@@ -1,12 +1,16 @@
 """Refusing images that do not fit a model, before Keras sees them."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from mae_keras.models.pixel_masks import touched_patches
+
 _TOLERANCE = 1e-3
+_CHUNK = 2**22  # values looked at together, so that a scan needs little memory
 
 
 def check_shape(shape: Sequence[int | None], image_shape: Sequence[int]) -> None:
@@ -30,47 +34,140 @@ def check_shape(shape: Sequence[int | None], image_shape: Sequence[int]) -> None
             f"{hint} Received: images.shape={received}"
         )
     for got, want in zip(received[1:], expected[1:], strict=True):
-        if got is not None and got != want:
+        if got is not None and want is not None and got != want:
             raise ValueError(
                 f"`images` must have the shape the model was made for, {('batch', *image_shape)}, "
                 f"channels last. Received: images.shape={received}"
             )
 
 
-def check_values(images: np.ndarray, value_range: tuple[float, float] | None) -> None:
+def check_dtype(dtype: str, value_range: tuple[float, float] | None) -> None:
+    """Refuse what is no real number, and booleans where `True` does not mean white.
+
+    Args:
+        dtype: str, name of a dtype.
+        value_range: `(low, high)` of the model, or `None`.
+
+    Raises:
+        TypeError: if values are not real numbers.
+        ValueError: if they are booleans, but the model takes 0 and 1 for two blacks.
+    """
+    if dtype == "bool":
+        if value_range is not None and tuple(value_range) != (0, 1):
+            raise ValueError(
+                f"`images` are boolean, but the model's value_range={value_range}: True would be "
+                f"nearly black. Pass `numpy.where(images, {value_range[1]:g}, {value_range[0]:g})`"
+                ", or build the model with value_range=(0, 1). Received: images.dtype=bool"
+            )
+    elif not dtype.lstrip("u").startswith(("int", "float", "bfloat")):
+        raise TypeError(f"`images` must be real numbers. Received: images.dtype={dtype}")
+
+
+def needs_scan(dtype: str, value_range: tuple[float, float] | None) -> bool:
+    """Whether images of a dtype that `check_dtype` let through may hold values that do not fit.
+
+    Args:
+        dtype: str, name of a dtype.
+        value_range: `(low, high)` of the model, or `None`.
+
+    Returns:
+        bool: always for floats, which may be infinite; for integers if the range is narrower.
+
+    Example:
+    >>> needs_scan("uint8", (0, 255)), needs_scan("int16", (0, 255)), needs_scan("int16", None)
+    (False, True, False)
+    """
+    if dtype == "bool" or "int" in dtype:
+        if dtype == "bool" or value_range is None:
+            return False
+        limits = np.iinfo(dtype)
+        return limits.min < value_range[0] or limits.max > value_range[1]
+    return True
+
+
+def check_values(
+    images: np.ndarray, value_range: tuple[float, float] | None, check_units: bool = True
+) -> None:
     """Refuse pixels that cannot be in `value_range`, above all [0, 1] given as (0, 255).
 
     Args:
-        images: NumPy array, one batch.
+        images: NumPy array, of which every value is looked at.
         value_range: `(low, high)` or `None`: nothing to check but infinity.
+        check_units: bool, whether floats that all lie in [0, 1] are refused for a range such as
+            (0, 255): for whole arrays and first batches.
 
     Raises:
         TypeError: if the values are not real numbers.
         ValueError: if a value is infinite or outside the range.
     """
-    if images.dtype.kind not in "uifb" and str(images.dtype) != "bfloat16":
-        raise TypeError(f"`images` must be real numbers. Received: images.dtype={images.dtype}")
-    values = images.astype("float32")
-    if np.isinf(values).any():
+    check_dtype(images.dtype.name, value_range)
+    if not images.size or not needs_scan(images.dtype.name, value_range):
+        return
+    smallest, largest = _extremes(images)
+    if np.isinf(smallest) or np.isinf(largest):
         raise ValueError("`images` must be finite (NaN means missing). Received: infinite pixels")
-    values = values[~np.isnan(values)]
-    if value_range is None or not values.size:
+    if value_range is None or np.isnan(smallest):
         return
     low, high = value_range
-    smallest, largest = float(values.min()), float(values.max())
     slack = _TOLERANCE * (high - low)
     if smallest < low - slack or largest > high + slack:
         raise ValueError(
             f"`images` must be within the model's value_range={value_range}. "
             f"Received: values from {smallest:.6g} to {largest:.6g}"
         )
-    if images.dtype.kind == "f" and high >= 16 and low == 0 and 0 < largest <= 1:
+    whole = images.dtype.kind in "iu"
+    if check_units and not whole and high >= 16 and low == 0 and 0 < largest <= 1:
         raise ValueError(
             f"`images` seem to be scaled to [0, 1], but the model takes pixels as stored, "
             f"value_range={value_range}, and scales them itself. Pass the images undivided, or "
             f"build the model with value_range=(0, 1). Received: values from {smallest:.6g} to "
             f"{largest:.6g}"
         )
+
+
+def _extremes(images: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest value, NaN aside; two NaNs where there is nothing else."""
+    found = []
+    rows = max(1, _CHUNK * len(images) // images.size) if images.ndim else 1
+    images = np.atleast_1d(images)
+    for start in range(0, len(images), rows):
+        part = images[start : start + rows]
+        if part.dtype.name in ("bfloat16", "float16"):
+            part = part.astype("float32")
+        low, high = part.min(), part.max()
+        if np.isnan(low):  # NaN wins in `min`, which is the faster
+            low, high = np.fmin.reduce(part, axis=None), np.fmax.reduce(part, axis=None)
+        found.append((float(low), float(high)))
+    lows, highs = zip(*found, strict=True)
+    return float(np.fmin.reduce(lows)), float(np.fmax.reduce(highs))
+
+
+def filled_array(array: np.ma.MaskedArray, name: str = "images") -> np.ndarray:
+    """A NumPy masked array with NaN for what is masked, which otherwise would be used as data.
+
+    Args:
+        array: masked array.
+        name: str, the argument's name, for errors.
+
+    Returns:
+        NumPy array.
+
+    Raises:
+        ValueError: if integers are masked: they have no NaN.
+
+    Example:
+    >>> filled_array(np.ma.masked_equal([1.0, 9.0], 9.0)).tolist()
+    [1.0, nan]
+    """
+    if not np.ma.is_masked(array):
+        return np.asarray(array.data)
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"`{name}` must not be masked unless they are floats: integers have no NaN to say that "
+            f"a value is missing. Use {name}.astype('float32'), or {name}.data to ignore the mask. "
+            f"Received: a masked array of {array.dtype}"
+        )
+    return array.filled(np.nan)
 
 
 def as_one_array(images: Any) -> Any:
@@ -80,7 +177,7 @@ def as_one_array(images: Any) -> Any:
         images: what a user gave to `encode` or `reconstruct`.
 
     Returns:
-        Array or dataset.
+        Array or dataset; of a NumPy masked array, an array with NaN for what is masked.
 
     Raises:
         TypeError: if it is something else.
@@ -92,7 +189,11 @@ def as_one_array(images: Any) -> Any:
             raise ValueError(
                 f"`images` in a list must have equal shapes. Received: {sorted(map(str, shapes))}"
             )
+        if any(isinstance(image, np.ma.MaskedArray) for image in images):
+            return filled_array(np.ma.stack(images))
         return np.asarray(images)
+    if isinstance(images, np.ma.MaskedArray):
+        return filled_array(images)
     known = hasattr(images, "element_spec") or (
         hasattr(images, "shape") and hasattr(images, "dtype")
     )
@@ -117,18 +218,130 @@ def stand_in_labels(x: Any, y: Any, sample_weight: Any) -> Any:
     return y if y is not None or sample_weight is None else np.zeros(len(x), "int32")
 
 
-def check_input(
-    x: Any, image_shape: Sequence[int], value_range: tuple[float, float] | None
-) -> None:
+def check_weights(weights: Any, num_images: int, name: str = "sample_weight") -> Any:
+    """Refuse weights that ruin training without a word: NaN, infinite or negative ones.
+
+    Args:
+        weights: array `(num_images,)` or `(num_images, 1)`, or `None`.
+        num_images: int.
+        name: str, the argument's name, for errors.
+
+    Returns:
+        NumPy array, or `None`.
+
+    Raises:
+        TypeError: if they are not real numbers.
+        ValueError: if the shape or a value does not fit.
+
+    Example:
+    >>> check_weights(np.array([1.0, -1.0]), 2)
+    Traceback (most recent call last):
+    ValueError: `sample_weight` must be finite and at least 0. Received: values from -1 to 1
+    """
+    if weights is None:
+        return None
+    if isinstance(weights, np.ma.MaskedArray):
+        weights = filled_array(weights, name)
+    weights = to_numpy(weights)
+    if weights.dtype.kind not in "uifb" and weights.dtype.name != "bfloat16":
+        raise TypeError(f"`{name}` must be numbers. Received: {name}.dtype={weights.dtype}")
+    if weights.shape not in ((num_images,), (num_images, 1)):
+        raise ValueError(
+            f"`{name}` must have one weight per image, shape ({num_images},). "
+            f"Received: {name}.shape={weights.shape}"
+        )
+    values = weights.astype("float64")
+    if not np.all((values >= 0) & (values < np.inf)):  # written so that NaN is refused too
+        raise ValueError(
+            f"`{name}` must be finite and at least 0. "
+            f"Received: values from {values.min():.6g} to {values.max():.6g}"
+        )
+    return weights
+
+
+def check_class_weight(class_weight: Any) -> None:
+    """Refuse class weights that are not finite and at least 0.
+
+    Args:
+        class_weight: dict of class number to weight, or `None`.
+
+    Raises:
+        TypeError: if it is no dict of numbers.
+        ValueError: if a weight is negative, NaN or infinite.
+    """
+    if class_weight is None:
+        return
+    if not isinstance(class_weight, dict):
+        raise TypeError(
+            "`class_weight` must be a dict of class number to weight. "
+            f"Received: {type(class_weight).__name__}"
+        )
+    for number, weight in class_weight.items():
+        if not 0 <= weight < float("inf"):
+            raise ValueError(
+                "`class_weight` must be finite and at least 0 for every class. "
+                f"Received: {weight} for class {number}"
+            )
+
+
+def blind_samples(images: np.ndarray, grid: Sequence[int]) -> np.ndarray:
+    """Which images have NaN in every patch, so that nothing of them can be seen.
+
+    Args:
+        images: array `(batch, *spatial, channels)`.
+        grid: ints, patches per axis.
+
+    Returns:
+        int array of their numbers.
+
+    Example:
+    >>> blind_samples(np.array([[[np.nan], [0.0]], [[np.nan], [np.nan]]]), (2,)).tolist()
+    [1]
+    """
+    if images.dtype.kind != "f":
+        return np.zeros(0, int)
+    rows = max(1, _CHUNK * len(images) // images.size)
+    blind = []
+    for start in range(0, len(images), rows):
+        missing = np.isnan(images[start : start + rows])
+        if missing.any():
+            hidden = touched_patches(missing, grid).all(axis=1)
+            blind.append(start + np.flatnonzero(hidden))
+    return np.concatenate(blind) if blind else np.zeros(0, int)
+
+
+def warn_of_blind(rows: Sequence[Any], num_images: int | None) -> None:
+    """Warn of images of which the model saw nothing.
+
+    Args:
+        rows: their numbers.
+        num_images: int, of how many, or `None`: unknown.
+    """
+    if not len(rows):
+        return
+    shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+    among = "" if num_images is None else f" of {num_images}"
+    warnings.warn(
+        f"{len(rows)}{among} `images` have a missing (NaN) pixel in every patch: {shown}. The "
+        "model sees whole patches only, so what it gives for them means nothing.",
+        stacklevel=3,
+    )
+
+
+def check_input(x: Any, image_shape: Sequence[int], value_range: tuple[float, float] | None) -> Any:
     """Check what was given to `fit`, `evaluate`, `encode` or `reconstruct`, as far as it is there.
 
-    Arrays and `tf.data` sets are looked at (shape always, values of the first batch when they are
-    floats); generators and `PyDataset`s are left alone, since reading one consumes it.
+    Of arrays every value is looked at. Of `tf.data` sets of known length whose images are floats
+    the first batch is: reading one may cost a data set from a generator that batch. Everything
+    else is checked as it comes, by `batch_checks`.
 
     Args:
         x: array, `tf.data.Dataset` or anything else `fit` takes.
         image_shape: `(*spatial, channels)` of the model.
         value_range: `(low, high)` of the model, or `None`.
+
+    Returns:
+        `x`; of a NumPy masked array, an array with NaN for what is masked.
 
     Raises:
         TypeError, ValueError: saying what does not fit.
@@ -138,18 +351,21 @@ def check_input(
             f"`images` must be an array or a dataset of arrays (or of (images, labels)), not a "
             f"dictionary. Received: a dict with keys {sorted(map(str, x))}"
         )
+    if isinstance(x, np.ma.MaskedArray):
+        x = filled_array(x)
     if hasattr(x, "element_spec"):
         _check_dataset(x, image_shape, value_range)
     elif hasattr(x, "shape") and hasattr(x, "dtype"):
         check_shape(x.shape, image_shape)
         if not x.shape[0]:
             raise ValueError(f"`images` must not be empty. Received: images.shape={x.shape}")
-        check_values(_to_numpy(x[:256]), value_range)
+        check_values(to_numpy(x), value_range)
     elif isinstance(x, (list, tuple)):
         raise TypeError(
             "`images` must be one array, not a list. Received: "
             f"{type(x).__name__} of {len(x)}; numpy.stack makes an array of equal shapes"
         )
+    return x
 
 
 def _check_dataset(
@@ -161,16 +377,14 @@ def _check_dataset(
         check_input(spec, image_shape, value_range)
     if spec.shape.rank is not None:
         check_shape(tuple(spec.shape), image_shape)
-    if not (spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool):
-        raise TypeError(f"`images` must be real numbers. Received: a dataset of {spec.dtype.name}")
-    if int(dataset.cardinality()) == 0:
+    check_dtype(spec.dtype.name, value_range)
+    length = int(dataset.cardinality()) if hasattr(dataset, "take") else -1
+    if length == 0:
         raise ValueError("`images` must not be empty. Received: a dataset without a batch")
-    if spec.dtype.is_floating:
-        batch = next(iter(dataset.take(1)), None)
-        if batch is None:
-            raise ValueError("`images` must not be empty. Received: a dataset without a batch")
-        images = batch[0] if isinstance(batch, (tuple, list)) else batch
-        check_values(_to_numpy(images), value_range)
+    if spec.dtype.is_floating and length > 0:
+        for batch in dataset.take(1):
+            images = batch[0] if isinstance(batch, (tuple, list)) else batch
+            check_values(to_numpy(images), value_range)
     elif spec.dtype.is_integer and value_range is not None and spec.dtype.max > value_range[1] <= 1:
         raise ValueError(
             f"`images` must be within the model's value_range={value_range}. "
@@ -178,5 +392,34 @@ def _check_dataset(
         )
 
 
-def _to_numpy(x: Any) -> np.ndarray:
+def check_called(images: Any, image_shape: Any, value_range: Any) -> Any:
+    """Check what a model is called with, as far as its values are there: not while it is traced.
+
+    Args:
+        images: array, tensor or symbolic tensor.
+        image_shape: ints `(*spatial, channels)`; sizes may be `None`: any.
+        value_range: `(low, high)` of the model, or `None`.
+
+    Returns:
+        The images; of a NumPy masked array, an array with NaN for what is masked.
+    """
+    if isinstance(images, keras.KerasTensor) or not is_array(images):
+        return images
+    if isinstance(images, np.ma.MaskedArray) or isinstance(images, np.ndarray):
+        return check_input(images, image_shape, value_range)
+    try:
+        values = to_numpy(images)
+    except Exception:  # each backend has an error of its own for a tensor without values
+        return images
+    check_input(values, image_shape, value_range)
+    return images
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` holds all its values: an array or a tensor, and no data set."""
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """The values of an array or tensor of any library, bfloat16 as float32."""
     return x if isinstance(x, np.ndarray) else keras.ops.convert_to_numpy(x)

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.models.input_checks import filled_array
+
 
 def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "labels") -> None:
     """Refuse labels that are no class numbers from 0 on and no shares of classes either.
@@ -25,6 +27,10 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
     """
     if labels is None:
         raise TypeError(f"`{name}` must be given: one label for each image. Received: None")
+    if isinstance(labels, np.ma.MaskedArray):
+        labels = filled_array(labels, name)
+    if isinstance(labels, (list, tuple)):
+        labels = np.asarray(labels)
     labels = labels if isinstance(labels, np.ndarray) else keras.ops.convert_to_numpy(labels)
     if labels.shape[:1] != (num_images,):
         raise ValueError(
@@ -45,8 +51,8 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
 def check_labelled(x: Any, y: Any, num_classes: int) -> None:
     """Check the labels of what was given to `fit` or `evaluate`, as far as they are there.
 
-    Of `tf.data` sets the first batch is looked at; generators and `PyDataset`s are left alone,
-    since reading one consumes it.
+    Of `tf.data` sets of known length the first batch is looked at. Everything else is checked as
+    it comes, by `batch_checks`, since reading it may consume it.
 
     Args:
         x: images, or a dataset of (images, labels).
@@ -63,7 +69,8 @@ def check_labelled(x: Any, y: Any, num_classes: int) -> None:
                 "`labels` must be given: a dataset of (images, labels). Received: a dataset of "
                 "images alone"
             )
-        for images, labels, *_ in x.take(1):
+        known = hasattr(x, "take") and int(x.cardinality()) > 0
+        for images, labels, *_ in x.take(1) if known else ():
             check_labels(labels, int(images.shape[0]), num_classes)
     elif hasattr(x, "shape"):
         check_labels(y, x.shape[0], num_classes)

@@ -407,11 +407,10 @@ class MaskedAutoencoder(MaskedModel):
         if pooling is None:
             raise ValueError("`pooling` must be 'mean' or 'token'. Received: pooling=None")
         self.check_pooling(pooling)
-        made = self._endpoints.run(
-            self,
+        made = self._run_checked(
             ("encode_blocks", pooling),
             lambda batch: self._encode_blocks_batch(batch, pooling),
-            self._checked(images, batch_size),
+            images,
             batch_size,
         )
         return np.moveaxis(made, 1, 0)

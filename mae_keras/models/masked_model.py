@@ -16,26 +16,32 @@ from keras import ops
 
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
+from mae_keras.models.batch_checks import raising
 from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
+from mae_keras.models.entry_points import ChecksSamples, can_be_shuffled
 from mae_keras.models.inference import Inference
-from mae_keras.models.input_checks import check_input, stand_in_labels
+from mae_keras.models.input_checks import check_input, check_shape
 from mae_keras.models.replica_batches import (
     check_evaluation_input,
     check_optimizer,
     check_replicas,
-    training_input,
 )
 from mae_keras.models.restoration import Restoring
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.models.skipping import SkipsNonFinite
 from mae_keras.ops import gather_patches, is_usable, num_hidden, split_indices
 from mae_keras.replicas import first_sample, num_replicas
-from mae_keras.tuning import without_tuning
 
 
 class MaskedModel(
-    Inference, Restoring, SavedInOneStep, CompiledAsAsked, SkipsNonFinite, keras.Model
+    Inference,
+    Restoring,
+    ChecksSamples,
+    SavedInOneStep,
+    CompiledAsAsked,
+    SkipsNonFinite,
+    keras.Model,
 ):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
@@ -95,6 +101,11 @@ class MaskedModel(
         """Pixel values that mean black and white."""
         return self.normalization.value_range
 
+    @property
+    def patch_grid(self) -> tuple[int, ...]:
+        """Patches per axis."""
+        return self.grid
+
     def to_patches(self, images: Any) -> tuple[Any, Any]:
         """Raw images to normalised patches without NaN, and which of them are missing."""
         raise NotImplementedError
@@ -142,8 +153,7 @@ class MaskedModel(
         >>> model.normalization.mean == [63.5 / 255]
         True
         """
-        check_input(images, self.image_shape, self.value_range)
-        self.normalization.adapt(images)
+        self.normalization.adapt(check_input(images, self.image_shape, self.value_range))
 
     def compile(
         self,
@@ -222,21 +232,6 @@ class MaskedModel(
         Raises:
             TypeError, ValueError: if the images do not fit the model.
         """
-        check_input(x, self.image_shape, self.value_range)
-        if isinstance(validation_data, (tuple, list)) and validation_data:
-            check_input(validation_data[0], self.image_shape, self.value_range)
-            if len(validation_data) == 3:
-                held_out, labels, weights = validation_data
-                labels = stand_in_labels(held_out, labels, weights)
-                validation_data = (held_out, labels, weights)
-        elif validation_data is not None:
-            check_input(validation_data, self.image_shape, self.value_range)
-            validation_data = without_tuning(validation_data)
-        if class_weight is not None and y is None and hasattr(x, "shape"):
-            raise ValueError(
-                "`class_weight` needs labels: `fit(images, labels, ...)`. Received: none"
-            )
-        y = stand_in_labels(x, y, sample_weight)
         options = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -244,8 +239,8 @@ class MaskedModel(
             "callbacks": callbacks,
             "validation_split": validation_split,
             "validation_data": validation_data,
-            # Keras warns of its own default where a dataset has an order of its own.
-            "shuffle": shuffle and not hasattr(x, "element_spec"),
+            # Keras warns of its own default where a data set has an order of its own.
+            "shuffle": shuffle and can_be_shuffled(x),
             "class_weight": class_weight,
             "sample_weight": sample_weight,
             "initial_epoch": initial_epoch,
@@ -254,8 +249,9 @@ class MaskedModel(
             "validation_batch_size": validation_batch_size,
             "validation_freq": validation_freq,
         }
-        x, y, options = training_input(without_tuning(x), y, options, self.built_for)
-        return super().fit(x, y, **options)
+        x, y, options, checks = self._checked_fit(x, y, options)
+        with raising(checks):
+            return super().fit(x, y, **options)
 
     def evaluate(
         self,
@@ -285,20 +281,24 @@ class MaskedModel(
         Returns:
             As `keras.Model.evaluate`; the same for every batch size, up to float rounding.
         """
+        checks = []
         if not kwargs.get("_use_cached_eval_dataset"):
-            check_input(x, self.image_shape, self.value_range)
-        check_evaluation_input(x, batch_size, self.built_for)
-        return super().evaluate(
-            without_tuning(x),
-            stand_in_labels(x, y, sample_weight),
-            batch_size=batch_size,
-            verbose=verbose,
-            sample_weight=sample_weight,
-            steps=steps,
-            callbacks=callbacks,
-            return_dict=return_dict,
-            **kwargs,
-        )
+            x, y, sample_weight = self._checked_arrays(x, y, sample_weight)
+            check_evaluation_input(x, batch_size, self.built_for)
+            x, check = self._checked_set(x)
+            checks.append(check)
+        with raising(checks):
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
+            )
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""
@@ -328,6 +328,7 @@ class MaskedModel(
 
     def _masked_batch(self, data: Any, step: Any, seen: Any = None) -> tuple[Any, Any, Any]:
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_shape(images.shape, self.image_shape)  # while tracing: it costs nothing
         patches, missing = self.to_patches(images)
         batch = ops.shape(patches)[0]
         samples = first_sample(batch, seen) + ops.arange(batch, dtype="int32")

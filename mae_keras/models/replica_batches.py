@@ -50,6 +50,24 @@ class WholeBatches(keras.utils.PyDataset):
             self.generator.shuffle(self.order)
 
 
+class BuiltFromOneSlice:
+    """Mixin of models, to stand before `keras.Model`: builds from what one replica gets.
+
+    Keras adds up the replicas' slices of a first batch to see its shape, which fails for slices of
+    different sizes: a held-out set that the replicas do not divide would end training after the
+    first epoch.
+    """
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if iterator is not None and self._distribute_strategy is not None:
+            local = self._distribute_strategy.experimental_local_results
+            for _, _, batches in iterator:
+                data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
+                break
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+
 def check_replicas(model: keras.Model) -> None:
     """Refuse to compile a model under another distribution than the one it was built under.
 

@@ -7,25 +7,24 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.models.batch_checks import raising
 from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
-from mae_keras.models.input_checks import as_one_array, check_input
-from mae_keras.models.label_checks import check_labelled
+from mae_keras.models.entry_points import ChecksSamples, can_be_shuffled
 from mae_keras.models.replica_batches import (
     check_evaluation_input,
     check_optimizer,
     check_replicas,
-    training_input,
 )
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.replicas import num_replicas
-from mae_keras.tuning import without_tuning
 
 
-class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
+class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Model):
     """Base of classifiers: class numbers become one-hot, so that one loss does for all labels.
 
-    Subclasses give logits `(batch, num_classes)` in `call` and say what their `value_range` is.
+    Subclasses give logits `(batch, num_classes)` in `call` and say what their `value_range` and
+    `patch_grid` are.
 
     Args:
         image_shape: ints `(*spatial, channels)`.
@@ -52,6 +51,11 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
     @property
     def value_range(self) -> tuple[float, float] | None:
         """Pixel values that mean black and white."""
+        raise NotImplementedError
+
+    @property
+    def patch_grid(self) -> tuple[int, ...]:
+        """Patches per axis."""
         raise NotImplementedError
 
     def compile(
@@ -145,12 +149,6 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
         Raises:
             TypeError, ValueError: if images or labels do not fit the model.
         """
-        self._check(x, y)
-        if isinstance(validation_data, (tuple, list)) and len(validation_data) > 1:
-            self._check(*validation_data[:2])
-        elif validation_data is not None:
-            self._check(validation_data, None)
-            validation_data = without_tuning(validation_data)
         options = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -158,8 +156,8 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             "callbacks": callbacks,
             "validation_split": validation_split,
             "validation_data": validation_data,
-            # Keras warns of its own default where a dataset has an order of its own.
-            "shuffle": shuffle and not hasattr(x, "element_spec"),
+            # Keras warns of its own default where a data set has an order of its own.
+            "shuffle": shuffle and can_be_shuffled(x),
             "class_weight": class_weight,
             "sample_weight": sample_weight,
             "initial_epoch": initial_epoch,
@@ -168,8 +166,9 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
             "validation_batch_size": validation_batch_size,
             "validation_freq": validation_freq,
         }
-        x, y, options = training_input(without_tuning(x), y, options, self.built_for)
-        return super().fit(x, y, **options)
+        x, y, options, checks = self._checked_fit(x, y, options)
+        with raising(checks):
+            return super().fit(x, y, **options)
 
     def evaluate(
         self,
@@ -199,24 +198,24 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
         Returns:
             The loss and the metrics, as `keras.Model.evaluate`.
         """
+        checks = []
         if not kwargs.get("_use_cached_eval_dataset"):
-            self._check(x, y)
-        check_evaluation_input(x, batch_size, self.built_for)
-        return super().evaluate(
-            without_tuning(x),
-            y,
-            batch_size=batch_size,
-            verbose=verbose,
-            sample_weight=sample_weight,
-            steps=steps,
-            callbacks=callbacks,
-            return_dict=return_dict,
-            **kwargs,
-        )
-
-    def _check(self, images: Any, labels: Any) -> None:
-        check_input(images, self.image_shape, self.value_range)
-        check_labelled(images, labels, self.num_classes)
+            x, y, sample_weight = self._checked_arrays(x, y, sample_weight)
+            check_evaluation_input(x, batch_size, self.built_for)
+            x, check = self._checked_set(x)
+            checks.append(check)
+        with raising(checks):
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
+            )
 
     def probabilities(self, images: Any, batch_size: int = 256) -> np.ndarray:
         """Probabilities of the classes.
@@ -231,10 +230,8 @@ class SupervisedModel(SavedInOneStep, CompiledAsAsked, keras.Model):
         Raises:
             TypeError, ValueError: if the images do not fit the model.
         """
-        images = as_one_array(images)
-        check_input(images, self.image_shape, self.value_range)
-        return self._endpoints.run(
-            self, "probabilities", lambda batch: ops.softmax(self(batch)), images, batch_size
+        return self._run_checked(
+            "probabilities", lambda batch: ops.softmax(self(batch)), images, batch_size
         )
 
     def compute_loss(

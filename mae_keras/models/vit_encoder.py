@@ -14,7 +14,7 @@ from mae_keras.layers import (
 )
 from mae_keras.layers.compiled_dense import projected
 from mae_keras.layers.compiled_norm import normed
-from mae_keras.models.input_checks import check_input
+from mae_keras.models.input_checks import check_called, check_input, check_shape
 from mae_keras.ops import (
     as_image_shape,
     as_patch_size,
@@ -179,7 +179,7 @@ class ViTEncoder(keras.Model):
         >>> encoder.normalization.mean == [63.5 / 255]
         True
         """
-        check_input(images, self.image_shape, self.normalization.value_range)
+        images = check_input(images, self.image_shape, self.normalization.value_range)
         self.normalization.adapt(images)
 
     @property
@@ -269,7 +269,19 @@ class ViTEncoder(keras.Model):
             attended = ops.concatenate([ops.ones((batch, 1), dtype="bool"), attended], axis=1)
         return ops.concatenate([token, tokens], axis=1), attended
 
+    @property
+    def _any_size(self) -> tuple[int | None, ...]:
+        """The shape of images that the encoder takes: `grid` may be another than its own."""
+        return (*[None] * (len(self.image_shape) - 1), self.image_shape[-1])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            images = check_called(args[0], self._any_size, self.normalization.value_range)
+            args = (images, *args[1:])
+        return super().__call__(*args, **kwargs)
+
     def call(self, images: Any, patch_mask: Any = None, training: bool = False) -> Any:
+        check_shape(images.shape, self._any_size)
         patches, missing = self.to_patches(images)
         grid = patch_grid(tuple(images.shape[1:]), self.patch_size)
         hidden = join_masks(patch_mask, missing)

@@ -147,7 +147,7 @@ def test_half_precision_gives_float32_weights():
         ({"block": 3}, ValueError, "`block` must be one of the encoder's 3 blocks.*block=3"),
         ({"block": -4}, ValueError, "`block` must be one of the encoder's 3 blocks"),
         ({"block": 0.5}, ValueError, "`block` must be"),
-        ({"batch_size": 0}, ValueError, "`batch_size` must be a positive int"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be an int of at least 1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(changes, error, message):

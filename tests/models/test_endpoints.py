@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mae_keras.layers import PixelNormalization
+from mae_keras.models import DenseMaskedAutoencoder
 from mae_keras.models.endpoints import Endpoints
 
 
@@ -80,3 +82,36 @@ def test_an_owner_does_not_come_to_own_its_endpoints(owner):
     owner.kept_endpoints = Endpoints()
     owner.kept_endpoints.run(owner, "call", owner, values(2), 2)
     assert (len(owner.weights), len(owner.layers)) == (weights, layers)
+
+
+class _Codes(DenseMaskedAutoencoder):
+    """Features that are the codes themselves, read as class numbers."""
+
+    def encode_batch(self, images, pooling="mean"):
+        codes = keras.ops.cast(self.normalization(images), "int32")
+        return keras.ops.cast(keras.ops.reshape(codes, (-1, self.num_patches)), "float32")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint16", "float32"])
+def test_integer_codes_stay_whole_in_compiled_endpoints(dtype):
+    model = _Codes((256, 1), hidden_units=(2,))
+    model.normalization = PixelNormalization(None, name="codes")
+    codes = np.arange(65536).reshape(-1, 256, 1)
+    made = model._endpoints.run(model, "codes", model.encode_batch, codes.astype(dtype), 64)
+    np.testing.assert_array_equal(made, codes[..., 0])
+
+
+def test_normalization_without_a_range_changes_no_number_under_a_compiler():
+    layer = PixelNormalization(None)
+    codes = np.arange(65536, dtype="int32")[None]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit(layer)
+    else:
+        import tensorflow as tf
+
+        compiled = tf.function(layer, jit_compile=True)
+    made = keras.ops.convert_to_numpy(compiled(keras.ops.convert_to_tensor(codes)))
+    np.testing.assert_array_equal(made, codes)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.denormalize(made)), codes)

@@ -261,7 +261,7 @@ def test_images_that_do_not_fit_are_refused(tiny, images, ask):
         call(images / 255.0)
     with pytest.raises(ValueError, match="must not be empty"):
         call(images[:0])
-    with pytest.raises(ValueError, match="`batch_size` must be a positive int"):
+    with pytest.raises(ValueError, match="`batch_size` must be an int of at least 1"):
         call(images, batch_size=0)
     with pytest.raises(TypeError, match="`images` must be real numbers"):
         call(images.astype("complex64"))

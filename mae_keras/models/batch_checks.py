@@ -1,0 +1,228 @@
+"""Checking every batch of a data set on its way into a model.
+
+Arrays are looked at as a whole before training (`input_checks`). Of everything else, `tf.data`,
+`PyDataset`, generators and PyTorch's `DataLoader`, each batch is looked at as it comes, so that
+none is read twice or lost.
+"""
+
+import contextlib
+import copy
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from mae_keras.checked_dataset import checked_dataset
+from mae_keras.models.input_checks import (
+    blind_samples,
+    check_input,
+    check_shape,
+    check_values,
+    check_weights,
+    filled_array,
+    needs_scan,
+    to_numpy,
+    warn_of_blind,
+)
+from mae_keras.models.label_checks import check_labels
+from mae_keras.models.replica_batches import WholeBatches
+
+
+class BatchCheck:
+    """What the batches of one data set must be, and the first error that one of them caused.
+
+    TensorFlow turns an error of Python inside a data set into one of its own; `raising` turns it
+    back.
+
+    Args:
+        image_shape: ints `(*spatial, channels)` of the model.
+        value_range: `(low, high)` of the model, or `None`.
+        num_classes: int, classes that labels are checked against, or `None`: labels are ignored
+            and left out of the batches, since a compiled step takes no text, for one.
+        weighted: bool, whether Keras makes weights of the labels (`class_weight`), which are kept
+            then.
+        grid: ints, patches per axis, to note images without a whole patch, or `None`: not to.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        value_range: tuple[float, float] | None,
+        num_classes: int | None = None,
+        weighted: bool = False,
+        grid: Sequence[int] | None = None,
+    ):
+        self.image_shape = tuple(image_shape)
+        self.value_range = value_range
+        self.num_classes = num_classes
+        self.weighted = weighted
+        self.grid = grid
+        self.error: Exception | None = None
+        self.blind: list[str] = []
+        # Batches seen so far; stays `None` where Keras or `check_input` sees to it that there are.
+        self.seen: int | None = None
+
+    @property
+    def keeps_labels(self) -> bool:
+        """Whether the model or Keras needs the labels."""
+        return self.weighted or self.num_classes is not None
+
+    def needs_scan(self, dtype: str) -> bool:
+        """Whether images of this dtype have to be looked at."""
+        return needs_scan(dtype, self.value_range)
+
+    def check(self, number: int, images: Any, labels: Any = None, weights: Any = None) -> tuple:
+        """Check one batch.
+
+        Args:
+            number: int, of the batch, from 0.
+            images: array or tensor.
+            labels: array or `None`: not checked.
+            weights: array or `None`.
+
+        Returns:
+            The images, labels and weights as NumPy arrays or as they came.
+        """
+        self.seen = (self.seen or 0) + 1
+        try:
+            return self._check(number, images, labels, weights)
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+    def _check(self, number: int, images: Any, labels: Any, weights: Any) -> tuple:
+        if isinstance(images, (dict, list, tuple)) or not hasattr(images, "dtype"):
+            check_input(images, self.image_shape, self.value_range)
+            raise TypeError(
+                f"`images` of a batch must be one array. Received: {type(images).__name__}"
+            )
+        if isinstance(images, np.ma.MaskedArray):
+            images = filled_array(images)
+        check_shape(images.shape, self.image_shape)
+        values = to_numpy(images)
+        check_values(values, self.value_range, check_units=number == 0)
+        if self.grid is not None:
+            rows = blind_samples(values, self.grid)
+            self.blind += [f"image {row} of batch {number}" for row in rows]
+        if self.num_classes is not None:
+            check_labels(labels, len(values), self.num_classes)
+        weights = check_weights(weights, len(values))
+        return images, labels, weights
+
+    def of_batch(self, number: int, batch: Any) -> Any:
+        """Check a batch as data sets give them; leave out labels that nobody needs."""
+        if isinstance(batch, dict):
+            self.check(number, batch)
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        if not self.keeps_labels:
+            labels = None
+        elif labels is None and self.num_classes is None:
+            self.error = ValueError(LABELS_NEEDED)
+            raise self.error
+        images, labels, weights = self.check(number, images, labels, weights)
+        if labels is None and weights is not None:
+            labels = np.zeros(len(images), "int32")  # without labels Keras drops the weights
+        return tuple(part for part in (images, labels, weights) if part is not None)
+
+
+LABELS_NEEDED = (
+    "`class_weight` needs labels: `fit(images, labels, ...)`, or a data set of (images, labels). "
+    "Received: images alone"
+)
+_OURS = re.compile(r"(TypeError|ValueError): (`(?:images|labels|sample_weight|class_weight)`.*)")
+
+
+@contextlib.contextmanager
+def raising(checks: Sequence[BatchCheck]) -> Iterator[None]:
+    """Raise what a check refused as it was, whatever became of it on the way.
+
+    Args:
+        checks: those of the data sets in use, that of the images first.
+
+    Yields:
+        Nothing.
+    """
+    try:
+        yield
+    except Exception as error:
+        for check in checks:
+            if check.error is not None and check.error is not error:
+                raise check.error from None
+        # Other processes' checks come as text.
+        found = None if isinstance(error, (TypeError, ValueError)) else _OURS.search(str(error))
+        if checks and found:
+            kinds = {"TypeError": TypeError, "ValueError": ValueError}
+            raise kinds[found[1]](found[2]) from None
+        raise
+    if checks and checks[0].seen == 0:
+        raise ValueError("`images` must not be empty. Received: a dataset without a batch")
+    for check in checks:
+        warn_of_blind(check.blind, None)
+
+
+def checked_batches(x: Any, check: BatchCheck) -> Any:
+    """A data set whose batches are checked as they come.
+
+    Args:
+        x: `tf.data.Dataset`, `keras.utils.PyDataset`, generator or PyTorch `DataLoader`; anything
+            else is returned as it is.
+        check: `BatchCheck`.
+
+    Returns:
+        What gives the same batches in the same order, or raises.
+
+    Example:
+    >>> check = BatchCheck((4, 1), (0.0, 255.0))
+    >>> batches = (np.full((2, 4, 1), fill, "float32") for fill in (100, 300))
+    >>> for batch in checked_batches(batches, check):
+    ...     print(batch[0].shape)
+    Traceback (most recent call last):
+    ValueError: `images` must be within the model's value_range=(0.0, 255.0). Received: values
+    from 300 to 300
+    """
+    if hasattr(x, "element_spec"):
+        return checked_dataset(x, check)
+    if isinstance(x, WholeBatches):
+        return x  # of arrays that were checked
+    if isinstance(x, keras.utils.PyDataset):
+        return _CheckedPyDataset(x, check)
+    if isinstance(x, Iterator):
+        return (check.of_batch(number, batch) for number, batch in enumerate(x))
+    if hasattr(x, "collate_fn") and isinstance(x, Iterable):
+        loader = copy.copy(x)
+        loader.collate_fn = _CheckedCollate(x.collate_fn, check)
+        return loader
+    return x
+
+
+class _CheckedPyDataset(keras.utils.PyDataset):
+    def __init__(self, dataset: keras.utils.PyDataset, check: BatchCheck):
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self.dataset, self.check = dataset, check
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.dataset.num_batches
+
+    def __getitem__(self, index: int) -> tuple:
+        return self.check.of_batch(index, self.dataset[index])
+
+    def on_epoch_begin(self) -> None:
+        self.dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.dataset.on_epoch_end()
+
+
+class _CheckedCollate:
+    """A `DataLoader`'s `collate_fn`, which may run in its worker processes."""
+
+    def __init__(self, collate: Any, check: BatchCheck):
+        self.collate, self.check, self.number = collate, check, 0
+
+    def __call__(self, samples: Any) -> tuple:
+        batch = self.check.of_batch(self.number, self.collate(samples))
+        self.number += 1
+        return batch
