@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import nbformat
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from notebook_pairs import (
     Pair,
     differences,
@@ -23,15 +23,17 @@ from notebook_pairs import (
 )
 from notebook_runs import QUIET, run_in_kernel, run_in_process
 
+from mae_keras.files import replacing
+
 # What every notebook's cell of parameters must set, and what a check sets instead.
 SMALL = {"SMALL": True}
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def build(pair: Pair) -> list[str]:
-    """Execute one notebook in full, write the `.ipynb` file, and say what is wrong with it.
+    """Execute one notebook in full and write the `.ipynb` file, or say why it was not written.
 
-    Nothing is written if a cell fails.
+    The file that is there stays as it is unless every cell ran and the outputs are fit to keep.
     """
     notebook = pair.read()
     faults = faults_of_form(notebook)
@@ -39,12 +41,17 @@ def build(pair: Pair) -> list[str]:
         return faults
     try:
         run_in_kernel(notebook, pair.source.parent)
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError) as error:
         return [COLOUR.sub("", str(error))]
     except (DeadKernelError, AssertionError) as error:  # nbclient asserts while it cleans up
         return [f"the kernel died, perhaps for want of memory: {error}"]
-    nbformat.write(tidy(notebook), pair.executed)
-    return faults_of_outputs(pair.executed)
+    built = tidy(notebook)
+    faults = faults_of_outputs(built)
+    if faults:
+        return [*faults, f"{pair.executed.name} was not written"]
+    with replacing(pair.executed) as aside:
+        nbformat.write(built, aside)
+    return []
 
 
 def check_files(pair: Pair) -> list[str]:
@@ -53,10 +60,11 @@ def check_files(pair: Pair) -> list[str]:
     faults = faults_of_form(notebook)
     if not pair.executed.exists():
         return [*faults, f"{pair.executed.name} is missing: scripts/build_notebooks {pair.name}"]
-    changed = differences(notebook, nbformat.read(pair.executed, as_version=4))
+    executed = nbformat.read(pair.executed, as_version=4)
+    changed = differences(notebook, executed)
     if changed:
         changed.append(f"to bring them in step: scripts/build_notebooks {pair.name}")
-    return [*faults, *changed, *faults_of_outputs(pair.executed)]
+    return [*faults, *changed, *faults_of_outputs(executed)]
 
 
 def check_run(pair: Pair) -> list[str]:

@@ -133,12 +133,13 @@ def faults_of_form(notebook: NotebookNode) -> list[str]:
     return faults
 
 
-def faults_of_outputs(path: pathlib.Path) -> list[str]:
+def faults_of_outputs(executed: NotebookNode) -> list[str]:
     """What is wrong with an executed notebook: errors, noise, cells or steps not run, size."""
     faults = []
-    if path.stat().st_size > LARGEST:
-        faults.append(f"{path.name} has {path.stat().st_size:,} bytes, more than {LARGEST:,}")
-    for number, cell in enumerate(nbformat.read(path, as_version=4).cells, 1):
+    size = len(nbformat.writes(executed).encode())
+    if size > LARGEST:
+        faults.append(f"the executed notebook has {size:,} bytes, more than {LARGEST:,}")
+    for number, cell in enumerate(executed.cells, 1):
         if cell.cell_type != "code":
             continue
         if cell.execution_count is None:

@@ -138,8 +138,7 @@ def test_errors_and_noise_in_outputs_are_found(tmp_path):
     noise = nbformat.v4.new_output("stream", name="stderr", text="Warning: x")
     error = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
     book.cells[1].outputs = [noise, error]
-    nbformat.write(book, pair.executed)
-    faults = "\n".join(faults_of_outputs(pair.executed))
+    faults = "\n".join(faults_of_outputs(book))
     assert "not executed" in faults and "Warning: x" in faults and "failed: no" in faults
 
 
@@ -152,8 +151,7 @@ def test_a_step_that_was_left_out_is_a_fault_of_the_outputs(tmp_path):
     said = ("a loss\nThis step is left out: pip install x\n", "No network. Going on with digits.\n")
     streams = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in said]
     book.cells[0].outputs = streams
-    nbformat.write(book, pair.executed)
-    faults = faults_of_outputs(pair.executed)
+    faults = faults_of_outputs(book)
     assert len(faults) == 2
     assert "This step is left out" in faults[0] and "a loss" not in faults[0]
     assert "Going on with digits" in faults[1]
@@ -173,6 +171,44 @@ def test_what_libraries_log_while_they_load_is_removed_and_nothing_else():
     ]
     book = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=streams)])
     assert [output.text for output in tidy(book).cells[0].outputs] == ["UserWarning: x\n"]
+
+
+FAILING = {
+    "a cell raises": ("# %%\nraise ValueError('no')", "no"),
+    "a step is left out": ("# %%\nprint('PyTorch is left out: pip install torch')", "left out"),
+    "stderr": ("# %%\nimport sys\nprint('noise', file=sys.stderr)", "noise"),
+    "too large": ("# %%\nprint('x' * 400_000)", "more than 300,000"),
+    "an error that is expected": (
+        "# %% tags=[\"raises-exception\"]\nraise ValueError('no')",
+        "cell 4 failed: no",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cell", "message"), FAILING.values(), ids=FAILING)
+def test_a_notebook_that_did_not_run_through_leaves_the_committed_one_as_it_was(
+    tmp_path, cell, message
+):
+    from build_notebooks import build
+
+    pair = a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, cell, CLOSING)
+    before = pair.executed.read_bytes()
+    faults = "\n".join(build(pair))
+    assert message in faults
+    assert pair.executed.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["01_made_up.ipynb", "01_made_up.py"]
+
+
+@pytest.mark.slow
+def test_a_notebook_that_ran_through_is_written(tmp_path):
+    import nbformat
+    from build_notebooks import build
+
+    pair = a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, "# %%\nprint(6 * 7)", CLOSING)
+    assert build(pair) == []
+    book = nbformat.read(pair.executed, as_version=4)
+    assert book.cells[3].outputs[0].text == "42\n"
 
 
 def test_a_run_here_says_in_which_cell_it_failed(tmp_path):
