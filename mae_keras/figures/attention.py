@@ -13,6 +13,10 @@ from mae_keras.figures.pixels import channel_note, middle_slice, to_pictures
 from mae_keras.figures.sheet import BLUE, MUTED, SMALL, Note, Sheet
 
 _HEAT = "#e0331b"
+# Black and white of a picture where nothing, and where most is attended to. Black stays darker
+# than white under any weight, so that the picture shows through.
+_COLD, _HOT = ("#3a3f45", "#ffffff"), ("#7a1205", "#ff8f70")
+_LEAST_FULL = 2.0  # times even attention: less is never full red, or noise would look like a find
 _CAPTION = 0.17  # inches below each picture
 
 
@@ -28,8 +32,9 @@ def attention_figure(
 ) -> Figure:
     """Draw images, and over each of them the attention of all heads together and of each head.
 
-    The redder a patch, the more it is attended to: white is none, full red the largest weight of
-    the picture, which is written below it as a multiple of even attention.
+    The redder a patch, the more it is attended to: grey is none, full red the largest weight of
+    the picture, at least twice even attention. The largest weight is written below the picture as
+    a multiple of even attention. The image shows through in light and dark.
 
     Args:
         images: array `(batch, *spatial, channels)` with one to three spatial axes. Of volumes the
@@ -97,21 +102,24 @@ def _draw_row(
         picture = to_pictures(image[None], value_range)[0]
         row[0].imshow(picture, interpolation="nearest", aspect="auto")
         for axes, weights in zip(row[1:], maps, strict=True):
-            # Pale grey below, so that red is as strong on black as on white.
-            pale = 0.45 + 0.5 * picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
-            pale = np.where(np.isnan(image).any(axis=-1, keepdims=True), picture, pale)
-            axes.imshow(_over(pale, weights), interpolation="nearest", aspect="auto")
+            tinted = _tinted(picture.mean(axis=-1, keepdims=True), weights)
+            tinted = np.where(np.isnan(image).any(axis=-1, keepdims=True), picture, tinted)
+            axes.imshow(tinted, interpolation="nearest", aspect="auto")
     for axes, weights in zip(row[1:], maps, strict=True):
         look = {"xycoords": "axes fraction", "textcoords": "offset points", "size": SMALL}
         text = f"up to {weights.max():.1f}×"
         axes.annotate(text, (0.5, 0), (0, -2), ha="center", va="top", color=MUTED, **look)
 
 
-def _over(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Colour a picture by weights per patch."""
-    rows, columns = picture.shape[0] // weights.shape[0], picture.shape[1] // weights.shape[1]
+def _tinted(grey: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A picture in shades that go from grey to red with the weight of the patch."""
+    rows, columns = grey.shape[0] // weights.shape[0], grey.shape[1] // weights.shape[1]
     share = _relative(weights).repeat(rows, axis=0).repeat(columns, axis=1)[..., None]
-    return picture * (1 - 0.85 * share) + np.array(to_rgb(_HEAT)) * 0.85 * share
+    cold, hot = (
+        np.array(to_rgb(black)) * (1 - grey) + np.array(to_rgb(white)) * grey
+        for black, white in (_COLD, _HOT)
+    )
+    return cold * (1 - share) + hot * share
 
 
 def _draw_signal(axes: Axes, signal: np.ndarray, weights: np.ndarray | None) -> None:
@@ -127,7 +135,7 @@ def _draw_signal(axes: Axes, signal: np.ndarray, weights: np.ndarray | None) -> 
 
 
 def _relative(weights: np.ndarray) -> np.ndarray:
-    return weights / (weights.max() or 1.0)
+    return weights / max(weights.max(), _LEAST_FULL)
 
 
 def _images(images: Any) -> np.ndarray:
@@ -182,8 +190,8 @@ def _notes(
     images: np.ndarray, grid: tuple[int, ...], num_heads: int, max_heads: int
 ) -> tuple[Note, ...]:
     texts = [
-        "Red: attended to, full red the most. Below: the largest weight, 1× being even attention, "
-        f"1/{math.prod(grid)} for each patch."
+        "Red: attended to; full red: the largest weight, at least 2×. Below: the largest weight, "
+        f"1× being even attention, 1/{math.prod(grid)} for each patch."
     ]
     if num_heads > max_heads:
         texts.append(f"Shown are {max_heads} of {num_heads} heads; the mean is of all.")

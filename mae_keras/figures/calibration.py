@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mae_keras.figures.accuracy_axis import percent
 from mae_keras.figures.frame import MARGIN, framed_page
@@ -65,8 +65,9 @@ def calibration_figure(
     strip = page.axes(_LEFT, top + _SIDE + _GAP, _SIDE, _STRIP)
     width = 0.8 * min(_narrowest(confidence), 0.1)
     strip.bar(confidence, shares, width=width, color=BLUE, alpha=0.55, linewidth=0)
-    strip.set_ylim(0, 1.08 * shares.max())
-    strip.set_yticks([shares.max()])
+    strip.set_ylim(0, min(1.08 * shares.max(), 1.0))
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, strip.get_ylim()[1])
+    strip.set_yticks([tick for tick in ticks if 0 < tick <= strip.get_ylim()[1]])
     for place in (axes, strip):
         _dress(place)
     strip.tick_params(labelbottom=True)

@@ -3,7 +3,7 @@
 import bisect
 from collections.abc import Sequence
 
-from mae_keras.figures.sheet import text_width
+from mae_keras.figures.sheet import one_line, text_width
 
 
 def read_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
@@ -25,30 +25,13 @@ def read_class_names(class_names: Sequence[str] | None, num_classes: int) -> lis
     """
     if class_names is None:
         return [str(number) for number in range(num_classes)]
-    names = [printable(name) for name in class_names]
+    names = [one_line(str(name)) for name in class_names]
     if len(names) != num_classes:
         raise ValueError(
             f"`class_names` must have one name for each of the {num_classes} classes. "
             f"Received: {len(names)} names"
         )
     return names
-
-
-def printable(name: object) -> str:
-    """A name on one line, with escapes for what no font has: parts of file names that are no text.
-
-    Args:
-        name: str, or what is to be shown as one.
-
-    Returns:
-        str.
-
-    Example:
-    >>> printable("two lines".replace(" ", chr(10)))
-    'two lines'
-    """
-    text = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
-    return " ".join(text.split()) if text.strip() else text
 
 
 def shortened(text: str, width: float, size: float) -> str:
@@ -66,6 +49,7 @@ def shortened(text: str, width: float, size: float) -> str:
     >>> shortened("cat", 1.0, 8), len(shortened("internationalisation", 0.5, 8)) < 12
     ('cat', True)
     """
+    text = one_line(text)
     if text_width(text, size) <= width:
         return text
     lengths = range(1, len(text))

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from mae_keras.figures.accuracy_axis import percent
 from mae_keras.figures.class_names import listed, read_class_names, shortened
 from mae_keras.figures.frame import MARGIN, framed_page, widest
-from mae_keras.figures.sheet import BLUE, INK, MUTED, SMALL, STRIPES, Page
+from mae_keras.figures.sheet import ABSENT, BLUE, INK, LITERAL, MUTED, SMALL, Page
 
 _NUMBERED = 20  # up to so many classes, numbers stand in the cells
 _LONGEST_NAME = 1.5  # inches, as below
@@ -104,7 +104,7 @@ def _draw_cells(axes: Axes, shares: np.ndarray, absent: np.ndarray, few: bool) -
     edges = {"edgecolors": "#eef1f4", "linewidth": 0.8} if few else {}
     axes.pcolormesh(shares, cmap=_SHADES, norm=_SCALE, **edges)
     for row in np.flatnonzero(absent):
-        axes.add_patch(Rectangle((0, row), len(shares), 1, **{**STRIPES, "linewidth": 0}))
+        axes.add_patch(Rectangle((0, row), len(shares), 1, **{**ABSENT, "linewidth": 0}))
     axes.set_xlim(0, len(shares))
     axes.set_ylim(len(shares), 0)
 
@@ -129,9 +129,8 @@ def _write_recalls(axes: Axes, recalls: list[str]) -> None:
 
 def _write_names(axes: Axes, names: list[str], step: int, upright: bool) -> None:
     places = np.arange(0, len(names), step)
-    shown = names[::step]
-    axes.set_xticks(places + 0.5, shown, rotation=90 if upright else 0, parse_math=False)
-    axes.set_yticks(places + 0.5, shown, parse_math=False)
+    axes.set_xticks(places + 0.5, names[::step], rotation=90 if upright else 0, **LITERAL)
+    axes.set_yticks(places + 0.5, names[::step], **LITERAL)
     axes.tick_params(labelsize=SMALL, colors=INK, length=0 if step == 1 else 2, pad=3)
 
 
@@ -167,7 +166,7 @@ def _notes(
     if len(counts) > _NUMBERED:
         notes.append(_mistakes(shares, names))
     if absent:
-        notes.append((f"Without a sample: {listed(absent)}.", "hidden"))
+        notes.append((f"Without a sample: {listed(absent)}.", "absent"))
     if unused:
         notes.append(f"Never predicted: {listed(unused)}.")
     return notes

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from mae_keras.figures.class_names import printable, shortened
+from mae_keras.figures.class_names import shortened
 from mae_keras.figures.frame import MARGIN, framed_page, widest
 from mae_keras.figures.palette import NUM_CLASS_LOOKS, class_look
-from mae_keras.figures.sheet import INK, SMALL, Page, text_width
+from mae_keras.figures.sheet import INK, LITERAL, SMALL, Page, one_line, text_width
 
 _SIDE, _GAP, _HEADING = 3.2, 0.2, 0.24  # inches, as below
 _LINE, _MARK, _COLUMN_GAP, _LONGEST_NAME = 0.18, 0.16, 0.18, 1.3
@@ -28,8 +28,8 @@ def feature_map_figure(
 ) -> Figure:
     """Draw samples as dots coloured by class, a panel for each way to reduce them to two numbers.
 
-    Up to ten classes differ in colour, up to thirty in colour and mark. Beyond, looks repeat, and
-    the names stand at the medians of their classes where there is room, in place of a legend.
+    Up to ten classes differ in colour, up to thirty in colour and mark. Beyond, looks repeat and
+    there is no legend. Names also stand at the medians of their classes where there is room.
 
     Args:
         points: heading of a panel to float array `(num_samples, 2)`, such as `embed_2d` makes.
@@ -60,7 +60,7 @@ def feature_map_figure(
             f"Received: {len(panels)} panels of {len(labels)} samples"
         )
     names = {
-        int(label): str(label) if class_names is None else printable(class_names[label])
+        int(label): str(label) if class_names is None else one_line(str(class_names[label]))
         for label in np.unique(labels)
     }
     many = len(names) > NUM_CLASS_LOOKS
@@ -74,8 +74,7 @@ def feature_map_figure(
         page.text(x + _SIDE / 2, top + _HEADING / 2, heading, ha="center")
         axes = page.axes(x, top + _HEADING, _SIDE, _SIDE)
         _scatter(axes, values, labels, list(names))
-        if many:
-            _name_medians(axes, values, labels, names)
+        _name_medians(axes, values, labels, names)
     _draw_legend(page, legend, MARGIN + len(panels) * (_SIDE + _GAP) - _GAP, top + _HEADING)
     return page.figure
 
@@ -140,10 +139,8 @@ def _name_medians(
         if inside and not (near & (np.abs(taken[:, 1] - y) < 0.14)).any():
             taken = np.vstack([taken, (x, y, half)])
             halo = [withStroke(linewidth=2, foreground="white")]
-            place = {"ha": "center", "va": "center", "size": _LETTER, "color": INK}
-            axes.text(
-                x * per_inch, y * per_inch, name, path_effects=halo, parse_math=False, **place
-            )
+            place = {"ha": "center", "va": "center", "size": _LETTER, "color": INK, **LITERAL}
+            axes.text(x * per_inch, y * per_inch, name, path_effects=halo, **place)
 
 
 def _many_note(count: int) -> str:

@@ -23,7 +23,7 @@ def framed_page(
         height: float, inches of the drawing.
         title: str or `None`.
         notes: texts, one below the other, each alone or with the kind of its swatch
-            (`"hidden"` or `"missing"`).
+            (`"hidden"`, `"missing"` or `"absent"`).
 
     Returns:
         The `Page`, and how many inches from its top the drawing starts.

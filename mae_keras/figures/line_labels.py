@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mae_keras.figures.frame import widest
-from mae_keras.figures.sheet import LINE, SMALL
+from mae_keras.figures.sheet import LINE, LITERAL, SMALL, one_line
 
 OFFSET = 12  # points between the axes and a label
 _DISTANCE = 13.0  # points between lines of text
@@ -58,7 +58,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], height: float) -> None:
     wanted = [to_axes.transform((1, label.height))[1] * points for label in labels]
     for label, line, place in zip(labels, wanted, _places(wanted, points), strict=True):
         axes.annotate(
-            label.text,
+            one_line(label.text),
             (1, line / points),
             (OFFSET, place - line),
             xycoords="axes fraction",
@@ -66,7 +66,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], height: float) -> None:
             va="center",
             size=SMALL,
             color=label.colour,
-            parse_math=False,
+            **LITERAL,
             arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "relpos": (0, 0.5)},
         )
 

@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from mae_keras.figures.sheet import BLUE, HIDDEN, INK, MUTED, NORMAL, SMALL, Note, Sheet, text_width
+from mae_keras.figures.sheet import (
+    HIDDEN,
+    INK,
+    LITERAL,
+    MUTED,
+    NORMAL,
+    SMALL,
+    VISIBLE,
+    Note,
+    Sheet,
+    one_line,
+    text_width,
+)
 
 
 def mask_gallery(
@@ -67,7 +79,7 @@ def _draw(axes: Axes, mask: np.ndarray) -> None:
     rows, columns = mask.shape
     axes.pcolormesh(
         ~mask,
-        cmap=ListedColormap([HIDDEN, BLUE]),
+        cmap=ListedColormap([HIDDEN, VISIBLE]),
         vmin=0,
         vmax=1,
         edgecolors="white",
@@ -79,13 +91,13 @@ def _draw(axes: Axes, mask: np.ndarray) -> None:
 
 def _label(axes: Axes, title: str, kind: np.ndarray) -> None:
     ratio = f"{100 * kind.mean():.3g}% hidden"
-    place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
-    axes.annotate(title, (0, 0.5), (-9, 2), va="bottom", size=NORMAL, color=INK, **place)
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"} | LITERAL
+    axes.annotate(one_line(title), (0, 0.5), (-9, 2), va="bottom", size=NORMAL, color=INK, **place)
     axes.annotate(ratio, (0, 0.5), (-9, -2), va="top", size=SMALL, color=MUTED, **place)
 
 
 def _notes(grid: tuple[int, ...]) -> tuple[Note, ...]:
-    text = "Blue patches stay visible, grey ones are hidden."
+    text = "Light blue patches are hidden, dark grey ones stay visible."
     if len(grid) == 3:
         text += f" Shown is slice {grid[0] // 2 + 1} of {grid[0]}, along the first axis."
     return (Note(text),)

@@ -1,9 +1,10 @@
-"""Originals beside what a masked autoencoder made of them. Imports matplotlib and NumPy only."""
+"""Originals beside what a masked autoencoder predicts. Imports matplotlib and NumPy only."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from mae_keras.figures.pixels import (
@@ -12,10 +13,11 @@ from mae_keras.figures.pixels import (
     middle_slice,
     to_pictures,
 )
-from mae_keras.figures.sheet import STRIPES, Note, Sheet
+from mae_keras.figures.sheet import BLUE, STRIPES, Note, Sheet
 from mae_keras.figures.signals import draw_signals
 
-_HEADINGS = ("Original", "Masked", "Reconstruction", "Pasted reconstruction")
+_HEADINGS = ("Original", "Masked", "Prediction", "Composite")
+_FADE = 0.93  # how far predictions at visible places go towards white
 _STATISTICS = {
     None: None,
     "original": "Targets were standardised. Patch mean and variance are taken from the original "
@@ -38,7 +40,10 @@ def reconstruction_figure(
     title: str | None = None,
     note: str | None = None,
 ) -> Figure:
-    """Draw original, masked, reconstructed and pasted images, a row for each image.
+    """Draw original, masked, predicted and composite images, a row for each image.
+
+    Predictions at visible places are faded: they are not what the model is asked for. The
+    composite keeps visible pixels and takes hidden ones from the prediction.
 
     Signals are drawn as lines, volumes by their middle slice. One channel is shown in grey, three
     in colour; the legend says what is shown of other counts, and all else needed to read the
@@ -90,6 +95,8 @@ def reconstruction_figure(
         _fill_with_lines(rows, panels, shown)
     else:
         _fill_with_pictures(rows, panels, shown, value_range)
+        if np.max(patch_size) > 1:  # around single pixels there would be nothing but lines
+            _outline(rows, shown)
     return figure
 
 
@@ -102,17 +109,34 @@ def _fill_with_pictures(
     # Pixels hidden altogether are transparent: the stripes behind them show.
     visible = ~hidden.all(axis=-1, keepdims=True)
     pictures[1] = np.concatenate([pictures[1], visible], axis=-1)
+    pictures[2] = np.where(hidden.any(axis=-1, keepdims=True), pictures[2], _faded(pictures[2]))
     for number, row in enumerate(rows):
         row[1].patch.set(**STRIPES)
         for axes, picture in zip(row, pictures, strict=True):
             axes.imshow(picture[number], interpolation="nearest")
 
 
+def _outline(rows: list, hidden: np.ndarray) -> None:
+    """Draw the edges between hidden and visible places on the predictions."""
+    for row, mask in zip(rows, hidden.all(axis=-1), strict=True):
+        y, x = np.nonzero(mask[:, 1:] != mask[:, :-1])
+        upright = np.stack([x + 0.5, y - 0.5, x + 0.5, y + 0.5], axis=-1)
+        y, x = np.nonzero(mask[1:] != mask[:-1])
+        level = np.stack([x - 0.5, y + 0.5, x + 0.5, y + 0.5], axis=-1)
+        edges = np.concatenate([upright, level]).reshape(-1, 2, 2)
+        row[2].add_collection(LineCollection(edges, color=BLUE, linewidth=0.9), autolim=False)
+
+
+def _faded(pictures: np.ndarray) -> np.ndarray:
+    return pictures + _FADE * (1 - pictures)
+
+
 def _fill_with_lines(rows: list, panels: list[np.ndarray], hidden: np.ndarray) -> None:
     masked = np.where(hidden, np.nan, panels[1])
     for number, row in enumerate(rows):
         shown = [panel[number] for panel in (panels[0], masked, *panels[2:])]
-        draw_signals(row, shown, hidden[number].all(axis=-1), [False, True, False, False])
+        faded = [False, False, True, False]
+        draw_signals(row, shown, hidden[number].all(axis=-1), [False, True, False, False], faded)
 
 
 def _cell(shape: tuple[int, int]) -> tuple[float, float]:
@@ -143,10 +167,13 @@ def _hidden_note(hidden: np.ndarray) -> str:
     low, high = (f"{100 * ratio:.3g}" for ratio in (ratios.min(), ratios.max()))
     ratio = f"{low}%" if low == high else f"{low} to {high}%"
     if (hidden == hidden[..., :1]).all():
-        what, look = "patches", "are shaded" if hidden.ndim == 3 else "are striped"
+        what, look = "patches", "are light blue"
     else:
-        what, look = "values", "are at middle brightness, striped where all channels are hidden"
-    return f"Hidden {what} ({ratio}) {look}. Pasted: the original, with predicted {what} there."
+        what, look = "values", "are at middle brightness, light blue where all channels are hidden"
+    return (
+        f"Hidden {what} ({ratio}) {look}. Composite: the original, with predicted {what} there. "
+        "Faded in the prediction: what the model saw."
+    )
 
 
 def _values(array: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from mae_keras.figures.accuracy_axis import dress_accuracy_axis, read_accuracies
 from mae_keras.figures.class_names import shortened
 from mae_keras.figures.frame import MARGIN, framed_page
 from mae_keras.figures.palette import line_look
-from mae_keras.figures.sheet import INK, MUTED, NORMAL, SMALL, Page, text_width
+from mae_keras.figures.sheet import INK, LITERAL, MUTED, NORMAL, SMALL, Page, text_width
 
 _CELL, _GAP, _ROW_GAP, _LEFT, _BELOW = (2.1, 1.7), 0.2, 0.6, 0.7, 0.45  # inches, as below
 _LEGEND_LINE, _LEGEND_GAP, _MARK, _HEADING = 0.2, 0.25, 0.35, 0.22
@@ -71,7 +71,7 @@ def robustness_figure(
         label = "accuracy" if column == 0 else None
         dress_accuracy_axis(axes, np.concatenate(everything), label)
         axes.tick_params(labelleft=column == 0)
-        axes.set_title(shortened(kind, _CELL[0], NORMAL), size=NORMAL, color=INK, pad=5)
+        axes.set_title(shortened(kind, _CELL[0], NORMAL), size=NORMAL, color=INK, pad=5, **LITERAL)
         if number + columns >= len(kinds):
             axes.set_xlabel("strength (0: clean)", size=SMALL, color=MUTED)
     return page.figure

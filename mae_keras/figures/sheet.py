@@ -6,6 +6,7 @@ text, text never meets a picture, and the figure is exactly as large as what is 
 
 import dataclasses
 from typing import NamedTuple
+from unicodedata import category
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,10 +16,20 @@ from matplotlib.textpath import text_to_path
 
 INK, MUTED, LINE = "#22303c", "#5d6975", "#c9d0d8"
 BLUE, ORANGE = "#2f6db3", "#d9772b"
-# Hidden patches are striped in two bluish greys, which no grey image holds.
-HIDDEN = "#dfe5ec"
-STRIPES = {"facecolor": HIDDEN, "edgecolor": "#b3bfcc", "hatch": "////"}
+# One colour code in every figure and notebook: what is hidden is light blue. Over images it is
+# striped as well, so that no picture can hold it.
+HIDDEN, VISIBLE = "#a9c1de", "#4a545f"
+STRIPES = {"facecolor": HIDDEN, "edgecolor": "#7f9fc6", "hatch": "////"}
 MISSING = "#c2559d"
+# Classes without samples: nothing is hidden there, so the stripes are grey.
+ABSENT = {"facecolor": "#eceef1", "edgecolor": "#b9bfc6", "hatch": "////"}
+_SWATCHES = {
+    "hidden": STRIPES,
+    "missing": {"facecolor": MISSING, "edgecolor": MISSING},
+    "absent": ABSENT,
+}
+# For texts that may hold names given by users: "$" and "_" mean themselves.
+LITERAL = {"parse_math": False, "usetex": False}
 
 SMALL, NORMAL, LARGE = 8, 9, 11  # points
 _MARGIN = 0.15  # inches, as all below
@@ -124,20 +135,37 @@ class Page:
 
     def text(self, x: float, y: float, text: str, **style: object) -> None:
         """Text, vertically centred on `y`."""
-        style = {"size": NORMAL, "color": INK, "ha": "left", "va": "center", **style}
-        style["parse_math"] = False  # `$` in the name of a class is a dollar
-        self.figure.text(x / self.size[0], 1 - y / self.size[1], text, **style)
+        style = {"size": NORMAL, "color": INK, "ha": "left", "va": "center", **LITERAL, **style}
+        self.figure.text(x / self.size[0], 1 - y / self.size[1], one_line(text), **style)
 
     def swatch(self, x: float, y: float, kind: str) -> None:
-        """A small box in the look of hidden patches or of missing pixels."""
+        """A small box in the look of hidden patches, missing pixels or absent classes."""
         box = self._box(x, y, _SWATCH, 0.13)
-        look = STRIPES if kind == "hidden" else {"facecolor": MISSING, "edgecolor": MISSING}
         place = {"transform": self.figure.transFigure, "linewidth": 0.5}
-        self.figure.add_artist(Rectangle(box[:2], box[2], box[3], **place, **look))
+        self.figure.add_artist(Rectangle(box[:2], box[2], box[3], **place, **_SWATCHES[kind]))
 
     def _box(self, x: float, y: float, width: float, height: float) -> tuple[float, ...]:
         across, down = self.size
         return x / across, 1 - (y + height) / down, width / across, height / down
+
+
+def one_line(text: str) -> str:
+    """Text that can be drawn on one line: no breaks, control characters or lone surrogates.
+
+    Args:
+        text: str.
+
+    Returns:
+        str.
+
+    Example:
+    >>> one_line("two" + chr(10) + "lines" + chr(0))
+    'two lines'
+    """
+    # File names that are not UTF-8 come with lone surrogates, which no font has.
+    text = text.encode("utf-8", "backslashreplace").decode()
+    breaks = ("Cc", "Zl", "Zp")
+    return " ".join("".join(" " if category(c) in breaks else c for c in text).split())
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
@@ -157,7 +185,8 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     """
     # Measured on outlines: needs no canvas. Rasterised letters are up to 5 % wider.
     font = FontProperties(size=size, weight=weight)
-    return 1.05 * text_to_path.get_text_width_height_descent(text, font, False)[0] / 72
+    width = text_to_path.get_text_width_height_descent(one_line(text), font, False)[0]
+    return 1.05 * width / 72
 
 
 def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
@@ -177,7 +206,7 @@ def wrapped(text: str, width: float, size: float, weight: str = "normal") -> lis
     ['hidden patches', 'are striped']
     """
     lines: list[str] = []
-    for word in text.split():
+    for word in one_line(text).split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, size, weight) <= width:
             lines[-1] = longer

@@ -148,7 +148,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     made = model.reconstruct(images)
     if model.loss_on == "hidden":
         options.setdefault(
-            "note", "Training counted hidden patches only: elsewhere the reconstruction is noise."
+            "note", "The loss counts hidden patches only: faded predictions mean nothing."
         )
     return reconstruction_figure(
         np.asarray(images),

@@ -33,6 +33,19 @@ def test_the_strip_shows_the_share_of_the_samples():
     assert [bar.get_height() for bar in strip.patches] == [0.25, 0.75]
 
 
+@pytest.mark.parametrize("counts", [[25, 75], [379, 621], [1] * 15, [10]])
+def test_the_ticks_of_the_strip_are_round_and_regular(counts):
+    places = np.linspace(0.1, 0.9, len(counts))
+    strip = calibration_figure(places, places, counts).axes[1]
+    low, high = strip.get_ylim()
+    ticks = [tick for tick in strip.get_yticks() if low <= tick <= high]
+    assert 2 <= len(ticks) <= 5
+    steps = np.diff([0, *ticks])
+    np.testing.assert_allclose(steps, steps[0])
+    mantissa = steps[0] / 10 ** np.floor(np.log10(steps[0]))
+    assert min(abs(mantissa - round_one) for round_one in (1, 2, 2.5, 5, 10)) < 1e-6
+
+
 def test_intervals_are_those_of_wilson():
     axes = calibration_figure([0.9], [0.9], [10]).axes[0]
     # 9 of 10: statsmodels.stats.proportion.proportion_confint(9, 10, method="wilson")

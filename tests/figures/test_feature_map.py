@@ -48,7 +48,21 @@ def test_classes_beyond_ten_differ_by_mark():
     points, labels = make(25)
     panel = feature_map_figure(points, labels).axes[0]
     assert sum(len(dots.get_offsets()) for dots in panel.collections) == len(labels)
-    assert len(panel.collections) == 3
+    marks = {}
+    for dots in panel.collections:
+        outline = dots.get_paths()[0].vertices.tobytes()
+        for xy, colour in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True):
+            label = int(labels[np.abs(points["PCA"] - xy).sum(axis=1).argmin()])
+            marks.setdefault(label, set()).add((to_hex(colour), outline))
+    assert all(len(looks) == 1 for looks in marks.values())
+    assert len({looks.pop() for looks in marks.values()}) == 25
+
+
+def test_names_stand_at_the_medians_of_few_classes_too():
+    points, labels = make(3)
+    figure = feature_map_figure(points, labels, ["cat", "dog", "cow"])
+    places = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    np.testing.assert_allclose(places["dog"], np.median(points["PCA"][labels == 1], axis=0))
 
 
 def test_beyond_thirty_classes_names_stand_at_medians(texts):

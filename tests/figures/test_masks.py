@@ -1,9 +1,15 @@
 """Masks side by side."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 
 from mae_keras.figures import mask_gallery
+from mae_keras.figures.sheet import HIDDEN, STRIPES
 
 MASKS = np.arange(48).reshape(3, 16) % 4 > 0
 
@@ -18,6 +24,22 @@ def test_each_kind_is_a_row_and_each_mask_a_picture(texts):
     assert (cells(figure.axes[1]) == ~MASKS[1].reshape(4, 4)).all()
     for words in ("random", "grid", "75% hidden"):
         assert words in texts(figure)
+
+
+def test_hidden_has_one_color_in_figures_and_notebooks(texts):
+    """The one of reconstructions, in the gallery and in the sources of all notebooks."""
+    figure = mask_gallery({"random": MASKS}, (4, 4))
+    FigureCanvasAgg(figure).draw()
+    drawn = figure.axes[0].collections[0].get_facecolor().reshape(4, 4, 4)
+    assert {to_hex(color) for color in drawn[MASKS[0].reshape(4, 4)]} == {HIDDEN}
+    assert HIDDEN not in {to_hex(color) for color in drawn[~MASKS[0].reshape(4, 4)]}
+    assert "Light blue patches are hidden" in texts(figure)
+    assert STRIPES["facecolor"] == HIDDEN
+    notebooks = pathlib.Path(__file__).parents[2] / "notebooks"
+    colors = re.findall(
+        r'bad="(#\w+)"', "".join(path.read_text() for path in notebooks.glob("*.py"))
+    )
+    assert len(colors) > 4 and set(colors) == {HIDDEN}
 
 
 def test_the_first_patch_is_at_the_upper_left():

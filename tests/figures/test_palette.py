@@ -45,7 +45,7 @@ def seen(colour, matrix):
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize(
     ("colours", "least"),
-    [(CLASS_COLOURS, 11), ([line_look(n)["color"] for n in range(6)], 15)],
+    [(CLASS_COLOURS, 14), ([line_look(n)["color"] for n in range(6)], 15)],
     ids=["classes", "lines"],
 )
 def test_colours_differ_whoever_looks(vision, colours, least):
@@ -58,6 +58,7 @@ def test_the_first_thirty_classes_differ_in_colour_or_mark():
     looks = [class_look(number) for number in range(NUM_CLASS_LOOKS)]
     assert len(set(looks)) == NUM_CLASS_LOOKS == 30
     assert len({colour for colour, _ in looks[:10]}) == 10
+    assert all(a != b for (_, a), (_, b) in itertools.pairwise(looks[:10]))
     assert class_look(NUM_CLASS_LOOKS) == class_look(0)
 
 

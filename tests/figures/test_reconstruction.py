@@ -1,4 +1,4 @@
-"""Rows of original, masked, reconstructed and pasted images, and the legend under them."""
+"""Rows of original, masked, predicted and composite images, and the legend under them."""
 
 import numpy as np
 import pytest
@@ -11,17 +11,19 @@ def shown(figure, row, column):
     return np.asarray(figure.axes[4 * row + column].get_images()[0].get_array())
 
 
-def test_each_row_shows_original_masked_reconstruction_and_pasted(make_case, texts):
+def test_each_row_shows_original_masked_prediction_and_composite(make_case, texts):
     images, patch_mask, prediction = make_case()
     figure = reconstruction_figure(images, patch_mask, prediction, patch_size=2)
     assert len(figure.axes) == 12
-    for heading in ("Original", "Masked", "Reconstruction", "Pasted reconstruction"):
+    for heading in ("Original", "Masked", "Prediction", "Composite"):
         assert heading in texts(figure)
     original, masked, made, pasted = (shown(figure, 1, column) for column in range(4))
     hidden = patch_mask[1].reshape(4, 4).repeat(2, 0).repeat(2, 1)
     scaled = images[1, ..., 0] / 255
     np.testing.assert_allclose(original[..., 0], scaled, atol=1e-6)
-    np.testing.assert_allclose(made[..., 0], 1 - scaled, atol=1e-6)
+    np.testing.assert_allclose(made[..., 0][hidden], (1 - scaled)[hidden], atol=1e-6)
+    assert made[..., 0][~hidden].min() >= 0.75  # faded: not drawn as if meant
+    assert "Faded in the prediction: what the model saw." in texts(figure)
     np.testing.assert_allclose(pasted[..., 0], np.where(hidden, 1 - scaled, scaled), atol=1e-6)
     np.testing.assert_allclose(masked[..., 0][~hidden], scaled[~hidden], atol=1e-6)
     np.testing.assert_array_equal(masked[..., 3], ~hidden)  # stripes show through
@@ -30,6 +32,16 @@ def test_each_row_shows_original_masked_reconstruction_and_pasted(make_case, tex
 def test_the_masked_picture_has_stripes_behind_it(make_case):
     figure = reconstruction_figure(*make_case(), patch_size=2)
     assert [bool(axes.patch.get_hatch()) for axes in figure.axes[:4]] == [False, True, False, False]
+
+
+def test_hidden_patches_are_outlined_in_the_prediction():
+    images = np.zeros((1, 4, 4, 1), "uint8")
+    mask = np.array([[True, False, False, False]])  # the upper left one of four
+    figure = reconstruction_figure(images, mask, images, patch_size=2)
+    assert [len(axes.collections) for axes in figure.axes] == [0, 0, 1, 0]
+    edges = {tuple(map(tuple, edge)) for edge in figure.axes[2].collections[0].get_segments()}
+    right = {((1.5, y - 0.5), (1.5, y + 0.5)) for y in (0, 1)}
+    assert edges == right | {((x - 0.5, 1.5), (x + 0.5, 1.5)) for x in (0, 1)}
 
 
 def test_given_pasted_images_are_shown(make_case):
@@ -109,9 +121,11 @@ def test_signals_are_drawn_as_lines_with_gaps_where_hidden(make_case, texts):
     np.testing.assert_array_equal(original[1], images[0, :, 1])
     assert np.isnan(masked[0][hidden]).all()
     np.testing.assert_array_equal(made[0], prediction[0, :, 0])
+    full = [line for line in figure.axes[2].lines if line.get_alpha() in (None, 1)]
+    np.testing.assert_array_equal(np.isnan(full[0].get_ydata()), ~hidden)
     expected = np.where(hidden, prediction[0, :, 0], images[0, :, 0])
     np.testing.assert_array_equal(pasted[0], expected)
-    assert "shaded" in texts(figure)
+    assert "light blue" in texts(figure)
 
 
 def test_volumes_show_their_middle_slice_and_say_so(make_case, texts):
