@@ -5,8 +5,8 @@ text, text never meets a picture, and the figure is exactly as large as what is 
 """
 
 import dataclasses
+import re
 from typing import NamedTuple
-from unicodedata import category
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,6 +28,7 @@ _SWATCHES = {
     "missing": {"facecolor": MISSING, "edgecolor": MISSING},
     "absent": ABSENT,
 }
+_BREAKS = re.compile(r"(?:(?! )[\s\x00-\x1f\x7f-\x9f])+")
 # For texts that may hold names given by users: "$" and "_" mean themselves.
 LITERAL = {"parse_math": False, "usetex": False}
 
@@ -164,8 +165,7 @@ def one_line(text: str) -> str:
     """
     # File names that are not UTF-8 come with lone surrogates, which no font has.
     text = text.encode("utf-8", "backslashreplace").decode()
-    breaks = ("Cc", "Zl", "Zp")
-    return " ".join("".join(" " if category(c) in breaks else c for c in text).split())
+    return _BREAKS.sub(" ", text).strip()
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
