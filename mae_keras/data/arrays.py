@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.data.decoding import resize as resized
 from mae_keras.data.division import SPLITS, Division, content_keys, mixed
 from mae_keras.data.image_data import ImageData
-from mae_keras.data.splits import ArraySplit, MappedSplit, resize
+from mae_keras.data.splits import ArraySplit, MappedSplit
 
 _IMAGE_KEYS = ("images", "x_train", "x")
 _LABEL_KEYS = ("labels", "y_train", "y")
@@ -25,6 +26,7 @@ def load_arrays(
     groups: Any = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
+    resize: str = "crop",
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
     """Load `.npz` or `.npy` files as `ImageData`; see `mae_keras.data.load`."""
@@ -47,6 +49,7 @@ def load_arrays(
         division=division,
         groups=groups,
         mix=True,
+        resize=resize,
         in_memory_limit=in_memory_limit,
     )
 
@@ -63,6 +66,7 @@ def in_memory_data(
     class_names: Any = None,
     image_size: int | tuple[int, int] | None = None,
     mix: bool = False,
+    resize: str = "crop",
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
     """Check arrays, cut them into splits by content, and return `ImageData`.
@@ -80,6 +84,7 @@ def in_memory_data(
         image_size: `(height, width)` to resize to, or `None`.
         mix: bool, shuffle each split by the seed, for arrays that may come class by class. An
             official split keeps its order unless its labels say that it does.
+        resize: str, `"crop"`, `"pad"` or `"stretch"`.
         in_memory_limit: int, bytes.
 
     Raises:
@@ -104,6 +109,7 @@ def in_memory_data(
             chosen,
             parts["train"]["dtype"],
             image_size,
+            resize,
             in_memory_limit,
         )
         for split, (part, chosen) in rows.items()
@@ -353,14 +359,16 @@ def _by_class(labelled, part):
     return 0 < np.count_nonzero(labels[1:] != labels[:-1]) < len(np.unique(labels))
 
 
-def _make_split(images, labels, rows, dtype, image_size, in_memory_limit):
+def _make_split(images, labels, rows, dtype, image_size, resize, in_memory_limit):
     labels = None if labels is None else labels[rows]
     if isinstance(images, np.memmap) and images.nbytes > in_memory_limit:
-        return MappedSplit(images, rows, dtype, labels, image_size)
+        return MappedSplit(images, rows, dtype, labels, image_size, resize)
     chosen = np.asarray(images[rows], dtype)
     if image_size is not None and tuple(image_size) != chosen.shape[1:3]:
         pieces = np.array_split(chosen, max(1, len(chosen) // 1024))
-        chosen = np.concatenate([resize(_tensor(piece), image_size).numpy() for piece in pieces])
+        chosen = np.concatenate(
+            [resized(_tensor(piece), image_size, resize).numpy() for piece in pieces]
+        )
     return ArraySplit(chosen, labels)
 
 

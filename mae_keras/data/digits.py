@@ -13,6 +13,7 @@ def load_digits(
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
     division: Division,
+    resize: str = "crop",
 ) -> ImageData:
     """Return the 1797 real 8x8 digits of scikit-learn as uint8 `ImageData`.
 
@@ -31,4 +32,5 @@ def load_digits(
         class_names=tuple(str(digit) for digit in range(10)) if labels else None,
         image_size=image_size,
         division=division,
+        resize=resize,
     )

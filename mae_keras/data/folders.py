@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.data.decoding import RESIZED
 from mae_keras.data.division import Division, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.image_files import SUFFIXES, find_image_files, inspect_files
@@ -17,6 +18,7 @@ from mae_keras.data.splits import FolderSplit
 
 LARGEST_DEFAULT_SIZE = 224
 _NAMED_FILES = 5
+_DEPTHS = (8, 10, 12, 14, 16)
 _NOTHING: collections.Counter = collections.Counter()
 _SPLIT_NAMES = {
     "train": "train",
@@ -56,6 +58,7 @@ def load_folder(
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
     strict: bool = False,
+    resize: str = "crop",
 ) -> ImageData:
     """Load folders of images as `ImageData`; see `mae_keras.data.load`.
 
@@ -78,7 +81,7 @@ def load_folder(
         for path in files.images
     ]
     _logger.info("Checking %d image files in %s.", len(places), name)
-    inspected = inspect_files([path for path, _, _ in places])
+    inspected = inspect_files([path for path, _, _ in places], earlier=earlier)
     common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
     broken = [file for file in inspected if file.defect]
     notes = _report_defects(name, common, broken, strict)
@@ -92,17 +95,28 @@ def load_folder(
         files, places = _official_splits(files, places, notes)
     if not any(part == "train" for _, part, _ in places):
         raise ValueError(f"{name} holds no readable training image: {' '.join(notes)}")
-    image_size, size_note = (image_size, None) if image_size else _choose_size(files)
-    notes += [size_note] if size_note else []
+    image_size = _size(files, image_size, resize, notes)
+    high = _white(files, notes)
     targets, class_names = _labels_of(places, notes, earlier) if labels else (None, None)
     image_shape = (*image_size, 1 if all(file.grey for file in files) else 3)
     rows, notes_on_split = _rows(name, files, places, targets, division, groups)
-    splits = {split: _split(files, chosen, targets, image_shape) for split, chosen in rows.items()}
+    splits = {
+        split: FolderSplit(
+            [files[row].path for row in chosen],
+            image_shape,
+            None if targets is None else targets[chosen],
+            files=[files[row] for row in chosen],
+            resize=resize,
+            high=high,
+        )
+        for split, chosen in rows.items()
+    }
     return ImageData(
         name=name,
         image_shape=image_shape,
         num_classes=None if class_names is None else len(class_names),
         class_names=class_names,
+        value_range=(0, high or 255),
         notes=(*notes, *notes_on_split),
         **splits,
     )
@@ -210,17 +224,42 @@ def _counted(number, one, many):
     return f"{number} {one if number == 1 else many}"
 
 
-def _choose_size(files):
-    """Return one size for all files and a note if it is not simply theirs."""
+def _size(files, image_size, resize, notes):
+    """Return one size for all files, and note if it is not simply theirs."""
     sizes = {file.size for file in files}
-    if len(sizes) == 1:
-        return sizes.pop(), None
-    shorter = int(np.median([min(file.size) for file in files]))
-    side = min(max(shorter // 16 * 16, 16), LARGEST_DEFAULT_SIZE)
-    return (side, side), (
-        f"images come in {len(sizes)} sizes; all are resized to {side} x {side} pixels "
-        "(image_size chooses another)."
+    if len(sizes) == 1 and image_size is None:
+        return sizes.pop()
+    chosen = image_size is None
+    if image_size is None:
+        shorter = int(np.median([min(file.size) for file in files]))
+        side = min(max(shorter // 16 * 16, 16), LARGEST_DEFAULT_SIZE)
+        image_size = (side, side)
+    height, width = image_size
+    odd = sum(own[0] * width != own[1] * height for own in sizes)
+    how = RESIZED[resize] if odd else ""
+    if not chosen and not odd:
+        return image_size
+    many = f"images come in {len(sizes)} sizes; all are" if len(sizes) > 1 else "images are"
+    others = " (image_size and resize choose otherwise)" if chosen else " (resize: another way)"
+    notes.append(f"{many} resized to {height} x {width} pixels{how}{others}.")
+    return image_size
+
+
+def _white(files, notes):
+    """Return what white is where files have 16 bits, or `None`; smaller depths are told apart."""
+    deep = [file.highest for file in files if file.highest is not None]
+    if not deep:
+        return None
+    highest = max(deep)
+    white = next(2**bits - 1 for bits in _DEPTHS if highest < 2**bits)
+    notes.append(
+        f"{_counted(len(deep), 'image has', 'images have')} 16 bits, with values up to {highest}: "
+        f"pixels are float32 in [0, {white}]."
     )
+    if len(deep) < len(files):
+        others = _counted(len(files) - len(deep), "image of 8 bits is", "images of 8 bits are")
+        notes.append(f"{others} scaled to the same range.")
+    return white
 
 
 def _labels_of(places, notes, earlier):
@@ -254,16 +293,3 @@ def _notes_on_others(others):
 
 def _listed(others):
     return ", ".join(_counted(others[kind], *_WORDS[kind]) for kind in _WORDS if kind in others)
-
-
-def _split(files, rows, targets, image_shape):
-    chosen = [files[row] for row in rows]
-    return FolderSplit(
-        [file.path for file in chosen],
-        image_shape,
-        None if targets is None else targets[rows],
-        np.array([file.by_pillow for file in chosen]),
-        # TensorFlow makes a GIF as large as its largest frame, whatever its header says.
-        in_size=all(file.size == image_shape[:2] and file.format != "GIF" for file in chosen),
-        bitmaps=any(file.format == "BMP" for file in chosen),
-    )

@@ -1,10 +1,12 @@
 """Looks at image files without training on them: which are whole, how large, grey or not.
 
-Pillow (it comes with matplotlib) is imported on use. Imports `division` only.
+Pillow (it comes with matplotlib) is imported on use.
 """
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import io
 import os
 import stat
@@ -12,14 +14,18 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mae_keras.data.decoding import BY_PILLOW, DEEP_PNG, DEEPEST, PLAIN, orientation_of
 from mae_keras.data.division import content_key
+from mae_keras.files import NotRegularError, open_regular
 
 EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-SUFFIXES = EARLIER_SUFFIXES
+SUFFIXES = (*EARLIER_SUFFIXES, ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm")
 _NOT_READ = (".heic", ".heif", ".avif", ".svg", ".dcm", ".nii", ".nii.gz", ".exr", ".psd", ".jp2")
 _NOT_READ += (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".tga", ".ico")
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
-_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
+EARLIER_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+FORMATS = (*EARLIER_FORMATS, "WEBP", "TIFF", "PPM", "MPO")  # MPO: a JPEG with further pictures
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_PADDING = 1 << 16  # more than one picture's row of blocks needs
 _READ_AHEAD = 4096
 
 
@@ -34,9 +40,10 @@ class ImageFile:
     defect: str | None = None
     size: tuple[int, int] = (0, 0)
     grey: bool = False
-    by_pillow: bool = False
-    format: str | None = None
+    reader: int = PLAIN
+    highest: int | None = None  # value of a file of 16 bits; `None` for one of 8
     key: int = 0
+    stamp: tuple[int, int] = (0, 0)  # bytes, and time of last change: whether it is still this one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,45 +112,155 @@ def _kind_of_entry(entry, suffixes):
     return "image in a format that is not read" if name.endswith(_NOT_READ) else "file"
 
 
-def inspect_files(paths: list[str]) -> list[ImageFile]:
-    """Read every file once, in a thread pool, and return what was found, in order."""
+def inspect_files(paths: list[str], *, earlier: bool = False) -> list[ImageFile]:
+    """Decode every file once, in a thread pool, and return what was found, in order."""
     inspected = []
-    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+    inspect = functools.partial(inspect_file, earlier=earlier)
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool, _without_warnings():
         # In pieces, so that a million files do not queue a million tasks at once.
         for start in range(0, len(paths), _READ_AHEAD):
-            inspected += pool.map(inspect_file, paths[start : start + _READ_AHEAD])
+            inspected += pool.map(inspect, paths[start : start + _READ_AHEAD])
     return inspected
 
 
-def inspect_file(path: str) -> ImageFile:
-    """Describe one file; whatever is wrong with it becomes its `defect`."""
-    from PIL import Image
+def inspect_file(path: str, *, earlier: bool = False) -> ImageFile:
+    """Describe one file; whatever is wrong with it becomes its `defect`.
 
+    With `earlier`, formats, depths and orientations count as before version 0.2.
+    """
     try:
-        content = Path(path).read_bytes()
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+            content = file.read()
         if not content:
             return ImageFile(path, "empty file")
-        with Image.open(io.BytesIO(content)) as image:
-            file_format, mode, size = image.format, image.mode, image.size
-            grey = mode in _GREY_MODES or _has_grey_palette(image)
-            if file_format not in _FORMATS:
-                return ImageFile(path, f"{file_format} inside, expected {', '.join(_FORMATS)}")
-            image.verify()
-        defect = _truncation(content, file_format)
+        facts = _decoded(content, earlier)
+    except NotRegularError as error:
+        return ImageFile(path, str(error).rsplit("Received: ", 1)[-1])
     except Exception as error:  # Pillow raises a dozen types, SyntaxError among them.
         return ImageFile(
             path, f"{type(error).__name__}: {error}".replace(path, os.path.basename(path))
         )
-    if defect:
-        return ImageFile(path, defect)
-    by_pillow = file_format == "BMP" and not (mode in ("RGB", "L") and _is_plain_bitmap(content))
-    return ImageFile(path, None, size[::-1], grey, by_pillow, file_format, content_key(content))
+    stamp = (status.st_size, status.st_mtime_ns)
+    return ImageFile(path, key=content_key(content), stamp=stamp, **facts)
 
 
-def _is_plain_bitmap(content):
-    """Tell what TensorFlow reads: it takes palette indices for colours, and few depths."""
-    header, bits = int.from_bytes(content[14:18], "little"), content[28]
-    return header >= 40 and bits in (8, 24, 32)  # 12: OS/2, whose fields lie elsewhere
+def _decoded(content, earlier):
+    """Decode the first picture, as a broken file often looks whole until then."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        file_format, mode = image.format, image.mode
+        formats = EARLIER_FORMATS if earlier else FORMATS
+        if file_format not in formats:
+            return {"defect": f"{file_format} inside, expected {', '.join(formats)}"}
+        if file_format == "PNG":
+            image.verify()  # of all checksums
+    if file_format == "GIF" and not content.rstrip(b"\0").endswith(b"\x3b"):
+        return {"defect": "truncated: the GIF trailer is missing"}
+    with Image.open(io.BytesIO(content)) as image:
+        grey = mode in _GREY_MODES or _has_grey_palette(image)
+        try:
+            image.load()
+        except OSError as error:
+            return {"defect": _truncation(content, file_format) or f"damaged: {error}"}
+        size = image.size[::-1]  # TIFFs are turned by now
+        orientation = 1 if earlier else orientation_of(image)
+        if file_format in ("JPEG", "MPO") and _runs_out_of_data(content, image):
+            return {"defect": "truncated: the JPEG data ends before the image does"}
+        highest = None
+        if not earlier:
+            highest, defect = _highest(content, image, file_format)
+            if defect:
+                return {"defect": defect}
+    plain = file_format == "PNG" or (file_format in ("JPEG", "MPO") and mode in ("L", "RGB"))
+    if earlier:
+        plain = file_format in ("PNG", "JPEG")
+    reader = PLAIN if plain and orientation == 1 else BY_PILLOW
+    if file_format == "PNG" and highest is not None:
+        # Pillow reads 16 bits of gray only.
+        if orientation != 1 and not grey:
+            return {"defect": "16 bits of color that are to be turned: save them upright"}
+        reader = DEEP_PNG if orientation == 1 else BY_PILLOW
+    if reader == PLAIN and not _is_read_by_tensorflow(content):
+        return {"defect": f"damaged: no valid {file_format} data"}
+    turned = size[::-1] if orientation > 4 else size
+    return {"size": turned, "grey": grey, "reader": reader, "highest": highest}
+
+
+def _is_read_by_tensorflow(content):
+    """Try the decoder of training, which refuses some damage that Pillow passes over."""
+    import tensorflow as tf
+
+    try:
+        with tf.device("CPU:0"):
+            tf.raw_ops.DecodeImage(contents=content, expand_animations=False)
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
+def _truncation(content, file_format):
+    if file_format in ("JPEG", "MPO") and not content.rstrip(b"\0").endswith(b"\xff\xd9"):
+        return "truncated: the JPEG end marker is missing"
+    if file_format == "BMP":
+        return "truncated: fewer bytes than the BMP header says"
+    return None
+
+
+def _highest(content, image, file_format):
+    """Return the largest value of a file of 16 bits, or `None`; and why it cannot be used."""
+    if file_format == "PNG" and content[24] == 16:
+        import tensorflow as tf
+
+        # Not by Pillow, which drops half of the bits of color.
+        return int(tf.reduce_max(tf.cast(tf.io.decode_png(content, dtype="uint16"), "int32"))), None
+    if image.mode == "F":
+        return None, "floating-point pixels: store them in a .npy or .npz file"
+    if image.mode[0] == "I":
+        low, high = (int(value) for value in image.getextrema())
+        if low < 0 or high > DEEPEST:
+            return None, f"values from {low} to {high}, expected 0 to {DEEPEST}"
+        return high, None
+    bits = image.tag_v2.get(258, (8,)) if file_format == "TIFF" else (8,)
+    if max(bits) > 8:
+        return None, f"{max(bits)} bits of color in a TIFF: save it as PNG"
+    return None, None
+
+
+def _runs_out_of_data(content, image):
+    """Tell whether a JPEG's data ends early, with an end marker all the same.
+
+    Decoders fill the rest with mid-gray and say nothing. Bytes put before the end marker change
+    the picture then, and are ignored otherwise.
+    """
+    from PIL import Image
+
+    if image.format != "JPEG":  # MPO: where its first picture ends is not said
+        return False
+    width, height = image.size
+    corner = image.crop((max(0, width - 4), max(0, height - 4), width, height))
+    extrema = corner.getextrema()
+    extrema = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    filled = all(low == high for low, high in extrema) and extrema[0][0] in (127, 128)
+    if not filled and not image.info.get("progressive"):
+        return False
+    end = content.rfind(b"\xff\xd9")
+    padded = content[:end] + b"\x55" * _PADDING + content[end:]
+    try:
+        with Image.open(io.BytesIO(padded)) as other:
+            other.load()
+            return other.tobytes() != image.tobytes()
+    except OSError:
+        return True
+
+
+@contextlib.contextmanager
+def _without_warnings():
+    """Keep what Pillow says of odd metadata and large pictures out of the way of training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _has_grey_palette(image):
@@ -151,27 +268,3 @@ def _has_grey_palette(image):
         return False
     colours = bytes(image.palette.palette)
     return colours[0::3] == colours[1::3] == colours[2::3]
-
-
-def _truncation(content, file_format):
-    """Return why the file is cut short, or `None`; PNG chunks were verified already."""
-    if file_format == "GIF" and not content.rstrip(b"\0").endswith(b"\x3b"):
-        return "truncated: the GIF trailer is missing"
-    if file_format == "JPEG" and not content.rstrip(b"\0").endswith(b"\xff\xd9"):
-        # Some cameras append data of their own, so only decoding can tell.
-        return _decoding_defect(content, "truncated: the JPEG end marker is missing")
-    if file_format == "BMP":
-        return _decoding_defect(content, "truncated: fewer bytes than the BMP header says")
-    return None
-
-
-def _decoding_defect(content, defect):
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
-    except (OSError, ValueError):
-        return defect
-    return None

@@ -38,10 +38,17 @@ class SelectedSplit(Split):
         super().__init__(split.image_shape, len(rows), split.dtype, labels)
         self.split, self.rows = split, rows
 
-    def _fetch_images(self, indices):
+    def fetch(self, indices: Any) -> Any:
+        """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
         import tensorflow as tf
 
-        return self.split._fetch_images(tf.gather(self._row_table, indices))
+        # With its labels: a file that cannot be read is replaced by another one, with its own.
+        return self.split.fetch(tf.gather(self._row_table, indices))
+
+    @property
+    def failure(self) -> str | None:
+        """Why images could not be read, where TensorFlow hides it."""
+        return self.split.failure
 
     @functools.cached_property
     def _row_table(self):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mae_keras.arguments import check_int
+from mae_keras.arguments import check_choice, check_int
 from mae_keras.data.host import stay_on_host
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ DATASETS = {
     "tfds:NAME": "any image data set of TensorFlow Datasets; the same extra",
     "PATH.npz": "arrays images (or x_train, x), optional labels (y_train, y), x_test, y_test",
     "PATH.npy": "one array of images, memory-mapped",
-    "FOLDER/": "PNG, JPEG, BMP and GIF files at any depth; sub-folders are classes or splits",
+    "FOLDER/": "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
 }
 _OFFICIAL = ("mnist", "fashion_mnist", "cifar10")
 
@@ -37,6 +37,7 @@ def load(
     splits: Sequence[float] | None = None,
     groups: Any = None,
     split_by: str = "key",
+    resize: str = "crop",
     data_dir: str | os.PathLike | None = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
@@ -70,6 +71,9 @@ def load(
             group in the path below the folder, or a function from path to name. For an array file:
             an array with an entry per image, or the name of such an array in the `.npz` file.
         split_by: `"key"`, or `"order"`: divide a folder or array file as versions before 0.2 did.
+        resize: how to bring other proportions to `image_size`: `"crop"` resizes the shorter side
+            and cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
+            black, `"stretch"` does not keep proportions.
         data_dir: path, where TensorFlow Datasets keeps its data. Defaults to the environment
             variable `TFDS_DATA_DIR`.
         image_size: int or `(height, width)` in pixels to resize to. Defaults to the size as
@@ -99,13 +103,15 @@ def load(
     image_size = _check_image_size(image_size)
     check_int("seed", seed, 0)
     stay_on_host()
-    from mae_keras.data.division import Division  # NumPy
+    from mae_keras.data.decoding import RESIZE
+    from mae_keras.data.division import Division
 
     own = found in ("folder", "arrays")
     division = Division(splits, by=split_by if own else "order", seed=int(seed))
     if groups is not None and not own:
         raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
     options = {"image_size": image_size, "labels": labels, "division": division}
+    options["resize"] = check_choice("resize", resize, RESIZE)
     if found == "digits":
         from mae_keras.data.digits import load_digits
 

@@ -1,20 +1,26 @@
 """Where the images of one split live: in memory, in a mapped file, in files, or in a stream.
 
-TensorFlow is imported on use. Imports nothing of the package but `host`.
+TensorFlow is imported on use.
 """
 
 import functools
+import logging
 import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from mae_keras.data.decoding import decode, resize
 from mae_keras.data.host import stay_on_host
+from mae_keras.data.image_files import ImageFile, inspect_file, inspect_files
 
 # Encoded images a stream holds to mix their order.
 SHUFFLE_BUFFER = 10_000
 _CHUNK = 256
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_logger = logging.getLogger(__name__)
 
 
 def _checked_labels(labels, length):
@@ -41,6 +47,7 @@ class Split:
     """
 
     stream = False
+    failure: str | None = None  # why images could not be read, where TensorFlow hides it
 
     def __init__(self, image_shape, length, dtype="uint8", labels=None):
         self.image_shape = tuple(int(size) for size in image_shape)
@@ -77,23 +84,30 @@ class Split:
         """
         count = len(self) if limit is None else min(int(limit), len(self))
         images = np.empty((count, *self.image_shape), self.dtype)
-        for start, batch in zip(range(0, count, _CHUNK), self._chunks(count), strict=True):
-            images[start : start + len(batch)] = batch
-        return images, None if self.labels is None else self.labels[:count]
+        labels = np.empty(count, "int64")
+        for start, (batch, own) in zip(range(0, count, _CHUNK), self._chunks(count), strict=True):
+            images[start : start + len(batch)], labels[start : start + len(batch)] = batch, own
+        return images, labels if self.has_labels else None
 
     def _chunks(self, count):
         if not count:
-            return iter(())
+            return
         import tensorflow as tf
 
         stay_on_host()
 
         def chunk(start: Any) -> Any:
             end = tf.minimum(start + _CHUNK, count)
-            return self.fetch(tf.range(start, end))[0]
+            images, labels = self.fetch(tf.range(start, end))
+            return images, tf.zeros(end - start, tf.int64) if labels is None else labels
 
         starts = tf.data.Dataset.range(0, count, _CHUNK)
-        return starts.map(chunk, num_parallel_calls=2).as_numpy_iterator()
+        try:
+            yield from starts.map(chunk, num_parallel_calls=2).as_numpy_iterator()
+        except tf.errors.OpError as error:
+            if self.failure is None:
+                raise
+            raise OSError(self.failure) from error
 
     def _fetch_images(self, indices):
         raise NotImplementedError
@@ -138,19 +152,20 @@ class MappedSplit(Split):
         dtype: str, what the images are cast to.
         labels: int array, one per row, or `None`.
         image_size: `(height, width)` to resize to, or `None`.
+        resize: str, `"crop"`, `"pad"` or `"stretch"`.
     """
 
-    def __init__(self, images, rows, dtype="uint8", labels=None, image_size=None):
+    def __init__(self, images, rows, dtype="uint8", labels=None, image_size=None, resize="stretch"):
         size = tuple(image_size or images.shape[1:3])
         super().__init__((*size, images.shape[3]), len(rows), dtype, labels)
-        self._images, self._rows = images, np.asarray(rows)
+        self._images, self._rows, self._resize = images, np.asarray(rows), resize
 
     def _fetch_images(self, indices):
         import tensorflow as tf
 
         images = tf.numpy_function(self._read, [indices], self.dtype)
         images.set_shape((indices.shape[0], *self._images.shape[1:]))
-        return resize(images, self.image_shape[:2])
+        return resize(images, self.image_shape[:2], self._resize)
 
     def _read(self, indices):
         return np.asarray(self._images[self._rows[indices]]).astype(self.dtype)
@@ -159,13 +174,22 @@ class MappedSplit(Split):
 class FolderSplit(Split):
     """Image files, decoded when fetched: holds paths, never pixels.
 
+    A file that can no longer be read, because it vanished or was damaged since it was looked at, is
+    reported once and replaced by the next file of the split that can be, with its label. Which one
+    that is depends on its place alone, so that the order of the data stays a function of seed and
+    epoch. Too many of them are an error.
+
     Args:
         paths: sequence of str.
         image_shape: tuple `(height, width, channels)`, channels 1 or 3; other sizes are resized.
         labels: int array, one per path, or `None`.
-        by_pillow: bool array, one per path: the files in formats TensorFlow reads wrongly.
-        in_size: bool, whether all files have the height and width of `image_shape` already.
-        bitmaps: bool, whether some files may be BMPs.
+        files: sequence of `ImageFile`, what `inspect_files` says of every path; by default they are
+            inspected.
+        resize: str, `"crop"`, `"pad"` or `"stretch"`, see `mae_keras.data.load`.
+        high: int, what white is in float32 images, or `None` for uint8 images in [0, 255].
+
+    Raises:
+        ValueError: if a file cannot be read.
     """
 
     def __init__(
@@ -173,62 +197,115 @@ class FolderSplit(Split):
         paths: Sequence[str],
         image_shape,
         labels=None,
-        by_pillow=None,
-        in_size=False,
-        bitmaps=True,
+        *,
+        files: Sequence[ImageFile] | None = None,
+        resize: str = "stretch",
+        high: int | None = None,
     ):
-        super().__init__(image_shape, len(paths), "uint8", labels)
+        super().__init__(image_shape, len(paths), "uint8" if high is None else "float32", labels)
+        files = inspect_files([os.fspath(path) for path in paths]) if files is None else files
+        for file in files:
+            if file.defect:
+                raise ValueError(f"{file.path!r} cannot be read as an image: {file.defect}")
         # One block of bytes: a tuple of strings takes twice as much for a million files.
         self._paths = np.array([os.fsencode(path) for path in paths], "S")
-        self._by_pillow = np.zeros(len(paths), bool) if by_pillow is None else by_pillow
-        self._in_size, self._bitmaps = in_size, bitmaps or self._by_pillow.any()
+        self._readers = np.array([file.reader for file in files], "int8")
+        self._stamps = np.array([file.stamp for file in files], "int64").reshape(-1, 2)
+        size = self.image_shape[:2]
+        self._in_size = all(file.size == size for file in files)
+        # Cutting and padding cost time even where they change nothing.
+        same = all(file.size[0] * size[1] == file.size[1] * size[0] for file in files)
+        self._resize, self._high = "stretch" if same else resize, high
+        self._grey = all(file.grey for file in files)
+        self._unreadable: set[int] = set()
+        self.failure: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Path of every image."""
         return tuple(os.fsdecode(path) for path in self._paths)
 
-    def _fetch_images(self, indices):
+    def fetch(self, indices: Any) -> Any:
+        """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
         import tensorflow as tf
 
-        paths = tf.gather(self._path_table, indices)
-        by_pillow = tf.gather(self._by_pillow_table, indices)
-        signature = tf.TensorSpec(self.image_shape, tf.uint8)
-        return tf.map_fn(self._decode, (paths, by_pillow), fn_output_signature=signature)
+        contents, places = tf.numpy_function(self._contents, [indices], (tf.string, tf.int64))
+        contents.set_shape(indices.shape)
+        places.set_shape(indices.shape)
+        readers = tf.gather(self._reader_table, places)
+        signature = tf.TensorSpec(self.image_shape, self.dtype)
+        images = tf.map_fn(self._decode, (contents, readers), fn_output_signature=signature)
+        images.set_shape((indices.shape[0], *self.image_shape))
+        return images, tf.gather(self._label_table, places) if self.has_labels else None
 
     def _decode(self, item):
         import tensorflow as tf
 
-        image = self._read(*item)
+        readers = set(self._readers.tolist())
+        image = decode(*item, self.image_shape[2], self._high, readers, self._grey)
         if self._in_size:
             return tf.ensure_shape(image, self.image_shape)
-        return resize(image[tf.newaxis], self.image_shape[:2])[0]
+        return resize(image[tf.newaxis], self.image_shape[:2], self._resize)[0]
 
-    def _read(self, path, by_pillow):
-        """Return an image of any size; an operation more may take as long as decoding it."""
-        import tensorflow as tf
+    def _contents(self, indices):
+        """Bytes of the files, and which files they are."""
+        places, contents = np.empty(len(indices), "int64"), []
+        for row, place in enumerate(indices.tolist()):
+            content = self._content(place)
+            while content is None:  # ends: too many are an error
+                place = (place + 1) % len(self)
+                content = self._content(place)
+            contents.append(content)
+            places[row] = place
+        return np.array(contents, object), places
 
-        channels = self.image_shape[2]
-        if channels == 3 and not self._bitmaps:
-            return decode_image(tf.io.read_file(path), channels)
-        if not self._by_pillow.any():
-            return with_channels(decode_image(tf.io.read_file(path)), channels)
-        image = tf.cond(
-            by_pillow,
-            lambda: tf.ensure_shape(
-                tf.numpy_function(_read_with_pillow, [path], tf.uint8), (None, None, 3)
-            ),
-            lambda: decode_image(tf.io.read_file(path)),
-        )
-        return with_channels(image, channels)
+    def _content(self, place):
+        """Bytes of a file that is still the one that was inspected, or `None`."""
+        path = self._paths[place]
+        try:
+            content, stamp = _read_regular(path)
+        except OSError as error:
+            return self._report(place, error.strerror or str(error))
+        if stamp != tuple(self._stamps[place]):
+            file = inspect_file(os.fsdecode(path))
+            changed = file.reader != self._readers[place] or (
+                self._in_size and file.size != self.image_shape[:2]
+            )
+            if file.defect or changed:
+                return self._report(place, file.defect or "it is another kind of image now")
+            self._stamps[place] = file.stamp
+        return content
+
+    def _report(self, place, reason):
+        path = os.fsdecode(self._paths[place])
+        if place not in self._unreadable:
+            self._unreadable.add(place)
+            message = f"{path!r} can no longer be read ({reason})"
+            if len(self._unreadable) > min(len(self) - 1, max(10, len(self) // 100)):
+                number = len(self._unreadable)
+                self.failure = f"{message}, nor can {number - 1} other image files"
+                raise OSError(self.failure)
+            _logger.warning("%s; the next image takes its place.", message)
+        return None
 
     @functools.cached_property
-    def _path_table(self):
-        return _host_tensor(self._paths)
+    def _reader_table(self):
+        return _host_tensor(self._readers.astype("int32"))
 
-    @functools.cached_property
-    def _by_pillow_table(self):
-        return _host_tensor(self._by_pillow)
+
+def _read_regular(path):
+    """Return bytes and stamp of a file; `open_regular` costs more than small images take."""
+    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no regular file")
+        parts = [os.read(descriptor, status.st_size + 1)]
+        while parts[-1] and sum(map(len, parts)) < status.st_size:
+            parts.append(os.read(descriptor, status.st_size))
+    finally:
+        os.close(descriptor)
+    return b"".join(parts), (status.st_size, status.st_mtime_ns)
 
 
 class StreamSplit(Split):
@@ -298,48 +375,6 @@ class StreamSplit(Split):
             return tf.ensure_shape(self._decode(encoded), self.image_shape), label
 
         return source.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def resize(images: Any, image_size: int | tuple[int, int] | None) -> Any:
-    """Resize `(batch, height, width, channels)` with antialiasing, keeping the dtype."""
-    import tensorflow as tf
-
-    if tuple(images.shape[1:3]) == tuple(image_size):
-        return images
-    resized = tf.image.resize(images, image_size, antialias=True)
-    if images.dtype != tf.uint8:
-        return tf.cast(resized, images.dtype)
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
-
-
-def decode_image(encoded: Any, channels: int = 0) -> Any:
-    """Decode the first frame of a PNG, JPEG, BMP or GIF to uint8 `(height, width, channels)`.
-
-    `channels` is 3, or 0 for those that the file has; BMPs are an error if they have others.
-    """
-    import tensorflow as tf
-
-    image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, None))
-
-
-def with_channels(image: Any, channels: int) -> Any:
-    """Turn grey, grey-alpha, RGB or RGBA into 1 or 3 channels, dropping alpha."""
-    import tensorflow as tf
-
-    if channels == 3:
-        # Grey three times, or the first three: by indices, which cost less than a condition.
-        last = tf.where(tf.shape(image)[-1] < 3, 0, 2)
-        return tf.gather(image, tf.minimum(tf.range(3), last), axis=-1)
-    # Only grey files reach this: where they decode to RGB, the three channels are equal.
-    return image[..., :1]
-
-
-def _read_with_pillow(path):
-    from PIL import Image
-
-    with Image.open(path.decode()) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _host_tensor(array):

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from mae_keras.data.arrays import in_memory_data
+from mae_keras.data.decoding import RESIZED, decode_with_pillow
+from mae_keras.data.decoding import resize as resized
 from mae_keras.data.division import VALIDATION_FRACTION, Division, default_fractions
 from mae_keras.data.image_data import ImageData
-from mae_keras.data.splits import StreamSplit, resize
+from mae_keras.data.splits import StreamSplit
 from mae_keras.extras import install_command
 
 # Where a data set's own images differ in size and none was asked for.
@@ -30,6 +32,7 @@ def load_tfds(
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
     division: Division,
+    resize: str = "crop",
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
     """Load a data set of TensorFlow Datasets as `ImageData`; see `mae_keras.data.load`."""
@@ -47,12 +50,12 @@ def load_tfds(
         image_size = DEFAULT_IMAGE_SIZE
         notes.append(
             f"images differ in size; all are resized to {image_size[0]} x {image_size[1]} pixels "
-            "(image_size chooses another)."
+            f"{RESIZED[resize]} (image_size and resize choose otherwise)."
         )
     shape = (*(image_size or (height, width)), channels or 3)
     label_key = label_key if labels else None
     class_names = tuple(builder.info.features[label_key].names) if label_key else None
-    reader = functools.partial(_Reader, builder, image_key, label_key, shape, feature)
+    reader = functools.partial(_Reader, builder, image_key, label_key, shape, feature, resize)
     num_images = sum(builder.info.splits[split].num_examples for split in _used(builder))
     if num_images * math.prod(shape) * np.dtype(feature.np_dtype).itemsize > in_memory_limit:
         notes.append("streamed from disk; whether splits share an image was not checked.")
@@ -63,10 +66,10 @@ def load_tfds(
 class _Reader:
     """Reads one range of a prepared data set, as encoded or as decoded images."""
 
-    def __init__(self, builder, image_key, label_key, shape, feature, split):
+    def __init__(self, builder, image_key, label_key, shape, feature, resize, split):
         self._builder, self._split = builder, split
         self._image_key, self._label_key = image_key, label_key
-        self.shape, self._feature = shape, feature
+        self.shape, self._feature, self._resize = shape, feature, resize
 
     @property
     def dtype(self) -> Any:
@@ -97,11 +100,26 @@ class _Reader:
 
         image = encoded
         if self._is_bytes:
-            # Despite its name it reads JPEG too, at half the cost of decode_image.
-            image = tf.io.decode_png(encoded, channels=self.shape[2])
+            image = self._decoded(encoded)
         if self._fixed:
             return tf.ensure_shape(image, self.shape)
-        return resize(image[tf.newaxis], self.shape[:2])[0]
+        return resized(image[tf.newaxis], self.shape[:2], self._resize)[0]
+
+    def _decoded(self, encoded):
+        import tensorflow as tf
+
+        channels = self.shape[2]
+        start = tf.strings.substr(encoded, 0, 3)
+        common = tf.reduce_any(start == tf.constant([b"\x89PN", b"\xff\xd8\xff", b"GIF"]))
+
+        def by_pillow() -> Any:  # WebP and BMP files, which data sets may store as they are
+            image = tf.numpy_function(
+                lambda content: decode_with_pillow(content, channels), [encoded], tf.uint8
+            )
+            return tf.ensure_shape(image, (None, None, channels))
+
+        # Despite its name decode_png reads JPEG too, at half the cost of decode_image.
+        return tf.cond(common, lambda: tf.io.decode_png(encoded, channels=channels), by_pillow)
 
     def arrays(self) -> Any:
         """Return all images and labels (or `None`) as NumPy arrays."""

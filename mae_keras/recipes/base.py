@@ -50,6 +50,8 @@ class Recipe:
             on CPUs runs are the same to the bit without it.
         seed: of weights, masks, data order and augmentation.
         strict: refuse a folder with unreadable files instead of skipping them.
+        resize: crop (the shorter side is resized, the middle is kept), pad (the longer side is
+            resized, black is added) or stretch (proportions are not kept).
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
         groups: what no two splits may share: parent (images of one folder), a regular expression
@@ -94,6 +96,7 @@ class Recipe:
     deterministic: bool = False
     seed: int = 0
     strict: bool = False
+    resize: Literal["crop", "pad", "stretch"] = "crop"
     splits: tuple[float, float, float] | None = None
     groups: str | None = None
     split_by: Literal["key", "order"] = "key"
@@ -138,12 +141,13 @@ _CHOICES = {
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),
     "on_nan": ("stop", "skip"),
+    "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
 }
 
 # What a setting means in a run that was begun before there was such a setting, where that is not
 # its default.
-EARLIER = {"split_by": "order"}
+EARLIER = {"resize": "stretch", "split_by": "order"}
 
 
 def as_begun(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:

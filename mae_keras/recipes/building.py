@@ -38,6 +38,7 @@ def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
         image_size=recipe.image_size,
         strict=recipe.strict,
         seed=recipe.seed,
+        resize=recipe.resize,
         splits=recipe.splits,
         groups=recipe.groups,
         split_by=recipe.split_by,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -107,6 +108,7 @@ def fit_recipe(
     with (
         # The other processes of a run end when they find the writer gone.
         stop.listening() if is_writer() else contextlib.nullcontext(),
+        _naming_files(split, images.validation),
         explaining_out_of_memory(recipe.batch_size, recipe.gradient_accumulation_steps),
     ):
         fit_from(
@@ -124,6 +126,20 @@ def fit_recipe(
     if stop.requested is not None:  # while the last checkpoint was being written
         raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
     return stopwatch
+
+
+@contextlib.contextmanager
+def _naming_files(*splits: data.Split) -> Iterator[None]:
+    """Say which image files could not be read: TensorFlow's own error hides it."""
+    try:
+        yield
+    except Exception as error:
+        failures = [split.failure for split in splits if split.failure]
+        if not failures:
+            raise
+        raise OSError(
+            f"{failures[0]}. Training stopped; put the files back and go on with --resume"
+        ) from error
 
 
 def _checkpoint(

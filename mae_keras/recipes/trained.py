@@ -84,13 +84,11 @@ def reconstruct_files(
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
-    _, model = load_autoencoder(path)
+    recipe, model = load_autoencoder(path)
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
-    pixels = np.stack([data.read_image(image, model.image_shape) for image in images])
-    low, high = model.value_range or (0, 255)  # without a range: pixels as they come
-    if (low, high) != (0, 255):
-        pixels = (low + pixels * ((high - low) / 255)).astype("float32")
+    how = {"resize": recipe.resize, "value_range": model.value_range}
+    pixels = np.stack([data.read_image(image, model.image_shape, **how) for image in images])
     figures.save_figure(reconstruction_of(model, pixels, max_rows=len(pixels)), pathlib.Path(out))
 
 

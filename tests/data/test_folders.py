@@ -2,13 +2,17 @@
 
 import io
 import os
+import pathlib
 import struct
+import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from mae_keras.data import load
+from mae_keras.data import load, read_image, training_batches
+from mae_keras.data.image_files import inspect_file
 from mae_keras.data.splits import FolderSplit
 
 
@@ -138,7 +142,28 @@ def test_the_default_size_of_mixed_files_has_bounds(image_folder):
 @pytest.mark.parametrize(("image_size", "expected"), [(20, (20, 20, 3)), ((6, 9), (6, 9, 3))])
 def test_image_size_overrides(image_folder, image_size, expected):
     data = load(image_folder(many(4)), image_size=image_size)
-    assert data.image_shape == expected and data.notes == ()
+    assert data.image_shape == expected
+    if image_size == 20:
+        assert data.notes == ()
+    else:
+        assert data.notes[0].startswith("images are resized to 6 x 9 pixels, keeping their")
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+def test_proportions_are_kept_unless_stretched(image_folder, how):
+    """A gray disc of 40 pixels in the middle of a wide black picture."""
+    rows, columns = np.mgrid[:60, :120]
+    disc = np.where((rows - 29.5) ** 2 + (columns - 59.5) ** 2 < 20**2, 200, 0).astype("uint8")
+    folder = image_folder({f"{n}.png": disc + np.uint8(n) for n in range(3)})
+    data = load(folder, image_size=30, resize=how)
+    found = data.train.arrays()[0][0, ..., 0] > 100
+    height, width = found.any(1).sum(), found.any(0).sum()
+    expected = {"crop": (20, 20), "pad": (10, 10), "stretch": (20, 10)}[how]
+    assert (height, width) == pytest.approx(expected, abs=1)
+    same = read_image(data.train.paths[0], (30, 30, 1), resize=how)
+    np.testing.assert_array_equal(same, data.train.arrays()[0][0])
+    if how == "pad":
+        assert not data.train.arrays()[0][0, :7].any()
 
 
 def test_only_folders_that_are_grey_throughout_have_one_channel(image_folder):
@@ -150,7 +175,7 @@ def test_only_folders_that_are_grey_throughout_have_one_channel(image_folder):
 BROKEN = {
     "empty.png": (b"", "empty file"),
     "text.jpg": (b"hello", "UnidentifiedImageError"),
-    "webp.png": (encoded("WEBP"), "WEBP inside, expected PNG"),
+    "icon.png": (encoded("ICO"), "ICO inside, expected PNG"),
     "cut.png": (encoded("PNG")[:-30], "OSError|SyntaxError|error"),
     "cut.jpg": (encoded("JPEG")[:-200], "truncated: the JPEG end marker is missing"),
     "cut.gif": (encoded("GIF")[:-20], "truncated: the GIF trailer is missing"),
@@ -337,3 +362,144 @@ def test_image_formats_that_are_not_read_are_called_so(image_folder):
     data = load(image_folder(many(4) | {"a.heic": b"x", "b.dcm": b"x", "c.txt": b"x"}))
     assert data.notes[0] == "ignored 1 file that is not an image."
     assert data.notes[1].startswith("ignored 2 images in formats that are not read (convert")
+
+
+def damaged(image_format, seed):
+    """Bytes with a block of zeros in the middle, the end untouched."""
+    content = bytearray(encoded(image_format, (64, 64, 3)))
+    at = int(np.random.default_rng(seed).integers(len(content) // 4, len(content) // 2))
+    content[at : at + 300] = bytes(300)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "GIF", "PNG", "WEBP", "BMP", "TIFF"])
+def test_whatever_passes_inspection_can_be_read(tmp_path, image_format):
+    accepted = 0
+    for seed in range(12):
+        path = tmp_path / f"{seed}.{image_format.lower()}"
+        path.write_bytes(damaged(image_format, seed))
+        file = inspect_file(str(path))
+        if file.defect is None:
+            accepted += 1
+            FolderSplit([str(path)], (64, 64, 3), files=[file]).arrays()
+    assert accepted == 0 or image_format not in ("PNG", "GIF")  # others may be read all the same
+
+
+def png_chunk(kind, content):
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def test_a_png_with_too_little_data_and_right_checksums_is_refused(image_folder):
+    header = struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(17) * 5)  # of 16 rows
+    content = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels)
+    data = load(image_folder(many(4) | {"short.png": content + png_chunk(b"IEND", b"")}))
+    assert sum(map(len, splits(data))) == 4 and "short.png (" in data.notes[0]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_in_half_with_an_end_marker_is_refused(image_folder, progressive):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(9).integers(0, 256, (64, 64, 3)).astype("uint8")
+    Image.fromarray(pixels).save(buffer, "JPEG", progressive=progressive)
+    content = buffer.getvalue()
+    cut = content[: len(content) // 2].rstrip(b"\xff") + b"\xff\xd9"
+    data = load(image_folder(many(4, (64, 64, 3)) | {"cut.jpg": cut, "whole.jpg": content}))
+    assert sum(map(len, splits(data))) == 5 and "cut.jpg (truncated" in data.notes[0]
+
+
+def test_a_gray_jpeg_is_whole(image_folder):
+    flat = np.full((20, 20, 3), 128, "uint8")
+    assert load(image_folder({f"{n}.jpg": flat + np.uint8(n) for n in range(4)})).notes == ()
+
+
+def test_a_decompression_bomb_is_refused(image_folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    data = load(image_folder(many(4) | {"bomb.png": (40, 40)}))
+    assert "bomb.png (DecompressionBombError" in data.notes[0]
+
+
+def test_pictures_are_turned_as_their_exif_tag_says(image_folder):
+    rng = np.random.default_rng(0)
+    folder = image_folder({f"{n}.png": (12, 8, 3) for n in range(4)})
+    for suffix in ("jpg", "png", "webp", "tif"):
+        pixels = rng.integers(0, 256, (8, 12, 3)).astype("uint8")
+        exif = Image.Exif()
+        exif[0x0112] = 6  # a quarter turn clockwise
+        options = {"lossless": True} if suffix == "webp" else {}
+        path = folder / f"turned.{suffix}"
+        Image.fromarray(pixels).save(path, exif=exif, **options)
+        if suffix == "jpg":
+            pixels = np.asarray(Image.open(path))
+        np.testing.assert_array_equal(read_image(path, (12, 8, 3)), np.rot90(pixels, -1))
+    data = load(folder)
+    assert data.image_shape == (12, 8, 3) and data.notes == ()
+    assert load(folder, split_by="order").image_shape != (12, 8, 3)  # as earlier versions
+
+
+@pytest.mark.parametrize(("top", "white"), [(65535, 65535), (4095, 4095)])
+def test_16_bits_are_kept_and_read_alike(image_folder, top, white):
+    values = np.random.default_rng(0).integers(0, top, (9, 16, 16), endpoint=True).astype("uint16")
+    values[:, 0, 0] = top
+    folder = image_folder({f"{n}.png": image for n, image in enumerate(values[:8])})
+    Image.fromarray(values[8]).save(folder / "8.tif")
+    data = load(folder)
+    assert data.value_range == (0, white) and data.train.dtype == "float32"
+    assert f"9 images have 16 bits, with values up to {top}" in data.notes[0]
+    for split in splits(data):
+        for path, image in zip(split.paths, split.arrays()[0], strict=True):
+            own = values[int(path.rsplit("/", 1)[1].split(".")[0])]
+            np.testing.assert_array_equal(image[..., 0], own)
+            np.testing.assert_array_equal(read_image(path, (16, 16, 1)), image)
+            in_range = read_image(path, (16, 16, 1), value_range=data.value_range)
+            np.testing.assert_array_equal(in_range, image)
+    small = read_image(folder / "0.png", (16, 16, 1), value_range=(0, 255))
+    np.testing.assert_allclose(small[..., 0], values[0] / 257, rtol=1e-4, atol=1e-4)
+
+
+def test_8_bits_among_16_are_scaled_with_a_note(image_folder):
+    deep = np.full((4, 4), 65535, "uint16")
+    data = load(
+        image_folder({f"{n}.png": deep - np.uint16(n) for n in range(3)} | {"b.png": (4, 4)})
+    )
+    assert data.notes[1] == "1 image of 8 bits is scaled to the same range."
+    small = np.asarray(Image.open(next(p for s in splits(data) for p in s.paths if "b.png" in p)))
+    found = np.concatenate([split.arrays()[0] for split in splits(data)])
+    assert any(np.allclose(image[..., 0], small * 257.0) for image in found)
+
+
+def test_color_of_16_bits_keeps_them(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (5, 6, 3)).astype("uint16")
+    encoded_png = tf.io.encode_png(values).numpy()
+    (tmp_path / "deep.png").write_bytes(encoded_png)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png", (5, 6, 3)), values)
+
+
+def test_a_file_that_vanishes_is_reported_once_and_replaced_with_its_label(image_folder, caplog):
+    folder = image_folder({f"{n}/{i}.png": (4, 4) for n in "ab" for i in range(20)})
+    split = load(folder, splits=(1, 0, 0)).train
+    images, labels = split.arrays()
+    paths = [pathlib.Path(path) for path in split.paths]
+    paths[3].unlink()
+    paths[4].write_bytes(paths[4].read_bytes()[:40])
+    for _ in range(2):
+        found, found_labels = split.arrays()
+        np.testing.assert_array_equal(found, images[[0, 1, 2, 5, 5, *range(5, 40)]])
+        np.testing.assert_array_equal(found_labels, labels[[0, 1, 2, 5, 5, *range(5, 40)]])
+    assert [str(path) in caplog.text for path in paths].count(True) == 2
+    assert caplog.text.count("can no longer be read") == 2
+    batches = training_batches(split, 8, seed=0, epochs=1, with_labels=True)
+    assert sum(len(batch) for batch, _ in batches) == 40
+    for path in paths[5:]:
+        path.unlink()
+    with pytest.raises(OSError, match="can no longer be read .* nor can 10 other image files"):
+        split.arrays()
+
+
+def test_a_file_that_was_replaced_by_another_whole_one_is_read(image_folder):
+    split = load(image_folder(many(4, (4, 4))), splits=(1, 0, 0)).train
+    path = split.paths[0]
+    Image.fromarray(np.full((4, 4), 9, "uint8")).save(path)
+    os.utime(path, (1, 1))
+    assert (split.arrays()[0][0] == 9).all()

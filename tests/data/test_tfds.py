@@ -1,11 +1,13 @@
 """TensorFlow Datasets: errors without a network, and real MNIST where it is prepared."""
 
+import io
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mae_keras.data import load, training_batches
 
@@ -66,6 +68,38 @@ def test_mixed_sizes_are_resized_with_a_note(made_up):
     data = load(name, data_dir=folder)
     assert data.image_shape == (224, 224, 3)
     assert data.notes[0].startswith("images differ in size; all are resized to 224 x 224")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("image_format", ["WEBP", "BMP", "PNG", "JPEG"])
+def test_files_are_read_as_they_are_stored(tmp_path, image_format):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3)).astype("uint8")
+
+    class Stored(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = tmp_path
+
+        def _info(self):
+            features = {"image": tfds.features.Image(shape=(8, 8, 3))}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for number, image in enumerate(pixels):
+                buffer = io.BytesIO()
+                options = {"lossless": True} if image_format == "WEBP" else {}
+                Image.fromarray(image).save(buffer, image_format, **options)
+                yield number, {"image": io.BytesIO(buffer.getvalue())}
+
+    builder = Stored(data_dir=tmp_path)
+    builder.download_and_prepare()
+    data = load(f"tfds:{builder.name}", data_dir=tmp_path)
+    found = np.concatenate([s.arrays()[0] for s in (data.train, data.validation, data.test)])
+    if image_format != "JPEG":
+        assert {i.tobytes() for i in found} == {i.tobytes() for i in pixels}
+    assert len(found) == 12
 
 
 def test_a_large_data_set_is_streamed(made_up):
