@@ -1,6 +1,11 @@
 """Saving models so that a crash never costs the previous file."""
 
+import contextlib
 import os
+import time
+import types
+import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from mae_keras.files import replacing
@@ -25,6 +30,23 @@ class SavedInOneStep:
             raise ValueError(
                 f"`filepath` exists and `overwrite` is False. Received: filepath={path!r}"
             )
-        with alone(), replacing(path) as aside:
+        with alone(), replacing(path) as aside, _one_date_in_archives():
             super().save(str(aside), **kwargs)
         return None
+
+
+@contextlib.contextmanager
+def _one_date_in_archives() -> Iterator[None]:
+    """Date what is zipped 1 January 1980, whatever the clock says.
+
+    `zipfile` raises before 1980 and after 2107, where clocks without a battery start; Keras lets
+    nobody choose the date.
+    """
+    date = time.struct_time((1980, 1, 1, 0, 0, 0, 1, 1, 0))
+    zipfile.time = types.SimpleNamespace(  # type: ignore[attr-defined]
+        time=lambda: 0.0, localtime=lambda *_: date
+    )
+    try:
+        yield
+    finally:
+        zipfile.time = time  # type: ignore[attr-defined]
