@@ -19,6 +19,7 @@ from mae_keras.console import (
     discard_unwritten,
     exit_code_of,
     interrupting_signals,
+    quiet_tensorflow,
     unfailing_output,
 )
 from mae_keras.models.presets import PRESETS, find_preset
@@ -307,7 +308,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: list of str; defaults to the process's own.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as well
+    quiet_tensorflow()
     given = sys.argv[1:] if arguments is None else arguments
     stop = None
     try:

@@ -5,6 +5,7 @@ Imports nothing of the package.
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -121,6 +122,23 @@ def exit_code_of(failures: list[OSError]) -> int:
     """
     closed = (errno.EPIPE, errno.ECONNRESET)
     return EXIT_UNPRINTED if any(error.errno not in (*closed, None) for error in failures) else 0
+
+
+def quiet_tensorflow() -> None:
+    """Hide TensorFlow's hints for those who write code, which users of a command cannot follow.
+
+    That functions are traced for several sizes of batches is meant so.
+
+    Example:
+    >>> quiet_tensorflow()
+    """
+    logging.getLogger("tensorflow").addFilter(_is_for_users)
+    # Read when TensorFlow is imported: lines of its C++ code, such as `Error in PredictCost()`.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as well
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in record.getMessage()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from mae_keras.console import (
     EXIT_UNPRINTED,
     exit_code_of,
     interrupting_signals,
+    quiet_tensorflow,
     unfailing_output,
 )
 
@@ -150,3 +152,13 @@ def test_training_that_cannot_print_is_saved(array_file, tmp_path, output):
     assert done.returncode == (EXIT_UNPRINTED if output == "/dev/full" else 0), done.stderr
     for name in ("model.keras", "metrics.json", "saved_model", "reconstructions.png"):
         assert (tmp_path / "run" / name).exists()
+
+
+def test_hints_on_retracing_are_hidden_and_other_warnings_are_not(caplog):
+    quiet_tensorflow()
+    logger = logging.getLogger("tensorflow")
+    logger.warning("5 out of the last %d calls triggered tf.function retracing.", 5)
+    logger.warning("Gradients do not exist for variables %s", ["a"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "Gradients do not exist for variables ['a']"
+    ]
