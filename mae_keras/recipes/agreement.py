@@ -26,7 +26,9 @@ def check_agreement(config: dict[str, Any]) -> None:
     >>> check_agreement({"epochs": 1, "data": {"train": 1258}})
     """
     settings = {key: value for key, value in config.items() if key != "data"}
-    said = gather([_digest(settings), _digest(config.get("data"))])
+    # Each machine may have the same images in another place.
+    images = {key: value for key, value in config.get("data", {}).items() if key != "path"}
+    said = gather([_digest(settings), _digest(images)])
     for place, what in enumerate(("settings", "images")):
         differing = np.flatnonzero((said[:, place] != said[0, place]).any(-1)).tolist()
         if differing:
@@ -58,7 +60,11 @@ def agreed_checkpoint(run: RunFolder, found: Checkpoint | None) -> Checkpoint | 
     step = int(gather(_NONE if found is None else found.step)[0])
     if is_writer():
         return found
-    return None if step == _NONE else load_checkpoint(run.checkpoints / f"step-{step:09d}")
+    return (
+        None
+        if step == _NONE
+        else load_checkpoint(run.checkpoints / f"step-{step:09d}", run.run_id())
+    )
 
 
 def _digest(content: Any) -> np.ndarray:

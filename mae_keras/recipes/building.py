@@ -1,11 +1,9 @@
 """The data and the untrained model of a recipe."""
 
 import dataclasses
-import hashlib
 from typing import Any
 
 import keras
-import numpy as np
 
 from mae_keras import data
 from mae_keras.layers import pixel_normalization
@@ -16,7 +14,6 @@ from mae_keras.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
 _STATISTICS_IMAGES = 10_000
-_FINGERPRINT_IMAGES = 16
 
 
 def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
@@ -90,24 +87,6 @@ def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | No
     if least == 1:
         return None if own is None else dataclasses.replace(own, crop_scale=None)
     return dataclasses.replace(own or data.Augmentation(), crop_scale=(least, 1.0))
-
-
-def fingerprint(images: Any) -> dict[str, Any]:
-    """What tells a data set from another, to notice that a run is resumed on other images.
-
-    Args:
-        images: `data.ImageData`.
-
-    Returns:
-        Sizes, shape, and a hash of the first training images.
-    """
-    first, _ = images.train.arrays(limit=_FINGERPRINT_IMAGES)
-    splits = ("train", "validation", "test")
-    return {
-        **{name: len(getattr(images, name)) for name in splits},
-        "image_shape": list(images.image_shape),
-        "first_images": hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:16],
-    }
 
 
 def check_shares(recipe: Recipe, images: Any) -> None:

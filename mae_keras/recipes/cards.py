@@ -169,6 +169,13 @@ def _evaluation(entries: dict[str, Any]) -> str:
         return ""
     counts = [entry["shared_images"] for entry in measured.values() if "shared_images" in entry]
     apart = " No image used is in two of the three." if counts and not max(counts) else ""
+    changed = [name for name, entry in measured.items() if entry.get("data_changed")]
+    if changed:
+        apart = (
+            f"\n\n**The data changed between training and evaluation: test images of "
+            f"{_text(', '.join(changed))} may have been trained on, and these numbers may be too "
+            f"good.**"
+        )
     return (
         f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
         f"test images.{apart}\n\n{_code(evaluation_table(measured))}\n\n{_COLUMNS}"

@@ -15,6 +15,7 @@ from mae_keras.recipes.building import load_images, untrained_model
 from mae_keras.recipes.cards import write_model_card
 from mae_keras.recipes.comparison import Comparison, check_fit
 from mae_keras.recipes.evaluation_figures import draw, draw_overview
+from mae_keras.recipes.fingerprints import located, may_be_trained_on
 from mae_keras.recipes.protocols import (
     DEFAULT,
     NEED_LABELS,
@@ -69,11 +70,18 @@ def evaluate_run(
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
     recipe, model = load_autoencoder(path)
-    config = RunFolder(path).read_json(RunFolder(path).config)
+    config = RunFolder(path).read_config()
     imported = "imported_from" in config
     if images is None and imported and "dataset" not in config:
         raise ValueError("`evaluate` needs images: import again with --dataset. Received: none")
-    images = load_images(recipe, data_dir) if images is None else images
+    if images is None:
+        dataset = located(recipe.dataset, config.get("data"))
+        images = load_images(dataclasses.replace(recipe, dataset=dataset), data_dir)
+    warning = may_be_trained_on(config.get("data"), images)
+    if warning:
+        announce(f"WARNING: {warning}")
+    if not RunFolder(path).is_sealed():
+        announce("config.json has no checksum: an earlier version wrote it, or it was edited.")
     check_fit(model, images)  # before a model is made for images of another shape
     comparison = Comparison(
         model,
@@ -86,7 +94,7 @@ def evaluate_run(
         announce=announce,
     )
     with RunFolder(path).locked():
-        return _evaluate(RunFolder(path), comparison, protocols, options)
+        return _evaluate(RunFolder(path), comparison, protocols, options, warning)
 
 
 def _evaluate(
@@ -94,11 +102,15 @@ def _evaluate(
     comparison: Comparison,
     protocols: Sequence[str],
     options: EvaluationOptions,
+    warning: str,
 ) -> dict[str, Any]:
     made = {}
     for protocol in protocols:
         comparison.announce(f"{protocol} ...")
         made[protocol] = _attempt(protocol, comparison, options)
+        if warning and "error" not in made[protocol]:
+            made[protocol]["notes"] = [warning, *made[protocol]["notes"]]
+            made[protocol]["data_changed"] = True
         _picture(made[protocol], draw, protocol, made[protocol], comparison, run)
         _record(run, protocol, made[protocol])
     if comparison.num_classes:

@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 
+from mae_keras.files import open_regular
 from mae_keras.models import load_model
-from mae_keras.training import CheckpointStore
+from mae_keras.training import CheckpointStore, RunFolder
 
 
 def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
@@ -69,7 +70,7 @@ def source_digest(source: str | os.PathLike[str]) -> str:
     '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'
     """
     digest = hashlib.sha256()
-    with _model_file(pathlib.Path(source)).open("rb") as file:
+    with open_regular(_model_file(pathlib.Path(source))) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -83,9 +84,11 @@ def _model_file(source: pathlib.Path) -> pathlib.Path:
                 f"{str(source)!r}"
             )
         return source
-    if (source / "model.keras").is_file():
-        return source / "model.keras"
-    checkpoint = CheckpointStore(source / "checkpoints").newest_whole()
+    run = RunFolder(source)
+    run.check_kinds()
+    if run.model.is_file():
+        return run.model
+    checkpoint = CheckpointStore(run.checkpoints).newest_whole(run_id=run.run_id())
     if checkpoint is None:
         raise ValueError(
             f"`init_from` must be a run's folder or a `.keras` file. Received: {str(source)!r}, "

@@ -18,12 +18,12 @@ from mae_keras.recipes.building import (
     check_shares,
     compile_model,
     epoch_steps,
-    fingerprint,
     load_images,
     training_augmentation,
     training_split,
     untrained_model,
 )
+from mae_keras.recipes.fingerprints import fingerprint, path_of, same_data
 from mae_keras.recipes.fitting import Saving, fit_recipe
 from mae_keras.recipes.initial_weights import initialize_from, source_digest
 from mae_keras.recipes.scoring import score
@@ -130,13 +130,27 @@ def _prepare(
     if recipe.deterministic:
         enable_determinism()
     config = _config(recipe, init_from)
-    run.check(config, resume, overwrite, unknown=["data"], defaults=_DEFAULTS)
+    unknown = ["data", "dataset"] if resume else ["data"]  # compared when the images are known
+    run.check(config, resume, overwrite, unknown=unknown, defaults=_DEFAULTS)
     if init_from is not None and not resume:
         config["init_from_sha256"] = source_digest(init_from)
+    path = path_of(recipe.dataset) if images is None else None
     images = load_images(recipe, data_dir) if images is None else images
     for note in images.notes:
         print(note)
-    return {**config, "data": fingerprint(images)}, images
+    about = fingerprint(images)
+    if resume:
+        config["dataset"] = _dataset_of(run, config["dataset"], about)
+    return {**config, "data": about if path is None else {**about, "path": path}}, images
+
+
+def _dataset_of(run: RunFolder, dataset: str, about: dict[str, Any]) -> str:
+    """The data set as the run calls it, where it lies under another path now."""
+    before = run.read_config()
+    if before.get("dataset") == dataset or not same_data(before, dataset, about):
+        return dataset
+    print(f"{dataset!r} holds the same images as {before['dataset']!r}, which the run began with.")
+    return str(before["dataset"])
 
 
 def _save(model: keras.Model, run: RunFolder) -> None:

@@ -30,6 +30,7 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
         ValueError: if the folder is not that of a finished run.
     """
     run = RunFolder(path)
+    run.check_kinds()
     if not run.config.exists():
         raise ValueError(f"`run` must be the folder of a run. Received: {str(run.path)!r}")
     if not run.model.exists():
@@ -37,7 +38,8 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
             f"The run in {str(run.path)!r} is not finished: it has no model.keras. "
             f"`mae-keras pretrain --resume` goes on with it"
         )
-    config = run.read_json(run.config)
+    config = run.read_config()
+    run.check_metrics()
     known = {field.name for field in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in config.items() if key in known})
     recipe = as_begun(recipe, config)

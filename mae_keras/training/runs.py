@@ -270,6 +270,8 @@ class RunFolder:
         before, now = {**defaults, **self.read_config()}, json.loads(json.dumps(config))
         for name in _NOT_SETTINGS:
             before.pop(name, None)
+        if isinstance(before.get("data"), dict) and isinstance(now.get("data"), dict):
+            _keep_comparable(before["data"], now["data"])
         differing = [
             f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now"
             for key in sorted({*before, *now} - set(unknown))
@@ -340,6 +342,13 @@ class RunFolder:
             writer.writerow("" if value is None else repr(value) for value in row)
         with replacing(self.history) as aside:
             aside.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _keep_comparable(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Of what is known about images keep what both know; where they lie does not matter."""
+    for one, other in ((before, now), (now, before)):
+        for key in [key for key in one if key not in other or key == "path"]:
+            del one[key]
 
 
 def _digest(config: dict[str, Any]) -> str:

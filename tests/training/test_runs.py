@@ -321,3 +321,12 @@ def test_the_config_of_another_run_is_noticed(run, tmp_path):
         run.check_metrics()
     run.write_json(run.metrics, {})  # of an earlier version
     run.check_metrics()
+
+
+def test_images_are_compared_by_what_both_versions_know_of_them(run):
+    known = {"train": 84, "test": 18, "first_images": "ab12"}
+    run.start({**CONFIG, "data": {**known, "path": "/here"}})
+    more = {"content": {"train": "cd34"}, "path": "/there"}
+    run.check({**CONFIG, "data": {**known, **more}}, resume=True)
+    with pytest.raises(ValueError, match="differ: data: .*'train': 84.* in the run, .*85.* now"):
+        run.check({**CONFIG, "data": {**known, **more, "train": 85}}, resume=True)
