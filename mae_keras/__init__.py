@@ -1,10 +1,13 @@
 """mae_keras: masked autoencoders for Keras 3.
 
-Rooms are imported on first use, so that `import mae_keras` and the command line stay instant.
+Packages are imported on first use, so that `import mae_keras` and the command line stay instant.
+Keras knows the classes all the same: `keras.saving.load_model` finds them in either import order.
 """
 
 import importlib
 from typing import Any
+
+from mae_keras.registration import register_on_import
 
 __version__ = "0.1.0"
 
@@ -21,6 +24,8 @@ _ROOMS = (
     "training",
 )
 __all__ = ["__version__", *_ROOMS]
+
+register_on_import()
 
 
 def __getattr__(name: str) -> Any:
