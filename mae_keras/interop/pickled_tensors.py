@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.archives import refuse_bomb
+from mae_keras.archives import open_archive
 from mae_keras.interop.stored_tensors import StoredTensor, numpy_dtype
 
 _STORAGES = {
@@ -47,8 +47,7 @@ def read_pickled_tensors(path: str) -> Any:
             tensor does not fit its storage, or the archive unfolds to far more than its size.
         pickle.UnpicklingError, zipfile.BadZipFile, KeyError, EOFError: if the file is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        refuse_bomb(archive)
+    with open_archive(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise KeyError("no data.pkl inside")

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import mae_keras
-from mae_keras.models import MaskedAutoencoder, load_model
+from mae_keras.layers import BlockMasking
+from mae_keras.losses import LogitAdjustedCrossentropy
+from mae_keras.models import (
+    CrossAttentionDecoder,
+    DenseMaskedAutoencoder,
+    ImageClassifier,
+    MAEDecoder,
+    MaskedAutoencoder,
+    ViTEncoder,
+    load_model,
+)
+from mae_keras.training import LARS, fine_tuning_optimizer, pretraining_optimizer
 
 
 def change_config(path, change):
@@ -144,6 +155,146 @@ def test_loading_without_compiling_leaves_the_optimizer_behind(tiny, tmp_path):
     tiny.save(tmp_path / "model.keras")
     assert not load_model(tmp_path / "model.keras", compile=False).compiled
     assert load_model(tmp_path / "model.keras").compiled
+
+
+def encoder(**options):
+    return ViTEncoder((8, 8, 1), 2, 16, 1, 2, 32, **options)
+
+
+def autoencoder(optimizer=None, decoder=MAEDecoder, masking=0.75, **options):
+    model = MaskedAutoencoder(encoder(**options), decoder(16, 1, 2, 32), masking)
+    return compiled(model, optimizer) if optimizer else model
+
+
+def compiled(model, optimizer, **options):
+    model.compile(optimizer, **options, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def classifier():
+    loss = LogitAdjustedCrossentropy([1, 2, 3])
+    metrics = ["accuracy", keras.metrics.TopKCategoricalAccuracy(2)]
+    optimizer = fine_tuning_optimizer(1e-3, 32, 10, num_layers=1)
+    return compiled(ImageClassifier(encoder(), 3), optimizer, loss=loss, metrics=metrics)
+
+
+def functional():
+    """Of many of Keras's layers and operations, called on the encoder's tokens."""
+    images = keras.Input((8, 8, 1))
+    tokens = encoder()(keras.layers.RandomFlip(seed=1)(images))
+    features = keras.layers.GlobalAveragePooling1D()(tokens)
+    features = keras.layers.BatchNormalization()(features)
+    features = keras.layers.Dense(
+        4,
+        activation=keras.activations.gelu,
+        kernel_initializer="he_normal",
+        kernel_regularizer=keras.regularizers.L2(1e-3),
+        kernel_constraint=keras.constraints.MaxNorm(2),
+    )(features)
+    mean = keras.ops.mean(tokens[:, 1:], axis=1)
+    both = keras.ops.relu(keras.layers.Concatenate()([features, mean])) + 1.0
+    outputs = {"labels": keras.layers.Dense(3, "softmax", name="labels")(both), "all": features}
+    losses = {"labels": "sparse_categorical_crossentropy", "all": keras.losses.Huber()}
+    metrics = {"labels": ["accuracy"], "all": [keras.metrics.mean_squared_error]}
+    return compiled(keras.Model(images, outputs), "adam", loss=losses, metrics=metrics)
+
+
+def sequential():
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.arange(8.0, dtype="float32").reshape(8, 1))
+    layers = [
+        *(keras.Input((8, 8, 1)), normalization, encoder(), keras.layers.Flatten()),
+        *(keras.layers.Dropout(0.1), keras.layers.LayerNormalization(), keras.layers.Dense(2)),
+    ]
+    return compiled(keras.Sequential(layers), "sgd", loss="mse")
+
+
+def called_twice():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, inner(inner(inputs)))
+
+
+def scaled_with_averages():
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, 100, warmup_steps=10)
+    inner = keras.optimizers.AdamW(schedule, use_ema=True, clipnorm=1.0)
+    return autoencoder(keras.optimizers.LossScaleOptimizer(inner), dtype="mixed_float16")
+
+
+LEGITIMATE = {
+    "encoder": encoder,
+    "learned positions, bfloat16": lambda: autoencoder(
+        position_embedding="learned", dtype="mixed_bfloat16"
+    ),
+    "cross-attention": lambda: autoencoder(decoder=CrossAttentionDecoder),
+    "blocks hidden": lambda: autoencoder(masking=BlockMasking(0.5)),
+    "dense": lambda: DenseMaskedAutoencoder((8, 8, 1)),
+    "our optimizer": lambda: autoencoder(pretraining_optimizer(1e-3, 16, 4)),
+    "LARS": lambda: autoencoder(LARS(0.1)),
+    "loss scale": scaled_with_averages,
+    "classifier": classifier,
+    "functional": functional,
+    "sequential": sequential,
+    "called twice": called_twice,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", LEGITIMATE.values(), ids=LEGITIMATE)
+def test_models_of_ours_and_around_ours_are_loaded(make, tmp_path):
+    model = make()
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert len(loaded.weights) == len(model.weights) > 0
+    for weight, expected in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    optimizer = getattr(model, "optimizer", None)
+    assert type(loaded.optimizer) is type(optimizer) if optimizer else True
+    for variable, expected in zip(
+        *(loaded.optimizer.variables, optimizer.variables) if optimizer else ((), ()), strict=True
+    ):
+        np.testing.assert_array_equal(variable, expected)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Registered(keras.layers.Dense):
+    pass
+
+
+class Unregistered(keras.layers.Dense):
+    pass
+
+
+@pytest.mark.parametrize("layer", [Registered, Unregistered, keras.layers.SimpleRNN])
+def test_other_classes_are_loaded_only_when_they_are_passed(layer, tmp_path):
+    model = keras.Sequential([keras.Input((3, 2)), layer(4)])
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=f"{layer.__name__}.* pass the .* in `custom_objects`"):
+        load_model(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras", custom_objects={layer.__name__: layer})
+    assert type(loaded.layers[0]) is layer
+    inputs = np.ones((1, 3, 2), "float32")
+    np.testing.assert_array_equal(loaded(inputs), model(inputs))
+
+
+def test_a_class_of_another_module_of_the_same_name_is_not_the_one_passed(tmp_path):
+    keras.Sequential([keras.Input((3, 2)), keras.layers.SimpleRNN(4)]).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="SimpleRNN"):
+        load_model(tmp_path / "m.keras", custom_objects={"SimpleRNN": Unregistered})
+
+
+def test_the_module_that_a_file_names_for_our_classes_does_not_matter(saved, images):
+    """Earlier versions had other modules; the registered name finds the class."""
+    expected = load_model(saved).encode(images)
+    change_config(saved, lambda config: config["encoder"].update(module="mae_keras.old.place"))
+    np.testing.assert_array_equal(load_model(saved).encode(images), expected)
+
+
+def test_loading_leaves_the_variables_of_keras_as_they_were(saved):
+    load_model(saved)
+    assert "__init__" not in vars(keras.Variable)
+    assert keras.Variable(np.zeros((3, 2)), shape=None).shape == (3, 2)
 
 
 def half_then_fail(self, filepath, *_, **__):
