@@ -11,7 +11,7 @@ import numpy as np
 
 from mae_keras.evaluation.intervals import MeanInterval, mean_interval
 from mae_keras.extras import install_command
-from mae_keras.models.pixel_masks import read_missing
+from mae_keras.models.pixel_masks import read_missing, touched_patches
 
 # An error of a quarter of a grey level of 256, about that of rounding to them. Flat background
 # filled in exactly has infinite PSNR, and one such image would decide a mean.
@@ -102,6 +102,32 @@ def restoration_scores(
     )
     scores = {name: score(made - low) for name, made in filled.items()}
     return RestorationComparison(scores, skipped, filled)
+
+
+def is_restorable(images: Any, missing: Any, grid: Sequence[int]) -> np.ndarray:
+    """Which images a filler can be scored on: whole ones, with a patch that no hole touches.
+
+    Args:
+        images: array `(batch, *spatial, channels)`.
+        missing: bool array, as for `restoration_scores`.
+        grid: ints, patches per axis of the model.
+
+    Returns:
+        bool array `(batch,)`; `False` for an image that holds NaN or has a missing pixel in every
+        patch, which `model.inpaint` refuses.
+
+    Example:
+    >>> images = np.zeros((2, 4, 4, 1))
+    >>> images[1, 0, 0] = np.nan
+    >>> is_restorable(images, np.zeros((4, 4), bool), (2, 2)).tolist()
+    [True, False]
+    """
+    images = np.asarray(images)
+    missing = read_missing(missing, images.shape)
+    seen = ~touched_patches(missing, grid).all(axis=1)
+    if images.dtype.kind != "f":
+        return seen
+    return seen & ~np.isnan(images).any(axis=tuple(range(1, images.ndim)))
 
 
 def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) -> RestorationScore:

@@ -30,6 +30,7 @@ from mae_keras.models.replica_batches import (
 from mae_keras.models.restoration import Restoring
 from mae_keras.models.saving import SavedInOneStep
 from mae_keras.models.skipping import SkipsNonFinite
+from mae_keras.models.unusable_samples import CountsUnusable
 from mae_keras.ops import gather_patches, is_usable, num_hidden, split_indices
 from mae_keras.replicas import first_sample, num_replicas
 
@@ -40,6 +41,7 @@ class MaskedModel(
     ChecksSamples,
     SavedInOneStep,
     CompiledAsAsked,
+    CountsUnusable,
     SkipsNonFinite,
     keras.Model,
 ):

@@ -88,12 +88,17 @@ def restoration(comparison: Comparison, options: EvaluationOptions) -> dict[str,
         options: `EvaluationOptions`.
 
     Returns:
-        Entry of `evaluation.json`: `methods` holds PSNR and SSIM of each filler.
+        Entry of `evaluation.json`: `methods` holds PSNR and SSIM of each filler. Images with NaN,
+        and those of which the box touches every patch, are left out and counted in `notes`.
+
+    Raises:
+        ValueError: if no image remains.
     """
     images, _ = comparison.images.test.arrays(limit=_HOLED_IMAGES)
     missing = evaluation.random_boxes(len(images), images.shape[1:], _HOLE, options.seed)
+    images, missing, notes = _comparable(images, missing, comparison.model)
     made = evaluation.restoration_scores(comparison.model, images, missing)
-    notes = [f"{name} was left out: {why}" for name, why in made.skipped.items()]
+    notes += [f"{name} was left out: {why}" for name, why in made.skipped.items()]
     if comparison.model.reconstruction_statistics:
         notes.append(
             "The model was trained on standardised targets: brightness and contrast of the hole "
@@ -113,3 +118,20 @@ def restoration(comparison: Comparison, options: EvaluationOptions) -> dict[str,
         "num_test": len(images),
         "notes": notes,
     }
+
+
+def _comparable(
+    images: np.ndarray, missing: np.ndarray, model: Any
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The images whose hole can be filled and compared, their holes, and what is left out."""
+    holed = evaluation.is_restorable(images, missing, model.grid)
+    whole = evaluation.is_restorable(images, np.zeros_like(missing), model.grid)
+    counts = {
+        "hold NaN, so that there is nothing to compare with": int((~whole).sum()),
+        "have no patch that the box leaves whole": int((whole & ~holed).sum()),
+    }
+    notes = [f"{count} of {len(images)} images were left out: they {why}."
+             for why, count in counts.items() if count]  # fmt: skip
+    if not holed.any():
+        raise ValueError(f"no test image can be used. {' '.join(notes)}")
+    return images[holed], missing[holed], notes

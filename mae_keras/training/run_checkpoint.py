@@ -216,6 +216,10 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _set_metrics(self, values: list[Any]) -> None:
         variables = self.model.metrics_variables
+        # Checkpoints of earlier versions lack the two counts of missing data, which come last.
+        counts = getattr(self.model, "metrics", ())[-1:]
+        if len(values) == len(variables) - 2 and [m.name for m in counts] == ["unusable_samples"]:
+            values = [*values, 0.0, 0.0]
         if len(variables) != len(values):
             raise ValueError(
                 f"The model must have the metrics of the run it goes on with, and be trained by "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_keras import data
-from mae_keras.evaluation import fit_linear_probe
+from mae_keras.evaluation import fit_linear_probe, random_boxes, restoration_scores
 from mae_keras.models import MaskedAutoencoder, PatchPrediction
 from mae_keras.recipes import Comparison, EvaluationOptions, image_protocols
 
@@ -75,3 +75,51 @@ def test_a_hole_is_scored_beside_fillers_that_learned_nothing(comparison):
         assert low <= scores["psnr"] <= high
         assert scores["psnr_missing"] < scores["psnr"]
     assert entry["notes"] == []
+
+
+def of_test_images(images, grid=(4, 4)):
+    """A comparison of one model, which fills with its grid's number, on these images."""
+    model = types.SimpleNamespace(
+        grid=grid,
+        value_range=(0, 1),
+        reconstruction_statistics=False,
+        inpaint=lambda images, missing, batch_size: np.where(missing, 0.5, images),
+    )
+    split = types.SimpleNamespace(arrays=lambda limit: (images[:limit], None))
+    return types.SimpleNamespace(model=model, images=types.SimpleNamespace(test=split))
+
+
+def test_images_with_nan_are_left_out_and_counted(monkeypatch):
+    monkeypatch.setattr(
+        image_protocols.evaluation,
+        "restoration_scores",
+        lambda model, images, missing: restoration_scores(model, images, missing, fillers=()),
+    )
+    images = np.random.default_rng(0).random((9, 16, 16, 1)).astype("float32")
+    clean = image_protocols.restoration(of_test_images(images[4:]), OPTIONS)
+    assert clean["notes"] == [] and clean["num_test"] == 5
+    images[:3, ::4, ::4] = np.nan  # in every patch
+    images[3, 0, 0] = np.nan
+    entry = image_protocols.restoration(of_test_images(images), OPTIONS)
+    assert entry["num_test"] == 5
+    assert entry["notes"] == [
+        "4 of 9 images were left out: they hold NaN, so that there is nothing to compare with."
+    ]
+    holes = random_boxes(9, (16, 16, 1), 0.2, OPTIONS.seed)[4:]
+    expected = np.mean(
+        [-10 * np.log10(np.mean((0.5 - image[hole]) ** 2))
+         for image, hole in zip(images[4:], holes, strict=True)]
+    )  # fmt: skip
+    assert entry["methods"]["model"]["psnr_missing"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_hole_in_every_patch_is_left_out_and_none_is_refused_by_name():
+    images = np.zeros((20, 16, 16, 1), "float32")
+    touched = random_boxes(20, (16, 16, 1), 0.2, OPTIONS.seed)
+    everywhere = touched.reshape(20, 2, 8, 2, 8).any(axis=(2, 4)).all(axis=(1, 2)).sum()
+    assert 0 < everywhere < 20
+    entry = image_protocols.restoration(of_test_images(images, (2, 2)), OPTIONS)
+    assert entry["num_test"] == 20 - everywhere
+    assert entry["notes"][0].startswith(f"{everywhere} of 20 images were left out: they have no")
+    with pytest.raises(ValueError, match="no test image can be used. 20 of 20 images .* NaN"):
+        image_protocols.restoration(of_test_images(images * np.nan), OPTIONS)
