@@ -21,6 +21,7 @@ _ROOMS = (
     "models",
     "ops",
     "recipes",
+    "testing",
     "training",
 )
 __all__ = ["__version__", *_ROOMS]
