@@ -20,6 +20,7 @@ ROOMS = (
     "figures",
     "interop",
     "recipes",
+    "testing",
 )
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(
