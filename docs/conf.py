@@ -22,8 +22,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "docstrings",  # these two: docs/_extensions/
+    "docstrings",  # these three: docs/_extensions/
     "rooms",
+    "stacked_tables",
 ]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb"]
@@ -46,6 +47,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True  # attributes as a list, not as entries of their own
 napoleon_custom_sections = [("Call arguments", "params_style")]
+toc_object_entries_show_parents = "hide"  # `fit()` under its class, not `Class.fit()` in two lines
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"

@@ -18,6 +18,18 @@ from sphinx.util.docutils import SphinxRole
 
 PACKAGE = "mae_keras"
 PAGES = "docs/api/"
+# What people use most comes first; the other names of a room follow in alphabetical order.
+FIRST = {
+    "models": (
+        "MaskedAutoencoder",
+        "ViTEncoder",
+        "ImageClassifier",
+        "load_model",
+        "PRESETS",
+        "Preset",
+        "Reconstruction",
+    ),
+}
 
 
 def rooms() -> list[str]:
@@ -34,6 +46,12 @@ def public_names(room: str) -> tuple[str, ...]:
     values = {name: getattr(module, name) for name in names if not name.startswith("_")}
     others = types.ModuleType | bool  # sub-modules, and `TYPE_CHECKING`
     return tuple(sorted(name for name, value in values.items() if not isinstance(value, others)))
+
+
+def in_order(room: str) -> list[str]:
+    """The names of a room as its page lists them."""
+    first = FIRST.get(room, ())
+    return [*first, *(name for name in public_names(room) if name not in first)]
 
 
 @functools.cache
@@ -69,13 +87,40 @@ def documented_members(cls: type) -> list[str]:
     return found
 
 
-def entry(path: str, value: Any) -> list[str]:
+def members_in(room: str) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Each class of a room to the members documented there, and to the places of its others.
+
+    A method that several classes of the page share is documented once, at the first of them.
+    """
+    module = importlib.import_module(f"{PACKAGE}.{room}")
+    seen: dict[tuple[str, int], str] = {}
+    found = {}
+    for name in in_order(room):
+        cls = getattr(module, name)
+        if not inspect.isclass(cls):
+            continue
+        own, elsewhere = [], {}
+        for member in documented_members(cls):
+            value = inspect.getattr_static(cls, member)
+            path = seen.setdefault((member, id(value)), f"{PACKAGE}.{room}.{name}.{member}")
+            if path == f"{PACKAGE}.{room}.{name}.{member}":
+                own.append(member)
+            else:
+                elsewhere[member] = path
+        found[name] = own, elsewhere
+    return found
+
+
+def entry(path: str, value: Any, members: tuple[list[str], dict[str, str]]) -> list[str]:
     """The lines of reStructuredText that document one public name."""
     if inspect.isclass(value):
         kind = "exception" if issubclass(value, BaseException) else "class"
-        members = documented_members(value)
-        shown = [f"   :members: {', '.join(members)}"] if members else []
-        return [f".. auto{kind}:: {path}", *shown]
+        own, elsewhere = members
+        lines = [f".. auto{kind}:: {path}", *([f"   :members: {', '.join(own)}"] if own else [])]
+        if elsewhere:
+            links = ", ".join(f":py:obj:`{name} <{at}>`" for name, at in elsewhere.items())
+            lines += ["", f"   Described above: {links}."]
+        return lines
     if callable(value):
         return [f".. autofunction:: {path}"]
     keys = ", ".join(f"``{key}``" for key in value)
@@ -88,10 +133,12 @@ def add_entries(app: Sphinx, docname: str, content: list[str]) -> None:
         return
     room = docname.removeprefix(PAGES)
     module = importlib.import_module(f"{PACKAGE}.{room}")
-    links = (f":py:obj:`{name} <{PACKAGE}.{room}.{name}>`" for name in public_names(room))
+    links = (f":py:obj:`{name} <{PACKAGE}.{room}.{name}>`" for name in in_order(room))
     lines = [", ".join(links)]
-    for name in public_names(room):
-        lines += ["", *entry(f"{PACKAGE}.{room}.{name}", getattr(module, name))]
+    members = members_in(room)
+    for name in in_order(room):
+        path = f"{PACKAGE}.{room}.{name}"
+        lines += ["", *entry(path, getattr(module, name), members.get(name, ([], {})))]
     content[0] += "\n".join(["", "```{eval-rst}", *lines, "```", ""])
 
 

@@ -104,6 +104,45 @@ def written(node):
     return ""
 
 
+@NEEDS_SPHINX
+def test_models_begin_with_what_most_people_use_and_say_nothing_twice():
+    rooms = imported(DOCS / "_extensions" / "rooms.py")
+    order = rooms.in_order("models")
+    assert order[:4] == ["MaskedAutoencoder", "ViTEncoder", "ImageClassifier", "load_model"]
+    assert sorted(order) == sorted(rooms.public_names("models"))
+    members = rooms.members_in("models")
+    assert "fit" in members["MaskedAutoencoder"][0]
+    own, elsewhere = members["DenseMaskedAutoencoder"]
+    assert elsewhere["denoise"] == "mae_keras.models.MaskedAutoencoder.denoise"
+    assert "denoise" not in own
+
+
+@NEEDS_SPHINX
+def test_cells_of_wide_tables_name_their_columns_and_narrow_tables_stay(tmp_path):
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(DOCS / '_extensions')!r})\n"
+        "extensions = ['myst_parser', 'stacked_tables']\n"
+    )
+    wide = "| run | loss | time |\n|---|---|---|\n| a | 0.5 | 9 s |\n"
+    narrow = "| one | two |\n|---|---|\n| c | d |\n"
+    (tmp_path / "index.md").write_text(f"# Tables\n\n{wide}\n{narrow}")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "--fail-on-warning",
+        tmp_path,
+        tmp_path / "out",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "index.html").read_text()
+    tables = re.findall(r"<table.*?</table>", page, re.S)
+    assert re.findall(r'column-name">(\w+)</span>', tables[0]) == ["loss", "time"]
+    assert "stacked" in tables[0] and "stacked" not in tables[1] and "column-name" not in tables[1]
+
+
 def test_a_link_to_nowhere_is_found(tmp_path):
     broken_links = imported(ROOT / "scripts" / "site_links.py").broken_links
     (tmp_path / "sub").mkdir()
