@@ -8,7 +8,16 @@ import numpy as np
 
 
 class CheckError(AssertionError):
-    """A property that this package relies on does not hold; the message names it."""
+    """A property that this package relies on does not hold; the message names it.
+
+    Example:
+    >>> from mae_keras.layers import RandomMasking
+    >>> from mae_keras.testing import check_masking
+    >>> check_masking(RandomMasking(0.5, seed=0), fixed=True)
+    Traceback (most recent call last):
+    mae_keras.testing.checking.CheckError: The masks of RandomMasking must not change with the step
+    if it is fixed.
+    """
 
 
 def require(holds: Any, message: str) -> None:

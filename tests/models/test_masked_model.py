@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.layers import RandomMasking
+from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.models import DenseMaskedAutoencoder, MaskedModel
 from mae_keras.models.supervised_model import SupervisedModel
 
@@ -476,3 +476,36 @@ def test_arguments_of_fit_may_be_positional(images):
     history = model.fit(images, None, 8, 2, 0)
     assert (len(history.epoch), int(model.micro_step)) == (2, 4)
     assert model.evaluate(images, None, 8, 0) > 0
+
+
+class HideBright(PatchMasking):
+    """Hides the patches of the highest mean, and notes what it was shown."""
+
+    def scores(self, grid, step, samples, patches=None):
+        return keras.ops.mean(patches, axis=-1)
+
+
+@every_backend
+def test_a_strategy_that_looks_at_the_samples_is_shown_them_everywhere(make_tiny, images):
+    """In training, evaluation and reconstruction, with 0 in place of what is missing."""
+    pixels = images.astype("float32")
+    pixels[0, :2, :2] = np.nan
+    model = make_tiny(masking=HideBright(0.5, seed=0))
+    patches, missing = model.to_patches(keras.ops.convert_to_tensor(pixels))
+    patches, missing = map(keras.ops.convert_to_numpy, (patches, missing))
+    assert missing.sum() == 1 and np.isfinite(patches).all()
+    brightness = patches.mean(axis=-1)
+    expected = np.zeros((16, 16), bool)
+    for row, (values, absent) in enumerate(zip(brightness, missing, strict=True)):
+        present = np.flatnonzero(~absent)
+        count = 8  # of 16, and of 15 by rounding
+        expected[row, present[np.argsort(values[present], kind="stable")[-count:]]] = True
+    made = model.reconstruct(pixels, batch_size=5).patch_mask
+    np.testing.assert_array_equal(made, expected)
+    data = (keras.ops.convert_to_tensor(pixels),)
+    for step, seen in ((1, None), (0, 0)):  # of training, of evaluation
+        x, _, _ = model._masked_batch(data, step, seen)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(x["patch_mask"]), expected)
+    model.compile("sgd", run_eagerly=True)
+    assert np.isfinite(model.fit(pixels, verbose=0).history["loss"]).all()
+    assert np.isfinite(model.evaluate(pixels, verbose=0))

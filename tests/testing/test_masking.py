@@ -1,8 +1,10 @@
 """`check_masking` passes our strategies, and names what is wrong with broken ones."""
 
+import doctest
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -24,6 +26,18 @@ class Saliency(PatchMasking):
     def scores(self, grid, step, samples, patches=None):
         noise = counter_noise(self.seed, step, samples, int(np.prod(grid)))
         return ops.std(patches, axis=-1) + 0.3 * noise
+
+
+@pytest.mark.slow
+def test_the_strategy_of_the_documentation_passes():
+    text = (REPOSITORY / "docs" / "choosing.md").read_text()
+    block = next(
+        b for b in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "Saliency" in b
+    )
+    names = {}
+    for example in doctest.DocTestParser().get_examples(block):
+        exec(compile(example.source, "choosing.md", "single"), names)
+    check_masking(names["SaliencyMasking"](0.5, seed=0))
 
 
 @pytest.mark.slow
