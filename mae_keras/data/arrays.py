@@ -1,8 +1,10 @@
 """Data sets from NumPy arrays and `.npz` / `.npy` files, checked before anything is trained."""
 
+import math
+import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,32 @@ from mae_keras.data.decoding import resize as resized
 from mae_keras.data.division import SPLITS, Division, content_keys, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.splits import ArraySplit, MappedSplit
+from mae_keras.files import check_regular, open_regular
 
-_IMAGE_KEYS = ("images", "x_train", "x")
-_LABEL_KEYS = ("labels", "y_train", "y")
+KINDS = ("images", "signals", "volumes")
+_SAID = {
+    "train": ("{0}", "train_{0}", "{0}_train"),
+    "validation": ("val_{0}", "{0}_val", "valid_{0}", "validation_{0}", "{0}_validation"),
+    "test": ("test_{0}", "{0}_test"),
+}
+_SAMPLES = {
+    "train": ("x_train", "x", "train_x", "data", "arr_0"),
+    "validation": ("x_val", "x_valid", "x_validation", "val_x", "valid_x"),
+    "test": ("x_test", "test_x"),
+}
+_LABELS = {
+    "train": ("labels", "y_train", "y", "train_labels", "train_y", "target", "targets", "label"),
+    "validation": ("y_val", "y_valid", "y_validation", "val_labels", "val_y", "labels_val"),
+    "test": ("y_test", "test_labels", "test_y", "labels_test"),
+}
+# Ranks of arrays, the number of samples counted: without and with an axis of channels.
+_RANKS = {"images": (3, 4), "signals": (2, 3), "volumes": (4, 5)}
+_AXES = {
+    "images": "(num_images, height, width) or (num_images, height, width, channels)",
+    "signals": "(num_signals, length) or (num_signals, length, channels)",
+    "volumes": "(num_volumes, depth, height, width), with or without channels after it",
+}
+_MOST_CLASSES = 100_000
 _CHUNK_BYTES = 1 << 26
 _READ_ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -26,19 +51,22 @@ def load_arrays(
     groups: Any = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
+    kind: str | None = None,
     resize: str = "crop",
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
     """Load `.npz` or `.npy` files as `ImageData`; see `mae_keras.data.load`."""
     name = " + ".join(str(path) for path in paths.values())
+    notes: list[str] = []
+    own = groups if isinstance(groups, str) else None
     parts: dict[str, Any] = {}
     for part, path in paths.items():
-        parts = (
-            _read(path, labels) | parts if part == "train" else parts | _as_part(part, path, labels)
-        )
+        held, said = _read(path, labels, own if part == "train" else None, notes)
+        kind = kind or said
+        parts = parts | (held if part == "train" else {part: held.get(part, held.get("train"))})
     images, targets = parts["train"]
-    if isinstance(groups, str):
-        groups = _member(paths["train"], groups)
+    if own is not None:
+        groups = _member(paths["train"], own)
     return in_memory_data(
         name,
         images,
@@ -49,6 +77,8 @@ def load_arrays(
         division=division,
         groups=groups,
         mix=True,
+        kind=kind,
+        notes=notes,
         resize=resize,
         in_memory_limit=in_memory_limit,
     )
@@ -66,6 +96,8 @@ def in_memory_data(
     class_names: Any = None,
     image_size: int | tuple[int, int] | None = None,
     mix: bool = False,
+    kind: str | None = "images",
+    notes: Sequence[str] = (),
     resize: str = "crop",
     in_memory_limit: int = 1 << 30,
 ) -> ImageData:
@@ -84,15 +116,21 @@ def in_memory_data(
         image_size: `(height, width)` to resize to, or `None`.
         mix: bool, shuffle each split by the seed, for arrays that may come class by class. An
             official split keeps its order unless its labels say that it does.
+        kind: str, `"images"`, `"signals"` or `"volumes"`, or `None`: images if the shape allows
+            nothing else.
+        notes: sentences about how the arrays were found.
         resize: str, `"crop"`, `"pad"` or `"stretch"`.
         in_memory_limit: int, bytes.
 
     Raises:
         ValueError: for images or labels that cannot be used; the message says why.
     """
-    notes = []
+    notes = list(notes)
     given = {"train": (images, labels), "test": test, "validation": validation}
-    parts = _checked_parts(name, given, notes)
+    kind = kind or _kind_of(name, np.asanyarray(images))
+    if kind != "images" and image_size is not None:
+        raise ValueError(f"`image_size` is for images. Received: image_size={image_size}, {kind}")
+    parts = _checked_parts(name, given, kind, notes)
     labelled, class_names = _encode_labels(name, parts, class_names, notes)
     rows, notes_on_split = division.rows(
         {part: held["keys"] for part, held in parts.items()},
@@ -119,18 +157,108 @@ def in_memory_data(
         image_shape=splits["train"].image_shape,
         num_classes=None if class_names is None else len(class_names),
         class_names=class_names,
-        value_range=_value_range(name, parts),
+        value_range=_value_range(name, parts, kind),
         notes=(*dict.fromkeys(notes), *notes_on_split),
         **splits,
     )
 
 
-def _read(path, want_labels):
-    """Return `{part: (images, labels or None)}` of a file."""
+def _read(path, want_labels, groups, notes):
+    """Return `{part: (samples, labels or None)}` of a file, and the kind that it says they are."""
     if path.suffix == ".npy":
-        return {"train": (_read_npy(path), None)}
-    images, labels, test = _read_npz(path, want_labels)
-    return {"train": (images, labels)} | ({} if test is None else {"test": test})
+        return {"train": (_read_npy(path), None)}, None
+    headers = _headers(path)
+    names = {key.lower(): key for key in headers} | {key: key for key in headers}
+    samples, said = _find_samples(path, names, headers)
+    labels = {part: _first(names, _LABELS[part]) for part in samples}
+    if labels["train"] is None and samples["train"] == names.get("arr_0") and "arr_1" in headers:
+        labels["train"] = "arr_1"
+    for part, key in labels.items():
+        known = key in ("labels", "y_train", "y", "y_test")  # wrong ones are errors
+        if key is not None and not known and not _may_be_labels(headers, key, samples[part]):
+            labels[part] = None
+    wanted = {*samples.values(), *(labels.values() if want_labels else ())} - {None}
+    unused = sorted(set(headers) - {*samples.values(), *labels.values(), groups})
+    if unused:
+        listed = ", ".join(f"{key} {headers[key][0]}" for key in unused)
+        notes.append(f"not used of {path.name}: {listed}.")
+    _check_memory(path, [headers[key] for key in wanted])
+    arrays = {key: _member(path, key) for key in sorted(wanted)}
+    held = {
+        part: (arrays[key], arrays.get(labels[part]) if want_labels else None)
+        for part, key in samples.items()
+    }
+    return held, said
+
+
+def _headers(path):
+    """Return `{name: (shape, dtype)}` of the arrays in a `.npz` file, without reading them."""
+    headers = {}
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as member:
+                    if np.lib.format.read_magic(member) != (1, 0):
+                        continue  # of structured arrays
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                headers[info.filename.removesuffix(".npy")] = (shape, dtype)
+    except _READ_ERRORS as error:
+        raise _unreadable(path, error) from error
+    return headers
+
+
+def _unreadable(path, error):
+    return ValueError(
+        f"{path} cannot be read as a .npz archive of numbers (object arrays are refused, as "
+        f"unpickling can run code): {error}"
+    )
+
+
+def _first(names, wanted):
+    return next((names[name] for name in wanted if name in names), None)
+
+
+def _find_samples(path, names, headers):
+    """Return the name of the samples of every part, and what they are called, if that says it."""
+    for kind in KINDS:
+        found = {part: _first(names, [w.format(kind) for w in _SAID[part]]) for part in _SAID}
+        if found["train"] is not None:
+            more = {part: _first(names, _SAMPLES[part]) for part in ("validation", "test")}
+            found = {part: found[part] or more.get(part) for part in found}
+            return {part: key for part, key in found.items() if key is not None}, kind
+    found = {part: _first(names, _SAMPLES[part]) for part in _SAMPLES}
+    if found["train"] is None:
+        taken = {*found.values(), *(_first(names, wanted) for wanted in _LABELS.values())}
+        candidates = [
+            key for key, (shape, _) in headers.items() if len(shape) in (3, 4) and key not in taken
+        ]
+        if len(candidates) != 1:
+            listed = ", ".join(f"{key} {shape}" for key, (shape, _) in headers.items())
+            raise ValueError(
+                f"{path} must hold an array named {', '.join(KINDS)}, x_train or x, or exactly one "
+                f"array of rank 3 or 4. Received: {listed or 'nothing'}."
+            )
+        found["train"] = candidates[0]
+    return {part: key for part, key in found.items() if key is not None}, None
+
+
+def _may_be_labels(headers, key, samples):
+    shape, dtype = headers[key]
+    return shape in ((headers[samples][0][0],), (headers[samples][0][0], 1)) and dtype.kind in "iuU"
+
+
+def _check_memory(path, headers):
+    """Refuse arrays that the machine cannot hold: a few bytes of zip may claim any size."""
+    needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers)
+    try:
+        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return
+    if needed > held:
+        raise ValueError(
+            f"{path} holds more than this machine's memory: use a .npy file, which stays on disk. "
+            f"Received: {needed / 2**30:.1f} GiB, memory of {held / 2**30:.1f} GiB."
+        )
 
 
 def _member(path, name):
@@ -141,18 +269,18 @@ def _member(path, name):
             f"Received: groups={name!r}"
         )
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        # Opened here because NumPy leaves a broken archive open.
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
+            if name not in archive.files:
+                raise ValueError(
+                    f"`groups` must be an array or the name of one in {path}. "
+                    f"Received: groups={name!r}"
+                )
             return archive[name]
     except _READ_ERRORS as error:
-        raise ValueError(
-            f"`groups` must be an array or the name of one in {path}. Received: groups={name!r}"
-        ) from error
-
-
-def _as_part(part, path, want_labels):
-    """Return the images of a file that is one split, whatever it calls them."""
-    held = _read(path, want_labels)
-    return {part: held.get(part, held["train"])}
+        if str(error).startswith("`groups`"):
+            raise
+        raise _unreadable(path, error) from error
 
 
 def _checked_groups(groups, parts):
@@ -176,48 +304,15 @@ def _checked_groups(groups, parts):
 
 def _read_npy(path):
     try:
+        check_regular(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except _READ_ERRORS as error:
         raise ValueError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
 
 
-def _read_npz(path, want_labels):
-    try:
-        # Opened here because NumPy leaves a broken archive open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except _READ_ERRORS as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npz archive of numbers (object arrays are refused, as "
-            f"unpickling can run code): {error}"
-        ) from error
-    images = arrays[_find_images(path, arrays)]
-    labels = next((arrays[key] for key in _LABEL_KEYS if key in arrays), None)
-    test = (arrays["x_test"], arrays.get("y_test")) if "x_test" in arrays else None
-    if not want_labels:
-        return images, None, test and (test[0], None)
-    return images, labels, test
-
-
-def _find_images(path, arrays):
-    for key in _IMAGE_KEYS:
-        if key in arrays:
-            return key
-    candidates = [
-        key for key, array in arrays.items() if array.ndim in (3, 4) and not key.endswith("_test")
-    ]
-    if len(candidates) == 1:
-        return candidates[0]
-    found = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "nothing"
-    raise ValueError(
-        f"{path} must hold an array named {', '.join(_IMAGE_KEYS[:-1])} or {_IMAGE_KEYS[-1]}, or "
-        f"exactly one array of rank 3 or 4. Received: {found}."
-    )
-
-
-def _checked_parts(name, given, notes):
+def _checked_parts(name, given, kind, notes):
     parts = {
-        part: _checked(name if part == "train" else f"{name} ({part})", pair, notes)
+        part: _checked(name if part == "train" else f"{name} ({part})", pair, kind, notes)
         for part, pair in given.items()
         if pair is not None
     }
@@ -225,13 +320,15 @@ def _checked_parts(name, given, notes):
     return parts
 
 
-def _checked(name, pair, notes):
+def _checked(name, pair, kind, notes):
     images, labels = pair
-    images = _with_channel_axis(name, np.asanyarray(images))
+    images = _with_channel_axis(name, np.asanyarray(images), kind)
     low, high, keys = _scan(name, images)
-    dtype = "float32" if images.dtype.kind == "f" else "uint8"
+    bytes_ = images.dtype.kind in "iu" if kind == "images" else images.dtype == np.uint8
+    dtype = "uint8" if bytes_ and kind != "signals" else "float32"
     if images.dtype != dtype:
-        notes.append(f"{images.dtype} pixels are used as {dtype}.")
+        what = "pixels" if kind == "images" else "values"
+        notes.append(f"{images.dtype} {what} are used as {dtype}.")
     if dtype == "uint8" and not (0 <= low and high <= 255):
         raise ValueError(
             f"{name}: whole-number pixels must lie in [0, 255]. Received: values from {low} to "
@@ -249,24 +346,50 @@ def _checked(name, pair, notes):
     }
 
 
-def _with_channel_axis(name, images):
-    if images.dtype.kind not in "iuf":
+def _kind_of(name, array):
+    """Take an array whose name says nothing for images, if its shape allows nothing else."""
+    shape, rank = array.shape, array.ndim
+    sides = shape[1:3]
+    if rank == 4 and (shape[3] <= 4 or (shape[1] <= 4 and min(shape[2:]) > 4)):
+        return "images"
+    if rank == 3 and (sides[0] == sides[1] or (array.dtype == np.uint8 and min(sides) > 4)):
+        return "images"
+    if rank not in (2, 3, 4, 5):
+        return "images"  # which says what is wrong
+    fitting = [kind for kind in KINDS if rank in _RANKS[kind]]
+    raise ValueError(
+        f"{name}: an array of this shape may hold {' or '.join(fitting)}"
+        f"{' (for images, rank 3 or 4)' if 'images' not in fitting else ''}. Say which: "
+        f"kind={fitting[0]!r}, --kind {fitting[0]}, or in a .npz file as the name of the array. "
+        f"Received: shape {shape}, dtype {array.dtype}."
+    )
+
+
+def _with_channel_axis(name, images, kind):
+    if isinstance(images, np.ma.MaskedArray):
         raise ValueError(
-            f"{name}: images must be whole numbers or floats. Received: dtype {images.dtype}."
+            f"{name}: {kind} must be plain arrays: NaN marks what is missing, as in "
+            "images.astype('float32').filled(np.nan). Received: a masked array."
         )
-    if images.ndim not in (3, 4):
+    if images.dtype.kind not in "iuf":
+        hint = "; images.astype('uint8') * 255 makes them so" if images.dtype == bool else ""
         raise ValueError(
-            f"{name}: images must have shape (num_images, height, width) or (num_images, height, "
-            f"width, channels). Received: shape {images.shape}."
+            f"{name}: {kind} must be whole numbers or floats{hint}. Received: dtype {images.dtype}."
+        )
+    if images.ndim not in _RANKS[kind]:
+        raise ValueError(
+            f"{name}: {kind} must have shape {_AXES[kind]}. Received: shape {images.shape}."
         )
     if 0 in images.shape:
-        raise ValueError(f"{name}: images must not be empty. Received: shape {images.shape}.")
-    if images.ndim == 3:
+        raise ValueError(f"{name}: {kind} must not be empty. Received: shape {images.shape}.")
+    if images.ndim == _RANKS[kind][0]:
         return images[..., np.newaxis]
-    if images.shape[1] in (1, 3) and min(images.shape[2:]) > 4:
+    least = 16 if kind == "signals" else 4
+    if images.shape[1] <= 4 and min(images.shape[2:]) > least:
+        axes = ", ".join(map(str, (0, *range(2, images.ndim), 1)))
         raise ValueError(
-            f"{name}: images must be channels-last, (num_images, height, width, channels); "
-            f"transpose them with images.transpose(0, 2, 3, 1). Received: shape {images.shape}."
+            f"{name}: {kind} must be channels-last, {_AXES[kind].split(' or ')[-1]}; "
+            f"transpose them with images.transpose({axes}). Received: shape {images.shape}."
         )
     return images
 
@@ -300,11 +423,31 @@ def _check_labels(name, labels, num_images):
         )
     if labels.dtype.kind not in "iuU":
         raise ValueError(
-            f"{name}: labels must be whole numbers or strings. Received: dtype {labels.dtype}."
+            f"{name}: labels must be whole numbers or strings. Received: dtype {labels.dtype}"
+            f"{_oddities(labels)}."
         )
-    if labels.dtype.kind != "U" and labels.min() < 0:
+    if labels.dtype.kind == "U":
+        return labels
+    if labels.min() < 0:
         raise ValueError(f"{name}: labels must count from 0. Received: {labels.min()}.")
-    return labels
+    if labels.max() >= max(_MOST_CLASSES, num_images):
+        raise ValueError(
+            f"{name}: labels must be class numbers that count from 0; "
+            f"np.unique(labels, return_inverse=True)[1] numbers them. "
+            f"Received: numbers up to {labels.max()} for {num_images} images."
+        )
+    return labels.astype("int64")
+
+
+def _oddities(labels):
+    """Say what keeps floats from being class numbers."""
+    if labels.dtype.kind != "f":
+        return ""
+    if np.isnan(labels).any():
+        return ", NaN among them"
+    if (labels != np.floor(labels)).any():
+        return ", with fractions; labels=False leaves them out"
+    return "; labels.astype(int) makes them so"
 
 
 def _check_agreement(name, parts):
@@ -336,6 +479,12 @@ def _encode_labels(name, parts, class_names, notes):
         codes = {part: np.searchsorted(names, labels) for part, labels in found.items()}
         return codes, tuple(str(name) for name in names)
     highest = max(int(labels.max()) for labels in found.values())
+    present = len(np.unique(np.concatenate(list(found.values()))))
+    if class_names is None and highest >= 2 * present:
+        notes.append(
+            f"labels count to {highest}, but only {present} classes have images; "
+            "np.unique(labels, return_inverse=True)[1] numbers them without gaps."
+        )
     if class_names is None:
         class_names = tuple(str(label) for label in range(highest + 1))
     return found, class_names
@@ -379,14 +528,18 @@ def _tensor(array):
         return tf.convert_to_tensor(array)
 
 
-def _value_range(name, parts):
+def _value_range(name, parts, kind):
     low = min(held["low"] for held in parts.values())
     high = max(held["high"] for held in parts.values())
     if parts["train"]["dtype"] == "uint8":
         return (0, 255)
+    if kind == "signals":
+        return None
     for bound in (1, 255):
         if 0 <= low and high <= bound:
             return (0, bound)
+    if kind == "volumes":
+        return None
     raise ValueError(
         f"{name}: float pixels must lie in [0, 1] or in [0, 255]. "
         f"Received: values from {low} to {high}."

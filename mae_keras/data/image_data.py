@@ -17,7 +17,8 @@ class ImageData:
         train: `Split` to learn from.
         validation: `Split` to watch during training.
         test: `Split` to report on.
-        value_range: `(low, high)` of the pixels as stored: `(0, 255)` or `(0, 1)`.
+        value_range: `(low, high)` of the pixels as stored, such as `(0, 255)`, `(0, 1)` or, for
+            files of 16 bits, `(0, 65535)`; `None` for values without such ends, as of signals.
         notes: tuple of sentences worth printing, such as the files that were skipped.
     """
 
@@ -28,5 +29,5 @@ class ImageData:
     train: Split
     validation: Split
     test: Split
-    value_range: tuple[int, int] = (0, 255)
+    value_range: tuple[int, int] | None = (0, 255)
     notes: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ DATASETS = {
     "fashion_mnist": "70 000 articles of clothing, 28 x 28, grey, 10 classes; the same extra",
     "cifar10": "60 000 photographs, 32 x 32, colour, 10 classes; the same extra",
     "tfds:NAME": "any image data set of TensorFlow Datasets; the same extra",
-    "PATH.npz": "arrays images (or x_train, x), optional labels (y_train, y), x_test, y_test",
+    "PATH.npz": "arrays images (or signals, volumes, x_train, x), labels, x_val, y_val, x_test",
     "PATH.npy": "one array of images, memory-mapped",
     "FOLDER/": "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
 }
@@ -36,6 +36,7 @@ def load(
     test: str | os.PathLike | None = None,
     splits: Sequence[float] | None = None,
     groups: Any = None,
+    kind: str | None = None,
     split_by: str = "key",
     resize: str = "crop",
     data_dir: str | os.PathLike | None = None,
@@ -70,6 +71,9 @@ def load(
             `"parent"` (files of one folder), a regular expression whose first group names the
             group in the path below the folder, or a function from path to name. For an array file:
             an array with an entry per image, or the name of such an array in the `.npz` file.
+        kind: what an array file holds: `"images"`, `"signals"` `(num_signals, length[, channels])`
+            or `"volumes"` `(num_volumes, depth, height, width[, channels])`. Needed where neither
+            the name of the array (`images`, `signals`, `volumes`) nor its shape says so.
         split_by: `"key"`, or `"order"`: divide a folder or array file as versions before 0.2 did.
         resize: how to bring other proportions to `image_size`: `"crop"` resizes the shorter side
             and cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
@@ -111,6 +115,10 @@ def load(
     if groups is not None and not own:
         raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
     options = {"image_size": image_size, "labels": labels, "division": division}
+    if kind is not None:
+        check_choice("kind", kind, ("images", "signals", "volumes"))
+        if kind != "images" and found != "arrays":
+            raise ValueError(f"`kind` must be 'images' but for array files. Received: {kind!r}")
     options["resize"] = check_choice("resize", resize, RESIZE)
     if found == "digits":
         from mae_keras.data.digits import load_digits
@@ -124,7 +132,7 @@ def load(
     if found == "arrays":
         from mae_keras.data.arrays import load_arrays
 
-        return load_arrays(parts, groups=groups, **options)
+        return load_arrays(parts, groups=groups, kind=kind, **options)
     from mae_keras.data.tfds import load_tfds
 
     return load_tfds(str(name), data_dir=data_dir, **options)

@@ -126,6 +126,12 @@ class ArraySplit(Split):
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None = None):
+        if isinstance(images, np.ma.MaskedArray) or images.dtype == bool:
+            what = "booleans" if images.dtype == bool else "a masked array"
+            raise TypeError(
+                "images must be a plain array of numbers, in which NaN marks missing pixels. "
+                f"Received: {what}."
+            )
         super().__init__(images.shape[1:], len(images), images.dtype, labels)
         self.images = images
 
@@ -156,8 +162,8 @@ class MappedSplit(Split):
     """
 
     def __init__(self, images, rows, dtype="uint8", labels=None, image_size=None, resize="stretch"):
-        size = tuple(image_size or images.shape[1:3])
-        super().__init__((*size, images.shape[3]), len(rows), dtype, labels)
+        shape = images.shape[1:] if image_size is None else (*image_size, images.shape[3])
+        super().__init__(shape, len(rows), dtype, labels)
         self._images, self._rows, self._resize = images, np.asarray(rows), resize
 
     def _fetch_images(self, indices):
@@ -165,6 +171,8 @@ class MappedSplit(Split):
 
         images = tf.numpy_function(self._read, [indices], self.dtype)
         images.set_shape((indices.shape[0], *self._images.shape[1:]))
+        if self.image_shape == self._images.shape[1:]:
+            return images
         return resize(images, self.image_shape[:2], self._resize)
 
     def _read(self, indices):

@@ -52,6 +52,8 @@ class Recipe:
         strict: refuse a folder with unreadable files instead of skipping them.
         resize: crop (the shorter side is resized, the middle is kept), pad (the longer side is
             resized, black is added) or stretch (proportions are not kept).
+        kind: what an array file holds: images, signals or volumes; by default what the name of
+            its array, or its shape, says.
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
         groups: what no two splits may share: parent (images of one folder), a regular expression
@@ -97,6 +99,7 @@ class Recipe:
     seed: int = 0
     strict: bool = False
     resize: Literal["crop", "pad", "stretch"] = "crop"
+    kind: Literal["images", "signals", "volumes"] | None = None
     splits: tuple[float, float, float] | None = None
     groups: str | None = None
     split_by: Literal["key", "order"] = "key"
@@ -130,7 +133,9 @@ class Recipe:
             shares = shares and abs(sum(self.splits) - 1) < 1e-6
             _require(self, "splits", shares, "three fractions above 0 that add up to 1")
         for name, known in _CHOICES.items():
-            _require(self, name, getattr(self, name) in known, f"one of {', '.join(known)}")
+            _require(
+                self, name, getattr(self, name) in known, f"one of {', '.join(filter(None, known))}"
+            )
 
 
 _CHOICES = {
@@ -141,13 +146,14 @@ _CHOICES = {
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),
     "on_nan": ("stop", "skip"),
+    "kind": ("images", "signals", "volumes", None),
     "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
 }
 
 # What a setting means in a run that was begun before there was such a setting, where that is not
 # its default.
-EARLIER = {"resize": "stretch", "split_by": "order"}
+EARLIER = {"kind": "images", "resize": "stretch", "split_by": "order"}
 
 
 def as_begun(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:

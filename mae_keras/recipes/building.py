@@ -36,6 +36,7 @@ def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
         strict=recipe.strict,
         seed=recipe.seed,
         resize=recipe.resize,
+        kind=recipe.kind,
         splits=recipe.splits,
         groups=recipe.groups,
         split_by=recipe.split_by,

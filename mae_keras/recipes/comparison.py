@@ -107,6 +107,12 @@ class Comparison:
             self._sample("test", self.max_test),
         )
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Black and white of the images; without such ends, their smallest and largest value."""
+        test = self.pixels.test[0]
+        return self.images.value_range or (float(np.nanmin(test)), float(np.nanmax(test)))
+
     def _sample(self, name: str, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """At most so many images of a split, drawn at random: folders are sorted by class."""
         split = getattr(self.images, name)

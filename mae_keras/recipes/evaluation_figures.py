@@ -57,7 +57,7 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
         shown,
         attention_maps(comparison.model, shown),
         comparison.model.grid,
-        value_range=comparison.images.value_range,
+        value_range=comparison.value_range,
         title="Attention of the last block",
     )
     figures.save_figure(figure, folder / "attention.png")

@@ -34,7 +34,7 @@ def robustness(comparison: Comparison, options: EvaluationOptions) -> dict[str, 
     settings = {
         "strengths": _STRENGTHS,
         "seed": options.seed,
-        "corrupt": functools.partial(data.corrupt, value_range=comparison.images.value_range),
+        "corrupt": functools.partial(data.corrupt, value_range=comparison.value_range),
     }
     corrupted = {}
     for name, features in comparison.features.items():

@@ -1,5 +1,9 @@
 """`.npz` and `.npy` files."""
 
+import os
+import zipfile
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -252,3 +256,134 @@ def test_splits_from_separate_files(tmp_path, random_images):
     assert pixels(data.test) == {image.tobytes() for image in random_images(6, seed=1)}
     assert len(data.train) + len(data.validation) == 30 and len(data.validation)
     assert data.test.labels.tolist() == [0, 1] * 3
+
+
+def test_float_arrays_that_may_be_signals_are_refused_unless_said(save, tmp_path):
+    values = np.random.default_rng(0).random((30, 150, 1)).astype("float32")
+    np.save(tmp_path / "data.npy", values)
+    with pytest.raises(ValueError, match=r"may hold images or signals. .*--kind .*\(30, 150, 1\)"):
+        load(tmp_path / "data.npy")
+    with pytest.raises(ValueError, match="may hold images or signals"):
+        load(save(x=values))
+    named = load(save(signals=values - 5, labels=np.arange(30) % 2))
+    asked = load(tmp_path / "data.npy", kind="signals")
+    for data in (named, asked):
+        assert data.image_shape == (150, 1) and data.value_range is None
+    assert named.num_classes == 2
+    assert load(save(signals=values[..., 0])).image_shape == (150, 1)
+    assert load(tmp_path / "data.npy", kind="images").image_shape == (150, 1, 1)
+    mapped = load(tmp_path / "data.npy", kind="signals", in_memory_limit=0)
+    np.testing.assert_array_equal(mapped.train.arrays()[0], asked.train.arrays()[0])
+
+
+def test_volumes_are_told_from_images(save, random_images):
+    cubes = random_images(12, (6, 6, 6))
+    assert load(save(volumes=cubes)).image_shape == (6, 6, 6, 1)
+    assert load(save(x=cubes), kind="volumes").value_range == (0, 255)
+    with pytest.raises(ValueError, match="may hold images or volumes"):
+        load(save(x=cubes))
+    assert load(save(x=random_images(12, (6, 9, 3)))).image_shape == (6, 9, 3)
+    assert load(save(x=random_images(12, (6, 9)))).image_shape == (6, 9, 1)  # bytes, as ever
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "axes"),
+    [
+        ((9, 3, 32, 32), "images", "0, 2, 3, 1"),
+        ((9, 4, 8, 8), "images", "0, 2, 3, 1"),
+        ((9, 2, 8, 8, 8), "volumes", "0, 2, 3, 4, 1"),
+        ((9, 3, 150), "signals", "0, 2, 1"),
+    ],
+)
+def test_channels_first_are_refused_with_the_transpose(save, shape, kind, axes):
+    with pytest.raises(ValueError, match=rf"images.transpose\({axes}\)"):
+        load(save(**{kind: np.zeros(shape, "float32")}))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("arr_0", "arr_1"),
+        ("x", "target"),
+        ("X", "Y"),
+        ("train_images", "train_labels"),
+    ],
+)
+def test_labels_under_other_usual_names_are_used(save, random_images, names):
+    data = load(save(**{names[0]: random_images(40), names[1]: np.arange(40) % 2}))
+    assert data.num_classes == 2 and data.notes == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "x_val", "x_test"),
+        ("train_images", "val_images", "test_images"),
+        ("x", "x_valid", "x_test"),
+    ],
+)
+def test_official_validation_splits_are_used(save, random_images, names):
+    parts = [random_images(count, seed=seed) for seed, count in enumerate((40, 9, 7))]
+    arrays = dict(zip(names, parts, strict=True))
+    labels = {
+        name.replace("images", "labels").replace("x", "y"): np.arange(len(part)) % 2
+        for name, part in arrays.items()
+    }
+    data = load(save(**arrays, **labels))
+    for split, part in zip((data.train, data.validation, data.test), parts, strict=True):
+        assert pixels(split) == {image.tobytes() for image in part}
+        assert set(split.labels) == {0, 1}
+
+
+def test_arrays_that_are_not_used_are_named_and_never_read(save, random_images, tmp_path):
+    path = save(images=random_images(12), weights=np.zeros(5))
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9, 9, 9), }"
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.npy", header.ljust(127) + b"\n" + bytes(50 << 20))
+    with mock.patch("numpy.lib.format.read_array", wraps=np.lib.format.read_array) as reading:
+        data = load(path)
+    assert reading.call_count == 1
+    assert data.notes == ("not used of data.npz: bomb (9, 9, 9), weights (5,).",)
+
+
+def test_arrays_beyond_all_memory_are_refused(tmp_path):
+    shape = b"'shape': (2000000000, 1000, 1000), }"
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, " + shape
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", header.ljust(127) + b"\n")
+    with pytest.raises(ValueError, match="holds more than this machine's memory"):
+        load(tmp_path / "a.npz")
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="a.npz"):
+        load(tmp_path / "a.npz")
+
+
+ODD_LABELS = {
+    "NaN": ([0.0, np.nan, 1.0] * 4, "Received: dtype float64, NaN among them"),
+    "fractions": ([0.0, 0.5, 1.0] * 4, "with fractions; labels=False leaves them out"),
+    "huge": ([0, 1, 10**12] * 4, r"np.unique\(labels, return_inverse=True\)\[1\] numbers them"),
+    "booleans": ([True, False] * 6, "Received: dtype bool"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_LABELS)
+def test_labels_that_are_no_class_numbers_are_refused_in_words(save, random_images, case):
+    labels, message = ODD_LABELS[case]
+    with pytest.raises(ValueError, match=message):
+        load(save(images=random_images(12), labels=np.array(labels)))
+
+
+def test_classes_without_images_are_noted(save, random_images):
+    data = load(save(images=random_images(12), labels=np.array([2019, 2020] * 6)))
+    assert data.notes[0].startswith("labels count to 2020, but only 2 classes have images")
+
+
+def test_booleans_and_masked_arrays_are_refused(save):
+    with pytest.raises(ValueError, match=r"images.astype\('uint8'\) \* 255 .* dtype bool"):
+        load(save(images=np.zeros((9, 4, 4), bool)))
+    for images in (np.zeros((9, 4, 4, 1), bool), np.ma.masked_array(np.zeros((9, 4, 4, 1)))):
+        with pytest.raises(TypeError, match="must be a plain array of numbers"):
+            ArraySplit(images)

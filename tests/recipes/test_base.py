@@ -52,7 +52,8 @@ def test_a_recipe_cannot_be_changed():
 
 
 def test_a_run_of_an_earlier_version_keeps_its_division():
-    assert as_begun(Recipe(), {"dataset": "photos/"}).split_by == "order"
+    begun = as_begun(Recipe(), {"dataset": "photos/"})
+    assert (begun.split_by, begun.resize, begun.kind) == ("order", "stretch", "images")
     assert as_begun(Recipe(), {"split_by": "key"}).split_by == "key"
 
 
