@@ -13,8 +13,9 @@ set_up() {
         "$python" -m venv .venv
     fi
     echo "Installing into .venv (once; TensorFlow is large, this takes a few minutes) ..." >&2
+    # compat: else the folder of the clone, seen from its parent, hides the package as a namespace
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt --editable ".[$extras]"
+        --config-settings editable_mode=compat --constraint constraints.txt --editable ".[$extras]"
     echo "$stamp" >".venv/.installed-$name"
 }
 
