@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mae_keras.interop.stored_tensors import StoredTensor
+from mae_keras.interop.stored_tensors import StoredTensor, numpy_dtype
 from mae_keras.ops import sincos_positions
 
 # Tables were made in float32 or float64, and stored in what the file holds.
@@ -66,7 +66,7 @@ def read_positions(
     (2, 6)
     """
     rows = tensor.numpy().reshape(-1, tensor.shape[-1])
-    tolerance = _TOLERANCE.get(tensor.dtype, _FULL_TOLERANCE)
+    tolerance = _tolerance(tensor.dtype, rows)
     # with a row for the class token first, or without (timm's no_embed_class)
     cuts = [1, 0] if class_token else [0]
     wanted = None if expected is None else tuple(expected)
@@ -81,6 +81,17 @@ def read_positions(
             off = _distance(rows[cut:], grid)
             return StoredPositions(rows[cut:], _class_row(rows, cut), grid, False, off)
     return StoredPositions(rows[cuts[0] :], _class_row(rows, cuts[0]), None, False, math.inf)
+
+
+def _tolerance(dtype: str, rows: np.ndarray) -> float:
+    """By the dtype, or by that which the numbers were rounded to before they were stored."""
+    tolerance = _TOLERANCE.get(dtype, _FULL_TOLERANCE)
+    for name, rounded in _TOLERANCE.items():
+        with np.errstate(over="ignore"):
+            narrow = rows.astype(numpy_dtype(name)).astype(rows.dtype)
+        if np.array_equal(narrow, rows):
+            tolerance = max(tolerance, rounded)
+    return tolerance
 
 
 def _class_row(rows: np.ndarray, cut: int) -> np.ndarray | None:

@@ -213,7 +213,7 @@ def _refuse(entries: list[TensorReport], missing: list[str], path: str) -> None:
     raise ValueError(
         f"`path` must be a checkpoint of the model's sizes. Received: {path!r}, with "
         f"{len(wrong)} tensors that do not fit{f' (it looks like {kind})' if kind else ''}: "
-        f"{listed}{', ...' if len(wrong) > 5 else ''}. `strict=False` loads the others"
+        f"{listed}{', ...' if len(wrong) > 5 else ''}. In Python `strict=False` loads the others"
     )
 
 

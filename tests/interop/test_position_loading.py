@@ -4,7 +4,7 @@ import pytest
 from interop.torch_files import meta_tensors, sincos_table
 
 from mae_keras.interop.position_loading import plan_positions
-from mae_keras.interop.stored_tensors import made
+from mae_keras.interop.stored_tensors import made, numpy_dtype
 from mae_keras.interop.torch_names import named_tensors
 from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from mae_keras.ops import interpolate_positions
@@ -34,6 +34,19 @@ def test_fixed_tables_are_compared_with_the_computed_ones():
     assert statuses(found) == {"pos_embed": "loaded", "decoder_pos_embed": "loaded"}
     assert all("equal to the sin-cos table" in entry.note for entry in found.entries)
     assert found.table is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_fixed_tables_that_went_through_half_precision_are_loaded(dtype):
+    tensors = meta_tensors()
+    rounded = {
+        name: array.astype(numpy_dtype(dtype)).astype("float32")
+        for name, array in tensors.items()
+        if name.endswith("pos_embed")
+    }
+    found = plan(build(), tensors, **rounded)
+    assert statuses(found) == {"pos_embed": "loaded", "decoder_pos_embed": "loaded"}
+    assert all("off)" in entry.note for entry in found.entries)
 
 
 def test_a_trained_table_has_no_place_in_a_model_with_fixed_positions():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mae_keras.interop.stored_tensors import StoredTensor, made
+from mae_keras.interop.stored_tensors import StoredTensor, made, numpy_dtype
 from mae_keras.interop.torch_positions import read_positions
 from mae_keras.ops import sincos_positions
 
@@ -53,3 +53,19 @@ def test_a_table_that_was_trained_is_not_fixed(dtype, off):
 def test_a_table_of_half_precision_is_fixed():
     table = sincos_positions((4, 4), 16).astype("float16")
     assert read_positions(StoredTensor(table.shape, "float16", lambda: table), False, 2).fixed
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_table_that_was_rounded_before_it_was_stored_is_still_the_fixed_one(dtype):
+    table = sincos_positions((4, 4), 16)
+    rounded = table.astype(numpy_dtype(dtype)).astype("float32")
+    assert np.abs(rounded - table).max() > 1e-5
+    found = read_positions(made(rounded[None]), False, 2)
+    assert found.fixed
+    assert found.grid == (4, 4)
+
+
+def test_a_table_that_differs_as_much_but_was_not_rounded_is_another_one():
+    table = sincos_positions((4, 4), 16)
+    changed = table + np.random.default_rng(0).uniform(-3e-4, 3e-4, table.shape)
+    assert not read_positions(made(changed.astype("float32")[None]), False, 2).fixed
