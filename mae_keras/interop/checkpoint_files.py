@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from mae_keras.interop.pickled_tensors import Namespace, read_pickled_tensors
+from mae_keras.files import check_regular, open_regular
+from mae_keras.interop.pickled_tensors import Namespace, check_pickle, read_pickled_tensors
 from mae_keras.interop.safetensors_files import read_safetensors
 from mae_keras.interop.stored_tensors import Checkpoint, StoredTensor, numpy_dtype
 
@@ -23,6 +24,8 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, EOFError),
     *(ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, OSError),
 )
+_LEGACY_PICKLES = 5
+_LARGEST_JSON = 2**24
 _CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
 
 
@@ -64,14 +67,15 @@ def _weights_file(path: pathlib.Path) -> pathlib.Path:
             f"`path` must be a checkpoint or a folder with {' or '.join(_WEIGHTS)}. "
             f"Received: {str(path)!r}, which holds {held}"
         )
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ValueError(f"`path` must be a checkpoint. Received: no such file: {str(path)!r}")
+    check_regular(path)
     return path
 
 
 def _read(path: str) -> tuple[str, Any]:
     """The file's content, by what its first bytes say it is and not by its name."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(64)
     if start.startswith(_LFS_POINTER):
         raise ValueError(
@@ -104,6 +108,7 @@ def _read_zip(path: str) -> Any:
 
 def _read_legacy(path: str) -> Any:
     """Files of PyTorch before 1.6: only PyTorch itself reads them."""
+    _check_legacy(path)
     try:
         import torch
     except ImportError as error:
@@ -120,18 +125,45 @@ def _read_legacy(path: str) -> Any:
     return _from_torch(content)
 
 
+def _check_legacy(path: str) -> None:
+    """The pickles before the numbers: what wrote the file, the content and the storages' names."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            for _ in range(_LEGACY_PICKLES):
+                check_pickle(file, size, path)
+        except _DAMAGE as error:
+            if isinstance(error, ValueError) and repr(path) in str(error):
+                raise
+            raise ValueError(f"{path!r} is no whole checkpoint ({error})") from error
+
+
 def _from_torch(content: Any) -> Any:
-    """PyTorch's tensors as `StoredTensor`, and its Namespace as ours."""
-    if isinstance(content, Mapping):
-        return {key: _from_torch(value) for key, value in content.items()}
-    if isinstance(content, argparse.Namespace):
+    """PyTorch's tensors as `StoredTensor`, and its Namespace as ours, as far in as they are read.
+
+    Two dicts deep: what lies deeper may be without end, or one thing under many names.
+    """
+    if not isinstance(content, Mapping):
+        return _plain(content)
+    inner: dict[int, Any] = {}
+    for value in content.values():
+        if isinstance(value, Mapping) and id(value) not in inner:
+            inner[id(value)] = {key: _plain(part) for key, part in value.items()}
+    return {
+        key: inner[id(value)] if id(value) in inner else _plain(value)
+        for key, value in content.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, argparse.Namespace):
         settings = Namespace()
-        settings.__setstate__(vars(content))
+        settings.__setstate__(vars(value))
         return settings
-    if hasattr(content, "detach"):
-        dtype = str(content.dtype).removeprefix("torch.")
-        return StoredTensor(tuple(content.shape), dtype, lambda: content.detach().float().numpy())
-    return content
+    if hasattr(value, "detach"):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return StoredTensor(tuple(value.shape), dtype, lambda: value.detach().float().numpy())
+    return value
 
 
 def _named_tensors(path: str, content: Any) -> Checkpoint:
@@ -176,11 +208,15 @@ def _model_config(file: pathlib.Path, notes: list[str]) -> dict[str, Any]:
 def _beside(file: pathlib.Path, name: str) -> dict[str, Any]:
     """A JSON file in the folder of a checkpoint; empty when there is none."""
     path = file.parent / name
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with open_regular(path) as opened:
+            text = opened.read(_LARGEST_JSON + 1)
+        if len(text) > _LARGEST_JSON:
+            raise ValueError(f"it has more than {_LARGEST_JSON} bytes")
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r}, beside the weights, cannot be read: {error}") from error
     return content if isinstance(content, dict) else {}
 

@@ -11,7 +11,7 @@ import pickle
 import pickletools
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,7 +30,20 @@ _STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
-_LARGEST_PICKLE = 2**28  # the text about the tensors of large language models is a hundredth of it
+_LARGEST_PICKLE = 2**26  # the text about the tensors of large language models is a tenth of it
+_MOST_STEPS = 600_000  # of a pickle; a tensor takes about forty
+# What pickles of tensors and plain values consist of: how much each step takes and puts back.
+_PLAIN = frozenset(
+    "BININT BININT1 BININT2 LONG1 BINFLOAT NONE NEWTRUE NEWFALSE BINUNICODE SHORT_BINUNICODE "
+    "BINUNICODE8 BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES".split()
+)
+_EMPTY = frozenset(("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "GLOBAL"))
+_TAKES = {
+    **{"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "BINPERSID": 1},
+    **{"REDUCE": 2, "NEWOBJ": 2, "STACK_GLOBAL": 2},
+}
+_GETS, _PUTS = ("BINGET", "LONG_BINGET"), ("BINPUT", "LONG_BINPUT")
+_MARK = object()
 
 
 def read_pickled_tensors(path: str) -> Any:
@@ -66,15 +79,84 @@ def read_pickled_tensors(path: str) -> Any:
                 f"{path!r} is damaged: {damaged!r} inside it does not match its checksum"
             )
         text = archive.read(pickles[0])
-    _check_memo(text)
+    check_pickle(io.BytesIO(text), len(text), path)
     return _Reader(text, path, root, sizes).load()
 
 
-def _check_memo(text: bytes) -> None:
-    """Python makes room for the highest number that a pickle gives an object, whatever it is."""
-    for operation, argument, _ in pickletools.genops(text):
-        if "PUT" in operation.name and argument > len(text):
-            raise pickle.UnpicklingError(f"object number {argument} in {len(text)} bytes")
+def check_pickle(file: BinaryIO, size: int, path: str) -> None:
+    """Go through a pickle without building anything, to its end; refuse one that is a bomb.
+
+    A pickle of a few hundred bytes can hold tuples of tuples that take hours to hash as a key, or
+    recurse through the whole stack; one of a megabyte millions of sets. Those of weights have
+    texts and numbers as keys.
+
+    Args:
+        file: where the pickle begins; it is left where it ends.
+        size: int, bytes that there are, which limits the numbers given to objects.
+        path: str, for errors.
+
+    Raises:
+        ValueError: naming what no file of weights has.
+        pickle.UnpicklingError: if the pickle is damaged.
+    """
+    stack: list[Any] = []  # whether each object is a text or a number
+    memo: dict[int, Any] = {}
+    for steps, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        name = operation.name
+        if steps > _MOST_STEPS:
+            raise ValueError(f"{path!r} describes its tensors in over {_MOST_STEPS} steps: refused")
+        try:
+            if name in _PLAIN or name in _EMPTY:
+                stack.append(name in _PLAIN)
+            elif name in _PUTS:
+                # Python makes room for the highest number there is, whatever it is
+                if argument > size:
+                    raise pickle.UnpicklingError(f"object number {argument} in {size} bytes")
+                memo[argument] = stack[-1]
+            elif name == "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            elif name in _GETS:
+                stack.append(memo[argument])
+            elif name == "DUP":
+                stack.append(stack[-1])
+            elif name == "MARK":
+                stack.append(_MARK)
+            elif name in _TAKES:
+                del stack[len(stack) - _TAKES[name] :]
+                stack.append(False)
+            elif name in ("APPEND", "BUILD"):
+                stack.pop()
+            elif name == "SETITEM":
+                _check_keys(stack[-2:], path)
+                del stack[-2:]
+            elif name in ("APPENDS", "SETITEMS", "TUPLE"):
+                taken = _down_to_mark(stack)
+                if name == "SETITEMS":
+                    _check_keys(taken, path)
+                if name == "TUPLE":
+                    stack.append(False)
+            elif name not in ("PROTO", "FRAME", "STOP"):
+                raise ValueError(
+                    f"{path!r} holds a pickle with {name}, which a file of weights has no need "
+                    f"of: refused"
+                )
+        except LookupError as error:
+            raise pickle.UnpicklingError(f"{name} of nothing") from error
+
+
+def _down_to_mark(stack: list[Any]) -> list[Any]:
+    taken = []
+    while (top := stack.pop()) is not _MARK:
+        taken.append(top)
+    return taken[::-1]
+
+
+def _check_keys(items: list[Any], path: str) -> None:
+    if not all(key is True for key in items[::2]):
+        raise ValueError(
+            f"{path!r} holds a dict whose keys are neither texts nor numbers, which a file of "
+            f"weights has no need of: refused"
+        )
 
 
 class Namespace:
@@ -148,7 +230,7 @@ class _Reader(pickle.Unpickler):
 def _allowed() -> dict[tuple[str, str], Any]:
     """Names a pickle may use. Made anew for each file: a pickle can set attributes of them."""
     known: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("collections", "OrderedDict"): _fresh(_ordered),
         ("argparse", "Namespace"): type("Namespace", (Namespace,), {}),
         ("torch._utils", "_rebuild_tensor_v2"): _fresh(_tensor),
         ("torch._utils", "_rebuild_parameter"): _fresh(_first),
@@ -163,6 +245,13 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *arguments: function(*arguments)
+
+
+def _ordered(items: Any = ()) -> collections.OrderedDict[Any, Any]:
+    """Filled at once by pickles of Python 2, later by others."""
+    if not all(isinstance(key, (str, int)) for key, _ in items):
+        raise ValueError("a dict has keys that are neither texts nor numbers")
+    return collections.OrderedDict(items)
 
 
 def _nothing(*_: Any) -> None:

@@ -1,11 +1,13 @@
 """Building a model from a PyTorch checkpoint alone; heads, which it does not tell, apart."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
+from mae_keras.archives import MOST_GROWTH
 from mae_keras.interop.checkpoint_files import read_checkpoint
 from mae_keras.interop.stored_tensors import Checkpoint
 from mae_keras.interop.torch_names import NamedTensors, named_tensors
@@ -21,6 +23,7 @@ _KINDS = ("autoencoder", "classifier", "encoder")
 # What a checkpoint without a decoder gets: the paper's.
 _DECODER = {"hidden_dim": 512, "num_layers": 8, "mlp_dim": 2048}
 _MASK_RATIO = 0.75
+_ALWAYS_ALLOWED = 2**26  # bytes of positions, whatever the weights are
 
 
 def model_from_torch(
@@ -137,6 +140,8 @@ def _image_and_positions(
                 f"of the checkpoint. Received: image_shape={asked}"
             )
     grid = None if asked is None else patch_grid(asked, sizes.patch_size)
+    if grid is not None and not image_shape:
+        _check_configured(checkpoint, sizes, grid)
     if "pos_embed" not in named.tensors:
         if asked is None:
             raise ValueError(
@@ -155,6 +160,19 @@ def _image_and_positions(
         asked = (*pixels, sizes.channels)
     fixed = stored.fixed and grid in (None, stored.grid)
     return asked, "sincos" if fixed else "learned"
+
+
+def _check_configured(checkpoint: Checkpoint, sizes: TorchSizes, grid: tuple[int, ...]) -> None:
+    """Refuse an image of a `config.json` whose positions would dwarf the weights beside it."""
+    widths = [part["hidden_dim"] for part in (sizes.encoder, sizes.decoder or _DECODER)]
+    table = 4 * math.prod(grid) * max(widths)
+    held = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
+    if table > max(_ALWAYS_ALLOWED, MOST_GROWTH * held):
+        raise ValueError(
+            f"`image_shape` must be given: the config.json of {checkpoint.path!r} asks for a grid "
+            f"of {grid} patches, whose positions take {table / 1e6:.1f} MB beside weights of "
+            f"{held / 1e6:.1f} MB"
+        )
 
 
 def _configured_image(config: Mapping[str, Any], sizes: TorchSizes) -> tuple[int, ...] | None:

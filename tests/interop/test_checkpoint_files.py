@@ -1,6 +1,8 @@
 """From a path to tensors, and clear words for every other thing a path may lead to."""
 
 import io
+import os
+import pickle
 import sys
 import types
 import zipfile
@@ -10,6 +12,7 @@ import pytest
 from interop.test_pickled_tensors import SIZES, Stored, by_torch
 from interop.torch_files import meta_tensors, write, write_archive, write_pth
 
+from mae_keras.interop import checkpoint_files
 from mae_keras.interop.checkpoint_files import read_checkpoint
 
 
@@ -222,3 +225,56 @@ def test_numbers_that_are_not_read_are_named(tmp_path):
 
 def test_sizes_of_the_golden_files_are_as_drawn():
     assert meta_tensors(7, **SIZES)["pos_embed"].shape == (1, 5, 8)
+
+
+LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
+
+
+def test_the_old_format_is_looked_through_before_pytorch_reads_it(tmp_path, monkeypatch):
+    """A dict whose key is a tuple of tuples: PyTorch itself would hash it for hours."""
+    text = b")"
+    for number in range(28):
+        text += b"q" + bytes([number]) + b"h" + bytes([number]) + b"\x86"
+    path = tmp_path / "a.pth"
+    path.write_bytes(LEGACY + b"\x80\x02}" + text + b"Ns." + pickle.dumps([], 2))
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace())  # reading would fail
+    with pytest.raises(ValueError, match="neither texts nor numbers"):
+        read_checkpoint(path)
+
+
+def test_dicts_shared_in_the_old_format_are_gone_through_once(tmp_path, monkeypatch):
+    """Each holds the next one twice, 60 deep: nobody can go through all of them."""
+
+    class Tensor:
+        shape, dtype = (2,), "torch.float32"
+        detach = float = lambda self: self
+
+        def numpy(self):
+            return np.array([1, 2], "float32")
+
+    content = {}
+    for _ in range(60):
+        content = {"a": content, "b": content}
+    read = checkpoint_files._from_torch({"weight": Tensor(), "rest": content})
+    np.testing.assert_array_equal(read["weight"].numpy(), [1, 2])
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"a":' * 200_000, " " * (2**24 + 1)], ids=["lists", "dicts", "long"]
+)
+def test_a_json_file_without_end_is_named(name, text, tmp_path):
+    write_pth(tmp_path / "pytorch_model.bin", meta_tensors())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name}', beside the weights, cannot be read"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "config.json"])
+def test_a_named_pipe_in_place_of_a_file_is_named(name, tmp_path):
+    write_pth(tmp_path / "pytorch_model.bin", meta_tensors())
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    path = tmp_path / name if name.endswith("bin") else tmp_path
+    with pytest.raises(ValueError, match=f"{name}' must be a regular file|{name}', beside"):
+        read_checkpoint(path)

@@ -6,12 +6,15 @@ import io
 import os
 import pathlib
 import pickle
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 from interop.torch_files import TorchPickler, _Call, _Global, meta_tensors, write_archive, write_pth
 
+from mae_keras.interop import pickled_tensors
 from mae_keras.interop.pickled_tensors import read_pickled_tensors
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "interop.npz"
@@ -232,3 +235,58 @@ def test_arguments_that_were_never_set_are_none(path):
     name = pickle.GLOBAL + b"argparse\nNamespace\n" + pickle.EMPTY_TUPLE + pickle.NEWOBJ
     write_archive(path, pickle.PROTO + b"\x02" + name + pickle.STOP)
     assert read_pickled_tensors(str(path)).values == {}
+
+
+def doubled(times):
+    """A tuple of itself, memorized and taken again: 2**times long in words, short in a pickle."""
+    text = b")"
+    for number in range(times):
+        text += b"q" + bytes([number]) + b"h" + bytes([number]) + b"\x86"
+    return text
+
+
+BOMBS = {
+    "a shared tuple as a key": (b"\x80\x02}" + doubled(28) + b"Ns.", "neither texts nor numbers"),
+    "a nested tuple as a key": (
+        b"\x80\x02}" + b")" + b"\x85" * 90_000 + b"Ns.",
+        "neither texts nor numbers",
+    ),
+    "keys that come several at once": (
+        b"\x80\x02}(" + doubled(28) + b"Nu.",
+        "neither texts nor numbers",
+    ),
+    "millions of sets": (b"\x80\x04" + b"\x8f0" * 2_000_000 + b"N.", "EMPTY_SET"),
+    "millions of lists": (b"\x80\x02(" + b"]" * 4_000_000 + b"t.", "in over 100000 steps"),
+    "an ordered dict of tuples": (
+        b"\x80\x02ccollections\nOrderedDict\n](" + doubled(28) + b"N\x86e\x85R.",
+        "neither texts nor numbers|no whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_pickle_that_takes_hours_or_gigabytes_is_refused(bomb, path, monkeypatch):
+    monkeypatch.setattr(pickled_tensors, "_MOST_STEPS", 100_000)  # for the time of this test
+    text, reason = BOMBS[bomb]
+    write_archive(path, text)
+    tracemalloc.start()
+    begin = time.process_time()
+    with pytest.raises(ValueError, match=reason):
+        read_pickled_tensors(str(path))
+    assert time.process_time() - begin < 10
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+
+
+def test_a_list_that_holds_itself_is_read_as_one(path):
+    own = []
+    own.append(own)
+    write_archive(path, pickle.dumps({"a": own}, protocol=2))
+    read = read_pickled_tensors(str(path))["a"]
+    assert read[0] is read
+
+
+def test_an_ordered_dict_of_python_2_is_a_dict(path):
+    text = b"\x80\x02ccollections\nOrderedDict\n](](U\x01aK\x01ee\x85R."
+    write_archive(path, text)
+    assert read_pickled_tensors(str(path)) == {"a": 1}

@@ -1,5 +1,7 @@
 """Models built from a file alone."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -169,3 +171,11 @@ def test_the_weights_are_those_that_loading_gives(build, tmp_path):
     load_torch_weights(other, tmp_path / "b.pth")
     for one, two in zip(model.trainable_variables, other.trainable_variables, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_an_image_of_a_config_that_dwarfs_the_weights_is_refused(tmp_path):
+    write_pth(tmp_path / "pytorch_model.bin", to_hugging_face(meta_tensors()))
+    config = {"model_type": "vit_mae", "image_size": 65536, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="`image_shape` must be given: .* positions take"):
+        model_from_torch(tmp_path)
