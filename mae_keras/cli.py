@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import os
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from mae_keras import __version__
+from mae_keras.command_help import field_help, recipe_values, spread, typed_names
 from mae_keras.console import (
     discard_unwritten,
     exit_code_of,
@@ -25,79 +27,140 @@ from mae_keras.console import (
 from mae_keras.models.presets import PRESETS, find_preset
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
-from mae_keras.recipes.protocols import EvaluationOptions, check_protocol
+from mae_keras.recipes.data_options import DataOptions
+from mae_keras.recipes.export_formats import export_format
+from mae_keras.recipes.fine_tune_options import FineTuneOptions
+from mae_keras.recipes.protocols import PROTOCOLS, EvaluationOptions, check_protocol
 
 WIDEST_IN_BRANCHES = 192
 
+_RUN = Group.create_ordered("Run")
+_DATA = Group.create_ordered("Data")
+_MODEL = Group.create_ordered("Model")
+_MASKING = Group.create_ordered("Masking")
+_OPTIMIZATION = Group.create_ordered("Optimization")
+_SAVING = Group.create_ordered("Saving")
+_DEVICES = Group.create_ordered("Devices and speed")
+_EVALUATION = Group.create_ordered("Evaluation")
+
+# What is not listed goes to the last group of its command.
+_GROUPS = {
+    _DATA: "dataset train validation test kind resize image_size splits groups split_by augment "
+    "min_crop_scale augmentation mixup cutmix balance strict data_dir",
+    _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
+    _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on normalize_targets "
+    "decode_ratio",
+    _DEVICES: "dtype_policy jit_compile steps_per_execution distribute",
+}
+_GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
+
 app = cyclopts.App(
     name="mae-keras",
-    help="Masked autoencoders for Keras 3: train one, see what it learned, export it.",
+    help="Masked autoencoders for Keras 3: train one, see what it learned, put a classifier on it, "
+    "export it. Each command prints what to try next.",
     version=__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # `main` says how to go on
+    default_parameter=Parameter(negative_iterable=()),
 )
 
 
-def _overrides(name: str, settings: type) -> type:
+def _overrides(
+    name: str, settings: type, group: Group, values: Callable[[str], str] = lambda field: ""
+) -> type:
     """Every field of a dataclass as an option without a default: its own value stands."""
-    words = dict(re.findall(r"^    (\w+): ((?:.|\n {8})+)", inspect.getdoc(settings) or "", re.M))
+    words = field_help(settings)
     options = []
     for field in dataclasses.fields(settings):
-        text = " ".join(words[field.name].split())
-        # a blank negative: `--no-augment` stays, `--no-strict` and the like are of no use
-        kind = Annotated[field.type | None, Parameter(help=text[0].upper() + text[1:])]
+        text = words.get(field.name, "")
+        text = f"{text[:1].upper()}{text[1:]}{values(field.name)}"
+        shown = Parameter(help=text, group=_GROUP_OF.get(field.name, group))
+        kind = Annotated[field.type | None, shown]
         options.append((field.name, kind, dataclasses.field(default=None)))
     # Cyclopts looks the module of a class up to resolve its annotations.
     namespace = {"__module__": __name__}
     return dataclasses.make_dataclass(name, options, frozen=True, namespace=namespace)
 
 
-Overrides = _overrides("Overrides", Recipe)
-EvaluationOverrides = _overrides("EvaluationOverrides", EvaluationOptions)
+def _flag(group: Group, text: str) -> Any:
+    return Annotated[bool, Parameter(negative="", group=group, help=text)]
 
 
-@app.command
+Overrides = _overrides("Overrides", Recipe, _OPTIMIZATION, recipe_values)
+EvaluationOverrides = _overrides("EvaluationOverrides", EvaluationOptions, _EVALUATION)
+FineTuneOverrides = _overrides("FineTuneOverrides", FineTuneOptions, _OPTIMIZATION)
+DataOverrides = _overrides("DataOverrides", DataOptions, _DATA)
+
+_DataDir = Annotated[
+    Path | None,
+    Parameter(
+        group=_DATA,
+        help="Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.",
+    ),
+]
+_Out = Annotated[Path, Parameter(group=_RUN, help="Folder of the new run.")]
+_Run = Annotated[Path, Parameter(help="Folder of the run.")]
+_RunOrFile = Annotated[Path, Parameter(help="Folder of the run, or a .keras file.")]
+
+
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras pretrain --out runs/digits
+  mae-keras pretrain --dataset photos/ --image-size 64 --out runs/photos
+  mae-keras pretrain --out runs/photos --resume"""
+)
 def pretrain(
     *,
-    out: Path,
-    recipe: Literal[tuple(RECIPES)] | None = None,  # type: ignore[valid-type]
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    init_from: Path | None = None,
-    checkpoint_minutes: float = 5.0,
-    keep_checkpoints: int = 2,
-    distribute: Literal["none", "devices", "processes"] = "none",
-    data_dir: Path | None = None,
+    out: _Out,
+    recipe: Annotated[
+        Literal[tuple(RECIPES)] | None,  # type: ignore[valid-type]
+        Parameter(
+            group=_RUN,
+            help="Where values not given here come from; by default the one that suits the data "
+            "set, and images for data of your own.",
+        ),
+    ] = None,
+    resume: _flag(
+        _RUN, "Resume the run in the folder, its settings unchanged, from its newest checkpoint."
+    ) = False,
+    overwrite: _flag(_RUN, "Replace the run in the folder.") = False,
+    init_from: Annotated[
+        Path | None,
+        Parameter(
+            group=_MODEL,
+            help="Start a new run from the weights of another: its folder or a .keras file.",
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, Parameter(group=_SAVING, help="Longest time between checkpoints within an epoch.")
+    ] = 5.0,
+    keep_checkpoints: Annotated[
+        int,
+        Parameter(
+            group=_SAVING,
+            help="How many of the latest checkpoints to keep. The one of the best val_loss, of "
+            "those saved at the end of an epoch, is kept as well.",
+        ),
+    ] = 2,
+    distribute: Annotated[
+        Literal["none", "devices", "processes"],
+        Parameter(
+            group=_DEVICES,
+            help="Share every batch among all devices of this machine, or among several "
+            "processes (JAX; see docs/distribute.md).",
+        ),
+    ] = "none",
+    data_dir: _DataDir = None,
     overrides: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # type: ignore  # noqa: B008
 ) -> None:
-    """Train a masked autoencoder and write model, numbers and pictures into a folder.
-
-    Parameters
-    ----------
-    out
-        Folder of the run.
-    recipe
-        Where values not given here come from; by default the one that suits the data set.
-    resume
-        Go on with the run in the folder, its settings unchanged, from its newest checkpoint.
-    overwrite
-        Replace the run in the folder.
-    init_from
-        Start a new run from the weights of another: its folder or a .keras file.
-    checkpoint_minutes
-        Longest time between checkpoints within an epoch.
-    keep_checkpoints
-        How many of the latest checkpoints to keep; the one of the best val_loss, of those saved at
-        the end of an epoch, is kept besides.
-    distribute
-        Share every batch among all devices of this machine, or among several processes (JAX; see
-        docs/distribute.md).
-    data_dir
-        Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.
-    """
+    """Train a masked autoencoder and write model, numbers and pictures into a folder."""
     given = dataclasses.asdict(overrides)
     chosen = adapt(find_recipe(recipe, given["dataset"]), **given)
     find_preset(chosen.preset)  # refused before anything heavy is imported
+    _check_dataset(chosen.dataset)
+    if init_from is not None:
+        _check_run(init_from, "init_from", finished=False)
+    _start_keras()
     from mae_keras.recipes import Saving, pretrain, summary
     from mae_keras.training import RunFolder
 
@@ -117,38 +180,107 @@ def pretrain(
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
     print(summary(metrics))
+    labels = [] if metrics.get("knn_accuracy") else ["--dataset", "labelled/"]
+    _next(
+        ["evaluate", out, *labels],
+        ["fine-tune", out, *labels, "--out", f"{out}-classifier"],
+    )
 
 
-@app.command
-def evaluate(
-    run: Path,
+@app.command(
+    name="fine-tune",
+    help_epilogue="""Examples:
+  mae-keras fine-tune runs/photos --dataset labelled/ --out runs/cats
+  mae-keras fine-tune runs/photos --splits 0.8 0.2 0 --out runs/cats
+  mae-keras fine-tune runs/photos --train-blocks 0 --out runs/head""",
+)
+def fine_tune(
+    run: _RunOrFile,
     *,
-    protocol: Annotated[list[str] | None, Parameter(negative="")] = None,
-    data_dir: Path | None = None,
+    out: _Out,
+    overwrite: _flag(_RUN, "Replace the run in the folder, once the new one is trained.") = False,
+    data_dir: _DataDir = None,
+    images: Annotated[DataOverrides, Parameter(name="*")] = DataOverrides(),  # type: ignore  # noqa: B008
+    overrides: Annotated[FineTuneOverrides, Parameter(name="*")] = FineTuneOverrides(),  # type: ignore  # noqa: B008
+) -> None:
+    """Put a classifier on a pretrained encoder, train both on labelled images and score them.
+
+    The new run holds model, scores by class, a confusion matrix, a model card and a SavedModel
+    that gives probabilities by class name. 5 images per class are enough to begin with.
+    """
+    options = FineTuneOptions(**_given(overrides))
+    labelled = _labelled(images)
+    _check_run(run)
+    _start_keras()
+    from mae_keras.recipes import fine_tune_run
+    from mae_keras.recipes.classifier_scores import report_lines
+    from mae_keras.training import RunFolder
+
+    if options.jit_compile != "true":
+        _use_branches(_preset_of(run))
+    metrics = fine_tune_run(
+        run,
+        out,
+        options,
+        labelled=labelled,
+        overwrite=overwrite,
+        data_dir=None if data_dir is None else str(data_dir),
+    )
+    folder = RunFolder(out)
+    print(f"\nWrote {out}/: {', '.join(folder.contents())}")
+    if metrics["scored_on"]:
+        print(report_lines(folder.read_evaluation()["classifier"]))
+    _next(["predict", out, "pictures/", "--csv", "predictions.csv"])
+
+
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras evaluate runs/digits
+  mae-keras evaluate runs/photos --dataset labelled/
+  mae-keras evaluate runs/photos --protocol linear-probe knn"""
+)
+def evaluate(
+    run: _Run,
+    *,
+    protocol: Annotated[
+        list[str] | None,
+        Parameter(
+            group=_EVALUATION,
+            help="One or more of knn, linear-probe, paper-probe, layers, label-fractions, "
+            "robustness, restoration; and, training a network each, fine-tune, partial-fine-tune, "
+            "from-scratch. By default those that train none. Not for classifiers.",
+        ),
+    ] = None,
+    data_dir: _DataDir = None,
+    images: Annotated[DataOverrides, Parameter(name="*")] = DataOverrides(),  # type: ignore  # noqa: B008
     options: Annotated[EvaluationOverrides, Parameter(name="*")] = EvaluationOverrides(),  # type: ignore  # noqa: B008
 ) -> None:
     """Score what a run learned and write evaluation.json, pictures and a model card beside it.
 
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    protocol
-        One of knn, linear-probe, paper-probe, layers, label-fractions, robustness, restoration;
-        and, training a network each, fine-tune, partial-fine-tune, from-scratch. May be given more
-        than once; by default those that train none.
-    data_dir
-        Folder of TensorFlow Datasets; by default the environment variable TFDS_DATA_DIR.
+    A classifier that fine-tune made is scored on its test images, or on the images of --dataset.
     """
     for name in protocol or ():
         check_protocol(name)  # refused before anything heavy is imported
-    given = {key: value for key, value in dataclasses.asdict(options).items() if value is not None}
-    chosen = EvaluationOptions(**given)
+    chosen = EvaluationOptions(**_given(options))
+    labelled = _labelled(images)
+    _check_run(run)
+    _start_keras()
     from mae_keras.recipes import evaluate_run, evaluation_table
+    from mae_keras.recipes.classifier_scores import report_lines
 
     _use_branches(_preset_of(run))
     where = None if data_dir is None else str(data_dir)
-    made = evaluate_run(run, protocol, where, chosen, announce=lambda line: print(line, flush=True))
+    made = evaluate_run(
+        run,
+        protocol,
+        where,
+        chosen,
+        announce=lambda line: print(line, flush=True),
+        labelled=labelled,
+    )
+    for entry in made.values():
+        if "split" in entry:
+            print(report_lines(entry))
     print(f"\n{evaluation_table(made)}")
     print(f"Wrote evaluation.json, evaluation/ and model_card.md in {run}")
     failed = [name for name, entry in made.items() if "error" in entry]
@@ -156,11 +288,89 @@ def evaluate(
         raise ValueError(f"{', '.join(failed)} failed; the other results were written")
 
 
+def _given(options: Any) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+
+
+def _labelled(images: Any) -> DataOptions:
+    """The images that were asked for; those that do not exist are refused now."""
+    labelled = DataOptions(**_given(images))
+    for option in ("dataset", "train", "validation", "test"):
+        _check_dataset(getattr(labelled, option), option)
+    return labelled
+
+
+def _check_dataset(name: str | None, option: str = "dataset") -> None:
+    from mae_keras.data.sources import kind  # light
+
+    if name is None:
+        return
+    try:
+        kind(name)
+    except ValueError as error:
+        words = str(error).removeprefix("name must be")
+        if words == str(error):
+            raise
+        raise ValueError(f"`{option}` must be{words}") from error
+
+
+def _check_run(run: Path, argument: str = "run", finished: bool = True) -> None:
+    """Refuse what is no run before TensorFlow is imported, which takes seconds."""
+    from mae_keras.data.sources import near_path
+
+    alone = run.suffix == ".keras" and run.is_file()
+    if alone or (run / "config.json").exists() or (not finished and run.is_dir()):
+        return
+    found = ", not found" if not run.exists() else ", which holds no config.json"
+    found = ", a file" if run.is_file() else found
+    raise ValueError(
+        f"`{argument}` must be the folder of a run. Received: {str(run)!r}{found}{near_path(run)}"
+    )
+
+
+def _start_keras() -> None:
+    """Import Keras and its backend without what their libraries say about themselves.
+
+    TensorFlow's notes on CUDA and instruction sets are printed before its log level counts.
+    """
+    if "keras" in sys.modules:
+        return
+    import tempfile
+
+    with tempfile.TemporaryFile() as said:
+        try:
+            sys.stderr.flush()
+            kept = os.dup(2)
+            os.dup2(said.fileno(), 2)
+        except (AttributeError, OSError):  # there is no standard error
+            kept = None
+        try:
+            importlib.import_module("keras")
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
+            said.seek(0)
+            lines = said.read().decode(errors="replace").splitlines()
+            for line in lines:
+                if not _CHATTER.search(line):
+                    print(line, file=sys.stderr)
+
+
+_CHATTER = re.compile(
+    r"^[IW]\d{4} |All log messages before absl::InitializeLog|^To enable the following instruct"
+    r"|Unable to register cu|computation placer already registered"
+)
+
+
 def _preset_of(run: Path) -> str | None:
     from mae_keras.training import RunFolder
 
     folder = RunFolder(run)
-    config = folder.read_json(folder.config) if folder.config.exists() else None
+    try:
+        config = folder.read_json(folder.config)
+    except (ValueError, OSError):  # which loading the run says with more words
+        return None
     return config.get("preset") if isinstance(config, dict) else None
 
 
@@ -174,98 +384,189 @@ def _use_branches(preset: str | None) -> None:
         use_branches()
 
 
-@app.command
-def reconstruct(run: Path, *images: Path, out: Path, mask_ratio: float | None = None) -> None:
-    """Draw originals, masked images and reconstructions of image files.
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras predict runs/classifier new/ --csv predictions.csv
+  mae-keras predict runs/classifier a.png b.jpg"""
+)
+def predict(
+    run: Annotated[Path, Parameter(help="Folder of a classifier's run, or its .keras file.")],
+    *images: Annotated[
+        Path, Parameter(help="Image files and folders of them, at any depth.", negative_iterable=())
+    ],
+    csv: Annotated[
+        Path | None,
+        Parameter(
+            help="File to write: path, predicted class, its probability, and a column for each "
+            "class."
+        ),
+    ] = None,
+    batch_size: Annotated[int, Parameter(help="Images per step.")] = 64,
+) -> None:
+    """Say what pictures show, with a classifier that fine-tune made.
 
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    images
-        PNG, JPEG, BMP or GIF files; resized to the model's image size.
-    out
-        Picture to write, such as picture.png.
-    mask_ratio
-        Fraction of patches to hide; by default as in training.
+    Files that cannot be read are named, and the others go on; the exit code is 1 then.
     """
+    _check_run(run)
+    _check_images(images)
+    _start_keras()
+    from mae_keras.recipes import predict_files
+
+    _use_branches(_preset_of(run))
+    made = predict_files(run, images, csv, batch_size=batch_size)
+    counts = ", ".join(f"{name} {count:,}" for name, count in made.counts.items() if count)
+    print(f"{made.num_predicted:,} images: {counts}")
+    if csv is not None:
+        print(f"Wrote {csv}")
+    for path, reason in made.unreadable[:20]:
+        print(f"Not read: {path}: {reason}", file=sys.stderr)
+    _next(["export", run, "--out", "saved_model"])
+    if made.unreadable:
+        _leave(1, f"{len(made.unreadable):,} of the files could not be read; the others were")
+
+
+def _next(*commands: list[Any]) -> None:
+    """Print what may be done now."""
+    print("Next:")
+    for command in commands:
+        print(f"  mae-keras {shlex.join(map(str, command))}")
+
+
+def _check_images(images: tuple[Path, ...]) -> None:
+    from mae_keras.data.sources import near_path
+
+    if not images:
+        raise ValueError("`images` must name at least one image file or folder. Received: none")
+    for image in images:
+        if not image.exists():
+            raise ValueError(
+                f"`images` must be image files or folders. Received: {str(image)!r}, not found"
+                f"{near_path(image)}"
+            )
+
+
+@app.command
+def reconstruct(
+    run: _RunOrFile,
+    *images: Annotated[
+        Path,
+        Parameter(
+            help="Image files, resized to the model's image size, and folders of them, of which "
+            "the first 8 images each are drawn."
+        ),
+    ],
+    out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],
+    mask_ratio: Annotated[
+        float | None, Parameter(help="Fraction of patches to hide; by default as in training.")
+    ] = None,
+) -> None:
+    """Draw originals, masked images and reconstructions of image files."""
+    _check_run(run)
+    _check_images(images)
+    _start_keras()
     from mae_keras.recipes.trained import reconstruct_files
 
     reconstruct_files(run, images, out, mask_ratio)
     print(f"Wrote {out}")
 
 
-@app.command
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras export runs/classifier --out saved_model
+  mae-keras export runs/classifier --out classifier.onnx
+  mae-keras export classifier.keras --out classifier.tflite --quantize"""
+)
 def export(
-    run: Path,
+    run: _RunOrFile,
     *,
-    out: Path,
-    format: Literal["saved-model", "onnx", "litert"] = "saved-model",
-    signature: Annotated[list[str] | None, Parameter(negative="")] = None,
-    quantize: Annotated[bool, Parameter(negative="")] = False,
+    out: Annotated[
+        Path,
+        Parameter(
+            help="What to write: a folder; for onnx a file .onnx, for litert a file .tflite."
+        ),
+    ],
+    format: Annotated[
+        Literal["saved-model", "onnx", "litert"] | None,
+        Parameter(
+            help="By default what --out says. saved-model needs nothing more, onnx and litert the "
+            "extras of their names."
+        ),
+    ] = None,
+    signature: Annotated[
+        list[str] | None,
+        Parameter(
+            help="One or more of encode, reconstruct, inpaint, classify; by default all that the "
+            "model has. An onnx file holds one: by default classify for a classifier, else encode."
+        ),
+    ] = None,
+    quantize: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Keep matrices as int8 (litert): a third of the size, a little less exact.",
+        ),
+    ] = False,
 ) -> None:
-    """Write a run's model for serving, and keep it only if it does what the model does.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    out
-        What to write: a folder; for onnx a file ending in .onnx, for litert in .tflite.
-    format
-        saved-model needs nothing more, onnx and litert the extras of their names.
-    signature
-        One of encode, reconstruct, inpaint, classify. May be given more than once, except for onnx,
-        whose files hold one: encode by default. By default all that the model has.
-    quantize
-        Keep matrices as int8 (litert): a third of the size, a little less exact.
-    """
+    """Write a run's model for serving, and keep it only if it does what the model does."""
+    chosen = export_format(out, format)
+    _check_run(run)
+    _start_keras()
     from mae_keras.recipes.trained import export_run, verified_line
 
-    differences = export_run(run, out, format, signature, quantize)
+    differences = export_run(run, out, chosen, signature, quantize)
     print(f"Wrote {out}")
     print(verified_line(differences))
+    if chosen == "saved-model":
+        print(f"Next: saved_model_cli show --dir {shlex.quote(str(out))} --all")
 
 
 @app.command(name="import")
 def import_(
-    checkpoint: Path,
+    checkpoint: Annotated[
+        Path,
+        Parameter(
+            help="A .pth, .bin or .safetensors file, or a folder that Hugging Face's transformers "
+            "saved."
+        ),
+    ],
     *,
-    out: Path,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    dataset: str | None = None,
-    kind: Literal["autoencoder", "classifier"] | None = None,
-    num_heads: int | None = None,
-    decoder_num_heads: int | None = None,
-    image_shape: tuple[int, int, int] | None = None,
-    normalize_targets: bool | None = None,
-    prefix: str | None = None,
+    out: Annotated[Path, Parameter(help="Folder of the new run.")],
+    overwrite: Annotated[
+        bool, Parameter(negative="", help="Replace the run in the folder.")
+    ] = False,
+    dataset: Annotated[
+        str | None, Parameter(help="What to evaluate on later, as in pretrain.")
+    ] = None,
+    kind: Annotated[
+        Literal["autoencoder", "classifier"] | None,
+        Parameter(help="What the weights are of; by default what their names say."),
+    ] = None,
+    num_heads: Annotated[
+        int | None,
+        Parameter(help="Attention heads, where neither the file nor the model's width says."),
+    ] = None,
+    decoder_num_heads: Annotated[int | None, Parameter(help="The same for the decoder.")] = None,
+    image_shape: Annotated[
+        tuple[int, int, int] | None,
+        Parameter(
+            help="Height, width and channels to build the model for; by default those it was "
+            "trained with."
+        ),
+    ] = None,
+    normalize_targets: Annotated[
+        bool | None,
+        Parameter(
+            help="Whether training standardized the target patches, where the file does not say."
+        ),
+    ] = None,
+    prefix: Annotated[
+        str | None, Parameter(help="What every name begins with, where that is not a usual one.")
+    ] = None,
 ) -> None:
-    """Make a run out of published PyTorch weights: facebookresearch/mae, Hugging Face, timm.
-
-    Parameters
-    ----------
-    checkpoint
-        A .pth, .bin or .safetensors file, or a folder that Hugging Face's transformers saved.
-    out
-        Folder of the run.
-    overwrite
-        Replace the run in the folder.
-    dataset
-        What to evaluate on later, as in pretrain.
-    kind
-        What the weights are of; by default what their names say.
-    num_heads
-        Attention heads, where neither the file nor the model's width says.
-    decoder_num_heads
-        The same for the decoder.
-    image_shape
-        Height, width and channels to build the model for; by default those it was trained with.
-    normalize_targets
-        Whether training standardised the target patches, where the file does not say.
-    prefix
-        What every name begins with, where that is not a usual one.
-    """
+    """Make a run out of published PyTorch weights: facebookresearch/mae, Hugging Face, timm."""
+    if dataset is not None:
+        _check_dataset(dataset)
+    _start_keras()
     from mae_keras.recipes import import_checkpoint
 
     options = {
@@ -302,6 +603,18 @@ def datasets() -> None:
         print(f"{name:<16}{text}")
 
 
+_SIGNATURES = ("encode", "reconstruct", "inpaint", "classify", "serving_default")
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "pretrain": pretrain,
+    "fine-tune": fine_tune,
+    "evaluate": evaluate,
+    "predict": predict,
+    "reconstruct": reconstruct,
+    "export": export,
+    "import": import_,
+}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -309,11 +622,13 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: list of str; defaults to the process's own.
     """
     quiet_tensorflow()
-    given = sys.argv[1:] if arguments is None else arguments
+    given = [_expanded(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    for option, values in (("--protocol", PROTOCOLS), ("--signature", _SIGNATURES)):
+        given = spread(given, option, values)
     stop = None
     try:
         with unfailing_output() as failures, interrupting_signals():
-            _run(lambda: app(given), _resuming(given))
+            _run(lambda: app(given), _resuming(given), lambda message: _typed(message, given))
     except SystemExit as error:
         stop = error
     discard_unwritten()
@@ -322,6 +637,28 @@ def main(arguments: list[str] | None = None) -> None:
         _leave(code, f"done, but output was lost: {failures[0].strerror}")
     if stop is not None:
         raise stop
+
+
+def _expanded(word: str) -> str:
+    """A path that begins with `~`, which shells leave alone in `--out=~/run`."""
+    option, equals, value = word.partition("=")
+    if option.startswith("--") and equals:
+        return f"{option}={os.path.expanduser(value)}"
+    return os.path.expanduser(word)
+
+
+def _typed(message: str, arguments: list[str]) -> str:
+    """An error message that names options as users type them."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if command not in _COMMANDS:
+        return message
+    names = []
+    for parameter in inspect.signature(_COMMANDS[command]).parameters.values():
+        if dataclasses.is_dataclass(parameter.default):
+            names += [field.name for field in dataclasses.fields(parameter.default)]
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+    return typed_names(message, command, names)
 
 
 def _resuming(arguments: list[str]) -> str:
@@ -335,14 +672,18 @@ def _resuming(arguments: list[str]) -> str:
     return f"; go on with: {before}mae-keras {shlex.join([*kept, '--resume'])}"
 
 
-def _run(action: Callable[[], Any], resuming: str = "") -> None:
+def _run(
+    action: Callable[[], Any],
+    resuming: str = "",
+    typed: Callable[[str], str] = lambda message: message,
+) -> None:
     """Turn what a user can mend into one line on standard error and exit code 2."""
     try:
         action()
     except (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError) as error:
         if os.environ.get("MAE_KERAS_TRACEBACK"):
             raise
-        _leave(2, _explained(error))
+        _leave(2, typed(_explained(error)))
     except KeyboardInterrupt as error:
         if type(error).__name__ != "Interrupted":  # whether there is a run yet is not known
             resuming = "; if training had begun, --resume goes on" if resuming else ""

@@ -28,7 +28,12 @@ def test_pretraining_prints_what_it_wrote_and_the_verdict(
     assert "XLA compiles nothing" in out
     assert "model.keras" in out
     assert "Hidden-patch loss" in out
-    assert out.strip().splitlines()[-1].startswith("The run ")
+    *_, verdict, heading, first, second = out.strip().splitlines()
+    assert verdict.startswith("The run ") and heading == "Next:"
+    folder = tmp_path / "run"
+    assert first == f"  mae-keras evaluate {folder}"
+    assert second == f"  mae-keras fine-tune {folder} --out {folder}-classifier"
+    assert "epoch 1 of 1: loss " in out and "\b" not in out
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["epochs"], config["preset"], config["seed"]) == (1, "nano", 0)
 
@@ -71,13 +76,13 @@ def test_presets_and_data_sets_are_listed(capsys):
     [
         (["--preset", "gigantic"], ["gigantic", "nano"]),
         (["--preset", "nanno"], ["nanno", "nano"]),
-        (["--dataset", "minst"], ["minst", "mnist"]),
+        (["--dataset", "minst"], ["`--dataset` must", "minst", "mnist"]),
         (["--dataset", "nowhere/photos"], ["nowhere/photos"]),
-        (["--mask-ratio", "1.5"], ["`mask_ratio`", "1.5"]),
-        (["--mask-ratio", "0.01"], ["`mask_ratio`", "0.01"]),
-        (["--patch-size", "3"], ["patch_size", "3"]),
-        (["--batch-size", "5000"], ["batch_size", "5000"]),
-        (["--epochs", "0"], ["`epochs`", "0"]),
+        (["--mask-ratio", "1.5"], ["`--mask-ratio`", "--mask-ratio=1.5"]),
+        (["--mask-ratio", "0.01"], ["`--mask-ratio`", "0.01"]),
+        (["--patch-size", "3"], ["`--patch-size`", "3"]),
+        (["--batch-size", "5000"], ["--batch-size must", "--batch-size=5000"]),
+        (["--epochs", "0"], ["`--epochs`", "--epochs=0"]),
         (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
         (["--resume"], ["--resume", "no run"]),
     ],
@@ -174,6 +179,71 @@ def test_import_passes_on_what_was_given_alone(capsys, monkeypatch, tmp_path):
     expected = {"overwrite": False, "dataset": None, "image_shape": (8, 8, 1)}
     expected |= {"normalize_targets": False, "checkpoint": Path("a.pth"), "out": tmp_path}
     assert seen == expected
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "reconstruct", "predict", "fine-tune"])
+def test_paths_are_checked_before_anything_heavy_is_imported(command, tmp_path):
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    given = [command, "runs/digit"]
+    if command in ("reconstruct", "predict"):
+        given.append("a.png")
+    if command not in ("evaluate", "predict"):
+        given += ["--out", "x"]
+    script = (
+        "import sys, mae_keras.cli\n"
+        f"try: mae_keras.cli.main({given})\n"
+        "finally: assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "mae-keras: `RUN` must be the folder of a run. Received: 'runs/digit', not found. "
+        "Did you mean 'runs/digits'?\n"
+    )
+
+
+def test_a_misspelled_folder_of_images_is_told_at_once(tmp_path):
+    (tmp_path / "photos").mkdir()
+    command = [sys.executable, "-m", "mae_keras", "pretrain", "--dataset", "photso/", "--out", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "`--dataset` must be" in done.stderr and "Did you mean 'photos'?" in done.stderr
+
+
+def test_a_home_folder_is_expanded_in_every_option(capsys, monkeypatch, tmp_path):
+    from mae_keras.recipes import pretraining
+
+    seen = {}
+
+    def pretrained(recipe, out, **options):
+        seen.update(options, dataset=recipe.dataset, out=out)
+        return {}
+
+    monkeypatch.setattr(pretraining, "pretrain", pretrained)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "old").mkdir()
+    given = ["--out=~/runs/x", "--dataset=~/photos", "--init-from", "~/old", "--data-dir=~/tfds"]
+    assert run(capsys, "pretrain", *given)[0] == 0
+    assert seen["out"] == tmp_path / "runs" / "x"
+    assert seen["dataset"] == str(tmp_path / "photos")
+    assert seen["init_from"] == tmp_path / "old"
+    assert seen["data_dir"] == str(tmp_path / "tfds")
+
+
+def test_predicting_tells_of_files_that_could_not_be_read(capsys, monkeypatch, tmp_path):
+    from mae_keras.recipes import predicting
+
+    made = predicting.Predictions(2, [("bad.png", "cut short")], {"cat": 2, "dog": 0})
+    monkeypatch.setattr(predicting, "predict_files", lambda *_, **__: made)
+    (tmp_path / "config.json").write_text("{}")
+    code, out, err = run(capsys, "predict", tmp_path, tmp_path)
+    assert code == 1
+    assert "2 images: cat 2\n" in out
+    assert f"mae-keras export {tmp_path} --out saved_model" in out
+    assert "Not read: bad.png: cut short" in err and "1 of the files could not be read" in err
 
 
 def test_a_file_that_is_no_checkpoint_is_one_line(capsys, tmp_path):

@@ -54,9 +54,10 @@ def test_what_was_given_is_passed_on_and_what_was_verified_printed(capsys, monke
         return {"encode/features": 2e-8, "inpaint/pasted": 3e-7, "inpaint/patch_mask": 0.0}
 
     monkeypatch.setattr(trained, "export_run", exported)
+    (tmp_path / "config.json").write_text("{}")
     out = tmp_path / "a.tflite"
-    given = ["--signature", "encode", "--signature", "inpaint", "--quantize"]
-    code, printed, _ = run(capsys, "export", tmp_path, "--out", out, "--format", "litert", *given)
+    given = ["--signature", "encode", "inpaint", "--quantize"]
+    code, printed, _ = run(capsys, "export", tmp_path, "--out", out, *given)
     assert not code
     assert seen == [tmp_path, out, "litert", ["encode", "inpaint"], True]
     assert printed.splitlines() == [
@@ -87,7 +88,7 @@ def test_a_path_that_is_taken_is_refused(capsys, dense, tmp_path, format):
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
     line = refusal(capsys, "export", dense, "--format", format, "--out", out)
-    assert "`path` must be a" in line and str(out) in line
+    assert "`--out` must be a" in line and str(out) in line
     assert (out / "thesis.tex").read_text() == "years of work"
 
 
@@ -96,7 +97,7 @@ def test_a_path_that_cannot_be_written_is_refused(capsys, dense, tmp_path, forma
     (tmp_path / "file").touch()
     out = tmp_path / "file" / f"model{ENDINGS[format]}"
     line = refusal(capsys, "export", dense, "--format", format, "--out", out)
-    assert "`path` must lie in a folder" in line
+    assert "`--out` must lie in a folder" in line
 
 
 def test_another_ending_is_refused(capsys, dense, tmp_path):
@@ -155,7 +156,7 @@ def test_converters_need_tensorflow(capsys, dense, tmp_path, monkeypatch):
 def test_only_litert_is_quantised(capsys, dense, tmp_path, format):
     out = tmp_path / f"model{ENDINGS[format]}"
     line = refusal(capsys, "export", dense, "--format", format, "--out", out, "--quantize")
-    assert "`quantize` is for format='litert'" in line
+    assert "`--quantize` is for format='litert'" in line
 
 
 def test_an_onnx_file_holds_one_signature(capsys, dense, tmp_path):
@@ -207,9 +208,20 @@ def test_a_model_that_a_converter_does_not_take_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", [["reconstruct", "a.png", "--out", "b.png"], ["evaluate"]])
-def test_a_classifier_is_not_asked_for_what_only_autoencoders_do(capsys, tmp_path, command):
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["reconstruct", "a.png", "--out", "b.png"], "has no decoder"),
+        (["evaluate", "--protocol", "knn"], "`--protocol` must be left out for a classifier"),
+        (["fine-tune", "--out", "c"], "`RUN` must be one of a masked autoencoder"),
+    ],
+)
+def test_a_classifier_is_not_asked_for_what_only_autoencoders_do(
+    capsys, tmp_path, monkeypatch, command, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
     model = ImageClassifier(ViTEncoder((4, 4, 1), 2, 16, 1, 2, 16), 3)
     folder = write_run(tmp_path / "run", model)
     line = refusal(capsys, command[0], folder, *command[1:])
-    assert "has no decoder" in line
+    assert words in line

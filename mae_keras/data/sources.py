@@ -188,13 +188,33 @@ def kind(name: str | os.PathLike) -> str:
     raise ValueError(_unknown(name, path))
 
 
+def near_path(path: str | os.PathLike) -> str:
+    """Return a hint at the existing path whose name comes closest, or nothing.
+
+    Args:
+        path: file or folder that does not exist.
+
+    Example:
+    >>> near_path("nowhere/photos")
+    ''
+    """
+    path = Path(path).expanduser()
+    try:
+        names = [] if path.exists() else [item.name for item in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, 1, 0.6)
+    return f". Did you mean {str(path.with_name(close[0]))!r}?" if close else ""
+
+
 def _unknown(name, path):
     if name and path.exists():
         return f"name must be a folder, a .npz or a .npy file. Received: the file {name!r}."
     if os.sep in name or name.startswith("~") or path.suffix in (".npz", ".npy"):
-        return f"name must be a data set or an existing path. Received: {name!r}, not found."
+        hint = near_path(path) or "."
+        return f"name must be a data set or an existing path. Received: {name!r}, not found{hint}"
     close = difflib.get_close_matches(name, ("digits", *_OFFICIAL), 1, 0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f" Did you mean {close[0]!r}?" if close else near_path(path).removeprefix(".")
     return f"name must be one of {', '.join(DATASETS)}. Received: {name!r}.{hint}"
 
 

@@ -229,6 +229,11 @@ class FolderSplit(Split):
         self.failure: str | None = None
 
     @property
+    def num_unreadable(self) -> int:
+        """Files that could no longer be read so far, in whose place others came."""
+        return len(self._unreadable)
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Path of every image."""
         return tuple(os.fsdecode(path) for path in self._paths)

@@ -103,7 +103,7 @@ def fine_tune(
         - He et al. 2021, arXiv:2111.06377, section 4.3 and tables 9 and 11.
     """
     chosen = FineTuneSettings(**settings)
-    classifier = _classifier(model, num_classes, chosen)
+    classifier = build_classifier(model, num_classes, chosen)
     test = _labelled("test", test, classifier)
     if validation is not None:
         validation = _labelled("validation", validation, classifier)
@@ -117,15 +117,19 @@ def fine_tune(
                 f"`steps_per_epoch` must be None where `train` is arrays: they make {steps}. "
                 f"Received: steps_per_epoch={steps_per_epoch}"
             )
-    _compile(classifier, chosen, batch_size, steps)
+    compile_classifier(classifier, chosen, batch_size, steps)
     started = time.perf_counter()
-    history = _fit(classifier, batches, chosen.epochs, steps, callbacks, verbose)
+    history = fit_classifier(classifier, batches, chosen.epochs, steps, callbacks, verbose)
     return _scored(classifier, validation, test, history, time.perf_counter() - started)
 
 
-def _classifier(
-    model: keras.Model, num_classes: int, settings: FineTuneSettings
+def build_classifier(
+    model: keras.Model,
+    num_classes: int,
+    settings: FineTuneSettings,
+    class_names: Sequence[str] | None = None,
 ) -> ImageClassifier:
+    """A classifier on a copy of an encoder, as `settings` say."""
     return ImageClassifier.from_pretrained(
         model,
         num_classes,
@@ -134,12 +138,14 @@ def _classifier(
         seed=settings.seed,
         pooling=settings.pooling,
         train_blocks=settings.train_blocks,
+        class_names=class_names,
     )
 
 
-def _compile(
+def compile_classifier(
     classifier: ImageClassifier, settings: FineTuneSettings, batch_size: int, steps: int
 ) -> None:
+    """Compile for so many steps an epoch."""
     averaging = settings.ema_momentum is not None
     ema = {"use_ema": True, "ema_momentum": settings.ema_momentum} if averaging else {}
     optimizer = fine_tuning_optimizer(
@@ -158,20 +164,23 @@ def _compile(
     classifier.compile(optimizer, loss, jit_compile=settings.jit_compile)
 
 
-def _fit(
+def fit_classifier(
     classifier: ImageClassifier,
     batches: Any,
     epochs: int,
     steps: int,
-    callbacks: Sequence[keras.callbacks.Callback],
-    verbose: int | str,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = 0,
+    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, list[float]]:
+    """Train a compiled classifier; refuses a loss that is not finite."""
     history = classifier.fit(
         batches,
         epochs=epochs,
         steps_per_epoch=steps,
         callbacks=[keras.callbacks.TerminateOnNaN(), *callbacks],
         verbose=verbose,
+        **({} if validation_data is None else {"validation_data": validation_data}),
     ).history
     losses = history["loss"]
     if not np.isfinite(losses).all():

@@ -27,7 +27,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = 120) 
     >>> path.exists()
     True
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if path.is_dir():
         raise ValueError(f"`path` must be a file. Received: the folder {str(path)!r}")
     suffix = path.suffix[1:].lower() or "png"

@@ -23,7 +23,7 @@ def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     >>> check_folder("saved_model").name
     'saved_model'
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if path.name in ("", ".."):
         raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
     check_replaceable(path)
@@ -49,7 +49,7 @@ def check_file(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
     >>> check_file("model.onnx", ".onnx").name
     'model.onnx'
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if path.suffix != suffix:
         raise ValueError(f"`path` must end in {suffix!r}. Received: {str(path)!r}")
     if path.is_dir():

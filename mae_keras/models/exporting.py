@@ -53,8 +53,9 @@ class Exporting:
             )
         if format != "tf_saved_model":
             return super().export(filepath, format=format, **kwargs)
+        filepath = pathlib.Path(filepath).expanduser()
         check_replaceable(filepath, "filepath")
-        with replacing(os.fspath(filepath)) as aside:
+        with replacing(filepath) as aside:
             write_saved_model(self, str(aside), signatures_of(self, class_names=names_classes()))
         return None
 

@@ -97,11 +97,11 @@ def model_card(run: RunFolder) -> str:
 
 
 def _title(config: dict[str, Any]) -> str:
-    size = _text(config.get("preset", "of its own size"))
+    size = markdown_text(config.get("preset", "of its own size"))
     if "imported_from" in config:  # what it was trained on is not known
-        source = _text(config["imported_from"])
+        source = markdown_text(config["imported_from"])
         return f"# Masked autoencoder, {size}, weights imported from {source}"
-    return f"# Masked autoencoder, {size}, pretrained on {_text(config['dataset'])}"
+    return f"# Masked autoencoder, {size}, pretrained on {markdown_text(config['dataset'])}"
 
 
 def _settings(config: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -119,7 +119,9 @@ def _settings(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     heading = "## Settings" if imported else "## Training"
     lines = [heading, "", "| setting | value |", "|---|---|"]
     cells = [(name.replace("_", " "), value) for name, value in rows]
-    return "\n".join(lines + [f"| {_text(name)} | {_text(value)} |" for name, value in cells])
+    return "\n".join(
+        lines + [f"| {markdown_text(name)} | {markdown_text(value)} |" for name, value in cells]
+    )
 
 
 def _data_rows(counts: Any) -> list[tuple[str, Any]]:
@@ -137,7 +139,7 @@ def _data_rows(counts: Any) -> list[tuple[str, Any]]:
     return rows
 
 
-def _text(value: Any) -> str:
+def markdown_text(value: Any) -> str:
     """A value on one line that Markdown shows as it is: no HTML, links, code or cells of tables."""
     line = " ".join(html.escape(str(value), quote=False).split())
     return re.sub(r"([\\`*|\[\]$])", r"\\\1", line)
@@ -154,7 +156,7 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
     if not math.isfinite(metrics.get("hidden_loss", math.nan)):
         return ""
     baselines = "".join(
-        f", {_text(name.replace('_', ' '))} {value:.4g}"
+        f", {markdown_text(name.replace('_', ' '))} {value:.4g}"
         for name, value in metrics.get("baseline_loss", {}).items()
     )
     return (
@@ -173,8 +175,8 @@ def _evaluation(entries: dict[str, Any]) -> str:
     if changed:
         apart = (
             f"\n\n**The data changed between training and evaluation: test images of "
-            f"{_text(', '.join(changed))} may have been trained on, and these numbers may be too "
-            f"good.**"
+            f"{markdown_text(', '.join(changed))} may have been trained on, and these numbers "
+            f"may be too good.**"
         )
     return (
         f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "

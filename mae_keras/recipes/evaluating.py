@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras import evaluation
+from mae_keras import data, evaluation
 from mae_keras.console import unfailing_output
 from mae_keras.recipes.building import load_images, untrained_model
 from mae_keras.recipes.cards import write_model_card
+from mae_keras.recipes.classifier_card import write_classifier_card
+from mae_keras.recipes.classifier_scores import draw_scores, score_classifier
 from mae_keras.recipes.comparison import Comparison, check_fit
+from mae_keras.recipes.data_options import DataOptions, load_labelled, same_place
 from mae_keras.recipes.evaluation_figures import draw, draw_overview
 from mae_keras.recipes.fingerprints import located, may_be_trained_on
 from mae_keras.recipes.protocols import (
@@ -23,7 +27,7 @@ from mae_keras.recipes.protocols import (
     EvaluationOptions,
     check_protocol,
 )
-from mae_keras.recipes.trained import load_autoencoder
+from mae_keras.recipes.trained import load_run
 from mae_keras.training import RunFolder
 
 
@@ -35,54 +39,85 @@ def evaluate_run(
     options: EvaluationOptions | None = None,
     images: Any = None,
     announce: Callable[[str], Any] = lambda text: None,
+    labelled: DataOptions | None = None,
 ) -> dict[str, Any]:
     """Score what a run learned, beside the untrained encoder, raw pixels and their PCA.
 
     Writes `evaluation.json`, the pictures in `evaluation/` and `model_card.md` into the run's
     folder. A protocol that fails is recorded with its error; the others go on, and what an
-    earlier evaluation found stays.
+    earlier evaluation found stays. Without labels, protocols that need them are skipped. Scores on
+    another data set than the run's own have its name in theirs, `"knn on labelled"`, and their
+    pictures in a folder of its name.
+
+    The run of a classifier has one score, `"classifier"`: its accuracy on the test images (the
+    validation images where there are none). Of a data set that is not divided yet, and not the one
+    it was trained on, all images are test images.
 
     Args:
-        path: folder of the run.
+        path: folder of the run; for a classifier of a `.keras` file, use `score_classifier`.
         protocols: keys of `recipes.PROTOCOLS`; defaults to those that train no network.
         data_dir: folder of TensorFlow Datasets.
         options: `EvaluationOptions`.
         images: `data.ImageData` to use in place of the run's own data set, cut otherwise.
         announce: called with a line when a protocol starts, and after every epoch of those that
             train a network.
+        labelled: `DataOptions`, other images to evaluate on, or another way to divide them.
 
     Returns:
         What was added to `evaluation.json`: `{protocol: {"test_accuracy": ..., "accuracies":
         {"trained": ..., "untrained": ..., "pca": ..., "pixels": ...}, ...}}`, or `{"error": ...}`.
 
     Raises:
-        ValueError: if a protocol is unknown, the run is not finished or its model a classifier, it
-            was imported without a data set and there are no `images`, or they have another shape
-            than the model.
+        ValueError: if a protocol is unknown or needs labels that are not there, the run is not
+            finished, it was imported without a data set and there are no `images`, or they have
+            another shape than the model.
 
     Example:
     >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
     >>> made["knn"]["accuracies"]["trained"]  # doctest: +SKIP
     0.959
     """
-    protocols = list(dict.fromkeys(protocols or DEFAULT))
+    asked, protocols = protocols, list(dict.fromkeys(protocols or DEFAULT))
     for protocol in protocols:
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
-    recipe, model = load_autoencoder(path)
+    labelled = DataOptions() if labelled is None else labelled
+    recipe, model = load_run(path)
     config = RunFolder(path).read_config()
     imported = "imported_from" in config
-    if images is None and imported and "dataset" not in config:
-        raise ValueError("`evaluate` needs images: import again with --dataset. Received: none")
-    if images is None:
-        dataset = located(recipe.dataset, config.get("data"))
-        images = load_images(dataclasses.replace(recipe, dataset=dataset), data_dir)
-    warning = may_be_trained_on(config.get("data"), images)
-    if warning:
-        announce(f"WARNING: {warning}")
+    if images is None and not labelled.given and "dataset" not in config and imported:
+        raise ValueError("`evaluate` needs images: name them with --dataset. Received: none")
     if not RunFolder(path).is_sealed():
         announce("config.json has no checksum: an earlier version wrote it, or it was edited.")
+    recipe = dataclasses.replace(recipe, dataset=located(recipe.dataset, config.get("data")))
+    if hasattr(model, "classify_batch"):
+        if asked:
+            raise ValueError(
+                f"`protocol` must be left out for a classifier, which has one score. Received: "
+                f"protocol={asked[0]!r}"
+            )
+        return _evaluate_classifier(
+            path, model, recipe, config, data_dir, images, labelled, announce
+        )
+    on, warning = None, ""
+    if images is None and labelled.given and not same_place(labelled.name, recipe.dataset):
+        on = str(labelled.name).rstrip("/") or "/"
+    if images is None and (labelled.given or labelled.splits is not None):
+        images = load_labelled(
+            labelled, recipe, model.image_shape, data_dir=data_dir, value_range=model.value_range
+        )
+        for line in images.notes:
+            announce(line)
+    images = load_images(recipe, data_dir) if images is None else images
+    if on is None and labelled.splits is None:
+        warning = may_be_trained_on(config.get("data"), images)
+    if warning:
+        announce(f"WARNING: {warning}")
+    note = "" if on is None else f"On {on}, not the images of pretraining."
+    if on is None and labelled.splits is not None:
+        note = "Divided anew: the encoder may have been pretrained on test images."
     check_fit(model, images)  # before a model is made for images of another shape
+    protocols = _with_labels(protocols, images, asked is not None, announce)
     comparison = Comparison(
         model,
         _untrained_like(model, recipe, images, imported),
@@ -94,7 +129,7 @@ def evaluate_run(
         announce=announce,
     )
     with RunFolder(path).locked():
-        return _evaluate(RunFolder(path), comparison, protocols, options, warning)
+        return _evaluate(RunFolder(path), comparison, protocols, options, warning, on, note)
 
 
 def _evaluate(
@@ -102,21 +137,98 @@ def _evaluate(
     comparison: Comparison,
     protocols: Sequence[str],
     options: EvaluationOptions,
-    warning: str,
+    warning: str = "",
+    on: str | None = None,
+    note: str = "",
 ) -> dict[str, Any]:
     made = {}
+    folder = run.evaluation_pictures
+    if on is not None:
+        folder = folder / (re.sub(r"[^\w.-]+", "_", on).strip("_.") or "other")
     for protocol in protocols:
         comparison.announce(f"{protocol} ...")
-        made[protocol] = _attempt(protocol, comparison, options)
-        if warning and "error" not in made[protocol]:
-            made[protocol]["notes"] = [warning, *made[protocol]["notes"]]
-            made[protocol]["data_changed"] = True
-        _picture(made[protocol], draw, protocol, made[protocol], comparison, run)
-        _record(run, protocol, made[protocol])
+        entry = _attempt(protocol, comparison, options)
+        if "error" not in entry:
+            entry["notes"] = [text for text in (warning, note) if text] + entry["notes"]
+            if warning:
+                entry["data_changed"] = True
+        name = protocol
+        if on is not None:
+            name = f"{protocol} on {on}"
+            entry["dataset"] = on
+        _picture(entry, draw, protocol, entry, comparison, folder)
+        _record(run, name, entry)
+        made[name] = entry
     if comparison.num_classes:
-        _picture(made[protocols[-1]], draw_overview, comparison, run)
-    _noting(made[protocols[-1]], "The model card could not be written", write_model_card, run)
+        _picture(entry, draw_overview, comparison, folder)
+    _noting(entry, "The model card could not be written", write_model_card, run)
     return made
+
+
+def _with_labels(
+    protocols: list[str], images: Any, asked: bool, announce: Callable[[str], Any]
+) -> list[str]:
+    """The protocols that the images have what is needed for."""
+    if images.num_classes and images.num_classes > 1:
+        return protocols
+    left = [protocol for protocol in protocols if protocol not in NEED_LABELS]
+    if asked and not left:
+        raise ValueError(
+            f"{', '.join(protocols)} needs labels: evaluate on labelled images with --dataset. "
+            f"Received: {images.name!r}, which has none"
+        )
+    for protocol in protocols:
+        if protocol not in left:
+            announce(f"{protocol} is skipped: it needs labels, and {images.name} has none")
+    return left
+
+
+def _evaluate_classifier(
+    path: Any,
+    model: Any,
+    recipe: Any,
+    config: dict[str, Any],
+    data_dir: str | None,
+    images: Any,
+    labelled: DataOptions,
+    announce: Callable[[str], Any],
+) -> dict[str, Any]:
+    run = RunFolder(path)
+    other = images is None and labelled.given and not same_place(labelled.name, recipe.dataset)
+    if images is None:
+        if other:
+            undivided = labelled.splits is None and labelled.train is None and labelled.test is None
+            if undivided and data.kind(labelled.name) in ("folder", "arrays"):
+                labelled = _all_to_test(labelled)
+        else:  # as it was trained: another division would test on training images
+            if labelled.splits is not None and "labelled" in config:
+                raise ValueError(
+                    f"`splits` must be left out for the images that the classifier was trained "
+                    f"on, which it would be scored on otherwise. Received: {labelled.splits}"
+                )
+            labelled = DataOptions(**config.get("labelled", {}))
+            if labelled.dataset is not None:  # where it lies now
+                labelled = dataclasses.replace(labelled, dataset=recipe.dataset)
+        images = load_labelled(
+            labelled, recipe, model.image_shape, data_dir=data_dir, value_range=model.value_range
+        )
+    warning = "" if other else may_be_trained_on(config.get("data"), images)
+    part = "test" if len(images.test) else "validation"
+    entry = score_classifier(model, images, part)
+    if warning:
+        announce(f"WARNING: {warning}")
+        entry |= {"notes": [warning, *entry["notes"]], "data_changed": True}
+    name = f"classifier on {str(labelled.name).rstrip('/')}" if other else "classifier"
+    with run.locked():
+        _record(run, name, entry)
+        _noting(entry, "A picture could not be drawn", draw_scores, entry, run)
+        _noting(entry, "The model card could not be written", write_classifier_card, run)
+    return {name: entry}
+
+
+def _all_to_test(labelled: DataOptions) -> DataOptions:
+    """Nothing is trained on another data set: every image of it can be scored."""
+    return dataclasses.replace(labelled, splits=(0.0, 0.0, 1.0))
 
 
 def _untrained_like(model: Any, recipe: Any, images: Any, imported: bool) -> Any:
@@ -157,8 +269,7 @@ def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) 
 
 def _picture(entry: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> None:
     """Draw, or note in the entry why not."""
-    *given, run = arguments
-    _noting(entry, "A picture could not be drawn", make, *given, run.evaluation_pictures)
+    _noting(entry, "A picture could not be drawn", make, *arguments)
 
 
 def _noting(entry: dict[str, Any], failure: str, make: Callable[..., Any], *arguments: Any) -> None:

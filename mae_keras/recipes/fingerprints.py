@@ -34,7 +34,7 @@ def fingerprint(images: Any) -> dict[str, Any]:
 
 
 def _content(split: Any) -> str | None:
-    if split.stream:
+    if split.stream or not len(split):
         return None
     total = hashlib.sha256()
     if hasattr(split, "rows") and hasattr(split, "split"):  # rows of another one

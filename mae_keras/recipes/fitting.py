@@ -10,6 +10,7 @@ import keras
 from mae_keras import data
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.building import epoch_steps, training_augmentation, training_split
+from mae_keras.recipes.progress import EpochLines
 from mae_keras.recipes.report import few_steps
 from mae_keras.replicas import num_replicas
 from mae_keras.training import (
@@ -82,7 +83,7 @@ def fit_recipe(
         run: `RunFolder`, claimed.
         start: `Progress` of the model.
         saving: `Saving`.
-        verbose: as in `keras.Model.fit`.
+        verbose: as in `keras.Model.fit`; `"auto"` prints a line after an epoch, see `EpochLines`.
 
     Returns:
         `Stopwatch`, with the speed of training.
@@ -102,6 +103,7 @@ def fit_recipe(
     nonfinite = StopAtNonFinite(run.checkpoints)
     others = [nonfinite, stopwatch, ComputedAs(model)]
     checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
+    lines = [EpochLines(recipe.epochs, steps)] if verbose == "auto" and is_writer() else []
     if start.epoch >= recipe.epochs:
         _finish_averaging(model)
         return stopwatch
@@ -119,9 +121,9 @@ def fit_recipe(
             first_epoch=start.epoch,
             first_step=start.step,
             validation_data=_held_out(recipe, images),
-            callbacks=[*_schedule(recipe), stopwatch, nonfinite, stop, checkpoint],
+            callbacks=[*_schedule(recipe), stopwatch, nonfinite, *lines, stop, checkpoint],
             shuffle=False,
-            verbose=verbose if is_writer() else 0,
+            verbose=verbose if is_writer() and not lines else 0,
         )
     if stop.requested is not None:  # while the last checkpoint was being written
         raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")

@@ -77,6 +77,7 @@ def source_digest(source: str | os.PathLike[str]) -> str:
 
 
 def _model_file(source: pathlib.Path) -> pathlib.Path:
+    source = source.expanduser()
     if source.suffix == ".keras":
         if not source.is_file():
             raise ValueError(

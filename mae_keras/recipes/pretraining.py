@@ -254,21 +254,34 @@ def _draw_loss(history: dict[str, Any], run: RunFolder, **options: Any) -> None:
 
 
 def _conditions(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """What has to be known to read the numbers."""
+    return {
+        "epochs": recipe.epochs,
+        "seed": recipe.seed,
+        **conditions(model),
+        "dtype_policy": recipe.dtype_policy,
+    }
+
+
+def conditions(model: Any) -> dict[str, Any]:
+    """What has to be known of machine and versions to read the numbers.
+
+    Args:
+        model: compiled model that was trained.
+
+    Returns:
+        Dict that JSON can hold.
+    """
     import importlib.metadata
     import platform
 
     packages = ("mae_keras", "keras", keras.backend.backend(), "numpy", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {
-        "epochs": recipe.epochs,
-        "seed": recipe.seed,
         "backend": keras.backend.backend(),
         "device": ", ".join(keras.distribution.list_devices()) or platform.machine(),
         "num_cores": os.cpu_count(),
         "jit_compile": bool(model.jit_compile),
         "xla": model.xla,
         "branches": model.num_branches,
-        "dtype_policy": recipe.dtype_policy,
         "versions": {"python": platform.python_version(), **versions},
     }

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from mae_keras import data, figures, interop
+from mae_keras.data.image_files import find_image_files
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.recipes.base import Recipe, as_begun
+from mae_keras.recipes.export_formats import export_format
 from mae_keras.training import RunFolder, reconstruction_of
 
-FORMATS = ("saved-model", "onnx", "litert")
+# A folder may hold a million images: so many of it are drawn.
+_DRAWN_OF_A_FOLDER = 8
 
 
 def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
@@ -46,11 +49,31 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
     return recipe, load_model(run.model)
 
 
+def load_trained(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
+    """The same as `load_run`, of a folder or of a `.keras` file alone.
+
+    Args:
+        path: folder of a run, or a `.keras` file, whose `Recipe` is all defaults.
+
+    Returns:
+        `Recipe`, and the model.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run, or there is no such file.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.suffix != ".keras" or path.is_dir():
+        return load_run(path)
+    if not path.is_file():
+        raise ValueError(f"`run` must be an existing folder or file. Received: {str(path)!r}")
+    return Recipe(), load_model(path, compile=False)
+
+
 def load_autoencoder(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoencoder]:
     """The same as `load_run`, for what a classifier, which may have been imported, cannot do.
 
     Args:
-        path: folder of the run.
+        path: folder of the run, or a `.keras` file.
 
     Returns:
         `Recipe`, `MaskedAutoencoder`.
@@ -58,7 +81,7 @@ def load_autoencoder(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoen
     Raises:
         ValueError: if the folder is not that of a finished run, or its model is a classifier.
     """
-    recipe, model = load_run(path)
+    recipe, model = load_trained(path)
     if not hasattr(model, "reconstruct"):
         raise ValueError(
             f"`run` must be one of an autoencoder: a classifier has no decoder. Received: "
@@ -76,8 +99,8 @@ def reconstruct_files(
     """Draw the reconstructions of image files.
 
     Args:
-        path: folder of the run.
-        images: image files.
+        path: folder of the run, or a `.keras` file.
+        images: image files, and folders, of which the first 8 images each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
 
@@ -86,29 +109,49 @@ def reconstruct_files(
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
+    files = _drawn_files(images)
     recipe, model = load_autoencoder(path)
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
     how = {"resize": recipe.resize, "value_range": model.value_range}
-    pixels = np.stack([data.read_image(image, model.image_shape, **how) for image in images])
-    figures.save_figure(reconstruction_of(model, pixels, max_rows=len(pixels)), pathlib.Path(out))
+    pixels = np.stack([data.read_image(image, model.image_shape, **how) for image in files])
+    figure = reconstruction_of(model, pixels, max_rows=len(pixels))
+    figures.save_figure(figure, pathlib.Path(out).expanduser())
+
+
+def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> list[str]:
+    files: list[str] = []
+    for image in images:
+        path = pathlib.Path(image).expanduser()
+        if path.is_dir():
+            found = find_image_files(path).images
+            if not found:
+                raise ValueError(
+                    f"`images` must be image files or folders of them. Received: {str(path)!r}, "
+                    f"which holds none"
+                )
+            files += found[:_DRAWN_OF_A_FOLDER]
+        else:
+            files.append(str(path))
+    return files
 
 
 def export_run(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    format: str = "saved-model",
+    format: str | None = None,
     signatures: Sequence[str] | None = None,
     quantize: bool = False,
 ) -> dict[str, float]:
     """Write a run's model in a format for serving, verified.
 
     Args:
-        path: folder of the run.
+        path: folder of the run, or a `.keras` file.
         out: what to write: a folder, or a file with the ending of the format.
-        format: `"saved-model"`, `"onnx"` or `"litert"`. Defaults to `"saved-model"`.
+        format: `"saved-model"`, `"onnx"` or `"litert"`. Defaults to what the ending of `out` says:
+            `.onnx`, `.tflite`, else a SavedModel.
         signatures: names of what the model is to be asked for, or `None`: all that it has; for
-            `"onnx"` one name, `"encode"` by default.
+            `"onnx"` one name, by default `"classify"` for a classifier and `"encode"` for others.
         quantize: bool, int8 matrices, for `"litert"`.
 
     Returns:
@@ -119,8 +162,8 @@ def export_run(
             `export_onnx` and `export_litert` of `mae_keras.interop` do; and if the folder is not
             that of a finished run.
     """
-    if format not in FORMATS:
-        raise ValueError(f"`format` must be one of {', '.join(FORMATS)}. Received: {format!r}")
+    out = pathlib.Path(out).expanduser()
+    format = export_format(out, format)
     if quantize and format != "litert":
         raise ValueError(f"`quantize` is for format='litert'. Received: format={format!r}")
     if format == "onnx" and signatures is not None and len(signatures) != 1:
@@ -128,9 +171,9 @@ def export_run(
             f"An ONNX file holds one signature: export others to files of their own. "
             f"Received: signatures={list(signatures)}"
         )
-    _, model = load_run(path)
+    _, model = load_trained(path)
     if format == "onnx":
-        return interop.export_onnx(model, out, signature=(signatures or ["encode"])[0])
+        return interop.export_onnx(model, out, signature=(signatures or [None])[0])
     if format == "litert":
         return interop.export_litert(model, out, signatures=signatures, quantize=quantize)
     return interop.export_saved_model(model, out, signatures=signatures)

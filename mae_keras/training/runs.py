@@ -62,7 +62,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).expanduser()
         self.model = self.path / "model.keras"
         self.checkpoints = self.path / "checkpoints"
         self.config = self.path / "config.json"

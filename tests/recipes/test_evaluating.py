@@ -11,6 +11,7 @@ from interop.torch_files import meta_tensors, write_pth
 from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.recipes import Comparison, EvaluationOptions, evaluate_run, importing, protocols
+from mae_keras.recipes.data_options import DataOptions
 from mae_keras.recipes.evaluating import check_labels, label_notes
 from mae_keras.recipes.importing import import_checkpoint
 
@@ -145,7 +146,7 @@ def test_an_import_without_a_data_set_is_not_evaluated_on_another(
     config = json.loads((folder / "config.json").read_text())
     del config["dataset"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="`evaluate` needs images: import again with --dataset"):
+    with pytest.raises(ValueError, match="`evaluate` needs images: name them with --dataset"):
         evaluate_run(folder, ["restoration"], options=FAST)
     assert not (folder / "evaluation.json").exists()
     monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
@@ -164,9 +165,37 @@ def test_data_without_labels_are_restored_but_not_probed(folder, images):
             for name in ("train", "validation", "test")
         },
     )
-    made = evaluate_run(folder, ["knn", "restoration"], options=FAST, images=bare)
-    assert "needs labels" in made["knn"]["error"]
+    lines = []
+    made = evaluate_run(
+        folder, ["knn", "restoration"], options=FAST, images=bare, announce=lines.append
+    )
+    assert set(made) == {"restoration"} == set(read(folder))
+    skipped = [line for line in lines if "skipped" in line]
+    assert len(skipped) == 1 and skipped[0].startswith("knn is skipped: it needs labels")
     assert {"mean", "model"} <= set(made["restoration"]["methods"])
+    with pytest.raises(ValueError, match="knn needs labels: evaluate on labelled images"):
+        evaluate_run(folder, ["knn"], options=FAST, images=bare)
+
+
+def test_another_data_set_is_told_in_names_notes_and_pictures(folder, array_file, tmp_path):
+    with np.load(array_file) as file:
+        np.savez(tmp_path / "others.npz", images=file["images"][::-1], labels=file["labels"][::-1])
+    before = read(folder) if (folder / "evaluation.json").exists() else {}
+    other = tmp_path / "others.npz"
+    made = evaluate_run(
+        folder, ["linear-probe"], options=FAST, labelled=DataOptions(dataset=str(other))
+    )
+    name = f"linear-probe on {other}"
+    assert set(made) == {name}
+    assert set(read(folder)) == {*before, name}
+    assert made[name]["notes"][0] == f"On {other}, not the images of pretraining."
+    pictures = [path for path in (folder / "evaluation").rglob("confusion.png")]
+    assert "others.npz" in str(pictures[0].parent.name)
+
+
+def test_the_runs_own_data_by_another_path_are_its_own(folder, array_file):
+    named = DataOptions(dataset=str(array_file.parent / "." / array_file.name))
+    assert set(evaluate_run(folder, ["knn"], options=FAST, labelled=named)) == {"knn"}
 
 
 def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mae_keras import data
-from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
+from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 from mae_keras.recipes import trained
 from mae_keras.recipes.trained import export_run, load_run, reconstruct_files, verified_line
 
@@ -52,6 +52,34 @@ def test_image_files_are_drawn(finished, picture, tmp_path):
         assert min(made.size) > 100
 
 
+def test_of_a_folder_the_first_files_are_drawn(finished, picture, tmp_path, monkeypatch):
+    folder = tmp_path / "pictures" / "deep"
+    folder.mkdir(parents=True)
+    for number in range(10):
+        shutil.copy(picture, folder / f"{number}.png")
+    drawn = []
+    monkeypatch.setattr(trained, "reconstruction_of", lambda _, images, **__: drawn.append(images))
+    monkeypatch.setattr(trained.figures, "save_figure", lambda *_: None)
+    reconstruct_files(finished[0], [tmp_path / "pictures", picture], tmp_path / "made.png")
+    assert drawn[0].shape == (9, 8, 8, 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="folders of them. Received: '.*empty', which holds none"):
+        reconstruct_files(finished[0], [tmp_path / "empty"], tmp_path / "made.png")
+
+
+def test_a_model_file_alone_is_exported_in_the_format_of_the_ending(tmp_path, monkeypatch):
+    encoder = ViTEncoder((8, 8, 1), 2, 16, 1, 2, 16)
+    ImageClassifier(encoder, 3).save(tmp_path / "classifier.keras")
+    seen = []
+    monkeypatch.setattr(
+        trained.interop, "export_onnx", lambda *given, **options: seen.append((given, options))
+    )
+    export_run(tmp_path / "classifier.keras", tmp_path / "x.onnx")
+    (model, out), options = seen[0]
+    assert isinstance(model, ImageClassifier) and out == tmp_path / "x.onnx"
+    assert options == {"signature": None}  # the exporter's own default
+
+
 def test_a_model_without_a_range_gets_the_pixels_of_a_file_as_they_are(
     picture, tmp_path, monkeypatch
 ):
@@ -93,7 +121,7 @@ def test_a_folder_of_something_else_is_not_exported_into(finished, tmp_path):
 
 
 def test_another_format_is_refused_before_the_run_is_looked_at(tmp_path):
-    with pytest.raises(ValueError, match="`format` must be one of saved-model, onnx, litert"):
+    with pytest.raises(ValueError, match="`format` must be 'saved-model', 'onnx' or 'litert'"):
         export_run(tmp_path, tmp_path / "out", "h5")
 
 

@@ -1,0 +1,149 @@
+"""Words of the command line that are written elsewhere: help of options, values of recipes.
+
+Imports nothing heavy.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable
+
+from mae_keras.recipes.catalogue import RECIPES
+
+
+def field_help(settings: type) -> dict[str, str]:
+    """What a dataclass says about each of its fields under `Args:`, in one line.
+
+    Under `python -OO` there are no docstrings: then they are read from the source file.
+
+    Args:
+        settings: dataclass with a docstring.
+
+    Returns:
+        Field to text; fields without one are missing.
+
+    Example:
+    >>> from mae_keras.recipes import Recipe
+    >>> field_help(Recipe)["mask_ratio"][:26]
+    'fraction of patches hidden'
+    """
+    text = inspect.getdoc(settings) or ""
+    if "Args:" not in text:  # dataclasses write their signature where there is no docstring
+        text = _source_docstring(settings)
+    text = text.partition("Args:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w+): ((?:.|\n {8})+)", text, re.M)
+    return {name: " ".join(words.split()) for name, words in found}
+
+
+def _source_docstring(settings: type) -> str:
+    import ast
+
+    try:
+        tree = ast.parse(inspect.getsource(inspect.getmodule(settings)))
+    except (OSError, TypeError, SyntaxError):  # there may be no source: help is shorter then
+        return ""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == settings.__name__:
+            return ast.get_docstring(node) or ""
+    return ""
+
+
+def recipe_values(field: str) -> str:
+    """What the recipes have for a field, as the end of its help text.
+
+    Args:
+        field: of `Recipe`.
+
+    Returns:
+        str; empty where no recipe sets it.
+
+    Example:
+    >>> recipe_values("mask_ratio")
+    ' [default: 0.75; digits 0.5]'
+    """
+    if field == "dataset":
+        return ""
+    values = {name: _shown(getattr(recipe, field)) for name, recipe in RECIPES.items()}
+    usual = max(values.values(), key=list(values.values()).count)
+    others = [f"{name} {value}" for name, value in values.items() if value != usual]
+    listed = "; ".join([usual, ", ".join(others)] if others else [usual])
+    return f" [default: {listed}]" if listed else ""
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
+
+
+# How the modules behind a command call what its options are called.
+_INNER_NAMES = {
+    "pretrain": {"name": "dataset"},
+    "evaluate": {"name": "dataset"},
+    "fine-tune": {"name": "dataset", "base_learning_rate": "learning_rate"},
+    "import": {"name": "dataset"},
+    "export": {"path": "out", "signatures": "signature"},
+}
+_POSITIONAL = {"run": "RUN", "images": "IMAGES", "checkpoint": "CHECKPOINT"}
+
+
+def typed_names(message: str, command: str, options: Iterable[str]) -> str:
+    """An error message with the names of options as users type them.
+
+    Args:
+        message: that names arguments as Python does.
+        command: the command that was given.
+        options: Python's names of its options.
+
+    Returns:
+        str.
+
+    Example:
+    >>> typed_names("`mask_ratio` must be a number. Received: mask_ratio=7", "x", ["mask_ratio"])
+    '`--mask-ratio` must be a number. Received: --mask-ratio=7'
+    """
+    known = {name: f"--{name.replace('_', '-')}" for name in options}
+    for inner, option in _INNER_NAMES.get(command, {}).items():
+        known[inner] = known.get(option, f"--{option}")
+    ticked = {**_POSITIONAL, **known}
+    message = re.sub(
+        r"`(\w+)`",
+        lambda found: f"`{ticked[found[1]]}`" if found[1] in ticked else found[0],
+        message,
+    )
+    message = re.sub(
+        r"^(\w+)(?= (?:must|expects|cannot)\b)",
+        lambda found: known.get(found[1], found[1]),
+        message,
+    )
+    head, mark, received = message.partition("Received: ")
+    received = re.sub(
+        r"(?<![\w.-])(\w+)=", lambda found: f"{known.get(found[1], found[1])}=", received
+    )
+    return head + mark + received
+
+
+def spread(arguments: list[str], option: str, values: Iterable[str]) -> list[str]:
+    """Repeat an option before each of several values that were typed after it.
+
+    Args:
+        arguments: of the command line.
+        option: such as `"--protocol"`.
+        values: those that it takes.
+
+    Returns:
+        List of arguments.
+
+    Example:
+    >>> spread(["evaluate", "--protocol", "knn", "layers", "run"], "--protocol", ["knn", "layers"])
+    ['evaluate', '--protocol', 'knn', '--protocol', 'layers', 'run']
+    """
+    made: list[str] = []
+    values, following = set(values), False
+    for number, word in enumerate(arguments):
+        given = number > 0 and arguments[number - 1] == option
+        if following and not given and word in values:
+            made.append(option)
+        else:
+            following = given or word == option or word.startswith(f"{option}=")
+        made.append(word)
+    return made
