@@ -339,7 +339,7 @@ one_sided, history = trained(OneSide(0.5, seed=0))
 print(f"loss {history[0]:.3f} in the first epoch, {history[-1]:.3f} in the last")
 
 one_sided.save(folder / "one_side.keras")
-reloaded = load_model(folder / "one_side.keras")
+reloaded = load_model(folder / "one_side.keras", custom_objects={"OneSide": OneSide})
 assert isinstance(reloaded.masking, OneSide)
 assert int(reloaded.micro_step) == int(one_sided.micro_step) == epochs * -(-len(train) // 64)
 assert SMALL or history[-1] < 0.9 * history[0]
@@ -382,7 +382,8 @@ assert np.allclose([too_bright, too_dark], [1, 4])
 plain, _ = trained()
 inky, _ = trained(loss=missing_ink)
 inky.save(folder / "inky.keras")
-assert load_model(folder / "inky.keras").loss is missing_ink
+inky = load_model(folder / "inky.keras", custom_objects={"missing_ink": missing_ink})
+assert inky.loss is missing_ink
 
 networks = {"squared error": plain, "missing_ink": inky}
 patch_mask = plain.reconstruct(test).patch_mask

@@ -278,6 +278,21 @@ def test_other_classes_are_loaded_only_when_they_are_passed(layer, tmp_path):
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
 
 
+@keras.saving.register_keras_serializable("tests")
+def registered_loss(y_true, y_pred):
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred))
+
+
+def test_a_function_of_ones_own_is_loaded_only_when_it_is_passed(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    compiled(model, "sgd", loss=registered_loss).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="registered_loss"):
+        load_model(tmp_path / "model.keras")
+    passed = {"registered_loss": registered_loss}
+    assert load_model(tmp_path / "model.keras", custom_objects=passed).loss is registered_loss
+    assert load_model(tmp_path / "model.keras", compile=False).loss is None
+
+
 def test_a_class_of_another_module_of_the_same_name_is_not_the_one_passed(tmp_path):
     keras.Sequential([keras.Input((3, 2)), keras.layers.SimpleRNN(4)]).save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="SimpleRNN"):
