@@ -1,0 +1,1387 @@
+"""What `fuzz.py` calls: valid calls of the public API, mistakes in their arguments, and oracles."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import random
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import matplotlib
+import numpy as np
+
+from mae_keras import data, evaluation, figures, layers, losses, models, ops, recipes, training
+from mae_keras.models import DenseMaskedAutoencoder, MaskedAutoencoder
+
+matplotlib.use("Agg")
+
+# Public names that no call is made of, and why.
+EXEMPT = {
+    "a result, made by what returns it": (
+        "models.FlopCount models.PatchPrediction models.Preset models.Reconstruction "
+        "models.Restoration evaluation.Calibration evaluation.CalibrationBin "
+        "evaluation.ClassReport evaluation.ClassScores evaluation.Embedding "
+        "evaluation.FineTuneResult evaluation.KNNResult evaluation.LabelFraction "
+        "evaluation.LinearProbe evaluation.LinearProbeResult evaluation.MeanInterval "
+        "evaluation.PaperProbeResult evaluation.RestorationComparison "
+        "evaluation.RestorationScore training.Checkpoint training.Progress "
+        "data.ImageData recipes.Comparison"
+    ),
+    "a base class": "models.MaskedModel layers.PatchMasking data.Split",
+    "an error": (
+        "training.DamagedError training.Interrupted training.LockedError "
+        "training.LostProcessError training.NonFiniteError training.OutOfMemoryError"
+    ),
+    "a table": (
+        "models.PRESETS data.CORRUPTIONS data.DATASETS recipes.PROTOCOLS recipes.RECIPES "
+        "evaluation.TYPE_CHECKING"
+    ),
+    "of processes, folders and files, which have tests of their own": (
+        "training.CheckpointStore training.RunCheckpoint training.RunFolder training.StopRequest "
+        "training.distribute training.enable_determinism training.exit_at_once "
+        "training.explaining_out_of_memory training.gather training.is_writer "
+        "training.load_checkpoint training.locked training.process_index training.shard "
+        "training.use_branches training.wait_for_all training.ReconstructionCallback "
+        "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
+        "data.StreamSplit data.load data.kind data.read_image recipes.evaluate_run "
+        "recipes.import_checkpoint recipes.model_card recipes.pretrain recipes.score "
+        "recipes.summary recipes.evaluation_table recipes.Saving figures.save_figure"
+    ),
+    "seconds a call; made of what is called here": (
+        "evaluation.fine_tune evaluation.paper_linear_probe evaluation.label_fraction_scores "
+        "training.fit_from training.reconstruction_of models.training_flops"
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A valid call.
+
+    Args:
+        name: `package.name` or `package.name.method`.
+        function: called with the arguments.
+        make: gives valid arguments.
+        use: called with the result, so that a constructed thing is used; gives numbers.
+        fixed: arguments that no mistake is made in.
+        also: (argument, mistake) that are legitimate; a mistake may end with `*`.
+        aliases: argument to what messages call it.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    make: Callable[[], dict[str, Any]]
+    use: Callable[[Any], Any] = lambda result: result
+    fixed: tuple[str, ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """Fresh valid arguments."""
+        return {
+            name: value.copy() if isinstance(value, np.ndarray) else value
+            for name, value in self.make().items()
+        }
+
+    def allows(self, argument: str, mistake: str) -> bool:
+        """Whether what looks like a mistake is legitimate here."""
+        return any(
+            argument == name
+            and (mistake == kind or kind[-1:] == "*" and mistake.startswith(kind[:-1]))
+            for name, kind in self.also
+        )
+
+    def names(self, argument: str) -> list[str]:
+        """Names of which an error must say one: of two arrays that do not fit, either."""
+        arguments = self.make()
+        others = [n for n, v in arguments.items() if isinstance(v, np.ndarray)]
+        paired = others if isinstance(arguments[argument], np.ndarray) else []
+        aliases = dict(self.aliases)
+        return [aliases.get(name, name) for name in {argument, *paired}] + [argument]
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+def mistakes(value: Any, rng: random.Random) -> dict[str, tuple[Any, bool]]:
+    """What may stand in place of a valid value: name to (mistake, whether it must be refused)."""
+    if isinstance(value, bool) or value is None or callable(value):
+        return {}
+    if isinstance(value, int):
+        return {
+            "negative": (-rng.randint(1, 10**6), True),
+            "zero": (0, False),
+            "huge": (10**20, True),
+            "fraction": (value + rng.uniform(0.1, 0.9), True),
+            "nan": (math.nan, True),
+            "infinite": (math.inf, True),
+            "none": (None, False),
+            "list": ([value] * 5, False),
+        }
+    if isinstance(value, float):
+        return {
+            "negative": (-rng.uniform(0.01, 10), True),
+            "zero": (0.0, False),
+            "large": (rng.uniform(2, 10), False),
+            "huge": (1e20, False),
+            "nan": (math.nan, True),
+            "infinite": (math.inf, True),
+            "minus_infinite": (-math.inf, True),
+            "none": (None, False),
+            "list": ([value] * 5, False),
+        }
+    if isinstance(value, str):
+        other = list(value)
+        rng.shuffle(other)
+        return {
+            "misspelled": ("".join(other) + "x", True),
+            "empty": ("", True),
+            "upper": (value.upper() + "_", True),
+            "none": (None, False),
+            "number": (rng.randint(0, 9), True),
+        }
+    if isinstance(value, (tuple, list)):
+        return _sequence_mistakes(value, rng)
+    if isinstance(value, dict):
+        return {"empty": ({}, False), "none": (None, False)}
+    if isinstance(value, np.ndarray):
+        return _array_mistakes(value, rng)
+    return {"none": (None, True)}
+
+
+def _sequence_mistakes(value: Any, rng: random.Random) -> dict[str, tuple[Any, bool]]:
+    kind = type(value)
+    changed = {"none": (None, False), "empty": (kind(()), False), "scalar": (value[0], False)}
+    if all(isinstance(item, (int, float)) for item in value):
+        at = rng.randrange(len(value))
+
+        def with_item(item: Any) -> Any:
+            return kind([*value[:at], item, *value[at + 1 :]])
+
+        whole = isinstance(value[0], int)
+        changed.update(
+            shorter=(value[:-1], False),
+            longer=(kind([*value, value[-1]]), False),
+            negative=(with_item(-rng.randint(1, 99)), True),
+            zero=(with_item(0), False),
+            huge=(with_item(10**20), True),
+            nan=(with_item(math.nan), True),
+            infinite=(with_item(math.inf), True),
+            nothing=(with_item(None), True),
+        )
+        if whole:
+            changed["fraction"] = (with_item(value[at] + rng.uniform(0.1, 0.9)), True)
+    elif all(isinstance(item, str) for item in value):
+        changed.update(misspelled=(kind([*value[:-1], "nonesuch"]), False))
+    return changed
+
+
+def _array_mistakes(value: np.ndarray, rng: random.Random) -> dict[str, tuple[Any, bool]]:
+    changed = {
+        "none": (None, False),
+        "without_batch": (value[0], False),
+        "flat": (value.reshape(-1), False),
+        "more_axes": (value[None], False),
+        "no_rows": (value[:0], False),
+        "fewer_rows": (value[: -rng.randint(1, max(1, len(value) - 1))], False),
+        "more_rows": (np.concatenate([value, value]), False),
+        "complex": (value.astype("complex64") + 1j, True),
+        "text": (value.astype(str), True),
+        "ragged": ([*value[:-1], value[0].reshape(-1)[:1]], False),
+    }
+    if value.ndim > 1:
+        changed["fewer_columns"] = (value[..., :-1], False)
+        changed["more_columns"] = (np.concatenate([value, value], axis=-1), False)
+        changed["transposed"] = (np.moveaxis(value, -1, 1), False)
+        changed["no_columns"] = (value[..., :0], False)
+    if value.dtype.kind == "f":
+        holed = value.copy()
+        at = rng.randrange(value.size)
+        holed.reshape(-1)[at] = math.nan
+        endless = value.copy()
+        endless.reshape(-1)[at] = math.inf
+        changed["nan"] = (holed, False)
+        changed["nans"] = (np.full_like(value, math.nan), False)
+        changed["infinite"] = (endless, True)
+        changed["huge"] = (value * 1e30, False)
+    if value.dtype.kind in "iu":
+        changed["fractions"] = (value + rng.uniform(0.1, 0.9), False)
+        wide = value.astype("int64")
+        wide.reshape(-1)[rng.randrange(value.size)] = 10**12
+        changed["huge"] = (wide, False)
+        below = value.astype("int64")
+        below.reshape(-1)[rng.randrange(value.size)] = -rng.randint(1, 99)
+        changed["negative"] = (below, False)
+    if value.dtype.kind == "b":
+        changed["fractions"] = (value * 0.5, False)
+        changed["all"] = (np.ones_like(value), False)
+        changed["none_of_them"] = (np.zeros_like(value), False)
+    return changed
+
+
+def not_finite(result: Any) -> bool:
+    """Whether numbers came out that are NaN or infinite."""
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        result = vars(result)
+    if isinstance(result, dict):
+        return any(not_finite(value) for value in result.values())
+    if isinstance(result, (tuple, list)):
+        return any(not_finite(value) for value in result)
+    if isinstance(result, (bool, str)) or result is None:
+        return False
+    if isinstance(result, (int, float)) or hasattr(result, "dtype") and hasattr(result, "shape"):
+        try:
+            numbers = np.asarray(keras.ops.convert_to_numpy(result))
+        except (TypeError, ValueError):
+            return False
+        return numbers.dtype.kind == "f" and not np.isfinite(numbers).all()
+    return False
+
+
+# --- valid calls --------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 8, 8, 1)).astype("uint8")
+FLOATS = IMAGES.astype("float32")
+TOKENS = RNG.normal(size=(2, 4, 8)).astype("float32")
+PATCH_MASK = np.array([[True, False, True, False], [True, True, False, False]])
+MASKS16 = RNG.permuted(np.tile(np.arange(16) < 8, (6, 1)), axis=1)
+HOLES = np.zeros((6, 8, 8), bool)
+HOLES[:, 2:5, 2:5] = True
+ROWS = RNG.normal(size=(24, 5)).astype("float32")
+CLASSES = np.arange(24) % 3
+PROBABILITIES = RNG.dirichlet(np.ones(3), 24).astype("float32")
+
+
+@functools.cache
+def vision() -> MaskedAutoencoder:
+    """A compiled model that calls may train."""
+    sizes = {"num_layers": 1, "decoder_num_layers": 1, "hidden_dim": 16, "num_heads": 2}
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, mask_ratio=0.5, seed=0, **sizes)
+    model.compile("sgd", run_eagerly=True)
+    return model
+
+
+@functools.cache
+def dense() -> DenseMaskedAutoencoder:
+    """A compiled model without transformer."""
+    model = DenseMaskedAutoencoder((8, 8, 1), (4,), seed=0)
+    model.compile("sgd", run_eagerly=True)
+    return model
+
+
+@functools.cache
+def classifier() -> models.ImageClassifier:
+    """A compiled classifier of three classes."""
+    model = models.ImageClassifier.from_pretrained(vision(), 3, seed=0)
+    model.compile("sgd", run_eagerly=True)
+    return model
+
+
+@functools.cache
+def split() -> data.ArraySplit:
+    """Images with labels."""
+    return data.ArraySplit(np.repeat(IMAGES, 4, axis=0), np.arange(24) % 3)
+
+
+def _first(batches: Any) -> Any:
+    batch = next(iter(batches))
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def _trained(optimizer: Any) -> Any:
+    """One step of an optimizer; what a weight became."""
+    weight = keras.Variable(np.ones((2, 2), "float32"), name="kernel")
+    optimizer.build([weight])
+    optimizer.apply([keras.ops.ones((2, 2))])
+    return weight.numpy()
+
+
+def _draw(layer: Any) -> Any:
+    return layer(TOKENS, training=True)
+
+
+def _sizes(hidden_dim: int = 8) -> dict[str, Any]:
+    return {
+        "hidden_dim": hidden_dim,
+        "num_layers": 1,
+        "num_heads": 2,
+        "mlp_dim": 8,
+        "layer_norm_epsilon": 1e-6,
+    }
+
+
+def _pixels() -> dict[str, Any]:
+    return {"value_range": (0, 255), "mean": 0.5, "std": 0.25}
+
+
+def _history(history: Any) -> Any:
+    return history.history
+
+
+@functools.cache
+def calls() -> dict[str, Call]:
+    """All valid calls by name."""
+    listed = [*_layer_calls(), *_op_calls(), *_model_calls(), *_training_calls()]
+    listed += [*_evaluation_calls(), *_data_calls(), *_figure_calls(), *_recipe_calls()]
+    return {call.name: call for call in listed}
+
+
+def _layer_calls() -> list[Call]:
+    masking = {"mask_ratio": 0.5, "seed": 3, "grid": (2, 2)}
+    seeds = (("seed", "negative"), ("seed", "none"))
+    block = {"num_heads": 2, "mlp_dim": 8, "drop_path_rate": 0.1, "layer_norm_epsilon": 1e-6}
+    attention = {"query": TOKENS[..., None, :], "key": TOKENS[..., None, :]}
+    return [
+        *(
+            Call(f"layers.{kind.__name__}", kind, lambda: dict(masking), _draw, also=seeds)
+            for kind in (layers.RandomMasking, layers.BlockMasking, layers.GridMasking)
+        ),
+        Call(
+            "layers.DropPath",
+            layers.DropPath,
+            lambda: {"drop_path_rate": 0.5, "seed": 1},
+            lambda layer: layer(TOKENS, training=True),
+        ),
+        Call(
+            "layers.MultiHeadSelfAttention",
+            layers.MultiHeadSelfAttention,
+            lambda: {"num_heads": 2},
+            lambda layer: layer(TOKENS),
+        ),
+        Call(
+            "layers.MultiHeadCrossAttention",
+            layers.MultiHeadCrossAttention,
+            lambda: {"num_heads": 2},
+            lambda layer: layer(TOKENS, TOKENS),
+        ),
+        Call(
+            "layers.TransformerBlock",
+            layers.TransformerBlock,
+            lambda: dict(block),
+            lambda layer: layer(TOKENS, training=True),
+        ),
+        Call(
+            "layers.CrossAttentionBlock",
+            layers.CrossAttentionBlock,
+            lambda: dict(block),
+            lambda layer: layer(TOKENS, TOKENS, training=True),
+        ),
+        Call(
+            "layers.PatchExtraction",
+            layers.PatchExtraction,
+            lambda: {"patch_size": (2, 2)},
+            lambda layer: layer(IMAGES),
+        ),
+        Call(
+            "layers.PatchExtraction.scalar",
+            layers.PatchExtraction,
+            lambda: {"patch_size": 2},
+            lambda layer: layer(IMAGES),
+        ),
+        Call("layers.PixelNormalization", layers.PixelNormalization, _pixels, lambda f: f(IMAGES)),
+        Call(
+            "layers.PixelNormalization.channels",
+            layers.PixelNormalization,
+            lambda: {"value_range": (0.0, 1.0), "mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.5]},
+            lambda layer: layer(np.ones((2, 4, 4, 3), "float32")),
+        ),
+        Call(
+            "layers.PixelNormalization.adapt",
+            lambda images: layers.PixelNormalization().adapt(images),
+            lambda: {"images": FLOATS},
+        ),
+        Call(
+            "layers.PositionEmbedding",
+            layers.PositionEmbedding,
+            lambda: {"grid": (2, 2), "kind": "learned"},
+            lambda layer: layer(TOKENS),
+        ),
+        Call(
+            "layers.attend",
+            layers.attend,
+            lambda: {**attention, "value": TOKENS[..., None, :], "attention_mask": ~PATCH_MASK},
+        ),
+    ]
+
+
+def _op_calls() -> list[Call]:
+    samples = {"seed": 3, "step": 1, "samples": np.arange(4)}
+    anything = (("seed", "negative"), ("step", "negative"))
+    indices = np.array([[0, 2], [1, 3]])
+    patches = RNG.normal(size=(2, 4, 3)).astype("float32")
+    pictures = {"images": FLOATS, "references": FLOATS + 1, "max_value": 255.0}
+    statistics = {"mean": patches.mean(-1, keepdims=True), "std": patches.std(-1, keepdims=True)}
+    logits = RNG.normal(size=(24, 3)).astype("float32")
+    return [
+        Call("ops.num_hidden", ops.num_hidden, lambda: {"num_patches": 16, "mask_ratio": 0.5}),
+        Call(
+            "ops.counter_noise",
+            ops.counter_noise,
+            lambda: {**samples, "num_elements": 3},
+            also=anything,
+        ),
+        Call(
+            "ops.random_scores",
+            ops.random_scores,
+            lambda: {"grid": (2, 2), **samples},
+            also=anything,
+        ),
+        Call(
+            "ops.block_scores", ops.block_scores, lambda: {"grid": (2, 2), **samples}, also=anything
+        ),
+        Call("ops.grid_scores", ops.grid_scores, lambda: {"grid": (2, 2)}),
+        Call(
+            "ops.covering_masks",
+            ops.covering_masks,
+            lambda: {
+                "num_patches": 8,
+                "count": 4,
+                "num_masks": 2,
+                "seed": 0,
+                "samples": np.arange(3),
+            },
+            also=(("seed", "negative"),),
+        ),
+        Call("ops.hide_highest", ops.hide_highest, lambda: {"scores": TOKENS[0], "count": 3}),
+        Call(
+            "ops.visible_indices",
+            ops.visible_indices,
+            lambda: {"patch_mask": PATCH_MASK, "num_visible": 2},
+        ),
+        Call(
+            "ops.split_indices",
+            ops.split_indices,
+            lambda: {"patch_mask": PATCH_MASK, "num_visible": 2},
+        ),
+        Call("ops.restore_indices", ops.restore_indices, lambda: {"patch_mask": PATCH_MASK}),
+        Call(
+            "ops.gather_patches",
+            ops.gather_patches,
+            lambda: {"patches": patches, "indices": indices},
+        ),
+        Call(
+            "ops.restore_patches",
+            ops.restore_patches,
+            lambda: {"visible": patches[:, :2], "patch_mask": PATCH_MASK, "fill": 0.0},
+            also=(("fill", "*"),),
+        ),
+        Call("ops.split_missing", ops.split_missing, lambda: {"patches": patches}),
+        Call("ops.can_be_missing", ops.can_be_missing, lambda: {"dtype": "float32"}),
+        Call(
+            "ops.as_image_shape",
+            ops.as_image_shape,
+            lambda: {"image_shape": (8, 8, 1)},
+            also=(("image_shape", "huge"),),
+        ),
+        Call(
+            "ops.as_patch_size",
+            ops.as_patch_size,
+            lambda: {"patch_size": (2, 2), "rank": 2},
+            also=(("patch_size", "huge"),),
+        ),
+        Call(
+            "ops.check_channel_axis",
+            ops.check_channel_axis,
+            lambda: {"image_shape": (8, 8, 1), "patch_size": 2},
+            also=(("image_shape", "*"), ("patch_size", "*")),
+        ),
+        Call(
+            "ops.patch_grid",
+            ops.patch_grid,
+            lambda: {"image_shape": (8, 8, 1), "patch_size": 2},
+            also=(("image_shape", "huge"),),
+        ),
+        Call("ops.patchify", ops.patchify, lambda: {"images": IMAGES, "patch_size": 2}),
+        Call(
+            "ops.unpatchify",
+            ops.unpatchify,
+            lambda: {
+                "patches": np.ones((2, 16, 4), "float32"),
+                "patch_size": 2,
+                "image_shape": (8, 8, 1),
+            },
+        ),
+        Call("ops.patch_statistics", ops.patch_statistics, lambda: {"patches": patches}),
+        Call(
+            "ops.standardize_patches",
+            ops.standardize_patches,
+            lambda: {"patches": patches, **statistics},
+        ),
+        Call(
+            "ops.unstandardize_patches",
+            ops.unstandardize_patches,
+            lambda: {"patches": patches, **statistics},
+        ),
+        Call(
+            "ops.sincos_positions",
+            ops.sincos_positions,
+            lambda: {"grid": (2, 2), "hidden_dim": 8},
+        ),
+        Call(
+            "ops.interpolate_positions",
+            ops.interpolate_positions,
+            lambda: {"table": TOKENS[0], "source_grid": (2, 2), "target_grid": (3, 3)},
+        ),
+        Call("ops.psnr", ops.psnr, lambda: {**pictures, "counted": HOLES[..., None]}),
+        Call(
+            "ops.ssim",
+            ops.ssim,
+            lambda: {**pictures, "filter_size": 3, "sigma": 1.5},
+        ),
+        Call(
+            "losses.MaskedReconstructionLoss",
+            losses.MaskedReconstructionLoss,
+            lambda: {"reduction": "sum_over_batch_size"},
+            lambda loss: loss(patches, patches + 1, PATCH_MASK.astype("float32")),
+        ),
+        Call(
+            "losses.reconstruction_weights",
+            losses.reconstruction_weights,
+            lambda: {"counted": PATCH_MASK, "sample_weight": np.ones(2, "float32")},
+        ),
+        Call("losses.uniformity", losses.uniformity, lambda: {"features": ROWS}),
+        Call(
+            "losses.adjust_logits",
+            losses.adjust_logits,
+            lambda: {"logits": logits, "class_priors": np.array([0.5, 0.3, 0.2]), "tau": 1.0},
+        ),
+        Call(
+            "losses.LogitAdjustedCrossentropy",
+            losses.LogitAdjustedCrossentropy,
+            lambda: {"class_priors": np.array([0.5, 0.3, 0.2]), "tau": 1.0, "label_smoothing": 0.1},
+            lambda loss: loss(np.eye(3, dtype="float32")[CLASSES], logits),
+        ),
+    ]
+
+
+def _model_calls() -> list[Call]:
+    def encoder(image_shape: Any = (8, 8, 1)) -> dict[str, Any]:
+        return {
+            "image_shape": image_shape,
+            "patch_size": 2,
+            **_sizes(),
+            "drop_path_rate": 0.1,
+            "position_embedding": "sincos",
+            **_pixels(),
+        }
+
+    def preset() -> dict[str, Any]:
+        sizes = {f"decoder_{name}": value for name, value in _sizes().items()}
+        own = {"name": "nano", **encoder(), **sizes, "decoder_attention": "cross", "seed": 1}
+        rates = {"mask_ratio": 0.5, "uniformity_weight": 0.01, "decode_ratio": 0.5}
+        return {**own, **rates, "masking": "random", "loss_on": "hidden", "dtype": "float32"}
+
+    def preset_of_rank_3() -> dict[str, Any]:
+        return {**preset(), "image_shape": (4, 4, 4, 2), "patch_size": (2, 2, 2)}
+
+    def parts() -> dict[str, Any]:
+        made = models.ViTEncoder(**encoder()), models.MAEDecoder(**_sizes())
+        rates = {"masking": 0.5, "uniformity_weight": 0.01, "decode_ratio": 1.0, "seed": 1}
+        return {"encoder": made[0], "decoder": made[1], **rates, "loss_on": "all"}
+
+    def classes() -> dict[str, Any]:
+        return {
+            "encoder": models.ViTEncoder(**encoder()),
+            "num_classes": 3,
+            "pooling": "mean",
+            "head_dropout_rate": 0.1,
+            "train_blocks": 1,
+        }
+
+    def fully_connected() -> dict[str, Any]:
+        own = {"image_shape": (4, 4, 1), "hidden_units": (4, 3), "mask_ratio": 0.5, "seed": 1}
+        return {**own, "loss_on": "all", "activation": "relu", **_pixels()}
+
+    def encoded(model: Any) -> Any:
+        return model.encode_batch(np.zeros((1, *model.image_shape), "uint8"))
+
+    def used(decoder: Any) -> Any:
+        return decoder(TOKENS, PATCH_MASK, grid=(2, 2))
+
+    images = (("x", "images"), ("y", "labels"))
+    seeds = (("seed", "none"),)
+    fit = {"batch_size": 3, "epochs": 1, "validation_split": 0.0, "initial_epoch": 0}
+    fit.update(validation_freq=1, verbose=0)
+    repaired = {"images": FLOATS, "missing": HOLES, "batch_size": 4}
+    cut = (("images", "fewer_rows"), ("missing", "more_axes"))
+    return [
+        Call("models.ViTEncoder", models.ViTEncoder, encoder, lambda e: e(IMAGES)),
+        Call("models.MAEDecoder", models.MAEDecoder, _sizes, used),
+        Call("models.CrossAttentionDecoder", models.CrossAttentionDecoder, _sizes, used),
+        Call("models.MaskedAutoencoder", models.MaskedAutoencoder, parts, encoded),
+        Call(
+            "models.MaskedAutoencoder.from_preset",
+            MaskedAutoencoder.from_preset,
+            preset,
+            encoded,
+            also=seeds,
+            aliases=(("name", "preset"),),
+        ),
+        Call(
+            "models.MaskedAutoencoder.from_preset.volumes",
+            MaskedAutoencoder.from_preset,
+            preset_of_rank_3,
+            encoded,
+            also=seeds,
+            aliases=(("name", "preset"),),
+        ),
+        Call("models.DenseMaskedAutoencoder", DenseMaskedAutoencoder, fully_connected, encoded),
+        Call(
+            "models.ImageClassifier",
+            models.ImageClassifier,
+            classes,
+            lambda model: model(IMAGES),
+        ),
+        Call(
+            "models.ImageClassifier.from_pretrained",
+            models.ImageClassifier.from_pretrained,
+            lambda: {"model": vision(), "num_classes": 3, "drop_path_rate": 0.1, "seed": 1},
+            lambda model: model(IMAGES),
+            fixed=("model",),
+        ),
+        Call(
+            "models.ImageClassifier.train_last_blocks",
+            lambda num_blocks: models.ImageClassifier(
+                models.ViTEncoder(**encoder()), 3
+            ).train_last_blocks(num_blocks),
+            lambda: {"num_blocks": 1},
+        ),
+        Call(
+            "models.MaskedReconstructionAugmentation",
+            models.MaskedReconstructionAugmentation,
+            lambda: {"model": vision(), "mask_ratio": 0.5, "rate": 0.5, "seed": 1},
+            lambda layer: layer(IMAGES, training=True),
+        ),
+        *(
+            Call(
+                f"models.{name}.fit",
+                lambda model=model, **arguments: model().fit(**arguments),
+                lambda: {"x": IMAGES, "y": np.arange(6) % 3, **fit},
+                _history,
+                fixed=("verbose",),
+                also=(("initial_epoch", "*"), ("validation_freq", "*")),
+                aliases=images,
+            )
+            for name, model in (("DenseMaskedAutoencoder", dense), ("ImageClassifier", classifier))
+        ),
+        Call(
+            "models.MaskedAutoencoder.fit",
+            lambda **arguments: vision().fit(**arguments),
+            lambda: {"x": FLOATS, "sample_weight": np.ones(6, "float32"), "verbose": 0},
+            _history,
+            fixed=("verbose",),
+            aliases=images,
+        ),
+        *(
+            Call(
+                f"models.{name}.evaluate",
+                lambda model=model, **arguments: model().evaluate(**arguments),
+                lambda: {"x": FLOATS, "y": np.arange(6) % 3, "batch_size": 3, "verbose": 0},
+                fixed=("verbose",),
+                aliases=images,
+            )
+            for name, model in (("MaskedAutoencoder", vision), ("ImageClassifier", classifier))
+        ),
+        *(
+            Call(
+                f"models.{name}.predict",
+                lambda model=model, **arguments: model().predict(**arguments),
+                lambda: {"x": FLOATS, "batch_size": 3, "verbose": 0},
+                fixed=("verbose",),
+                aliases=images,
+            )
+            for name, model in (("MaskedAutoencoder", vision), ("ImageClassifier", classifier))
+        ),
+        Call(
+            "models.MaskedAutoencoder.set_mask_ratio",
+            lambda mask_ratio: vision().set_mask_ratio(mask_ratio),
+            lambda: {"mask_ratio": 0.5},
+        ),
+        Call(
+            "models.MaskedAutoencoder.adapt",
+            lambda images: models.ViTEncoder(**encoder()).adapt(images),
+            lambda: {"images": FLOATS},
+        ),
+        Call(
+            "models.MaskedAutoencoder.encode",
+            lambda **arguments: vision().encode(**arguments),
+            lambda: {"images": FLOATS, "pooling": "mean", "batch_size": 4},
+        ),
+        Call(
+            "models.MaskedAutoencoder.encode_blocks",
+            lambda **arguments: vision().encode_blocks(**arguments),
+            lambda: {"images": IMAGES, "pooling": "mean", "batch_size": 4},
+        ),
+        *(
+            Call(
+                f"models.{name}.{method}",
+                lambda model=model, method=method, **arguments: getattr(model(), method)(
+                    **arguments
+                ),
+                lambda masks=masks: {"images": FLOATS, "patch_mask": masks, "batch_size": 4},
+                also=(("patch_mask", "flat"),),
+            )
+            for name, model, masks in (
+                ("MaskedAutoencoder", vision, MASKS16),
+                ("DenseMaskedAutoencoder", dense, HOLES.reshape(6, 64)),
+            )
+            for method in ("reconstruct", "predict_patches")
+        ),
+        Call(
+            "models.ImageClassifier.encode",
+            lambda **arguments: classifier().encode(**arguments),
+            lambda: {"images": IMAGES, "batch_size": 4},
+        ),
+        Call(
+            "models.ImageClassifier.probabilities",
+            lambda **arguments: classifier().probabilities(**arguments),
+            lambda: {"images": FLOATS, "batch_size": 4},
+        ),
+        Call(
+            "models.MaskedAutoencoder.inpaint",
+            lambda **arguments: vision().inpaint(**arguments),
+            lambda: dict(repaired),
+            also=cut,
+        ),
+        Call(
+            "models.MaskedAutoencoder.denoise",
+            lambda **arguments: vision().denoise(**arguments),
+            lambda: {"images": FLOATS, "batch_size": 4},
+            also=cut,
+        ),
+        Call(
+            "models.MaskedAutoencoder.anomaly_map",
+            lambda **arguments: vision().anomaly_map(**arguments),
+            lambda: {"images": FLOATS, "batch_size": 4},
+            also=cut,
+        ),
+        Call(
+            "models.attention_maps",
+            models.attention_maps,
+            lambda: {"model": vision(), "images": FLOATS, "block": 0, "batch_size": 4},
+            also=(("images", "fewer_rows"),),
+        ),
+        Call(
+            "models.forward_flops",
+            models.forward_flops,
+            lambda: {"model": vision(), "batch_size": 4, "num_encoded": 4, "num_decoded": 4},
+            also=(("batch_size", "huge"),),
+        ),
+    ]
+
+
+def _training_calls() -> list[Call]:
+    rates = {"base_learning_rate": 1e-3, "batch_size": 64, "total_steps": 100, "warmup_steps": 10}
+    ratios = {"start": 0.5, "end": 0.75, "num_epochs": 10, "num_levels": 3}
+    steps = (("total_steps", "huge"), ("num_epochs", "huge"))
+
+    def levels(schedule: Any) -> Any:
+        return [schedule(epoch) for epoch in (0, 5, 20)]
+
+    return [
+        Call(
+            "training.pretraining_optimizer",
+            training.pretraining_optimizer,
+            lambda: {**rates, "weight_decay": 0.05, "gradient_accumulation_steps": 2},
+            _trained,
+            also=steps,
+        ),
+        Call(
+            "training.fine_tuning_optimizer",
+            training.fine_tuning_optimizer,
+            lambda: {**rates, "num_layers": 4},
+            _trained,
+            also=steps,
+        ),
+        Call(
+            "training.MaskedAdamW",
+            training.MaskedAdamW,
+            lambda: {"learning_rate": 1e-3, "weight_decay": 0.05, "beta_1": 0.9, "beta_2": 0.95},
+            _trained,
+        ),
+        Call(
+            "training.LayerDecayAdamW",
+            training.LayerDecayAdamW,
+            lambda: {
+                "learning_rate": 1e-3,
+                "num_layers": 4,
+                "layer_decay": 0.75,
+                "weight_decay": 0.05,
+                "beta_1": 0.9,
+                "beta_2": 0.999,
+            },
+            _trained,
+        ),
+        Call(
+            "training.LARS",
+            training.LARS,
+            lambda: {
+                "learning_rate": 0.1,
+                "momentum": 0.9,
+                "weight_decay": 0.01,
+                "trust_coefficient": 1e-3,
+                "epsilon": 1e-8,
+                "min_axes": 2,
+            },
+            _trained,
+        ),
+        Call(
+            "training.warmup_cosine",
+            training.warmup_cosine,
+            lambda: {"peak": 1e-3, "total_steps": 100, "warmup_steps": 10},
+            lambda schedule: [schedule(step) for step in (0, 5, 50)],
+            also=steps,
+        ),
+        Call(
+            "training.class_weights",
+            training.class_weights,
+            lambda: {"labels": CLASSES, "num_classes": 3, "method": "effective", "beta": 0.99},
+        ),
+        Call(
+            "training.LinearMaskRatio",
+            training.LinearMaskRatio,
+            lambda: dict(ratios),
+            levels,
+            also=steps,
+        ),
+        Call(
+            "training.CosineMaskRatio",
+            training.CosineMaskRatio,
+            lambda: dict(ratios),
+            levels,
+            also=steps,
+        ),
+        Call(
+            "training.StepMaskRatio",
+            training.StepMaskRatio,
+            lambda: {"boundaries": (2, 4), "ratios": (0.5, 0.6, 0.75)},
+            levels,
+            also=(("boundaries", "huge"),),
+        ),
+        Call(
+            "training.MaskRatioScheduler",
+            training.MaskRatioScheduler,
+            lambda: {"schedule": training.LinearMaskRatio(0.5, 0.75, 4)},
+        ),
+    ]
+
+
+def _evaluation_calls() -> list[Call]:
+    def features(*names: str) -> dict[str, Any]:
+        made = {}
+        for name in names:
+            made[f"{name}_features"], made[f"{name}_labels"] = ROWS, CLASSES
+        return made
+
+    probe = {"strengths": (0.1, 0.01), "max_samples": 20, "max_iter": 20, "seed": 0}
+    boxes = {"num_images": 3, "image_shape": (8, 8, 1), "seed": 0}
+    holed = {"images": FLOATS, "missing": HOLES}
+    targets = RNG.normal(size=(6, 16, 4)).astype("float32")
+    seeds = (("seed", "none"),)
+    corrupted = {"kinds": ("noise",), "strengths": (0, 3), "seed": 0}
+    return [
+        Call("evaluation.pixel_features", evaluation.pixel_features, lambda: {"images": FLOATS}),
+        Call(
+            "evaluation.check_features",
+            evaluation.check_features,
+            lambda: {"features": ROWS, "labels": CLASSES, "name": "train"},
+            fixed=("name",),
+        ),
+        Call(
+            "evaluation.fit_pca",
+            evaluation.fit_pca,
+            lambda: {"features": ROWS, "num_components": 2, "seed": 0},
+            lambda transform: transform(ROWS),
+            also=(*seeds, ("num_components", "huge")),
+        ),
+        Call(
+            "evaluation.knn_accuracy",
+            evaluation.knn_accuracy,
+            lambda: {**features("train", "test"), "k": 3, "temperature": 0.07, "batch_size": 10},
+        ),
+        Call(
+            "evaluation.choose_k",
+            evaluation.choose_k,
+            lambda: {
+                **features("train", "validation"),
+                "ks": (1, 3),
+                "temperature": 0.07,
+                "batch_size": 10,
+            },
+            also=(("ks", "huge"),),
+        ),
+        Call(
+            "evaluation.fit_linear_probe",
+            evaluation.fit_linear_probe,
+            lambda: {**features("train", "validation"), **probe},
+            lambda made: made.predict(ROWS),
+            also=(*seeds, ("max_samples", "huge")),
+        ),
+        Call(
+            "evaluation.linear_probe",
+            evaluation.linear_probe,
+            lambda: {**features("train", "validation", "test"), **probe},
+            also=(*seeds, ("max_samples", "huge")),
+        ),
+        Call(
+            "evaluation.class_report",
+            evaluation.class_report,
+            lambda: {
+                "labels": CLASSES,
+                "predictions": CLASSES[::-1].copy(),
+                "num_classes": 3,
+                "class_names": ("a", "b", "c"),
+                "probabilities": PROBABILITIES,
+            },
+            also=(("class_names", "misspelled"),),
+        ),
+        Call(
+            "evaluation.expected_calibration_error",
+            evaluation.expected_calibration_error,
+            lambda: {
+                "confidence": PROBABILITIES.max(1),
+                "correct": CLASSES == 0,
+                "num_bins": 5,
+            },
+        ),
+        Call(
+            "evaluation.embed_2d",
+            evaluation.embed_2d,
+            lambda: {"features": ROWS, "method": "pca", "seed": 0, "max_samples": 20},
+            also=(*seeds, ("max_samples", "huge")),
+        ),
+        Call(
+            "evaluation.class_notes",
+            evaluation.class_notes,
+            lambda: {
+                "train_labels": CLASSES,
+                "test_labels": CLASSES,
+                "class_names": ("a", "b", "c"),
+            },
+            also=(("class_names", "misspelled"),),
+        ),
+        Call(
+            "evaluation.fraction_rows",
+            evaluation.fraction_rows,
+            lambda: {"labels": CLASSES, "fraction": 0.5, "seed": 0},
+            also=seeds,
+        ),
+        Call(
+            "evaluation.accuracy_interval",
+            evaluation.accuracy_interval,
+            lambda: {"accuracy": 0.5, "n": 100, "confidence": 0.95},
+            also=(("n", "huge"),),
+        ),
+        Call(
+            "evaluation.mean_interval",
+            evaluation.mean_interval,
+            lambda: {"values": (0.5, 0.6, 0.7), "confidence": 0.95},
+            also=(("values", "negative"), ("values", "huge")),
+        ),
+        Call(
+            "evaluation.random_boxes",
+            evaluation.random_boxes,
+            lambda: {**boxes, "fraction": 0.2},
+            also=seeds,
+        ),
+        Call(
+            "evaluation.random_patches",
+            evaluation.random_patches,
+            lambda: {**boxes, "patch_size": 2, "mask_ratio": 0.5},
+            also=seeds,
+        ),
+        Call(
+            "evaluation.random_scratches",
+            evaluation.random_scratches,
+            lambda: {**boxes, "num_scratches": 2, "width": 1.5},
+            also=seeds,
+        ),
+        Call("evaluation.mean_fill", evaluation.mean_fill, lambda: dict(holed)),
+        Call("evaluation.biharmonic_fill", evaluation.biharmonic_fill, lambda: dict(holed)),
+        Call(
+            "evaluation.score_filled",
+            evaluation.score_filled,
+            lambda: {"filled": FLOATS + 1, **holed, "span": 255.0},
+        ),
+        Call(
+            "evaluation.restoration_scores",
+            evaluation.restoration_scores,
+            lambda: {"model": vision(), **holed, "fillers": ("mean",), "batch_size": 4},
+        ),
+        Call(
+            "evaluation.trivial_losses",
+            evaluation.trivial_losses,
+            lambda: {
+                "train_targets_mean": targets.mean(0),
+                "targets": targets,
+                "patch_mask": MASKS16,
+                "grid": (4, 4),
+                "channels": 1,
+                "missing_mask": ~MASKS16,
+            },
+        ),
+        Call(
+            "evaluation.robustness",
+            evaluation.robustness,
+            lambda: {
+                "predict": lambda images: np.arange(len(images)) % 3,
+                "images": IMAGES,
+                "labels": np.arange(6) % 3,
+                **corrupted,
+            },
+        ),
+        Call(
+            "evaluation.corruption_curves",
+            evaluation.corruption_curves,
+            lambda: {"measure": lambda x, y: 1.0, "images": IMAGES, **corrupted},
+        ),
+        Call(
+            "evaluation.FineTuneSettings",
+            evaluation.FineTuneSettings,
+            lambda: {
+                "epochs": 3,
+                "batch_size": 8,
+                "base_learning_rate": 1e-3,
+                "layer_decay": 0.75,
+                "weight_decay": 0.05,
+                "warmup_epochs": 1.0,
+                "drop_path_rate": 0.1,
+                "label_smoothing": 0.1,
+                "ema_momentum": 0.99,
+                "train_blocks": 1,
+            },
+        ),
+    ]
+
+
+def _data_calls() -> list[Call]:
+    batches = {"batch_size": 4, "seed": 0, "epochs": 2, "start_epoch": 0}
+    far = (("epochs", "huge"), ("start_epoch", "huge"), ("seed", "negative"), ("epochs", "none"))
+    crops = {"crop_scale": (0.2, 1.0), "crop_ratio": (0.75, 1.33)}
+
+    def augmented(augmentation: Any) -> Any:
+        return data.augment(FLOATS, augmentation, seed=(1, 2))
+
+    def rows(made: Any) -> Any:
+        return made.arrays()[0]
+
+    return [
+        Call(
+            "data.ArraySplit",
+            data.ArraySplit,
+            lambda: {"images": IMAGES, "labels": np.arange(6)},
+            rows,
+            also=(("labels", "complex"), ("labels", "text")),
+        ),
+        Call(
+            "data.SelectedSplit",
+            data.SelectedSplit,
+            lambda: {"split": split(), "rows": np.arange(6)},
+            rows,
+        ),
+        Call("data.Augmentation", data.Augmentation, lambda: dict(crops), augmented),
+        Call(
+            "data.augment",
+            data.augment,
+            lambda: {"images": FLOATS, "augmentation": data.Augmentation(), "seed": (1, 2)},
+            also=(("seed", "negative"),),
+        ),
+        Call(
+            "data.ClassificationAugmentation",
+            data.ClassificationAugmentation,
+            lambda: {
+                **crops,
+                "max_shift": 0.1,
+                "max_rotation": 10.0,
+                "num_ops": 2,
+                "magnitude": 0.5,
+                "erasing_rate": 0.25,
+                "mixup_alpha": 0.8,
+                "cutmix_alpha": 1.0,
+            },
+        ),
+        Call(
+            "data.default_augmentation",
+            data.default_augmentation,
+            lambda: {"name": "cifar10"},
+            also=(("name", "*"),),
+        ),
+        Call(
+            "data.corrupt",
+            data.corrupt,
+            lambda: {
+                "images": IMAGES,
+                "kind": "noise",
+                "strength": 3,
+                "seed": 0,
+                "value_range": (0, 255),
+                "first_index": 0,
+            },
+            also=(("first_index", "huge"),),
+        ),
+        Call(
+            "data.balanced_split",
+            data.balanced_split,
+            lambda: {"split": split(), "seed": 0, "power": 1.0},
+            rows,
+        ),
+        Call(
+            "data.long_tailed",
+            data.long_tailed,
+            lambda: {"split": split(), "imbalance_ratio": 4.0, "seed": 0, "largest": 8},
+            rows,
+            also=(("largest", "huge"),),
+        ),
+        Call(
+            "data.long_tailed_rows",
+            data.long_tailed_rows,
+            lambda: {"labels": CLASSES, "imbalance_ratio": 4.0, "seed": 0, "largest": 8},
+            also=(("largest", "huge"),),
+        ),
+        Call(
+            "data.evaluation_batches",
+            data.evaluation_batches,
+            lambda: {"split": split(), "batch_size": 4},
+            _first,
+        ),
+        Call(
+            "data.training_batches",
+            data.training_batches,
+            lambda: {"split": split(), **batches, "start_step": 0, "multiple_of": 1},
+            _first,
+            also=far,
+        ),
+        Call(
+            "data.labelled_batches",
+            data.labelled_batches,
+            lambda: {"split": split(), **batches, "num_classes": 3, "value_range": (0, 255)},
+            _first,
+            also=far,
+        ),
+        Call(
+            "data.steps_per_epoch",
+            data.steps_per_epoch,
+            lambda: {"split": split(), "batch_size": 4, "multiple_of": 2},
+        ),
+    ]
+
+
+def _figure_calls() -> list[Call]:
+    shown = {"value_range": (0, 255), "max_rows": 2}
+    masks = {"random": MASKS16[:2], "block": MASKS16[2:4]}
+    points = {"encoder": ROWS[:, :2], "pixels": ROWS[:, 2:4]}
+
+    def closed(figure: Any) -> None:
+        import matplotlib.pyplot as plt
+
+        plt.close(figure)
+
+    def call(function: Callable[..., Any], make: Callable[[], dict[str, Any]], **more: Any) -> Call:
+        name = f"figures.{function.__name__}"
+        return Call(name, function, make, closed, **more)
+
+    return [
+        call(
+            figures.reconstruction_figure,
+            lambda: {
+                "images": IMAGES,
+                "patch_mask": MASKS16,
+                "prediction": FLOATS,
+                "patch_size": 2,
+                **shown,
+            },
+        ),
+        call(
+            figures.attention_figure,
+            lambda: {
+                "images": IMAGES,
+                "attention": np.full((6, 2, 16), 1 / 16),
+                "grid": (4, 4),
+                **shown,
+                "max_heads": 2,
+            },
+        ),
+        call(
+            figures.calibration_figure,
+            lambda: {
+                "confidence": np.array([0.2, 0.5, 0.9]),
+                "accuracy": np.array([0.3, 0.5, 0.8]),
+                "count": np.array([3, 5, 9]),
+            },
+        ),
+        call(
+            figures.confusion_figure,
+            lambda: {"matrix": np.array([[3, 1], [0, 4]]), "class_names": ("a", "b")},
+            also=(("class_names", "misspelled"),),
+        ),
+        call(
+            figures.feature_map_figure,
+            lambda: {"points": points, "labels": CLASSES, "class_names": ("a", "b", "c")},
+            also=(("class_names", "misspelled"),),
+        ),
+        call(
+            figures.label_fraction_figure,
+            lambda: {"results": {"encoder": {0.1: (0.5, 0.4, 0.6), 1.0: (0.7, 0.6, 0.8)}}},
+        ),
+        call(
+            figures.layer_curve_figure,
+            lambda: {
+                "accuracies": {"encoder": (0.3, 0.5)},
+                "chosen": 1,
+                "baselines": {"pixels": 0.4},
+            },
+        ),
+        call(
+            figures.loss_figure,
+            lambda: {"history": {"loss": (1.0, 0.5)}, "baselines": {"mean": 0.9}},
+        ),
+        call(figures.mask_gallery, lambda: {"masks": masks, "grid": (4, 4)}),
+        call(
+            figures.robustness_figure,
+            lambda: {"results": {"encoder": {"noise": {0: 0.9, 3: 0.5}}}, "chance": 0.1},
+        ),
+    ]
+
+
+def _recipe_calls() -> list[Call]:
+    options = {
+        field.name: field.default
+        for field in dataclasses.fields(recipes.EvaluationOptions)
+        if field.default is not None
+    }
+    settings = {
+        field.name: field.default
+        for field in dataclasses.fields(recipes.Recipe)
+        if field.default is not None and field.name != "dataset"
+    }
+    large = (("max_*", "huge"),)
+    free = ("epochs", "max_train", "max_test", "num_seeds", "fine_tune_epochs")
+    allowed = (*large, *((name, "huge") for name in free))
+    return [
+        Call("recipes.Recipe", recipes.Recipe, lambda: dict(settings), also=allowed),
+        Call(
+            "recipes.EvaluationOptions",
+            recipes.EvaluationOptions,
+            lambda: dict(options),
+            also=allowed,
+        ),
+        Call("recipes.find_recipe", recipes.find_recipe, lambda: {"name": "digits"}),
+        Call(
+            "recipes.adapt",
+            recipes.adapt,
+            lambda: {"recipe": recipes.Recipe(), "mask_ratio": 0.5, "patch_size": 2},
+        ),
+    ]
+
+
+# --- oracles ------------------------------------------------------------------------------------
+
+
+def check_model(seed: int, number: int, kind: str) -> tuple[str, str]:
+    """Build a random valid model and check what must hold for every one of them."""
+    rng = random.Random(f"{seed}|{number}")
+    model, config = _random_model(rng)
+    shape = (5, *model.image_shape)
+    images = np.random.default_rng(rng.randrange(2**31)).integers(0, 256, shape).astype("uint8")
+    try:
+        for check in (_encoding, _composite, _blindness):
+            check(model, images)
+        with tempfile.TemporaryDirectory() as folder:
+            _saving(model, images, pathlib.Path(folder), kind == "exported")
+    except AssertionError as error:
+        return "silent", f"{config}: {error}"
+    return "ok", ""
+
+
+def _random_model(rng: random.Random) -> tuple[Any, dict[str, Any]]:
+    rank = rng.randint(1, 3)
+    patch = tuple(rng.randint(1, 3) for _ in range(rank))
+    shape = tuple(size * rng.randint(2, 3) for size in patch)
+    width = rng.choice([16, 24])
+    config = {
+        "image_shape": (*shape, rng.randint(1, 3)),
+        "patch_size": patch,
+        "hidden_dim": width,
+        "num_heads": 2,
+        "num_layers": rng.randint(1, 2),
+        "use_class_token": rng.random() < 0.5,
+        "position_embedding": rng.choice(["sincos", "learned"]),
+        "decoder_hidden_dim": rng.choice([16, 24]),
+        "decoder_num_heads": 2,
+        "decoder_num_layers": 1,
+        "decoder_attention": rng.choice(["self", "cross"]),
+        "masking": rng.choice(["random", "block", "grid"]),
+        "mask_ratio": 0.5,
+        "normalize_targets": rng.random() < 0.5,
+        "loss_on": rng.choice(["hidden", "all"]),
+        "mean": rng.uniform(0.2, 0.8),
+        "std": rng.uniform(0.1, 0.5),
+        "seed": rng.randrange(1000),
+    }
+    keras.utils.set_random_seed(rng.randrange(2**31))
+    model = MaskedAutoencoder.from_preset("nano", **config)
+    model.compile("sgd", run_eagerly=True)
+    return model, config
+
+
+def _close(name: str, actual: Any, expected: Any, atol: float = 1e-4) -> None:
+    np.testing.assert_allclose(actual, expected, atol=atol, rtol=1e-4, err_msg=name)
+
+
+def _encoding(model: Any, images: np.ndarray) -> None:
+    features = model.encode(images)
+    _close("encode depends on the batch size", model.encode(images, batch_size=2), features)
+    _close("encode depends on the order", model.encode(images[::-1])[::-1], features)
+    _close("encode depends on neighbors", model.encode(images[2:3]), features[2:3])
+
+
+def _composite(model: Any, images: np.ndarray) -> None:
+    made = model.reconstruct(images)
+    hidden = np.repeat(
+        made.patch_mask[..., None], math.prod(model.patch_size) * images.shape[-1], -1
+    )
+    hidden = keras.ops.convert_to_numpy(ops.unpatchify(hidden, model.patch_size, model.image_shape))
+    np.testing.assert_array_equal(made.pasted[~hidden], images[~hidden], "visible pixels changed")
+    np.testing.assert_array_equal(made.pasted[hidden], made.prediction[hidden], "hidden pixels")
+
+
+def _blindness(model: Any, images: np.ndarray) -> None:
+    """Predictions at hidden patches do not depend on what is hidden."""
+    made = model.predict_patches(images)
+    patches = keras.ops.convert_to_numpy(ops.patchify(images, model.patch_size)).copy()
+    patches[made.patch_mask] = 255 - patches[made.patch_mask]
+    changed = keras.ops.convert_to_numpy(
+        ops.unpatchify(patches, model.patch_size, model.image_shape)
+    )
+    other = model.predict_patches(changed, made.patch_mask)
+    _close("hidden pixels are seen", other.predictions, made.predictions)
+    if model.loss_on == "hidden":
+        loss = losses.MaskedReconstructionLoss()
+        weights = losses.reconstruction_weights(made.patch_mask)
+        wrong = np.where(made.patch_mask[..., None], made.targets, made.targets + 9)
+        _close(
+            "the loss sees visible targets",
+            float(loss(wrong, made.predictions, weights)),
+            float(loss(made.targets, made.predictions, weights)),
+        )
+
+
+def _saving(model: Any, images: np.ndarray, folder: pathlib.Path, exported: bool) -> None:
+    features = model.encode(images)
+    model.save(folder / "model.keras")
+    loaded = models.load_model(folder / "model.keras")
+    _close("a saved model differs", loaded.encode(images), features)
+    again, made = loaded.reconstruct(images), model.reconstruct(images)
+    np.testing.assert_array_equal(again.patch_mask, made.patch_mask, "masks of a saved model")
+    _close("reconstructions of a saved model", again.prediction, made.prediction, atol=1e-2)
+    if exported:
+        import tensorflow as tf
+
+        model.export(str(folder / "exported"))
+        served = tf.saved_model.load(str(folder / "exported")).signatures["encode"]
+        (name,) = served.structured_input_signature[1]
+        _close("a SavedModel differs", served(**{name: tf.constant(images)})["features"], features)
