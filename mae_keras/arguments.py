@@ -10,6 +10,12 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
+# Beyond what anybody trains here, and far below what would hang a machine.
+LARGEST_WIDTH = 2**20
+LARGEST_DEPTH = 1000
+LARGEST_MODEL = 10**10
+LARGEST_SEED = 2**31 - 1
+
 
 def check_int(
     name: str,
@@ -106,6 +112,11 @@ def check_number(
     _refuse(name, value, f"{wanted}{' or None' if optional else ''}")
 
 
+def check_epsilon(name: str, value: Any) -> float:
+    """Refuse what cannot be added to a variance: a number in (0, 1]; see `check_number`."""
+    return check_number(name, value, 0, 1, above=True)
+
+
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
     """Refuse what is not one of several values; the error suggests the nearest spelling.
 
@@ -134,6 +145,184 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
     listed = f"{', '.join(most)} or {last}" if most else last
     near = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], 1)
     _refuse(name, value, f"{listed}{f'; did you mean {near[0]!r}?' if near else ''}")
+
+
+def check_ints(
+    name: str,
+    values: Any,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    *,
+    length: int | None = None,
+) -> tuple[int, ...]:
+    """Refuse what is not a sequence of integers in a range; see `check_int`.
+
+    Args:
+        name: str, the argument as the caller wrote it.
+        values: what was given.
+        minimum: int, smallest value allowed, or `None`: no limit.
+        maximum: int, largest value allowed, or `None`: no limit.
+        length: int, how many, or `None`: at least one.
+
+    Returns:
+        Tuple of ints.
+
+    Raises:
+        ValueError: if it is something else.
+
+    Example:
+    >>> check_ints("grid", [2, 3], 1)
+    (2, 3)
+    """
+    try:
+        items = () if isinstance(values, (str, bytes, dict)) else tuple(values)
+        if items and len(items) == (length or len(items)):
+            return tuple(check_int(name, item, minimum, maximum) for item in items)
+    except (TypeError, ValueError):
+        pass
+    bounds = [f"at least {minimum}"] if minimum is not None else []
+    bounds += [f"at most {maximum}"] if maximum is not None else []
+    many = f"{length} ints" if length else "a sequence of ints"
+    _refuse(name, values, f"{many}{', each ' + ' and '.join(bounds) if bounds else ''}")
+    return ()
+
+
+def check_range(name: str, value: Any) -> tuple[float, float]:
+    """Refuse what is not a pair of finite numbers, the first smaller than the second.
+
+    Args:
+        name: str, the argument as the caller wrote it.
+        value: what was given.
+
+    Returns:
+        Two floats.
+
+    Raises:
+        ValueError: if it is something else.
+
+    Example:
+    >>> check_range("value_range", (0, 255))
+    (0.0, 255.0)
+    """
+    try:
+        low, high = (check_number(name, end) for end in value)
+        if low < high:
+            return low, high
+    except (TypeError, ValueError):
+        pass
+    _refuse(name, value, "(low, high) with low < high, such as (0, 255)")
+    return 0.0, 0.0
+
+
+def check_array(
+    name: str,
+    value: Any,
+    rank: int | None = None,
+    *,
+    kinds: str = "buif",
+    finite: bool = False,
+    empty: bool = False,
+) -> Any:
+    """Refuse what is not a NumPy array, or does not become one, of numbers.
+
+    Args:
+        name: str, the argument as the caller wrote it.
+        value: array, or nested lists.
+        rank: int, number of axes, or `None`: any.
+        kinds: str, kinds of dtype allowed, as in `numpy.dtype.kind`.
+        finite: bool, whether NaN and infinity are refused.
+        empty: bool, whether an array without values is allowed.
+
+    Returns:
+        NumPy array.
+
+    Raises:
+        TypeError: if it does not hold numbers of these kinds.
+        ValueError: if rank, size or values do not fit.
+
+    Example:
+    >>> check_array("features", [[1.0, 2.0]], 2).shape
+    (1, 2)
+    """
+    import numpy as np  # not needed by the command line's help
+
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be one array: {error}") from None
+    kind = "f" if str(array.dtype) == "bfloat16" else array.dtype.kind
+    if kind not in kinds:
+        names = {"b": "booleans", "i": "integers", "f": "real numbers"}
+        wanted = next(names[k] for k in "fib" if k in kinds)
+        shown = type(value).__name__ if array.dtype == object else f"{name}.dtype={array.dtype}"
+        raise TypeError(f"`{name}` must be an array of {wanted}. Received: {shown}")
+    if rank is not None and array.ndim != rank:
+        raise ValueError(
+            f"`{name}` must have {rank} {'axis' if rank == 1 else 'axes'}. "
+            f"Received: {name}.shape={array.shape}"
+        )
+    if not array.size and not empty:
+        raise ValueError(f"`{name}` must not be empty. Received: {name}.shape={array.shape}")
+    if finite and kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"`{name}` must be finite numbers. Received: NaN or infinity")
+    return array
+
+
+def check_tensor(name: str, value: Any, rank: int | None = None, *, kinds: str = "buif") -> None:
+    """Refuse what is not a tensor or array of numbers, by what is known before it is computed.
+
+    Args:
+        name: str, the argument as the caller wrote it.
+        value: tensor of any backend, or NumPy array.
+        rank: int, number of axes, or `None`: any.
+        kinds: str, kinds of dtype allowed, as in `numpy.dtype.kind`.
+
+    Raises:
+        TypeError: if it is no tensor, or of another kind.
+        ValueError: if the rank differs.
+
+    Example:
+    >>> check_tensor("indices", [1, 2])
+    Traceback (most recent call last):
+    TypeError: `indices` must be a tensor or an array. Received: list
+    """
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(f"`{name}` must be a tensor or an array. Received: {type(value).__name__}")
+    dtype = str(getattr(value.dtype, "name", value.dtype))
+    kind = {"bf": "f", "st": "U", "bo": "b"}.get(dtype[:2], dtype[:1])
+    if kind not in kinds:
+        wanted = {"b": "booleans", "ui": "integers"}.get(kinds, "real numbers")
+        raise TypeError(f"`{name}` must hold {wanted}. Received: {name}.dtype={dtype}")
+    if rank is not None and len(value.shape) != rank:
+        raise ValueError(
+            f"`{name}` must have {rank} {'axis' if rank == 1 else 'axes'}. "
+            f"Received: {name}.shape={tuple(value.shape)}"
+        )
+
+
+def check_parameters(count: int, **sizes: Any) -> None:
+    """Refuse a model that no machine could hold, before it is built.
+
+    Args:
+        count: int, about how many weights it would have.
+        **sizes: the arguments that make it so large.
+
+    Raises:
+        ValueError: naming the arguments and the memory it would take.
+
+    Example:
+    >>> check_parameters(10**12, hidden_dim=2**20)
+    Traceback (most recent call last):
+    ValueError: `hidden_dim` must make a smaller model: it would have about 1e+12 weights, 3.7e+03
+    GiB in float32. Received: hidden_dim=1048576
+    """
+    if count > LARGEST_MODEL:
+        names = ", ".join(f"`{name}`" for name in sizes)
+        received = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        raise ValueError(
+            f"{names} must make a smaller model: it would have about {count:.2g} weights, "
+            f"{count * 4 / 2**30:.2g} GiB in float32. Received: {received}"
+        )
 
 
 def _refuse(name: str, value: Any, wanted: str) -> None:

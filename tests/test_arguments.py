@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from mae_keras.arguments import check_choice, check_int, check_number
+from mae_keras.arguments import (
+    check_array,
+    check_choice,
+    check_epsilon,
+    check_int,
+    check_ints,
+    check_number,
+    check_parameters,
+    check_tensor,
+)
 
 
 @pytest.mark.parametrize("value", [1, np.int32(7), 8.0, np.float32(3), True.__index__()])
@@ -50,3 +59,43 @@ def test_a_huge_value_is_shown_in_short():
     with pytest.raises(ValueError) as error:
         check_int("n", "x" * 10_000)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("check", "error", "message"),
+    [
+        (
+            lambda: check_ints("grid", (2, 0), 1),
+            ValueError,
+            r"`grid` must be .*at least 1.*\(2, 0\)",
+        ),
+        (lambda: check_ints("grid", 4, 1), ValueError, "`grid` must be a sequence of ints.*grid=4"),
+        (lambda: check_ints("grid", "12"), ValueError, "`grid` must be a sequence of ints"),
+        (lambda: check_ints("grid", (2, 2), length=3), ValueError, "`grid` must be 3 ints"),
+        (lambda: check_ints("grid", ()), ValueError, "`grid` must be a sequence of ints"),
+        (lambda: check_array("x", [1 + 2j]), TypeError, "`x` must be .*real.*complex128"),
+        (lambda: check_array("x", ["a"]), TypeError, "`x` must be an array of real numbers"),
+        (lambda: check_array("x", None), TypeError, "`x` must be .* Received: NoneType"),
+        (lambda: check_array("x", [[1], [1, 2]]), ValueError, "`x` must be one array"),
+        (lambda: check_array("x", [1.5], kinds="ui"), TypeError, "`x` must be .*integers"),
+        (lambda: check_array("x", [1.0], 2), ValueError, r"`x` must have 2 axes.*\(1,\)"),
+        (lambda: check_array("x", []), ValueError, "`x` must not be empty"),
+        (lambda: check_array("x", [math.inf], finite=True), ValueError, "`x` must be finite"),
+        (lambda: check_tensor("x", [1]), TypeError, "`x` must be a tensor or an array.*list"),
+        (lambda: check_tensor("x", np.ones(2, complex)), TypeError, "`x` must hold real numbers"),
+        (lambda: check_tensor("x", np.ones(2), kinds="b"), TypeError, "`x` must hold booleans"),
+        (lambda: check_tensor("x", np.ones(2), 3), ValueError, "`x` must have 3 axes"),
+        (lambda: check_epsilon("e", 0), ValueError, r"`e` must be a number in \(0, 1\]"),
+    ],
+)
+def test_arrays_and_sequences_that_do_not_fit_are_refused(check, error, message):
+    with pytest.raises(error, match=message):
+        check()
+
+
+def test_arrays_and_sequences_that_fit_are_returned():
+    assert check_ints("grid", np.array([2, 3]), 1, 3, length=2) == (2, 3)
+    assert check_array("x", [[1, 2]], 2, kinds="ui").tolist() == [[1, 2]]
+    assert check_array("x", [], empty=True).shape == (0,)
+    check_tensor("x", np.ones((2, 3), "float16"), 2, kinds="f")
+    check_parameters(10**9, hidden_dim=1024)

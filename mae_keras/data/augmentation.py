@@ -7,13 +7,19 @@ import dataclasses
 import math
 from typing import Any
 
+from mae_keras.arguments import check_array, check_ints, check_number
+
 # Crops are kept this far (relative) inside the image: crop_and_resize paints pixels that float
 # rounding puts outside black.
 _MARGIN = 1e-6
 
 
 def _check_range(argument, bounds, limit):
-    valid = len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= limit and math.isfinite(bounds[1])
+    try:
+        low, high = (check_number(argument, bound) for bound in bounds)
+        valid = 0 < low <= high <= limit
+    except (TypeError, ValueError):
+        valid = False
     if not valid:
         within = "(0, 1]" if limit == 1.0 else "(0, inf)"
         raise ValueError(
@@ -111,7 +117,16 @@ def augment(
     """
     import tensorflow as tf
 
+    if not tf.is_tensor(images):
+        images = check_array("images", images, empty=True)
     images = tf.convert_to_tensor(images)
+    if images.shape.rank not in (None, 4):
+        raise ValueError(
+            "`images` must have shape (batch, height, width, channels). "
+            f"Received: images.shape={tuple(images.shape)}"
+        )
+    if not tf.is_tensor(seed):
+        seed = check_ints("seed", seed, length=2)
     batch = tf.shape(images)[0]
     first, whole = (0, batch) if part is None else part
     draws = tf.random.stateless_uniform((5, whole), seed, alg="philox")[:, first : first + batch]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mae_keras.arguments import check_int, check_number
 from mae_keras.data.selection import SelectedSplit, labels_of
 from mae_keras.data.splits import Split
 
@@ -40,8 +41,8 @@ def balanced_split(split: Split, seed: int = 0, power: float = 1.0) -> SelectedS
         - Mahajan et al. 2018, arXiv:1805.00932, section 2.2, for square-root sampling.
         - Kang et al. 2020, arXiv:1910.09217, section 4.1; its `q` is `1 - power`.
     """
-    if not 0 <= power <= 1:
-        raise ValueError(f"`power` must be in [0, 1]. Received: power={power!r}")
+    check_number("power", power, 0, 1)
+    check_int("seed", seed, 0)
     labels = labels_of(split)
     _, counts = np.unique(labels, return_counts=True)
     sizes = np.floor(counts.max() * (counts / counts.max()) ** (1 - power) + 0.5).astype("int64")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mae_keras.arguments import check_int, check_number
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.mixing import mix
 from mae_keras.data.options import settle
@@ -66,11 +67,8 @@ class ClassificationAugmentation:
         limits |= {"num_ops": 16, "mixup_alpha": math.inf, "cutmix_alpha": math.inf}
         for name, high in limits.items():
             value = getattr(self, name)
-            if not 0 <= value <= high or value == math.inf:
-                within = "[0, inf)" if high == math.inf else f"[0, {high}]"
-                raise ValueError(f"{name} must be in {within}. Received: {name}={value!r}.")
-        if not hasattr(self.num_ops, "__index__"):
-            raise ValueError(f"num_ops must be an int. Received: num_ops={self.num_ops!r}.")
+            check_number(name, value, 0, high)
+        check_int("num_ops", self.num_ops)
 
     @classmethod
     def preset(cls, name: str) -> "ClassificationAugmentation":
@@ -251,10 +249,7 @@ def _mover(augmentation: ClassificationAugmentation, channels: int, value_range:
 
 
 def _check_split(split: Split, num_classes: int, augmentation: ClassificationAugmentation) -> None:
-    if not hasattr(num_classes, "__index__") or num_classes < 2:
-        raise ValueError(
-            f"num_classes must be an integer of at least 2. Received: num_classes={num_classes!r}."
-        )
+    check_int("num_classes", num_classes, 2)
     labels = split.labels
     if labels is not None and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_choice, check_int, check_range
+
 # What a strength of 1 to 5 means; the units are in the docstring of `corrupt`.
 CORRUPTIONS = {
     "noise": (0.08, 0.12, 0.18, 0.26, 0.38),
@@ -73,12 +75,11 @@ def corrupt(
           there; blur as there at 224 pixels, where it goes from 1 to 6 pixels, but scaled with
           the image. Occlusion is ours.
     """
-    images = np.asarray(images)
+    images = check_array("images", images, empty=True)
     low, high = _check(images, kind, strength, value_range)
-    for name, value in (("seed", seed), ("first_index", first_index)):
-        if not hasattr(value, "__index__") or value < 0:
-            raise ValueError(f"`{name}` must be an int of at least 0. Received: {name}={value!r}")
-    amount, change = CORRUPTIONS[kind][strength - 1], _CHANGES[kind]
+    check_int("seed", seed, 0)
+    check_int("first_index", first_index, 0)
+    amount, change = CORRUPTIONS[kind][int(strength) - 1], _CHANGES[kind]
     changed = np.empty_like(images)
     working = np.result_type(images.dtype, np.float32)
     for number, image in enumerate(images):
@@ -157,10 +158,8 @@ def _check(
     images: np.ndarray, kind: str, strength: int, value_range: tuple[float, float] | None
 ) -> tuple[float, float]:
     """Refuse what cannot be corrupted; return the value range."""
-    if kind not in CORRUPTIONS:
-        raise ValueError(f"`kind` must be one of {', '.join(CORRUPTIONS)}. Received: {kind!r}")
-    if not hasattr(strength, "__index__") or strength not in range(1, 6):
-        raise ValueError(f"`strength` must be an int from 1 to 5. Received: {strength!r}")
+    check_choice("kind", kind, CORRUPTIONS)
+    check_int("strength", strength, 1, 5)
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise TypeError(f"`images` must be uint8 or floats. Received: dtype {images.dtype}")
     if images.ndim < 3 or 0 in images.shape[1:]:
@@ -174,9 +173,7 @@ def _check(
                 "`value_range` must be given for floats, such as (0, 1). Received: None"
             )
         value_range = (0, 255)
-    low, high = value_range
-    if not low < high:
-        raise ValueError(f"`value_range` must be (low, high). Received: {value_range!r}")
+    low, high = check_range("value_range", value_range)
     outside = (images < low) | (images > high)
     if outside.any():
         raise ValueError(

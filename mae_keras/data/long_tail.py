@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_int, check_number
 from mae_keras.data.selection import SelectedSplit, labels_of
 from mae_keras.data.splits import ArraySplit, Split
 
@@ -83,17 +84,16 @@ def long_tailed_rows(
     >>> np.bincount(rows % 4).tolist()
     [10, 5, 2, 1]
     """
-    labels = np.asarray(labels)
+    labels = check_array("labels", labels, kinds="buif", empty=True)
     classes, counts = np.unique(labels, return_counts=True)
     if labels.ndim != 1 or len(classes) < 2:
         raise ValueError(
             f"`labels` must have shape (num_images,) and at least two classes. Received: "
             f"labels.shape={labels.shape}, {len(classes)} classes"
         )
-    if not 1 <= imbalance_ratio < float("inf"):
-        raise ValueError(
-            f"`imbalance_ratio` must be at least 1. Received: imbalance_ratio={imbalance_ratio!r}"
-        )
+    check_number("imbalance_ratio", imbalance_ratio, 1)
+    check_int("seed", seed, 0)
+    check_int("largest", largest, 0, optional=True)
     sizes = _sizes(int(counts.min()) if largest is None else largest, imbalance_ratio, len(classes))
     generator = np.random.default_rng(seed)
     if shuffle_classes:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_int, check_ints
+
 # Elements of the largest temporary array, (images, num_patches, num_patches): 64 MB of float32.
 _BLOCK_ELEMENTS = 2**24
 
@@ -54,8 +56,11 @@ def trivial_losses(
     >>> trivial_losses(np.zeros((3, 1)), targets, [[False, False, True]], (3,))
     {'mean_image': 16.0, 'visible_mean': 12.25, 'nearest_visible': 9.0}
     """
-    arrays = np.asarray(targets, "float32"), np.asarray(patch_mask).astype(bool)
-    train_mean = np.asarray(train_targets_mean, "float32")
+    grid, channels = check_ints("grid", grid, 1), check_int("channels", channels, 1)
+    masks = check_array("patch_mask", patch_mask, kinds="bui", empty=True).astype(bool)
+    arrays = check_array("targets", targets, empty=True).astype("float32"), masks
+    train_mean = check_array("train_targets_mean", train_targets_mean, finite=True)
+    train_mean = train_mean.astype("float32")
     missing = _missing(arrays[0], missing_mask)
     _check_shapes(train_mean, arrays[0], arrays[1], missing, grid, channels)
     totals: dict[str, float] = {}
@@ -121,7 +126,7 @@ def _missing(targets: np.ndarray, missing_mask: Any) -> np.ndarray:
     missing = np.isnan(targets).any(axis=-1)
     if missing_mask is None:
         return missing
-    given = np.asarray(missing_mask).astype(bool)
+    given = check_array("missing_mask", missing_mask, kinds="bui").astype(bool)
     if given.shape != missing.shape:
         raise ValueError(
             f"`missing_mask` must have shape {missing.shape}, as `patch_mask`. "

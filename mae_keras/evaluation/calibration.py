@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_int
+
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationBin:
@@ -65,7 +67,8 @@ def expected_calibration_error(confidence: Any, correct: Any, num_bins: int = 15
         - Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599,
           equation 3, with its 15 bins.
     """
-    confidence, correct = np.asarray(confidence, "float64"), np.asarray(correct, bool)
+    confidence = check_array("confidence", confidence, empty=True).astype("float64")
+    correct = check_array("correct", correct, empty=True).astype(bool)
     _check(confidence, correct, num_bins)
     edges = np.linspace(0, 1, num_bins + 1)
     places = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
@@ -87,8 +90,7 @@ def expected_calibration_error(confidence: Any, correct: Any, num_bins: int = 15
 
 
 def _check(confidence: np.ndarray, correct: np.ndarray, num_bins: int) -> None:
-    if isinstance(num_bins, bool) or not hasattr(num_bins, "__index__") or num_bins < 1:
-        raise ValueError(f"`num_bins` must be a positive int. Received: num_bins={num_bins!r}")
+    check_int("num_bins", num_bins, 1, 10**6)
     if confidence.ndim != 1 or not len(confidence) or correct.shape != confidence.shape:
         raise ValueError(
             f"`confidence` and `correct` must have one shape (num_samples,), at least one sample. "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import LARGEST_WIDTH, check_array, check_int
 from mae_keras.evaluation.calibration import Calibration, expected_calibration_error
 
 # Probabilities computed in bfloat16 add up to 1 no closer than this.
@@ -132,10 +133,7 @@ def class_report(
     accuracy 0.750, balanced accuracy 0.833, macro-F1 0.733, worst class cat (recall 0.667)
     without test images, left out of the means: emu
     """
-    if isinstance(num_classes, bool) or not hasattr(num_classes, "__index__") or num_classes < 1:
-        raise ValueError(
-            f"`num_classes` must be a positive int. Received: num_classes={num_classes!r}"
-        )
+    check_int("num_classes", num_classes, 1, LARGEST_WIDTH)
     labels = _checked("labels", labels, num_classes)
     predictions = _checked("predictions", predictions, num_classes)
     if labels.shape != predictions.shape:
@@ -181,7 +179,7 @@ def _calibration(
 ) -> Calibration | None:
     if probabilities is None:
         return None
-    probabilities = np.asarray(probabilities, "float64")
+    probabilities = check_array("probabilities", probabilities, empty=True).astype("float64")
     if probabilities.shape != (len(labels), num_classes):
         raise ValueError(
             f"`probabilities` must have shape ({len(labels)}, {num_classes}). "
@@ -198,7 +196,7 @@ def _calibration(
 
 
 def _checked(name: str, values: Any, num_classes: int) -> np.ndarray:
-    values = np.asarray(values)
+    values = check_array(name, values, empty=True)
     if values.ndim != 1 or not len(values):
         raise ValueError(
             f"`{name}` must have shape (num_samples,), at least one sample. "

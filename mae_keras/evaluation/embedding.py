@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_choice, check_int
+
 _METHODS = ("pca", "tsne")
 _LEAST = {"pca": 3, "tsne": 5}
 _TSNE_FEATURES = 50
@@ -55,7 +57,9 @@ def embed_2d(
         - van der Maaten and Hinton 2008, JMLR 9:2579; start from PCA: Kobak and Berens 2019,
           doi:10.1038/s41467-019-13056-x.
     """
-    features = np.asarray(features)
+    features = check_array("features", features, empty=True)
+    check_int("seed", seed, 0, 2**32 - 1)
+    check_int("max_samples", max_samples, 2)
     _check(features, method, max_samples)
     indices = np.arange(len(features))
     if len(features) > max_samples:
@@ -94,8 +98,7 @@ def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _check(features: np.ndarray, method: str, max_samples: int) -> None:
-    if method not in _METHODS:
-        raise ValueError(f"`method` must be 'pca' or 'tsne'. Received: method={method!r}")
+    check_choice("method", method, _METHODS)
     least = _LEAST[method]
     if features.ndim != 2 or len(features) < least or features.shape[1] < 2:
         raise ValueError(

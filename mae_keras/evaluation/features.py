@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_int
+
 
 def pixel_features(images: Any) -> np.ndarray:
     """Use raw pixels as features: the baseline an encoder has to beat.
@@ -26,7 +28,7 @@ def pixel_features(images: Any) -> np.ndarray:
     >>> pixel_features(np.zeros((5, 8, 8, 1), "uint8")).shape
     (5, 64)
     """
-    images = np.asarray(images)
+    images = check_array("images", images, empty=True)
     if images.ndim < 2:
         raise ValueError(
             f"`images` must have shape (batch, *spatial, channels). "
@@ -66,11 +68,17 @@ def fit_pca(features: Any, num_components: int, seed: int = 0) -> Callable[[Any]
     """
     from sklearn.decomposition import PCA
 
-    if not hasattr(num_components, "__index__") or num_components < 1:
-        raise ValueError(f"`num_components` must be a positive int. Received: {num_components!r}")
-    rows = np.asarray(features, "float32")
-    model = PCA(min(int(num_components), *rows.shape), random_state=seed).fit(rows)
-    return lambda given: model.transform(np.asarray(given, "float32")).astype("float32")
+    num_components = check_int("num_components", num_components, 1)
+    check_int("seed", seed, 0, 2**32 - 1)
+    rows = check_array("features", features, 2, finite=True).astype("float32")
+    model = PCA(min(num_components, *rows.shape), random_state=seed).fit(rows)
+
+    def project(features: Any) -> np.ndarray:
+        rows = check_array("features", features, 2, finite=True).astype("float32")
+        check_same_width(fitted_features=model.components_, features=rows)
+        return model.transform(rows).astype("float32")
+
+    return project
 
 
 def class_notes(
@@ -95,7 +103,17 @@ def class_notes(
     def name(label: int) -> str:
         return str(label if class_names is None else class_names[label])
 
-    known, asked = np.unique(train_labels), np.asarray(test_labels)
+    train_labels = check_array("train_labels", train_labels, 1, kinds="ui")
+    test_labels = check_array("test_labels", test_labels, 1, kinds="ui")
+    if class_names is not None:
+        largest = max(train_labels.max(), test_labels.max())
+        least = min(train_labels.min(), test_labels.min())
+        if least < 0 or largest >= len(class_names):
+            raise ValueError(
+                "`class_names` must have a name for every label. Received: labels from "
+                f"{least} to {largest} with class_names={class_names!r}"
+            )
+    known, asked = np.unique(train_labels), test_labels
     notes = [
         f"Class {name(label)} is absent from train: its {int((asked == label).sum())} test images "
         f"count as wrong."
@@ -129,7 +147,8 @@ def check_features(
     >>> features.dtype, labels.tolist()
     (dtype('float32'), [3])
     """
-    features, labels = np.asarray(features), np.asarray(labels)
+    features = check_array(f"{name}_features", features, empty=True)
+    labels = check_array(f"{name}_labels", labels, kinds="buifO", empty=True)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
             f"`{name}_features` must have shape (num_samples, num_features), neither of them 0. "

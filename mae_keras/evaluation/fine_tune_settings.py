@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from mae_keras.arguments import LARGEST_DEPTH, LARGEST_SEED, check_int, check_number
+
 
 @dataclasses.dataclass(frozen=True)
 class FineTuneSettings:
@@ -57,25 +59,18 @@ class FineTuneSettings:
     seed: int = 0
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not hasattr(value, "__index__") or value < least:
-                raise ValueError(
-                    f"`{name}` must be an int of at least {least}. Received: {name}={value!r}"
-                )
-        if not 0 < self.base_learning_rate < float("inf"):
-            raise ValueError(
-                f"`base_learning_rate` must be positive. Received: {self.base_learning_rate!r}"
-            )
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"`weight_decay` must be at least 0. Received: {self.weight_decay!r}")
-        if not 0 < self.effective_layer_decay <= 1:
-            raise ValueError(f"`layer_decay` must be in (0, 1]. Received: {self.layer_decay!r}")
-        for name in ("drop_path_rate", "label_smoothing", "ema_momentum"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value!r}")
-        if self.warmup_epochs is not None and not 0 <= self.warmup_epochs < self.epochs:
+        check_int("epochs", self.epochs, 1)
+        check_int("batch_size", self.batch_size, 1, LARGEST_SEED)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
+        check_int("train_blocks", self.train_blocks, 0, LARGEST_DEPTH, optional=True)
+        check_number("base_learning_rate", self.base_learning_rate, 0, above=True)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("layer_decay", self.layer_decay, 0, 1, above=True, optional=True)
+        for name in ("drop_path_rate", "label_smoothing"):
+            check_number(name, getattr(self, name), 0, 1, below=True)
+        check_number("ema_momentum", self.ema_momentum, 0, 1, below=True, optional=True)
+        check_number("warmup_epochs", self.warmup_epochs, 0, optional=True)
+        if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"`warmup_epochs` must be at least 0 and less than `epochs`. Received: "
                 f"warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"

@@ -3,9 +3,12 @@
 A hole is a function of (seed, number of the image) alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from mae_keras.arguments import check_int, check_ints, check_number, check_parameters
 
 
 def random_boxes(
@@ -30,7 +33,7 @@ def random_boxes(
     [16, 16, 16]
     """
     _check_fraction("fraction", fraction)
-    spatial = np.array(image_shape[:-1])
+    spatial = np.array(_spatial(image_shape))
     sides = np.clip(np.round(spatial * fraction ** (1 / len(spatial))), 1, spatial).astype(int)
 
     def box(rng: np.random.Generator, missing: np.ndarray) -> None:
@@ -66,11 +69,10 @@ def random_scratches(
     >>> random_scratches(3, (8, 8, 1)).any(axis=(1, 2)).tolist()
     [True, True, True]
     """
-    if not hasattr(num_scratches, "__index__") or num_scratches < 1:
-        raise ValueError(f"`num_scratches` must be a positive int. Received: {num_scratches!r}")
-    if not width > 0:
-        raise ValueError(f"`width` must be positive, in pixels. Received: width={width!r}")
-    spatial = np.array(image_shape[:-1])
+    check_int("num_scratches", num_scratches, 1, 10**4)
+    check_number("width", width, 0, above=True)
+    spatial = np.array(_spatial(image_shape))
+    check_parameters(int(np.prod(spatial, dtype="float64")), image_shape=image_shape)
     places = np.stack(np.meshgrid(*map(np.arange, spatial), indexing="ij"), -1).astype("float64")
 
     def scratch(rng: np.random.Generator, missing: np.ndarray) -> None:
@@ -114,15 +116,10 @@ def random_patches(
     [32, 32]
     """
     _check_fraction("mask_ratio", mask_ratio)
-    spatial = tuple(image_shape[:-1])
-    sizes = (patch_size,) * len(spatial) if np.ndim(patch_size) == 0 else tuple(patch_size)
-    if len(sizes) != len(spatial) or any(
-        size < 1 or length % size for length, size in zip(spatial, sizes, strict=True)
-    ):
-        raise ValueError(
-            f"`patch_size` must divide the image, {spatial} pixels. Received: {patch_size!r}"
-        )
-    grid = tuple(length // size for length, size in zip(spatial, sizes, strict=True))
+    from mae_keras.ops import as_patch_size, patch_grid  # Keras is not needed for the others
+
+    sizes = as_patch_size(patch_size, len(_spatial(image_shape)))
+    grid = patch_grid(image_shape, sizes)
     count = int(np.floor(np.prod(grid) * mask_ratio + 0.5))
 
     def hide(rng: np.random.Generator, missing: np.ndarray) -> None:
@@ -138,6 +135,10 @@ def _each(
     seed: int,
     draw: Callable[[np.random.Generator, np.ndarray], None],
 ) -> np.ndarray:
+    check_int("num_images", num_images, 0)
+    check_int("seed", seed, 0)
+    pixels = math.prod(_spatial(image_shape))
+    check_parameters(num_images * pixels, num_images=num_images, image_shape=image_shape)
     missing = np.zeros((num_images, *image_shape[:-1]), bool)
     for number, hole in enumerate(missing):
         draw(np.random.default_rng([seed, number]), hole)
@@ -145,5 +146,14 @@ def _each(
 
 
 def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must be in (0, 1). Received: {name}={value!r}")
+    check_number(name, value, 0, 1, above=True, below=True)
+
+
+def _spatial(image_shape: Sequence[int]) -> tuple[int, ...]:
+    shape = check_ints("image_shape", image_shape, 1)
+    if not 2 <= len(shape) <= 4:
+        raise ValueError(
+            "`image_shape` must be (*spatial, channels) with one to three spatial axes. "
+            f"Received: image_shape={image_shape!r}"
+        )
+    return shape[:-1]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_int, check_number
+
 
 class MeanInterval(NamedTuple):
     """A mean, and the interval it is known to.
@@ -42,7 +44,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
     >>> f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     '0.920 [0.870, 0.970]'
     """
-    given = np.asarray(values, "float64")
+    given = check_array("values", values, empty=True).astype("float64")
     if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
         raise ValueError(f"`values` must be a list of finite numbers. Received: values={values!r}")
     _check_confidence(confidence)
@@ -83,10 +85,8 @@ def accuracy_interval(accuracy: float, n: int, confidence: float = 0.95) -> tupl
         - Wilson 1927, "Probable inference, the law of succession, and statistical inference",
           JASA 22; without continuity correction.
     """
-    if not 0 <= accuracy <= 1:
-        raise ValueError(f"`accuracy` must be in [0, 1]. Received: accuracy={accuracy!r}")
-    if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
-        raise ValueError(f"`n` must be a positive int. Received: n={n!r}")
+    check_number("accuracy", accuracy, 0, 1)
+    check_int("n", n, 1)
     _check_confidence(confidence)
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
     centre = accuracy + z**2 / (2 * n)
@@ -98,5 +98,4 @@ def accuracy_interval(accuracy: float, n: int, confidence: float = 0.95) -> tupl
 
 
 def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1). Received: confidence={confidence!r}")
+    check_number("confidence", confidence, 0, 1, above=True, below=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_int, check_ints, check_number
 from mae_keras.evaluation.features import check_features, check_same_width
 
 
@@ -110,7 +111,7 @@ def choose_k(
     train, train_labels = check_features(train_features, train_labels, "train")
     tuning, labels = check_features(validation_features, validation_labels, "validation")
     check_same_width(train_features=train, validation_features=tuning)
-    possible = sorted({int(k) for k in ks if k <= len(train)})
+    possible = sorted({k for k in check_ints("ks", ks, 1) if k <= len(train)})
     if not possible:
         raise ValueError(
             f"`ks` must hold a k of at most the number of training rows, {len(train)}. "
@@ -167,14 +168,10 @@ def _unit_rows(features: np.ndarray) -> np.ndarray:
 
 
 def _check_options(k: int, temperature: float, batch_size: int, num_train: int) -> None:
-    for name, value in (("k", k), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-            raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+    check_int("k", k, 1)
+    check_int("batch_size", batch_size, 1)
+    check_number("temperature", temperature, 0, above=True)
     if k > num_train:
         raise ValueError(
             f"`k` must be at most the number of training rows, {num_train}. Received: k={k}"
-        )
-    if not 0 < temperature < float("inf"):
-        raise ValueError(
-            f"`temperature` must be a positive number. Received: temperature={temperature!r}"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_int, check_number
 from mae_keras.evaluation.features import check_features
 from mae_keras.evaluation.intervals import mean_interval
 from mae_keras.evaluation.linear_probe import fit_linear_probe
@@ -122,9 +123,9 @@ def fraction_rows(labels: Any, fraction: float, seed: int = 0) -> tuple[np.ndarr
     >>> len(rows), note
     (3, '2 % leaves 1 of 2 classes without an image: one image of each was kept.')
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"`fraction` must be in (0, 1]. Received: fraction={fraction!r}")
-    labels = np.asarray(labels)
+    check_number("fraction", fraction, 0, 1, above=True)
+    check_int("seed", seed, 0)
+    labels = check_array("labels", labels, 1, kinds="ui")
     order = np.random.default_rng(seed).permutation(len(labels))
     classes, counts = np.unique(labels, return_counts=True)
     wanted = np.floor(counts * fraction + 0.5).astype(int)

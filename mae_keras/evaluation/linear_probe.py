@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mae_keras.arguments import LARGEST_SEED, check_array, check_int
 from mae_keras.evaluation.features import check_features, check_same_width
 
 _STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
@@ -188,7 +189,7 @@ def fit_linear_probe(
     train, train_labels = check_features(train_features, train_labels, "train")
     tuning, tuning_labels = check_features(validation_features, validation_labels, "validation")
     check_same_width(train_features=train, validation_features=tuning)
-    _check_options(strengths, max_samples, max_iter)
+    _check_options(strengths, max_samples, max_iter, seed)
     train, train_labels = _subset(train, train_labels, max_samples, seed)
     _check_classes(train_labels)
     mean, scale = _standardization(train)
@@ -257,15 +258,15 @@ def _subset(
     return features[chosen], labels[chosen]
 
 
-def _check_options(strengths: Sequence[float], max_samples: int | None, max_iter: int) -> None:
-    if not len(strengths) or not all(0 < strength < float("inf") for strength in strengths):
-        raise ValueError(
-            f"`strengths` must be positive numbers, at least one. Received: {strengths!r}"
-        )
-    for name, value in (("max_samples", max_samples), ("max_iter", max_iter)):
-        unlimited = name == "max_samples" and value is None
-        if not unlimited and (not hasattr(value, "__index__") or value < 1):
-            raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+def _check_options(
+    strengths: Sequence[float], max_samples: int | None, max_iter: int, seed: int
+) -> None:
+    values = check_array("strengths", strengths, 1, finite=True)
+    if not (values > 0).all():
+        raise ValueError(f"`strengths` must be positive numbers. Received: strengths={strengths!r}")
+    check_int("max_samples", max_samples, 1, optional=True)
+    check_int("max_iter", max_iter, 1, LARGEST_SEED)
+    check_int("seed", seed, 0)
 
 
 def _check_classes(labels: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mae_keras.arguments import check_array, check_number
 from mae_keras.evaluation.intervals import MeanInterval, mean_interval
 from mae_keras.extras import install_command
 from mae_keras.models.pixel_masks import read_missing, touched_patches
@@ -83,11 +84,12 @@ def restoration_scores(
     >>> sorted(made.scores)
     ['mean', 'model']
     """
+    if isinstance(fillers, str) or not isinstance(fillers, Sequence):
+        raise ValueError(f"`fillers` must be a sequence of names. Received: fillers={fillers!r}")
     unknown = [name for name in fillers if name not in _FILLERS]
     if unknown:
         raise ValueError(f"`fillers` must be among {tuple(_FILLERS)}. Received: {unknown[0]!r}")
-    images = np.asarray(images)
-    missing = read_missing(missing, images.shape)
+    images, missing = _pixels_and_holes(images, missing)
     filled, skipped = {}, {}
     for name in fillers:
         try:
@@ -153,8 +155,14 @@ def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) ->
     """
     from mae_keras.ops import psnr, ssim
 
-    images = np.asarray(images)
-    missing = read_missing(missing, images.shape)
+    images, missing = _pixels_and_holes(images, missing)
+    filled = check_array("filled", filled, finite=True)
+    check_number("span", span, 0, above=True)
+    if filled.shape != images.shape:
+        raise ValueError(
+            "`filled` must have the shape of `images`. Received: "
+            f"filled.shape={filled.shape}, images.shape={images.shape}"
+        )
     whole = np.flatnonzero(~missing.reshape(len(images), -1).any(axis=1))
     if len(whole):
         raise ValueError(
@@ -188,8 +196,8 @@ def mean_fill(images: Any, missing: Any) -> np.ndarray:
     >>> mean_fill([[[2.0], [4.0], [9.0]]], [False, False, True])[0, :, 0].tolist()
     [2.0, 4.0, 3.0]
     """
-    images = np.asarray(images).astype("float32")
-    missing = read_missing(missing, images.shape)
+    images, missing = _pixels_and_holes(images, missing)
+    images = images.astype("float32")
     spatial = tuple(range(1, images.ndim - 1))
     known = np.maximum((~missing).sum(axis=spatial, keepdims=True), 1)
     means = np.where(missing, 0, images).sum(axis=spatial, keepdims=True) / known
@@ -226,8 +234,8 @@ def biharmonic_fill(images: Any, missing: Any) -> np.ndarray:
         raise ImportError(
             f"The biharmonic filler needs scikit-image: {install_command('restoration')}"
         ) from error
-    filled = np.asarray(images).astype("float32")
-    missing = read_missing(missing, filled.shape)
+    images, missing = _pixels_and_holes(images, missing)
+    filled = images.astype("float32")
     if missing.all(axis=tuple(range(1, missing.ndim - 1))).any():
         raise ValueError(
             "`missing` must leave a pixel of every channel. Received: a channel missing altogether"
@@ -241,3 +249,10 @@ def biharmonic_fill(images: Any, missing: Any) -> np.ndarray:
 
 
 _FILLERS = {"mean": mean_fill, "biharmonic": biharmonic_fill}
+
+
+def _pixels_and_holes(images: Any, missing: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays, which fit each other."""
+    images = check_array("images", images)
+    missing = check_array("missing", missing, kinds="buif")
+    return images, read_missing(missing, images.shape)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array
 from mae_keras.data.corruptions import CORRUPTIONS, corrupt
 
 Curves = dict[str, dict[int, float]]
@@ -54,7 +55,8 @@ def robustness(
         - Hendrycks and Dietterich 2019, arXiv:1903.12261, section 4: accuracy by corruption and
           severity; no average is taken here.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images = check_array("images", images)
+    labels = check_array("labels", labels, empty=True)
     if labels.shape != images.shape[:1]:
         raise ValueError(
             f"`labels` must have shape {images.shape[:1]}, one label for each image. "
@@ -103,7 +105,7 @@ def corruption_curves(
     >>> corruption_curves(changed, images, kinds=["occlusion"])
     {'occlusion': {0: 0.0, 1: 0.0625, 3: 0.25, 5: 0.5625}}
     """
-    images = np.asarray(images)
+    images = check_array("images", images, empty=True)
     kinds, strengths = _listed("kinds", kinds, CORRUPTIONS), _listed("strengths", strengths)
     if images.ndim < 1 or not len(images):
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import LARGEST_WIDTH, check_int, check_tensor
 from mae_keras.layers.compiled_attention import attended, by_heads
 from mae_keras.layers.compiled_dense import added, in_parts, projected
 
@@ -34,7 +35,17 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     >>> tuple(attend(x, x, x).shape)
     (1, 5, 2, 4)
     """
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        check_tensor(name, tensor, 4, kinds="f")
+    sizes = [tuple(tensor.shape[2:]) for tensor in (query, key, value)]
+    if sizes[0] != sizes[1] or sizes[1] != sizes[2] or key.shape[1] != value.shape[1]:
+        raise ValueError(
+            "`query`, `key` and `value` must have as many heads and features, `key` and `value` "
+            f"as many tokens. Received: query.shape={tuple(query.shape)}, "
+            f"key.shape={tuple(key.shape)}, value.shape={tuple(value.shape)}"
+        )
     if attention_mask is not None:
+        check_tensor("attention_mask", attention_mask, 2, kinds="b")
         attention_mask = attention_mask[:, None, None, :]
     if keras.backend.backend() != "tensorflow":
         return ops.dot_product_attention(query, key, value, mask=attention_mask)
@@ -96,11 +107,7 @@ class MultiHeadAttention(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not hasattr(num_heads, "__index__") or num_heads < 1:
-            raise ValueError(
-                f"`num_heads` must be a positive int. Received: num_heads={num_heads!r}"
-            )
-        self.num_heads = int(num_heads)
+        self.num_heads = check_int("num_heads", num_heads, 1, LARGEST_WIDTH)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 

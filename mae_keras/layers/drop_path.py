@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import LARGEST_SEED, check_int, check_number
 from mae_keras.branches import first_of_branch, in_first_branch
 from mae_keras.ops import counter_noise
 from mae_keras.replicas import first_sample
@@ -45,13 +46,8 @@ class DropPath(keras.layers.Layer):
 
     def __init__(self, drop_path_rate: float = 0.0, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if not 0.0 <= drop_path_rate < 1.0:
-            raise ValueError(
-                f"`drop_path_rate` must be in [0, 1). Received: drop_path_rate={drop_path_rate}"
-            )
-        if seed is not None and not 0 <= seed < 2**31:
-            raise ValueError(f"`seed` must be in [0, 2**31). Received: seed={seed!r}")
-        self.drop_path_rate = float(drop_path_rate)
+        self.drop_path_rate = check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
+        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
         self.seed = random.randrange(2**31) if seed is None else int(seed)
         self.micro_step = self.stream = None
 

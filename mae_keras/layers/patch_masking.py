@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_choice
+from mae_keras.arguments import LARGEST_WIDTH, check_choice, check_int, check_ints
 from mae_keras.ops import (
     gather_patches,
     hide_highest,
@@ -75,8 +75,8 @@ class PatchMasking(keras.layers.Layer):
         num_hidden(10**6, mask_ratio)  # refuses what is wrong whatever the number of patches
         self.mask_ratio = float(mask_ratio)
         # Python's generator: `keras.utils.set_random_seed` seeds it.
-        self.seed = random.randrange(2**31) if seed is None else int(seed)
-        self.grid = None if grid is None else tuple(int(size) for size in grid)
+        self.seed = random.randrange(2**31) if seed is None else check_int("seed", seed)
+        self.grid = None if grid is None else check_ints("grid", grid, 1, LARGEST_WIDTH)
         self.missing = check_choice("missing", missing, ("proportional", "first"))
         self.uses_patches = "patches" in inspect.signature(self.scores).parameters
 

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_range
+
 # What custom constants may be above the largest standard deviation of values in [0, 1], 0.5.
 _LARGEST_STD = 2.0
 _SLACK = 1e-3
@@ -55,7 +57,7 @@ class PixelNormalization(keras.layers.Layer):
     ):
         super().__init__(**{"autocast": False, "dtype": "float32", **kwargs})
         if value_range is not None:
-            value_range = _checked_range(value_range)
+            value_range = check_range("value_range", value_range)
         self.value_range = value_range
         self.mean = _per_channel("mean", mean)
         self.std = _per_channel("std", std)
@@ -166,7 +168,7 @@ def channel_statistics(
     >>> channel_statistics(np.array([[[0, 51], [255, 51]]], "uint8"))
     ([0.5, 0.2], [0.5, 1.0])
     """
-    low, high = (0.0, 1.0) if value_range is None else _checked_range(value_range)
+    low, high = (0.0, 1.0) if value_range is None else check_range("value_range", value_range)
     count = mean = deviation = smallest = largest = None
     for batch in _batches(images):
         pixels = _as_pixels(batch)
@@ -253,19 +255,6 @@ def _is_traced(tensor: Any) -> bool:
         return False
     on_tensorflow = keras.backend.backend() == "tensorflow"
     return not hasattr(tensor, "numpy") if on_tensorflow else "Tracer" in type(tensor).__name__
-
-
-def _checked_range(value_range: Any) -> tuple[float, float]:
-    try:
-        low, high = (float(end) for end in value_range)
-    except (TypeError, ValueError):
-        low = high = 0.0
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(
-            "`value_range` must be (low, high) with low < high, such as (0, 255), or None. "
-            f"Received: value_range={value_range!r}"
-        )
-    return low, high
 
 
 def _check_unit(name: str, value: Any, value_range: tuple[float, float], largest: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import LARGEST_WIDTH, check_choice, check_ints, check_parameters
 from mae_keras.ops import interpolate_positions, sincos_positions
 
 
@@ -43,16 +44,15 @@ class PositionEmbedding(keras.layers.Layer):
 
     def __init__(self, grid: Sequence[int], kind: str = "sincos", **kwargs: Any):
         super().__init__(**kwargs)
-        if kind not in ("sincos", "learned"):
-            raise ValueError(f"`kind` must be 'sincos' or 'learned'. Received: kind={kind!r}")
-        self.grid = tuple(int(size) for size in grid)
-        self.kind = kind
+        self.grid = check_ints("grid", grid, 1, LARGEST_WIDTH)
+        self.kind = check_choice("kind", kind, ("sincos", "learned"))
         self.positions = None
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
             return
         self.hidden_dim = input_shape[-1]
+        check_parameters(math.prod(self.grid) * self.hidden_dim, grid=self.grid)
         if self.kind == "learned":
             self.positions = self.add_weight(
                 shape=(math.prod(self.grid), self.hidden_dim),

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from mae_keras.arguments import LARGEST_WIDTH, check_epsilon, check_int, check_number
 from mae_keras.layers.attention import (
     MultiHeadSelfAttention,
     asked_tokens,
@@ -62,11 +63,10 @@ class TransformerBlock(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if mlp_dim < 1:
-            raise ValueError(f"`mlp_dim` must be positive. Received: mlp_dim={mlp_dim}")
-        self.num_heads = int(num_heads)
-        self.mlp_dim = int(mlp_dim)
-        self.drop_path_rate = float(drop_path_rate)
+        self.num_heads = check_int("num_heads", num_heads, 1, LARGEST_WIDTH)
+        self.mlp_dim = check_int("mlp_dim", mlp_dim, 1, LARGEST_WIDTH)
+        self.drop_path_rate = check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
+        layer_norm_epsilon = check_epsilon("layer_norm_epsilon", layer_norm_epsilon)
         self.layer_norm_epsilon = layer_norm_epsilon
         policy = self.dtype_policy
         norm = {"epsilon": layer_norm_epsilon, "dtype": policy}

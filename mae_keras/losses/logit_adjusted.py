@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_array, check_number, check_tensor
+
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class LogitAdjustedCrossentropy(keras.losses.Loss):
@@ -64,10 +66,7 @@ class LogitAdjustedCrossentropy(keras.losses.Loss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self._offsets = _log_priors(class_priors, tau)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(
-                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
-            )
+        check_number("label_smoothing", label_smoothing, 0, 1, below=True)
         self.class_priors = tuple(float(prior) for prior in class_priors)
         self.tau, self.from_logits = float(tau), bool(from_logits)
         self.label_smoothing = float(label_smoothing)
@@ -145,6 +144,11 @@ def adjust_logits(logits: Any, class_priors: Sequence[float], tau: float = 1.0) 
           equation 9.
     """
     offsets = _log_priors(class_priors, tau)
+    if isinstance(logits, (list, tuple)):
+        logits = check_array("logits", logits)
+    check_tensor("logits", logits)
+    if not len(logits.shape):
+        raise ValueError("`logits` must have shape (..., num_classes). Received: a scalar")
     logits = ops.convert_to_tensor(logits)
     if logits.shape[-1] != len(offsets):
         raise ValueError(
@@ -156,12 +160,11 @@ def adjust_logits(logits: Any, class_priors: Sequence[float], tau: float = 1.0) 
 
 
 def _log_priors(class_priors: Sequence[float], tau: float) -> np.ndarray:
-    priors = np.asarray(class_priors, "float64")
+    priors = check_array("class_priors", class_priors, empty=True).astype("float64")
     if priors.ndim != 1 or len(priors) < 2 or not ((priors > 0) & np.isfinite(priors)).all():
         raise ValueError(
             f"`class_priors` must be a positive number for each of at least two classes: a class "
             f"that never occurs has no finite adjustment. Received: class_priors={class_priors!r}"
         )
-    if not 0 <= tau < float("inf"):
-        raise ValueError(f"`tau` must be a finite number >= 0. Received: tau={tau!r}")
+    check_number("tau", tau, 0)
     return tau * np.log(priors / priors.sum())

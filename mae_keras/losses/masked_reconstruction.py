@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import check_tensor
+
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class MaskedReconstructionLoss(keras.losses.Loss):
@@ -83,9 +85,20 @@ def reconstruction_weights(counted: Any, sample_weight: Any = None) -> Any:
     >>> np.asarray(reconstruction_weights(np.array([[True, True, False, False]]))).tolist()
     [[2.0, 2.0, 0.0, 0.0]]
     """
+    check_tensor("counted", counted, 2)
     counted = ops.cast(counted, "float32")
     total = ops.sum(counted, axis=-1, keepdims=True)
     weights = counted * counted.shape[-1] / ops.maximum(total, 1.0)
     if sample_weight is None:
         return weights
+    if isinstance(sample_weight, (int, float, list, tuple)):
+        sample_weight = ops.convert_to_tensor(sample_weight)
+    check_tensor("sample_weight", sample_weight)
+    sizes = tuple(sample_weight.shape)
+    one_each = len(sizes) == 1 or len(sizes) == 2 and sizes[1] == 1
+    if not one_each or sizes[0] not in (None, counted.shape[0]) and counted.shape[0] is not None:
+        raise ValueError(
+            "`sample_weight` must have one weight per image, shape (batch,). "
+            f"Received: sample_weight.shape={sizes} for {counted.shape[0]} images"
+        )
     return weights * ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import check_tensor
+
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 def uniformity(features: Any) -> Any:
@@ -30,6 +32,11 @@ def uniformity(features: Any) -> Any:
         - Numerics: zhangq327/U-MAE `uniformity_loss`, which divides similarities by `tau = 0.1`
           and weighs by `beta = 1e-4`: a weight of 0.01 here.
     """
+    check_tensor("features", features, 2)
+    if 0 in features.shape:
+        raise ValueError(
+            f"`features` must not be empty. Received: features.shape={tuple(features.shape)}"
+        )
     features = ops.cast(features, "float32")
     # Not `ops.normalize`, whose gradient is NaN where a feature vector is zero.
     squares = ops.sum(ops.square(features), axis=-1, keepdims=True)

@@ -1,11 +1,13 @@
 """The classic masked autoencoder: a fully connected network that fills in hidden pixels."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from mae_keras.arguments import LARGEST_WIDTH, check_ints, check_parameters
 from mae_keras.branches import in_branches
 from mae_keras.layers import PixelNormalization, RandomMasking
 from mae_keras.models.input_checks import check_shape
@@ -82,17 +84,24 @@ class DenseMaskedAutoencoder(MaskedModel):
     ):
         shape = as_image_shape(image_shape)
         units = tuple(hidden_units) if hasattr(hidden_units, "__iter__") else (hidden_units,)
-        if not units or not all(hasattr(n, "__index__") and n > 0 for n in units):
-            raise ValueError(
-                f"`hidden_units` must be positive ints, one per layer. Received: {hidden_units!r}"
-            )
+        units = check_ints("hidden_units", units, 1, LARGEST_WIDTH)
+        widths = (math.prod(shape), *units)
+        count = 2 * sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        check_parameters(count, image_shape=shape, hidden_units=units)
         if value_range is None:
-            raise ValueError("`value_range` must be (low, high): a sigmoid ends somewhere.")
+            raise ValueError(
+                "`value_range` must be (low, high): a sigmoid ends somewhere. "
+                "Received: value_range=None"
+            )
         masking = RandomMasking(mask_ratio, seed, missing=missing, name="masking")
-        units = tuple(int(n) for n in units)
         super().__init__(shape, shape, masking, loss_on, max(units), **kwargs)
         self.hidden_units = units
-        self.activation = keras.activations.get(activation)
+        try:
+            self.activation = keras.activations.get(activation)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`activation` must be one of Keras. Received: activation={activation!r}"
+            ) from error
         self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self.encoder_layers = [self._dense(n, "encoder", i) for i, n in enumerate(units)]
         mirrored = units[-2::-1]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.arguments import check_int
 from mae_keras.branches import branched, in_branches
 from mae_keras.models.compilation import branches_here
 from mae_keras.replicas import num_replicas
@@ -56,6 +57,7 @@ class Endpoints:
         Returns:
             NumPy arrays, batches joined.
         """
+        batch_size = check_int("batch_size", batch_size, 1)
         if key not in self._made:
             self._made[key] = _Endpoint(owner, function)
         endpoint = self._made[key]

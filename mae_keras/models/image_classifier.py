@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import LARGEST_SEED, check_int, check_number
 from mae_keras.branches import in_branches
 from mae_keras.models.exporting import Exporting
 from mae_keras.models.input_checks import check_shape
@@ -78,6 +79,8 @@ class ImageClassifier(Exporting, SupervisedModel):
         class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ):
+        if not isinstance(encoder, ViTEncoder):
+            raise TypeError(f"`encoder` must be a ViTEncoder. Received: {type(encoder).__name__}")
         super().__init__(
             encoder.image_shape,
             num_classes,
@@ -89,7 +92,9 @@ class ImageClassifier(Exporting, SupervisedModel):
         encoder.check_pooling(pooling)
         self.encoder = encoder
         self.pooling = pooling
-        self.head_dropout_rate = head_dropout_rate
+        self.head_dropout_rate = check_number(
+            "head_dropout_rate", head_dropout_rate, 0, 1, below=True
+        )
         self.class_names = _check_class_names(class_names, self.num_classes)
         self.fc_norm = None
         if pooling == "mean":
@@ -149,6 +154,8 @@ class ImageClassifier(Exporting, SupervisedModel):
                 f"Received: {type(model).__name__}"
             )
         config = {**source.get_config(), "drop_path_rate": drop_path_rate, "trainable": True}
+        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
+        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
         with seeded(seed):
             encoder = ViTEncoder.from_config(config)
             classifier = cls(encoder, num_classes, **kwargs)

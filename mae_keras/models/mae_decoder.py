@@ -7,11 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import check_epsilon
 from mae_keras.layers import PositionEmbedding, TransformerBlock
 from mae_keras.layers.attention import last_tokens
 from mae_keras.layers.compiled_dense import projected
 from mae_keras.layers.compiled_norm import normed
-from mae_keras.models.vit_encoder import join_masks
+from mae_keras.models.vit_encoder import check_sizes, join_masks
 from mae_keras.ops import gather_patches, restore_indices
 
 
@@ -77,13 +78,11 @@ class MAEDecoder(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if hidden_dim < 1 or hidden_dim % num_heads:
-            raise ValueError(
-                f"`num_heads` must divide `hidden_dim`. Received: num_heads={num_heads}, "
-                f"hidden_dim={hidden_dim}"
-            )
+        hidden_dim, num_layers, num_heads, self.mlp_dim = check_sizes(
+            hidden_dim, num_layers, num_heads, mlp_dim
+        )
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
-        self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        layer_norm_epsilon = check_epsilon("layer_norm_epsilon", layer_norm_epsilon)
         self.layer_norm_epsilon = layer_norm_epsilon
         policy = self.dtype_policy
         self.embedding = keras.layers.Dense(hidden_dim, dtype=policy, name="embedding")

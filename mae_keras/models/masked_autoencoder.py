@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_number
 from mae_keras.branches import in_branches
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.layers.compiled_dense import projected
@@ -98,11 +99,11 @@ class MaskedAutoencoder(MaskedModel):
         seed: int | None = None,
         **kwargs: Any,
     ):
-        if not 0.0 <= uniformity_weight < float("inf"):
-            raise ValueError(
-                f"`uniformity_weight` must be at least 0. Received: {uniformity_weight!r}"
-            )
+        _check_part("encoder", encoder, ViTEncoder)
+        _check_part("decoder", decoder, MAEDecoder)
+        uniformity_weight = check_number("uniformity_weight", uniformity_weight, 0)
         _check_decode_ratio(decode_ratio, decoder)
+        _check_decoder_width(decoder, encoder.grid)
         if not isinstance(masking, PatchMasking):
             masking = RandomMasking(0.75 if masking is None else masking, seed, name="masking")
         super().__init__(
@@ -439,14 +440,25 @@ class MaskedAutoencoder(MaskedModel):
 
 
 def _check_decode_ratio(decode_ratio: float, decoder: MAEDecoder) -> None:
-    number = isinstance(decode_ratio, (int, float)) and not isinstance(decode_ratio, bool)
-    if not number or not 0.0 < decode_ratio <= 1.0:
-        raise ValueError(
-            f"`decode_ratio` must be a number in (0, 1]. Received: decode_ratio={decode_ratio!r}"
-        )
+    check_number("decode_ratio", decode_ratio, 0, 1, above=True)
     if decode_ratio < 1.0 and not decoder.decodes_a_share:
         raise ValueError(
             f"`decode_ratio` must be 1 without a CrossAttentionDecoder, which `from_preset` "
             f"makes of decoder_attention='cross'. Received: decode_ratio={decode_ratio} with "
             f"{type(decoder).__name__}"
+        )
+
+
+def _check_part(name: str, part: Any, kind: type) -> None:
+    if not isinstance(part, kind):
+        raise TypeError(f"`{name}` must be a {kind.__name__}. Received: {type(part).__name__}")
+
+
+def _check_decoder_width(decoder: MAEDecoder, grid: Sequence[int]) -> None:
+    """Refuse a decoder whose tokens are too narrow to know their place on every axis."""
+    least = 2 * len(grid)
+    if decoder.hidden_dim < least:
+        raise ValueError(
+            f"`decoder` must have a hidden_dim of at least {least} to encode positions on "
+            f"{len(grid)} axes. Received: decoder.hidden_dim={decoder.hidden_dim}"
         )

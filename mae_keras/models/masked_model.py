@@ -14,12 +14,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import check_choice
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.batch_checks import raising
 from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.entry_points import ChecksSamples, can_be_shuffled
+from mae_keras.models.fit_arguments import check_fit_arguments
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, check_shape
 from mae_keras.models.replica_batches import (
@@ -70,8 +72,7 @@ class MaskedModel(
     ):
         # Pixels must not be cast to half precision on the way in: the model casts them itself.
         super().__init__(**{"autocast": False, **kwargs})
-        if loss_on not in ("hidden", "all"):
-            raise ValueError(f"`loss_on` must be 'hidden' or 'all'. Received: loss_on={loss_on!r}")
+        check_choice("loss_on", loss_on, ("hidden", "all"))
         self.image_shape = tuple(image_shape)
         self.grid = tuple(grid)
         self.num_patches = math.prod(grid)
@@ -251,6 +252,7 @@ class MaskedModel(
             "validation_batch_size": validation_batch_size,
             "validation_freq": validation_freq,
         }
+        check_fit_arguments(options)
         x, y, options, checks = self._checked_fit(x, y, options)
         with raising(checks):
             return super().fit(x, y, **options)
@@ -283,6 +285,7 @@ class MaskedModel(
         Returns:
             As `keras.Model.evaluate`; the same for every batch size, up to float rounding.
         """
+        check_fit_arguments({"batch_size": batch_size, "steps": steps})
         checks = []
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y, sample_weight = self._checked_arrays(x, y, sample_weight)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import check_int, check_number
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.ops import counter_noise, hide_highest, num_hidden
@@ -80,12 +81,10 @@ class MaskedReconstructionAugmentation(keras.layers.Layer):
                 f"`model` must be a MaskedAutoencoder or a DenseMaskedAutoencoder. "
                 f"Received: {type(model).__name__}"
             )
-        if not 0.0 <= rate <= 1.0:
-            raise ValueError(f"`rate` must be in [0, 1]. Received: rate={rate!r}")
         self._num_hidden = num_hidden(model.num_patches, mask_ratio)
         self.mask_ratio = float(mask_ratio)
-        self.rate = float(rate)
-        self.seed = random.randrange(2**31) if seed is None else int(seed)
+        self.rate = check_number("rate", rate, 0, 1)
+        self.seed = random.randrange(2**31) if seed is None else check_int("seed", seed)
         self.model = _frozen_copy(model)
         # Built at once: the first call may be inside tf.data, where no weight can be made.
         self.build((None, *self.model.image_shape))

@@ -7,10 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import LARGEST_WIDTH, check_int
 from mae_keras.models.batch_checks import raising
 from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
 from mae_keras.models.entry_points import ChecksSamples, can_be_shuffled
+from mae_keras.models.fit_arguments import check_fit_arguments
 from mae_keras.models.replica_batches import (
     check_evaluation_input,
     check_optimizer,
@@ -38,12 +40,8 @@ class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Mode
     ):
         # Pixels must not be cast to half precision on the way in: the model casts them itself.
         super().__init__(**{"autocast": False, **kwargs})
-        if not hasattr(num_classes, "__index__") or num_classes < 2:
-            raise ValueError(
-                f"`num_classes` must be an int of at least 2. Received: {num_classes!r}"
-            )
         self.image_shape = tuple(image_shape)
-        self.num_classes = int(num_classes)
+        self.num_classes = check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
         self._width = hidden_dim
         self._endpoints = Endpoints()
         self.built_for = num_replicas()
@@ -166,6 +164,7 @@ class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Mode
             "validation_batch_size": validation_batch_size,
             "validation_freq": validation_freq,
         }
+        check_fit_arguments(options)
         x, y, options, checks = self._checked_fit(x, y, options)
         with raising(checks):
             return super().fit(x, y, **options)
@@ -198,6 +197,7 @@ class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Mode
         Returns:
             The loss and the metrics, as `keras.Model.evaluate`.
         """
+        check_fit_arguments({"batch_size": batch_size, "steps": steps})
         checks = []
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y, sample_weight = self._checked_arrays(x, y, sample_weight)

@@ -1,11 +1,21 @@
 """The vision transformer that encodes patches; stands alone."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from mae_keras.arguments import (
+    LARGEST_DEPTH,
+    LARGEST_WIDTH,
+    check_choice,
+    check_epsilon,
+    check_int,
+    check_number,
+    check_parameters,
+)
 from mae_keras.layers import (
     PatchExtraction,
     PixelNormalization,
@@ -99,17 +109,22 @@ class ViTEncoder(keras.Model):
         check_channel_axis(self.image_shape, patch_size)
         self.patch_size = as_patch_size(patch_size, len(self.image_shape) - 1)
         self.grid = patch_grid(self.image_shape, self.patch_size)
-        if hidden_dim < 1 or hidden_dim % num_heads:
-            raise ValueError(
-                f"`num_heads` must divide `hidden_dim`. Received: num_heads={num_heads}, "
-                f"hidden_dim={hidden_dim}"
-            )
-        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
-        self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        self.hidden_dim, self.num_layers, self.num_heads, self.mlp_dim = check_sizes(
+            hidden_dim, num_layers, num_heads, mlp_dim
+        )
+        widths = math.prod(self.grid) + math.prod(self.patch_size) * self.image_shape[-1]
+        check_parameters(
+            widths * self.hidden_dim,
+            image_shape=self.image_shape,
+            patch_size=self.patch_size,
+            hidden_dim=self.hidden_dim,
+        )
         self.use_class_token = use_class_token
-        self.drop_path_rate = drop_path_rate
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.position_embedding = position_embedding
+        self.drop_path_rate = check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
+        self.layer_norm_epsilon = check_epsilon("layer_norm_epsilon", layer_norm_epsilon)
+        self.position_embedding = check_choice(
+            "position_embedding", position_embedding, ("sincos", "learned")
+        )
         self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self._make_layers()
         self.build((None, *self.image_shape))
@@ -289,10 +304,7 @@ class ViTEncoder(keras.Model):
 
     def check_pooling(self, pooling: str | None) -> None:
         """Refuse a pooling that this encoder's tokens do not have; see `pool`."""
-        if pooling not in ("mean", "token", None):
-            raise ValueError(
-                f"`pooling` must be 'mean', 'token' or None. Received: pooling={pooling!r}"
-            )
+        check_choice("pooling", pooling, ("mean", "token", None))
         if pooling == "token" and not self.use_class_token:
             raise ValueError(
                 "`pooling='token'` needs an encoder with a class token; this one was built "
@@ -345,6 +357,29 @@ class ViTEncoder(keras.Model):
             "std": self.normalization.std,
         }
         return {**super().get_config(), **own}
+
+
+def check_sizes(
+    hidden_dim: Any, num_layers: Any, num_heads: Any, mlp_dim: Any
+) -> tuple[int, int, int, int]:
+    """The sizes of a transformer as ints; refuses what does not fit, or would fit no machine."""
+    hidden_dim = check_int("hidden_dim", hidden_dim, 1, LARGEST_WIDTH)
+    num_layers = check_int("num_layers", num_layers, 0, LARGEST_DEPTH)
+    num_heads = check_int("num_heads", num_heads, 1, LARGEST_WIDTH)
+    mlp_dim = check_int("mlp_dim", mlp_dim, 1, LARGEST_WIDTH, optional=True)
+    mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+    if hidden_dim % num_heads:
+        raise ValueError(
+            f"`num_heads` must divide `hidden_dim`. Received: num_heads={num_heads}, "
+            f"hidden_dim={hidden_dim}"
+        )
+    check_parameters(
+        num_layers * hidden_dim * (4 * hidden_dim + 2 * mlp_dim),
+        hidden_dim=hidden_dim,
+        num_layers=num_layers,
+        mlp_dim=mlp_dim,
+    )
+    return hidden_dim, num_layers, num_heads, mlp_dim
 
 
 def join_masks(first: Any, second: Any) -> Any:

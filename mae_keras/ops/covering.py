@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import LARGEST_SEED, check_int
 from mae_keras.ops.noise import counter_noise
 
 
@@ -48,6 +49,8 @@ def covering_masks(
     >>> bool(np.all(np.asarray(masks[0]) ^ np.asarray(masks[1])))
     True
     """
+    num_patches = check_int("num_patches", num_patches, 2, LARGEST_SEED)
+    count = check_int("count", count, 1, num_patches - 1)
     together = max(2, math.ceil(num_patches / count))
     if isinstance(num_masks, bool) or not hasattr(num_masks, "__index__") or num_masks < together:
         raise ValueError(

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import LARGEST_WIDTH, check_int, check_number, check_tensor
+
 
 def psnr(images: Any, references: Any, max_value: float = 255.0, counted: Any = None) -> Any:
     """Peak signal-to-noise ratio of each image, `10 log10(max_value^2 / MSE)`.
@@ -30,6 +32,14 @@ def psnr(images: Any, references: Any, max_value: float = 255.0, counted: Any = 
     images, references = _same_scale(images, references, max_value)
     axes = tuple(range(1, len(images.shape)))
     errors = ops.square(images - references)
+    if counted is not None:
+        check_tensor("counted", counted, kinds="buif")
+        sizes = zip(counted.shape[::-1], errors.shape[::-1], strict=False)
+        if len(counted.shape) > len(errors.shape) or any(a not in (1, b, None) for a, b in sizes):
+            raise ValueError(
+                "`counted` must broadcast to `images`. Received: counted.shape="
+                f"{tuple(counted.shape)}, images.shape={tuple(images.shape)}"
+            )
     if counted is None:
         mean = ops.mean(errors, axis=axes)
     else:
@@ -78,10 +88,10 @@ def ssim(
         - Numerics: scikit-image `structural_similarity(gaussian_weights=True, sigma=1.5,
           use_sample_covariance=False)` and `tf.image.ssim`, from 11 pixels per side on.
     """
-    if not hasattr(filter_size, "__index__") or filter_size < 1 or filter_size % 2 == 0:
+    filter_size = check_int("filter_size", filter_size, 1, LARGEST_WIDTH)
+    if filter_size % 2 == 0:
         raise ValueError(f"`filter_size` must be an odd int. Received: filter_size={filter_size!r}")
-    if not sigma > 0:
-        raise ValueError(f"`sigma` must be positive. Received: sigma={sigma!r}")
+    check_number("sigma", sigma, 0, above=True)
     images, references = _same_scale(images, references, max_value)
     moments = (images, references, images * images, references * references, images * references)
     # One pass over all five: (batch, *spatial, channels) -> (batch, *windows, 5 * channels)
@@ -119,8 +129,9 @@ def _windowed(values: Any, axis: int, filter_size: int, sigma: float) -> Any:
 
 def _same_scale(images: Any, references: Any, max_value: float) -> tuple[Any, Any]:
     """Both as float32 in units of `max_value`."""
-    if not max_value > 0:
-        raise ValueError(f"`max_value` must be positive. Received: max_value={max_value!r}")
+    check_number("max_value", max_value, 0, above=True)
+    check_tensor("images", images)
+    check_tensor("references", references)
     shape, expected = tuple(images.shape), tuple(references.shape)
     if shape != expected or not 3 <= len(shape) <= 5:
         raise ValueError(

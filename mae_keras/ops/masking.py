@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import (
+    LARGEST_SEED,
+    check_int,
+    check_ints,
+    check_number,
+    check_parameters,
+    check_tensor,
+)
 from mae_keras.ops.noise import counter_noise
 
 
@@ -34,12 +42,8 @@ def num_hidden(num_patches: int, mask_ratio: float) -> int:
     >>> num_hidden(196, 0.75)
     147
     """
-    number = isinstance(mask_ratio, (int, float, np.floating)) and not isinstance(mask_ratio, bool)
-    if not number or not 0.0 < mask_ratio < 1.0:
-        raise ValueError(
-            f"`mask_ratio` must be a number in (0, 1), the fraction of patches to hide. "
-            f"Received: mask_ratio={mask_ratio!r}"
-        )
+    check_int("num_patches", num_patches, 1, LARGEST_SEED)
+    check_number("mask_ratio", mask_ratio, 0, 1, above=True, below=True)
     hidden = math.floor(num_patches * mask_ratio + 0.5)
     if not 0 < hidden < num_patches:
         raise ValueError(
@@ -65,6 +69,7 @@ def random_scores(grid: Sequence[int], seed: int, step: Any, samples: Any) -> An
     >>> tuple(random_scores((2, 3), 0, 1, np.arange(4)).shape)
     (4, 6)
     """
+    grid = check_ints("grid", grid, 1, LARGEST_SEED)
     return counter_noise(seed, step, samples, math.prod(grid))
 
 
@@ -102,6 +107,7 @@ def block_scores(
     References:
         - Bao et al. 2021, arXiv:2106.08254, algorithm 1; used by He et al. 2021, figure 6.
     """
+    grid = check_ints("grid", grid, 1, LARGEST_SEED)
     rank, num_patches = len(grid), math.prod(grid)
     # (batch, num_blocks, 1 + 2 * rank): area, then centre and shape per axis
     draws = counter_noise(seed, step, samples, num_blocks * (1 + 2 * rank) + num_patches)
@@ -145,6 +151,8 @@ def grid_scores(grid: Sequence[int]) -> np.ndarray:
         - He et al. 2021, figure 6 and table 1f ("grid").
         - Bayer 1973, "An optimum method for two-level rendition of continuous-tone pictures".
     """
+    grid = check_ints("grid", grid, 1, LARGEST_SEED)
+    check_parameters(math.prod(grid), grid=grid)
     axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
     level = np.zeros(tuple(grid), "int64")
     rank, bits = len(grid), max(1, (max(grid) - 1).bit_length())
@@ -173,6 +181,8 @@ def hide_highest(scores: Any, count: int) -> Any:
     >>> keras.ops.convert_to_numpy(hide_highest(np.array([[0.1, 0.9, 0.5]]), 1)).tolist()
     [[False, True, False]]
     """
+    check_tensor("scores", scores)
+    count = check_int("count", count, 0, scores.shape[-1])
     ranks = ops.argsort(ops.argsort(scores, axis=-1), axis=-1)
     return ranks >= scores.shape[-1] - count
 
@@ -291,7 +301,9 @@ def split_indices(patch_mask: Any, num_visible: int) -> tuple[Any, Any]:
     >>> keras.ops.convert_to_numpy(hidden).tolist()
     [[0, 2]]
     """
+    check_tensor("patch_mask", patch_mask, 2, kinds="b")
     num_patches = patch_mask.shape[-1]
+    check_int("num_visible", num_visible, 0, num_patches)
     positions = np.arange(num_patches, dtype="int32")
     key = ops.sort(ops.cast(patch_mask, "int32") * num_patches + positions, axis=-1)
     return key[:, :num_visible], key[:, num_visible:] - num_patches
@@ -312,6 +324,7 @@ def restore_indices(patch_mask: Any) -> Any:
     >>> keras.ops.convert_to_numpy(restore_indices(mask)).tolist()
     [[0, 0, 0, 1]]
     """
+    check_tensor("patch_mask", patch_mask, kinds="b")
     seen = ops.cumsum(ops.cast(ops.logical_not(patch_mask), "int32"), axis=-1)
     return ops.maximum(seen - 1, 0)
 
@@ -332,6 +345,13 @@ def gather_patches(patches: Any, indices: Any) -> Any:
     >>> tuple(gather_patches(np.ones((2, 6, 3)), np.array([[0, 5], [1, 2]])).shape)
     (2, 2, 3)
     """
+    check_tensor("patches", patches, 3)
+    check_tensor("indices", indices, 2, kinds="ui")
+    if None not in (patches.shape[0], indices.shape[0]) and patches.shape[0] != indices.shape[0]:
+        raise ValueError(
+            "`indices` must have a row for each image of `patches`. Received: "
+            f"patches.shape={tuple(patches.shape)}, indices.shape={tuple(indices.shape)}"
+        )
     num_patches, features = patches.shape[1], patches.shape[2]
     offsets = ops.arange(ops.shape(indices)[0], dtype="int32")[:, None] * num_patches
     flat = ops.reshape(patches, (-1, features))
@@ -355,5 +375,7 @@ def restore_patches(visible: Any, patch_mask: Any, fill: Any) -> Any:
     >>> keras.ops.convert_to_numpy(restore_patches(np.array([[[7.0]]]), mask, 0.0)).ravel().tolist()
     [0.0, 7.0, 0.0]
     """
+    check_tensor("visible", visible, 3)
+    check_tensor("patch_mask", patch_mask, 2, kinds="b")
     placed = gather_patches(visible, restore_indices(patch_mask))
     return ops.where(patch_mask[..., None], fill, placed)

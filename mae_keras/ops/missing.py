@@ -7,6 +7,8 @@ from typing import Any
 
 from keras import ops
 
+from mae_keras.arguments import check_tensor
+
 
 def can_be_missing(dtype: str) -> bool:
     """Whether values of this dtype can be NaN at all.
@@ -43,6 +45,7 @@ def split_missing(patches: Any) -> tuple[Any, Any]:
     >>> np.asarray(missing_mask).tolist()
     [[True, False]]
     """
+    check_tensor("patches", patches)
     absent = ops.isnan(patches)
     return ops.where(absent, ops.zeros_like(patches), patches), ops.any(absent, axis=-1)
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import LARGEST_SEED, check_int, check_tensor
+
 _GOLDEN = 0x9E3779B9
 
 
@@ -59,6 +61,15 @@ def counter_noise(seed: Any, step: Any, samples: Any, num_elements: int) -> Any:
           generators).
         - Mixing constants: C. Wellons, "Prospecting for hash functions" (lowbias32).
     """
+    # Tensors cannot be looked at here; other numbers must be whole, not cut to be.
+    seed, step = (
+        value if hasattr(value, "dtype") else check_int(name, value)
+        for name, value in (("seed", seed), ("step", step))
+    )
+    if not isinstance(samples, (list, tuple, range)):
+        check_tensor("samples", samples, 1, kinds="ui")
+    num_elements = check_int("num_elements", num_elements, 1, LARGEST_SEED)
+    step = _int32(step) if isinstance(step, int) else step
     step = ops.cast(ops.convert_to_tensor(step), "int32")
     seed = ops.convert_to_tensor(_int32(seed) if isinstance(seed, int) else seed, "int32")
     stream = _mix(_mix(seed) + step * _int32(_GOLDEN))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_int, check_tensor
+
 STATISTICS_EPSILON = 1e-6
 
 
@@ -30,6 +32,7 @@ def as_patch_size(patch_size: int | Sequence[int], rank: int) -> tuple[int, ...]
     >>> as_patch_size(4, 2)
     (4, 4)
     """
+    rank = check_int("rank", rank, 1, 3)
     several = isinstance(patch_size, (Sequence, np.ndarray)) and np.ndim(patch_size) == 1
     sizes = tuple(patch_size) if several else (patch_size,) * rank
     if len(sizes) != rank:
@@ -160,6 +163,7 @@ def patchify(images: Any, patch_size: int | Sequence[int]) -> Any:
         - He et al. 2021, arXiv:2111.06377, section 3 ("Masking").
         - facebookresearch/mae `patchify`; there 3 channels and square images only.
     """
+    check_tensor("images", images)
     shape = as_image_shape(tuple(images.shape[1:]), "images.shape[1:]")
     *spatial, channels = shape
     rank = len(spatial)
@@ -196,6 +200,7 @@ def unpatchify(patches: Any, patch_size: int | Sequence[int], image_shape: Seque
     rank, channels = len(shape) - 1, shape[-1]
     sizes = as_patch_size(patch_size, rank)
     grid = patch_grid(shape, sizes)
+    check_tensor("patches", patches)
     expected = (math.prod(grid), math.prod(sizes) * channels)
     if len(patches.shape) != 3 or tuple(patches.shape[1:]) != expected:
         raise ValueError(
@@ -231,11 +236,29 @@ def patch_statistics(patches: Any) -> tuple[Any, Any]:
         - He et al. 2021, section 4.1 ("Reconstruction target"); facebookresearch/mae
           `forward_loss`.
     """
+    check_tensor("patches", patches)
+    if not patches.shape[-1]:
+        raise ValueError(
+            f"`patches` must have values. Received: patches.shape={tuple(patches.shape)}"
+        )
     patches = ops.cast(patches, "float32")
     count = patches.shape[-1]
     mean = ops.mean(patches, axis=-1, keepdims=True)
     squares = ops.sum(ops.square(patches - mean), axis=-1, keepdims=True)
     return mean, ops.sqrt(squares / max(count - 1, 1) + STATISTICS_EPSILON)
+
+
+def _check_statistics(patches: Any, mean: Any, std: Any) -> None:
+    """Refuse what does not broadcast to patches, or is no number."""
+    check_tensor("patches", patches)
+    for name, value in (("mean", mean), ("std", std)):
+        check_tensor(name, value)
+        sizes = list(zip(value.shape[::-1], patches.shape[::-1], strict=False))
+        if len(value.shape) > len(patches.shape) or any(a not in (1, b, None) for a, b in sizes):
+            raise ValueError(
+                f"`{name}` must broadcast to `patches`, (..., 1). Received: "
+                f"{name}.shape={tuple(value.shape)}, patches.shape={tuple(patches.shape)}"
+            )
 
 
 def standardize_patches(patches: Any, mean: Any = None, std: Any = None) -> Any:
@@ -256,6 +279,7 @@ def standardize_patches(patches: Any, mean: Any = None, std: Any = None) -> Any:
     """
     if mean is None or std is None:
         mean, std = patch_statistics(patches)
+    _check_statistics(patches, mean, std)
     return (ops.cast(patches, "float32") - mean) / std
 
 
@@ -275,4 +299,5 @@ def unstandardize_patches(patches: Any, mean: Any, std: Any) -> Any:
     >>> float(unstandardize_patches(np.array([[1.0]]), 2.0, 3.0)[0, 0])
     5.0
     """
+    _check_statistics(patches, mean, std)
     return ops.cast(patches, "float32") * std + mean

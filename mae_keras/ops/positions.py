@@ -10,6 +10,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import (
+    LARGEST_WIDTH,
+    check_int,
+    check_ints,
+    check_parameters,
+    check_tensor,
+)
+
 
 def sincos_positions(grid: Sequence[int], hidden_dim: int) -> np.ndarray:
     """Fixed sin-cos position table of a grid of patches.
@@ -37,6 +45,9 @@ def sincos_positions(grid: Sequence[int], hidden_dim: int) -> np.ndarray:
         - He et al. 2021, appendix A.1; facebookresearch/mae `get_2d_sincos_pos_embed`.
         - big_vision spaces frequencies by `s / 2 - 1` instead of `s / 2`: another table.
     """
+    grid = check_ints("grid", grid, 1, LARGEST_WIDTH)
+    hidden_dim = check_int("hidden_dim", hidden_dim, 1, LARGEST_WIDTH)
+    check_parameters(math.prod(grid) * hidden_dim, grid=grid, hidden_dim=hidden_dim)
     rank = len(grid)
     frequencies = hidden_dim // (2 * rank)
     if frequencies < 1:
@@ -97,6 +108,10 @@ def interpolate_positions(
     >>> tuple(interpolate_positions(sincos_positions((2, 2), 8), (2, 2), (4, 3)).shape)
     (12, 8)
     """
+    check_tensor("table", table, 2)
+    source_grid = check_ints("source_grid", source_grid, 1, LARGEST_WIDTH)
+    target_grid = check_ints("target_grid", target_grid, 1, LARGEST_WIDTH)
+    check_parameters(math.prod(target_grid) * int(table.shape[1]), target_grid=target_grid)
     source_grid, target_grid = tuple(source_grid), tuple(target_grid)
     if len(source_grid) != len(target_grid) or table.shape[0] != math.prod(source_grid):
         raise ValueError(

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -106,36 +108,34 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patch_size", "gradient_accumulation_steps"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        _require(self, "steps_per_execution", self.steps_per_execution >= 1, "at least 1")
-        _require(self, "mask_ratio", 0 < self.mask_ratio < 1, "in (0, 1)")
-        start = self.mask_ratio_start
-        _require(self, "mask_ratio_start", start is None or 0 < start < 1, "in (0, 1)")
-        _require(self, "learning_rate", self.learning_rate > 0, "positive")
-        _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
-        _require(self, "uniformity_weight", self.uniformity_weight >= 0, "at least 0")
-        _require(self, "balance", 0 <= self.balance <= 1, "in [0, 1]")
-        _require(self, "seed", 0 <= self.seed < 2**31, "in [0, 2**31)")
-        _require(self, "decode_ratio", 0 < self.decode_ratio <= 1, "in (0, 1]")
+            check_int(name, getattr(self, name), 1, LARGEST_SEED)
+        check_int("steps_per_execution", self.steps_per_execution, 1, LARGEST_SEED)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
+        between = {"above": True, "below": True}
+        check_number("mask_ratio", self.mask_ratio, 0, 1, **between)
+        check_number("mask_ratio_start", self.mask_ratio_start, 0, 1, **between, optional=True)
+        check_number("learning_rate", self.learning_rate, 0, above=True)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("uniformity_weight", self.uniformity_weight, 0)
+        check_number("balance", self.balance, 0, 1)
+        check_number("decode_ratio", self.decode_ratio, 0, 1, above=True)
+        check_number("min_crop_scale", self.min_crop_scale, 0, 1, above=True, optional=True)
+        check_number("ema_momentum", self.ema_momentum, 0, 1, **between, optional=True)
+        check_int("warmup_epochs", self.warmup_epochs)
         fits = self.decode_ratio == 1 or self.decoder_attention == "cross"
         _require(self, "decode_ratio", fits, "1 unless decoder_attention is cross")
         crop = self.min_crop_scale
-        _require(self, "min_crop_scale", crop is None or 0 < crop <= 1, "in (0, 1]")
         unused = crop is not None and not self.augment
         _require(self, "min_crop_scale", not unused, "left out with augment=False")
         shorter = 0 <= self.warmup_epochs < self.epochs
         _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")
-        ema = self.ema_momentum
-        _require(self, "ema_momentum", ema is None or 0 < ema < 1, "in (0, 1)")
         if self.splits is not None:
             object.__setattr__(self, "splits", tuple(self.splits))  # JSON has lists
             shares = len(self.splits) == 3 and all(0 < share < 1 for share in self.splits)
             shares = shares and abs(sum(self.splits) - 1) < 1e-6
             _require(self, "splits", shares, "three fractions above 0 that add up to 1")
         for name, known in _CHOICES.items():
-            _require(
-                self, name, getattr(self, name) in known, f"one of {', '.join(filter(None, known))}"
-            )
+            check_choice(name, getattr(self, name), known)
 
 
 _CHOICES = {

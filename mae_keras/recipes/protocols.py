@@ -8,6 +8,14 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from mae_keras.arguments import (
+    LARGEST_DEPTH,
+    LARGEST_SEED,
+    check_choice,
+    check_int,
+    check_number,
+)
+
 # A comparison and options in, an entry of `evaluation.json` out.
 Protocol = Callable[[Any, "EvaluationOptions"], dict[str, Any]]
 
@@ -51,23 +59,13 @@ class EvaluationOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.pooling not in ("mean", "token"):
-            raise ValueError(
-                f"`pooling` must be 'mean' or 'token'. Received: pooling={self.pooling!r}"
-            )
+        check_choice("pooling", self.pooling, ("mean", "token"))
         for name in ("num_blocks", "max_train", "max_test", "num_seeds", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. Received: {name}={getattr(self, name)!r}"
-                )
-        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise ValueError(
-                f"`learning_rate` must be positive. Received: learning_rate={self.learning_rate!r}"
-            )
-        for name, least in (("train_blocks", 0), ("seed", 0), ("fine_tune_epochs", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value!r}")
+            check_int(name, getattr(self, name), 1, LARGEST_SEED)
+        check_number("learning_rate", self.learning_rate, 0, above=True, optional=True)
+        check_int("train_blocks", self.train_blocks, 0, LARGEST_DEPTH)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
+        check_int("fine_tune_epochs", self.fine_tune_epochs, 1, optional=True)
 
 
 def _of(module: str, name: str) -> Protocol:

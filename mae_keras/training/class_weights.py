@@ -4,6 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import (
+    LARGEST_WIDTH,
+    check_array,
+    check_choice,
+    check_int,
+    check_number,
+)
+
 
 def class_weights(
     labels: Any, num_classes: int, method: str = "inverse", beta: float = 0.999
@@ -42,10 +50,8 @@ def class_weights(
           arXiv:1901.05555, equation 2.
         - `"inverse"` is `compute_class_weight("balanced")` of scikit-learn.
     """
-    if method not in ("inverse", "effective"):
-        raise ValueError(f"`method` must be 'inverse' or 'effective'. Received: method={method!r}")
-    if not 0 <= beta < 1:
-        raise ValueError(f"`beta` must be in [0, 1). Received: beta={beta!r}")
+    check_choice("method", method, ("inverse", "effective"))
+    check_number("beta", beta, 0, 1, below=True)
     counts = _class_counts(labels, num_classes)
     weights = 1 / counts if method == "inverse" else (1 - beta) / (1 - beta**counts)
     weights = weights * (counts.sum() / (counts * weights).sum())
@@ -53,11 +59,8 @@ def class_weights(
 
 
 def _class_counts(labels: Any, num_classes: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if isinstance(num_classes, bool) or not hasattr(num_classes, "__index__") or num_classes < 2:
-        raise ValueError(
-            f"`num_classes` must be an int of at least 2. Received: num_classes={num_classes!r}"
-        )
+    labels = check_array("labels", labels, empty=True)
+    check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
     if labels.ndim != 1 or not len(labels):
         raise ValueError(
             f"`labels` must have shape (num_samples,), at least one sample. "

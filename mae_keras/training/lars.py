@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from mae_keras.arguments import check_int, check_number
+from mae_keras.training.optimizers import check_learning_rate
+
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class LARS(keras.optimizers.Optimizer):
@@ -65,6 +68,8 @@ class LARS(keras.optimizers.Optimizer):
         excluded: Sequence[str] = (),
         **kwargs: Any,
     ):
+        check_learning_rate(learning_rate)
+        check_int("min_axes", min_axes, 0, 32)
         _check(momentum, weight_decay, trust_coefficient, epsilon, excluded)
         super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
         self.momentum = momentum
@@ -126,13 +131,9 @@ def _check(
     epsilon: float,
     excluded: Sequence[str],
 ) -> None:
-    for name, value, valid, expected in (
-        ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
-        ("weight_decay", weight_decay, weight_decay is None or weight_decay >= 0, "at least 0"),
-        ("trust_coefficient", trust_coefficient, trust_coefficient > 0, "positive"),
-        ("epsilon", epsilon, epsilon >= 0, "at least 0"),
-    ):
-        if not valid:
-            raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+    check_number("momentum", momentum, 0, 1, below=True)
+    check_number("weight_decay", weight_decay, 0, optional=True)
+    check_number("trust_coefficient", trust_coefficient, 0, above=True)
+    check_number("epsilon", epsilon, 0)
     if isinstance(excluded, str):
         raise ValueError(f"`excluded` must be a sequence of names. Received: {excluded!r}")

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mae_keras.training.optimizers import MaskedAdamW, scaled_warmup_cosine
+from mae_keras.arguments import LARGEST_DEPTH, check_int, check_number
+from mae_keras.training.optimizers import LARGEST_BATCH, MaskedAdamW, scaled_warmup_cosine
 
 BLOCK_PATTERN = r"(?:^|/)block_(\d+)(?:/|$)"
 EMBEDDING_NAMES = ("class_token", "patch_projection", "positions")
@@ -62,17 +63,15 @@ class LayerDecayAdamW(MaskedAdamW):
         embedding_names: Sequence[str] = EMBEDDING_NAMES,
         **kwargs: Any,
     ):
+        layer_decay = check_number("layer_decay", layer_decay, 0, 1, above=True)
+        num_layers = check_int("num_layers", num_layers, 1, LARGEST_DEPTH)
         super().__init__(learning_rate, weight_decay, beta_1, beta_2, **kwargs)
-        if not 0.0 < layer_decay <= 1.0:
-            raise ValueError(f"`layer_decay` must be in (0, 1]. Received: {layer_decay!r}")
-        if not hasattr(num_layers, "__index__") or num_layers < 1:
-            raise ValueError(f"`num_layers` must be a positive int. Received: {num_layers!r}")
         if re.compile(block_pattern).groups != 1:
             raise ValueError(
                 "`block_pattern` must have one group, the number of the block. "
                 f"Received: block_pattern={block_pattern!r}"
             )
-        self.num_layers, self.layer_decay = int(num_layers), float(layer_decay)
+        self.num_layers, self.layer_decay = num_layers, layer_decay
         self.block_pattern, self.embedding_names = block_pattern, tuple(embedding_names)
 
     def layer_of(self, path: str) -> int:
@@ -164,5 +163,6 @@ def fine_tuning_optimizer(
     References:
         - He et al. 2021, arXiv:2111.06377, table 9.
     """
+    check_int("batch_size", batch_size, 1, LARGEST_BATCH)
     schedule = scaled_warmup_cosine(base_learning_rate, batch_size, total_steps, warmup_steps)
     return LayerDecayAdamW(schedule, num_layers=num_layers, **kwargs)

@@ -5,9 +5,11 @@ from typing import Any
 
 import keras
 
+from mae_keras.arguments import LARGEST_SEED, check_int, check_number
 from mae_keras.training.fused_adam import FusedAdam
 from mae_keras.training.replicated_accumulation import AccumulatesOnReplicas
 
+LARGEST_BATCH = 2**24
 NO_DECAY = ("class_token", "mask_token", "positions")
 
 
@@ -44,6 +46,7 @@ class MaskedAdamW(AccumulatesOnReplicas, FusedAdam, keras.optimizers.AdamW):
         no_decay: Sequence[str] = NO_DECAY,
         **kwargs: Any,
     ):
+        check_adam(learning_rate, weight_decay, beta_1, beta_2)
         super().__init__(
             learning_rate, weight_decay=weight_decay, beta_1=beta_1, beta_2=beta_2, **kwargs
         )
@@ -57,6 +60,20 @@ class MaskedAdamW(AccumulatesOnReplicas, FusedAdam, keras.optimizers.AdamW):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "no_decay": self.no_decay}
+
+
+def check_adam(learning_rate: Any, weight_decay: Any, beta_1: Any, beta_2: Any) -> None:
+    """Refuse numbers with which Adam moves nothing, or away from the minimum, or to NaN."""
+    check_learning_rate(learning_rate)
+    check_number("weight_decay", weight_decay, 0, optional=True)
+    check_number("beta_1", beta_1, 0, 1, below=True)
+    check_number("beta_2", beta_2, 0, 1, below=True)
+
+
+def check_learning_rate(learning_rate: Any) -> None:
+    """Refuse a learning rate that is neither a positive number nor a schedule or variable."""
+    if not isinstance(learning_rate, (keras.Variable, dict)) and not callable(learning_rate):
+        check_number("learning_rate", learning_rate, 0)
 
 
 def pretraining_optimizer(
@@ -95,6 +112,8 @@ def pretraining_optimizer(
     References:
         - He et al. 2021, table 8; Goyal et al. 2017, arXiv:1706.02677 (linear scaling).
     """
+    check_int("batch_size", batch_size, 1, LARGEST_BATCH)
+    check_int("gradient_accumulation_steps", gradient_accumulation_steps, 1, optional=True)
     images = batch_size * (gradient_accumulation_steps or 1)
     # Keras feeds schedules every step, accumulated ones counted singly, unlike `iterations`.
     return MaskedAdamW(
@@ -126,9 +145,10 @@ def scaled_warmup_cosine(
     >>> float(scaled_warmup_cosine(0.5, 512, total_steps=10, warmup_steps=2)(2))
     1.0
     """
-    if not base_learning_rate > 0:
-        raise ValueError(f"`base_learning_rate` must be positive. Received: {base_learning_rate!r}")
-    if not 0 <= warmup_steps < total_steps:
+    check_number("base_learning_rate", base_learning_rate, 0, 100, above=True)
+    check_int("total_steps", total_steps, 1, LARGEST_SEED)
+    check_int("warmup_steps", warmup_steps, 0)
+    if warmup_steps >= total_steps:
         raise ValueError(
             f"`warmup_steps` must be at least 0 and less than `total_steps`. Received: "
             f"warmup_steps={warmup_steps}, total_steps={total_steps}"
@@ -155,6 +175,9 @@ def warmup_cosine(
     >>> [round(float(schedule(step)), 2) for step in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
+    check_number("peak", peak, 0, above=True)
+    check_int("total_steps", total_steps, 1, LARGEST_SEED)
+    check_int("warmup_steps", warmup_steps, 0, total_steps)
     if not warmup_steps:
         return keras.optimizers.schedules.CosineDecay(peak, total_steps)
     return keras.optimizers.schedules.CosineDecay(

@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 
+from mae_keras.arguments import check_array, check_int, check_ints, check_number
+
 
 def _check_ratio(name: str, ratio: float) -> float:
-    if not 0.0 < ratio < 1.0:
-        raise ValueError(f"`{name}` must be in (0, 1). Received: {name}={ratio!r}")
-    return float(ratio)
+    return check_number(name, ratio, 0, 1, above=True, below=True)
 
 
 class _RampMaskRatio:
@@ -21,12 +21,9 @@ class _RampMaskRatio:
 
     def __init__(self, start: float, end: float, num_epochs: int, num_levels: int = 4):
         self.start, self.end = _check_ratio("start", start), _check_ratio("end", end)
-        if num_epochs < 1 or num_levels < 2:
-            raise ValueError(
-                f"`num_epochs` must be at least 1 and `num_levels` at least 2. Received: "
-                f"num_epochs={num_epochs}, num_levels={num_levels}"
-            )
-        self.num_epochs, self.num_levels = int(num_epochs), int(num_levels)
+        self.num_epochs = check_int("num_epochs", num_epochs, 1)
+        # Each level is a training graph of its own.
+        self.num_levels = check_int("num_levels", num_levels, 2, 1000)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -120,7 +117,8 @@ class StepMaskRatio:
     """
 
     def __init__(self, boundaries: Sequence[int], ratios: Sequence[float]):
-        self.boundaries = tuple(int(epoch) for epoch in boundaries)
+        self.boundaries = check_ints("boundaries", boundaries, 0) if len(boundaries) else ()
+        check_array("ratios", ratios, 1)
         self.ratios = tuple(_check_ratio("ratios", ratio) for ratio in ratios)
         rising = all(a < b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False))
         if len(self.ratios) != len(self.boundaries) + 1 or not rising:

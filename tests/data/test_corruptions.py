@@ -183,11 +183,11 @@ def test_no_images_stay_none():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"kind": "fog"}, ValueError, "`kind` must be one of noise, .*Received: 'fog'"),
-        ({"strength": 0}, ValueError, "`strength` must be an int from 1 to 5. Received: 0"),
-        ({"strength": 2.0}, ValueError, "`strength` must be an int from 1 to 5"),
-        ({"seed": -1}, ValueError, "`seed` must be an int of at least 0"),
-        ({"first_index": 0.5}, ValueError, "`first_index` must be an int of at least 0"),
+        ({"kind": "fog"}, ValueError, "`kind` must be 'noise', .*Received: kind='fog'"),
+        ({"strength": 0}, ValueError, "`strength` must be .*Received: strength=0"),
+        ({"strength": 2.5}, ValueError, "`strength` must be"),
+        ({"seed": -1}, ValueError, "`seed` must be .*of at least 0"),
+        ({"first_index": 0.5}, ValueError, "`first_index` must be .*of at least 0"),
         ({"images": photos().astype("int32")}, TypeError, "must be uint8 or floats.*int32"),
         ({"images": photos()[0, 0]}, ValueError, r"`images` must have shape \(batch, \*spatial"),
         ({"images": fractions()}, ValueError, "`value_range` must be given for floats"),

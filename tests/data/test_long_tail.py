@@ -107,8 +107,8 @@ def test_other_splits_stay_where_they_are(tmp_path, random_images):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"imbalance_ratio": 0.5}, "`imbalance_ratio` must be at least 1"),
-        ({"imbalance_ratio": float("nan")}, "`imbalance_ratio` must be at least 1"),
+        ({"imbalance_ratio": 0.5}, "`imbalance_ratio` must be .*at least 1"),
+        ({"imbalance_ratio": float("nan")}, "`imbalance_ratio` must be .*at least 1"),
         ({"imbalance_ratio": 31}, "`imbalance_ratio` must leave at least one image"),
         ({"imbalance_ratio": 2, "largest": 31}, "takes 31 of the 30 images of class 0"),
         ({"imbalance_ratio": 2, "largest": 0}, "`imbalance_ratio` must leave at least one image"),

@@ -116,7 +116,7 @@ def test_the_result_does_not_depend_on_the_blocks(monkeypatch):
         ({"patch_mask": np.ones((2, 5), bool)}, r"`patch_mask` must have shape \(2, 6\)"),
         ({"train_targets_mean": np.ones(6)}, r"`train_targets_mean` must have shape \(6, 4\)"),
         ({"channels": 3}, "`channels` must divide the 4 values of a patch. Received: channels=3"),
-        ({"channels": 0}, "`channels` must divide"),
+        ({"channels": 0}, "`channels` must be an int of at least 1"),
         ({"targets": np.ones((2, 6))}, r"`targets` must have shape .*Received: .*\(2, 6\)"),
         ({"missing_mask": np.ones(6, bool)}, r"`missing_mask` must have shape \(2, 6\)"),
     ],

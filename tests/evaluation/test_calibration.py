@@ -61,9 +61,9 @@ def test_the_ends_of_the_range_have_a_bin():
     [
         (([], []), "at least one sample"),
         (([0.5], [True, False]), "must have one shape"),
-        (([1.5], [True]), "`confidence` must be in .* Received: values from 1.5"),
-        (([float("nan")], [True]), "`confidence` must be in"),
-        (([0.5], [True], 0), "`num_bins` must be a positive int. Received: num_bins=0"),
+        (([1.5], [True]), "`confidence` must be.*Received: values from 1.5"),
+        (([float("nan")], [True]), "`confidence` must be"),
+        (([0.5], [True], 0), "`num_bins` must be.*Received: num_bins=0"),
     ],
     ids=str,
 )

@@ -89,8 +89,8 @@ def test_features_that_vary_in_one_direction_only_are_drawn():
         (np.zeros((9, 1)), {}, r"Received: features.shape=\(9, 1\)"),
         (np.zeros((9, 2, 2)), {}, r"`features` must have shape \(num_samples, num_features\)"),
         (np.zeros((9, 2)), {"method": "umap"}, "`method` must be 'pca' or 'tsne'.*'umap'"),
-        (np.zeros((9, 2)), {"max_samples": 2}, "`max_samples` must be an int of at least 3"),
-        (np.zeros((9, 2)), {"max_samples": 9.5}, "`max_samples` must be an int"),
+        (np.zeros((9, 2)), {"max_samples": 2}, "`max_samples` must be .*of at least 3"),
+        (np.zeros((9, 2)), {"max_samples": 9.5}, "`max_samples` must be"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(features, options, message):

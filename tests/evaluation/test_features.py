@@ -95,7 +95,7 @@ def test_there_are_no_more_components_than_rows_or_columns():
 
 @pytest.mark.parametrize("count", [0, -1, 2.5, None])
 def test_a_bad_number_of_components_is_refused(count):
-    with pytest.raises(ValueError, match="`num_components` must be a positive int. Received"):
+    with pytest.raises(ValueError, match="`num_components` must be.*Received"):
         fit_pca(np.eye(3), count)
 
 

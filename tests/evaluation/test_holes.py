@@ -62,13 +62,16 @@ def test_patches_are_whole_and_as_many_as_asked(ratio):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: random_boxes(2, (8, 8, 1), 0.0), "`fraction` must be in"),
-        (lambda: random_boxes(2, (8, 8, 1), 1.0), "`fraction` must be in"),
-        (lambda: random_scratches(2, (8, 8, 1), 0), "`num_scratches` must be a positive int"),
-        (lambda: random_scratches(2, (8, 8, 1), 1, 0.0), "`width` must be positive"),
-        (lambda: random_patches(2, (8, 8, 1), 4, 1.5), "`mask_ratio` must be in"),
+        (lambda: random_boxes(2, (8, 8, 1), 0.0), "`fraction` must be"),
+        (lambda: random_boxes(2, (8, 8, 1), 1.0), "`fraction` must be"),
+        (lambda: random_scratches(2, (8, 8, 1), 0), "`num_scratches` must be"),
+        (lambda: random_scratches(2, (8, 8, 1), 1, 0.0), "`width` must be"),
+        (lambda: random_patches(2, (8, 8, 1), 4, 1.5), "`mask_ratio` must be"),
         (lambda: random_patches(2, (8, 8, 1), 3), "`patch_size` must divide the image"),
-        (lambda: random_patches(2, (8, 8, 1), (4, 4, 1)), "`patch_size` must divide the image"),
+        (
+            lambda: random_patches(2, (8, 8, 1), (4, 4, 1)),
+            "`patch_size` must be an int or have one entry",
+        ),
     ],
 )
 def test_sizes_that_make_no_hole_are_refused(call, match):

@@ -68,11 +68,11 @@ def test_values_without_a_mean_are_refused(values):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1.2, 10), "`accuracy` must be in .* Received: accuracy=1.2"),
-        ((float("nan"), 10), "`accuracy` must be in"),
-        ((0.5, 0), "`n` must be a positive int. Received: n=0"),
-        ((0.5, 2.5), "`n` must be a positive int"),
-        ((0.5, 10, 1.0), "`confidence` must be in"),
+        ((1.2, 10), "`accuracy` must be.*Received: accuracy=1.2"),
+        ((float("nan"), 10), "`accuracy` must be"),
+        ((0.5, 0), "`n` must be.*Received: n=0"),
+        ((0.5, 2.5), "`n` must be"),
+        ((0.5, 10, 1.0), "`confidence` must be"),
     ],
     ids=str,
 )

@@ -74,7 +74,7 @@ def test_test_labels_decide_nothing_but_the_score():
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5])
 def test_a_fraction_outside_its_range_is_refused(fraction):
-    with pytest.raises(ValueError, match=r"`fraction` must be in \(0, 1\]. Received: fraction="):
+    with pytest.raises(ValueError, match=r"`fraction` must be.*Received: fraction="):
         label_fraction_scores(*TASKS, fractions=(fraction,))
 
 

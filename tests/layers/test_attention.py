@@ -133,5 +133,5 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 
 @pytest.mark.parametrize("num_heads", [0, -2])
 def test_a_number_of_heads_below_one_is_refused(num_heads):
-    with pytest.raises(ValueError, match=f"must be a positive int.*num_heads={num_heads}"):
+    with pytest.raises(ValueError, match=f"`num_heads` must be.*num_heads={num_heads}"):
         MultiHeadSelfAttention(num_heads)

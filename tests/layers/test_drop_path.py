@@ -85,7 +85,7 @@ def test_what_is_dropped_does_not_depend_on_the_size_of_the_batch():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
 def test_an_impossible_rate_is_refused(rate):
-    with pytest.raises(ValueError, match=rf"`drop_path_rate` must be in .*drop_path_rate={rate}"):
+    with pytest.raises(ValueError, match=rf"`drop_path_rate` must be.*drop_path_rate={rate}"):
         DropPath(rate)
 
 
@@ -99,5 +99,5 @@ def test_what_is_dropped_is_saved_with_the_weights():
 
 
 def test_a_seed_that_is_no_seed_is_refused():
-    with pytest.raises(ValueError, match="`seed` must be in"):
+    with pytest.raises(ValueError, match="`seed` must be"):
         DropPath(0.5, seed=-1)

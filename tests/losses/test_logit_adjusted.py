@@ -204,12 +204,12 @@ def test_half_precision_logits_are_adjusted_in_float32():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1, 0],), "`class_priors` must be a positive number for each .* never occurs"),
+        (([1, 0],), "`class_priors` must be .*never occurs"),
         (([1],), "at least two classes"),
         (([[1, 2]],), "`class_priors` must be"),
         (([1, float("nan")],), "`class_priors` must be"),
-        (([1, 2], -1.0), "`tau` must be a finite number >= 0. Received: tau=-1.0"),
-        (([1, 2], 1.0, True, 1.0), "`label_smoothing` must be in"),
+        (([1, 2], -1.0), "`tau` must be.*Received: tau=-1.0"),
+        (([1, 2], 1.0, True, 1.0), "`label_smoothing` must be"),
     ],
     ids=str,
 )

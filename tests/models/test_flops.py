@@ -197,7 +197,7 @@ def test_an_encoder_decodes_nothing():
 
 
 def test_a_batch_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="`batch_size` must be positive. Received"):
+    with pytest.raises(ValueError, match="`batch_size` must be.*Received"):
         training_flops(build(), batch_size=0)
 
 

@@ -228,7 +228,7 @@ def test_chosen_images_have_their_missing_patches_filled_in(augmentation, images
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
 def test_a_rate_that_is_no_probability_is_refused(tiny, wrong):
-    with pytest.raises(ValueError, match=r"`rate` must be in \[0, 1\]. Received"):
+    with pytest.raises(ValueError, match=r"`rate` must be.*Received"):
         MaskedReconstructionAugmentation(tiny, rate=wrong)
 
 

@@ -121,14 +121,14 @@ def test_other_shapes_are_refused(measure):
 @pytest.mark.parametrize("measure", [psnr, ssim])
 @pytest.mark.parametrize("wrong", [0, -255.0, float("nan")])
 def test_a_span_that_is_none_is_refused(measure, wrong):
-    with pytest.raises(ValueError, match="`max_value` must be positive. Received"):
+    with pytest.raises(ValueError, match="`max_value` must be.*Received"):
         measure(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1)), max_value=wrong)
 
 
 def test_windows_that_are_none_are_refused():
     images = np.zeros((1, 8, 8, 1))
     for wrong in (4, 0, 2.5):
-        with pytest.raises(ValueError, match="`filter_size` must be an odd int"):
+        with pytest.raises(ValueError, match="`filter_size` must be an.* int"):
             ssim(images, images, filter_size=wrong)
-    with pytest.raises(ValueError, match="`sigma` must be positive"):
+    with pytest.raises(ValueError, match="`sigma` must be"):
         ssim(images, images, sigma=0)

@@ -189,9 +189,9 @@ def test_the_rate_is_scaled_by_the_batch_and_warms_up():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"layer_decay": 0.0}, "`layer_decay` must be in"),
-        ({"layer_decay": 1.5}, "`layer_decay` must be in"),
-        ({"num_layers": 0}, "`num_layers` must be a positive int"),
+        ({"layer_decay": 0.0}, "`layer_decay` must be"),
+        ({"layer_decay": 1.5}, "`layer_decay` must be"),
+        ({"num_layers": 0}, "`num_layers` must be"),
         ({"block_pattern": "block"}, "`block_pattern` must have one group"),
     ],
     ids=["zero", "growing", "no-layers", "no-group"],
@@ -210,8 +210,8 @@ def test_a_block_beyond_the_last_is_refused_when_training_starts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0.0, 256, 10, 2), "`base_learning_rate` must be positive"),
-        ((1e-3, 256, 10, 2, 10), "`warmup_steps` must be at least 0 and less than"),
+        ((0.0, 256, 10, 2), "`base_learning_rate` must be"),
+        ((1e-3, 256, 10, 2, 10), "`warmup_steps` must be .*less than"),
     ],
 )
 def test_bad_schedules_are_named(arguments, message):

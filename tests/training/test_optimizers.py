@@ -118,8 +118,8 @@ def test_the_schedule_runs_over_steps_when_gradients_are_accumulated():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0.0, 256, 10), "`base_learning_rate` must be positive"),
-        ((1e-3, 256, 10, 10), "`warmup_steps` must be at least 0 and less than `total_steps`"),
+        ((0.0, 256, 10), "`base_learning_rate` must be"),
+        ((1e-3, 256, 10, 10), "`warmup_steps` must be .*less than `total_steps`"),
     ],
 )
 def test_bad_numbers_are_named(arguments, message):

@@ -51,9 +51,9 @@ def test_config_round_trip(schedule):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LinearMaskRatio(0.0, 0.5, 3), "`start` must be in"),
-        (lambda: CosineMaskRatio(0.5, 1.0, 3), "`end` must be in"),
-        (lambda: LinearMaskRatio(0.1, 0.5, 3, num_levels=1), "`num_levels` at least 2"),
+        (lambda: LinearMaskRatio(0.0, 0.5, 3), "`start` must be"),
+        (lambda: CosineMaskRatio(0.5, 1.0, 3), "`end` must be"),
+        (lambda: LinearMaskRatio(0.1, 0.5, 3, num_levels=1), "`num_levels` must be"),
         (lambda: StepMaskRatio([3, 2], [0.1, 0.2, 0.3]), "`boundaries` must rise"),
         (lambda: StepMaskRatio([3], [0.1]), "one entry more"),
     ],

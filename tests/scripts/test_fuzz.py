@@ -1,0 +1,58 @@
+"""The fuzzer: it covers the public names, finds faults, and finds none here."""
+
+import importlib
+import inspect
+import math
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def fuzz(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("fuzz"), importlib.import_module("fuzz_calls")
+
+
+@pytest.mark.slow
+def test_every_public_name_is_called_or_exempt(fuzz):
+    _, fuzz_calls = fuzz
+    named = {".".join(name.split(".")[:2]) for name in fuzz_calls.calls()}
+    exempt = set(" ".join(fuzz_calls.EXEMPT.values()).split())
+    for package in ("layers", "models", "training", "evaluation", "data", "figures", "recipes"):
+        module = importlib.import_module(f"mae_keras.{package}")
+        public = [n for n in module.__all__ if not inspect.ismodule(getattr(module, n))]
+        assert {f"{package}.{name}" for name in public} - named - exempt == set()
+
+
+@pytest.mark.slow
+def test_outcomes_are_told_apart(fuzz):
+    fuzz, fuzz_calls = fuzz
+
+    def outcome(function, argument="size", mistake="negative", value=3):
+        call = fuzz_calls.Call("a.b", function, lambda: {argument: value})
+        return fuzz.run_case(call, argument, mistake, 0, 0)[0]
+
+    def refuses(size):
+        from mae_keras.arguments import check_int
+
+        return check_int("size", size, 1)
+
+    assert outcome(refuses) == "clear"
+    assert outcome(lambda size: 1) == "silent"
+    assert outcome(lambda size: 1, mistake="zero") == "ok"
+    assert outcome(lambda size: np.zeros(2)[size]) == "unclear"
+    assert outcome(lambda size: math.nan, mistake="zero") == "silent"
+
+
+@pytest.mark.slow
+def test_a_sample_of_mistakes_is_refused_clearly(tmp_path):
+    command = [sys.executable, SCRIPTS / "fuzz.py", "--cases", "300", "--models", "1"]
+    done = subprocess.run([*map(str, command), "--seed", "5"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "301 cases" in done.stdout
