@@ -244,6 +244,7 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=6, help="random models to check (default 6)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="run the cases whose key begins with this")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long, and report")
     parser.add_argument("--log", default=os.devnull, help="file for what libraries print")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -255,7 +256,7 @@ def main() -> int:
     keys = worker.ask({"list": [options.cases, options.models]}, 600.0)["keys"]
     results = []
     for key in keys:
-        if key.startswith(options.only):
+        if key.startswith(options.only) and time.monotonic() - began < options.seconds:
             limit = MODEL_CPU_SECONDS if key.startswith("model|") else CPU_SECONDS
             answer = worker.ask({"key": key}, limit)
             results.append((key, answer["outcome"], answer["message"]))
