@@ -48,7 +48,8 @@ def _is_suspect(parts: list[Any], check: Any) -> bool:
     import tensorflow as tf
 
     images, labels, weights = [*parts, None, None][:3]
-    if check.needs_scan(images.dtype.name) or tuple(images.shape[1:]) != check.image_shape:
+    known = images.shape.rank is not None and tuple(images.shape[1:]) == check.image_shape
+    if check.needs_scan(images.dtype.name) or not known:
         return True
     if weights is not None or check.num_classes is not None:
         return True

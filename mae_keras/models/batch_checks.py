@@ -135,11 +135,12 @@ _OURS = re.compile(r"(TypeError|ValueError): (`(?:images|labels|sample_weight|cl
 
 
 @contextlib.contextmanager
-def raising(checks: Sequence[BatchCheck]) -> Iterator[None]:
+def raising(checks: Sequence[BatchCheck], model: Any) -> Iterator[None]:
     """Raise what a check refused as it was, whatever became of it on the way.
 
     Args:
         checks: those of the data sets in use, that of the images first.
+        model: the model in use, which gets its weights back from JAX's state.
 
     Yields:
         Nothing.
@@ -147,6 +148,8 @@ def raising(checks: Sequence[BatchCheck]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if hasattr(model, "jax_state_sync"):
+            model.jax_state_sync()
         for check in checks:
             if check.error is not None and check.error is not error:
                 raise check.error from None

@@ -58,7 +58,7 @@ class ChecksSamples(BuiltFromOneSlice):
             TypeError, ValueError: if the images do not fit the model.
         """
         x, check = self._checked_images(x)
-        with raising([check]):
+        with raising([check], self):
             return super().predict(x, batch_size, verbose, steps, callbacks)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -173,7 +173,7 @@ class ChecksSamples(BuiltFromOneSlice):
         """Apply a function batch by batch, compiled, to images that fit; see `Endpoints.run`."""
         batch_size = check_int("batch_size", batch_size, 1)
         images, check = self._checked_images(as_one_array(images))
-        with raising([check]):
+        with raising([check], self):
             return self._endpoints.run(self, key, function, images, batch_size)
 
 

@@ -254,7 +254,7 @@ class MaskedModel(
         }
         check_fit_arguments(options)
         x, y, options, checks = self._checked_fit(x, y, options)
-        with raising(checks):
+        with raising(checks, self):
             return super().fit(x, y, **options)
 
     def evaluate(
@@ -292,7 +292,7 @@ class MaskedModel(
             check_evaluation_input(x, batch_size, self.built_for)
             x, check = self._checked_set(x)
             checks.append(check)
-        with raising(checks):
+        with raising(checks, self):
             return super().evaluate(
                 x,
                 y,

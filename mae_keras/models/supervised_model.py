@@ -166,7 +166,7 @@ class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Mode
         }
         check_fit_arguments(options)
         x, y, options, checks = self._checked_fit(x, y, options)
-        with raising(checks):
+        with raising(checks, self):
             return super().fit(x, y, **options)
 
     def evaluate(
@@ -204,7 +204,7 @@ class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Mode
             check_evaluation_input(x, batch_size, self.built_for)
             x, check = self._checked_set(x)
             checks.append(check)
-        with raising(checks):
+        with raising(checks, self):
             return super().evaluate(
                 x,
                 y,

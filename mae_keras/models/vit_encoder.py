@@ -34,6 +34,7 @@ from mae_keras.ops import (
     patch_grid,
     split_missing,
 )
+from mae_keras.traced_checks import check_traced
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -297,6 +298,7 @@ class ViTEncoder(keras.Model):
 
     def call(self, images: Any, patch_mask: Any = None, training: bool = False) -> Any:
         check_shape(images.shape, self._any_size)
+        images = check_traced(images, self.normalization.value_range)
         patches, missing = self.to_patches(images)
         grid = patch_grid(tuple(images.shape[1:]), self.patch_size)
         hidden = join_masks(patch_mask, missing)

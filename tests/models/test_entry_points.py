@@ -196,3 +196,111 @@ def test_every_batch_of_a_data_set_that_fits_is_trained_on_once(autoencoder, sou
     np.testing.assert_allclose(
         autoencoder.predict(source(FLOATS), steps=3, verbose=0), whole, rtol=1e-5
     )
+
+
+@pytest.fixture(scope="module")
+def functional(autoencoder):
+    inputs = keras.Input((8, 8, 1))
+    tokens = autoencoder.encoder(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(tokens))
+    model.compile("sgd", "mse", jit_compile=keras.backend.backend() == "jax")
+    return model
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("fault", ["units", "range", "infinity"])
+def test_a_functional_model_around_an_encoder_refuses_what_does_not_fit(functional, fault):
+    images = FAULTS[fault][0]
+    message = r"scaled to \[0, 1\]" if fault == "units" else "must be within value_range"
+    with pytest.raises(Exception, match=message):
+        functional.predict(images, verbose=0)
+
+
+@pytest.mark.every_backend
+def test_a_functional_model_around_an_encoder_takes_what_fits(functional, autoencoder):
+    made = functional.predict(FLOATS, verbose=0)
+    ours = autoencoder.encode(GOOD, pooling=None).mean(axis=1)
+    np.testing.assert_allclose(made, ours, atol=1e-5)
+    functional.predict(np.zeros_like(FLOATS), verbose=0)
+    functional.predict(np.where(FLOATS > 200, np.nan, FLOATS), verbose=0)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("sizes", [None, (None, None, None, 1)], ids=["no rank", "no sizes"])
+def test_a_data_set_without_static_shape_gets_the_shape_that_the_model_knows(autoencoder, sizes):
+    import tensorflow as tf
+
+    def without_shape(images):
+        batches = tf.data.Dataset.from_tensor_slices(images).batch(2)
+        unknown = batches.map(lambda x: tf.py_function(lambda y: y, [x], tf.uint8))
+        return unknown if sizes is None else unknown.map(lambda x: tf.ensure_shape(x, sizes))
+
+    whole = autoencoder.evaluate(GOOD, batch_size=2, verbose=0)
+    loss = autoencoder.evaluate(without_shape(GOOD), verbose=0)
+    np.testing.assert_allclose(loss, whole, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"\('batch', 8, 8, 1\).*Received: images.shape=\(2, 4, 8"):
+        autoencoder.evaluate(without_shape(GOOD[:, :4]), verbose=0)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("source", [None, Batches, generator, dataset])
+def test_labels_that_are_text_are_left_out(autoencoder, source):
+    labels = np.array(list("abcabc"))
+    data = (GOOD, labels) if source is None else (source(GOOD, labels),)
+    whole = autoencoder.evaluate(GOOD, batch_size=2, verbose=0)
+    steps = {} if source is None else {"steps": 3}
+    loss = autoencoder.evaluate(*data, batch_size=2 if source is None else None, verbose=0, **steps)
+    np.testing.assert_allclose(loss, whole, rtol=1e-5)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
+def test_weights_of_images_and_classes_must_be_finite_and_not_negative(autoencoder, weight):
+    weights = np.where(np.arange(6) == 4, weight, 1.0)
+    for method in (autoencoder.fit, autoencoder.evaluate):
+        with pytest.raises(ValueError, match="`sample_weight` must be finite"):
+            method(GOOD, sample_weight=weights, verbose=0)
+    with pytest.raises(ValueError, match="`sample_weight` must be finite"):
+        autoencoder.train_on_batch(GOOD, sample_weight=weights)
+    with pytest.raises(ValueError, match="`class_weight` must be finite"):
+        autoencoder.fit(GOOD, LABELS, class_weight={0: 1.0, 1: weight}, verbose=0)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("source", [Batches, generator, dataset])
+def test_labels_and_weights_beside_a_data_set_are_refused_by_name(autoencoder, source):
+    with pytest.raises(ValueError, match="`sample_weight` must be None where images come as"):
+        autoencoder.fit(source(GOOD), sample_weight=np.ones(6), verbose=0)
+    with pytest.raises(ValueError, match="`y` must be None where images come as"):
+        autoencoder.fit(source(GOOD), LABELS, verbose=0)
+    if source is not generator:
+        with pytest.raises(ValueError, match="`class_weight` needs labels"):
+            autoencoder.fit(source(GOOD), class_weight={0: 1.0}, verbose=0)
+
+
+@pytest.mark.every_backend
+def test_masked_floats_are_missing(autoencoder):
+    masked = np.ma.masked_greater(FLOATS, 240)
+    missing = masked.filled(np.nan)
+    assert np.isnan(missing).any()
+    for ask in (autoencoder.encode, lambda x: autoencoder.predict(x, verbose=0)):
+        np.testing.assert_array_equal(ask(masked), ask(missing))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("entry", ["encode", "predict", "reconstruct", "attention_maps"])
+def test_images_of_which_nothing_can_be_seen_are_named(autoencoder, entry):
+    images = FLOATS.copy()
+    images[2] = np.nan
+    images[4, ::2, ::2] = np.nan  # a pixel of every patch
+    with pytest.warns(UserWarning, match="2 of 6 `images` have a missing .*: 2, 4"):
+        OF_AUTOENCODERS[entry](autoencoder, images)
+
+
+@pytest.mark.every_backend
+def test_images_of_a_data_set_of_which_nothing_can_be_seen_are_named(autoencoder):
+    images = FLOATS.copy()
+    images[3] = np.nan
+    with pytest.warns(UserWarning, match="1 `images` have a missing .*: image 1 of batch 1"):
+        features = autoencoder.encode(dataset(images))
+    assert not features[3].any() and np.isfinite(features).all()
