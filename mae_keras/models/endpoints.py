@@ -62,7 +62,12 @@ class Endpoints:
             self._made[key] = _Endpoint(owner, function)
         endpoint = self._made[key]
         if hasattr(inputs, "element_spec"):
-            return endpoint.predict(without_tuning(inputs), verbose=0)
+            try:
+                return endpoint.predict(without_tuning(inputs), verbose=0)
+            except Exception:
+                if hasattr(endpoint, "jax_state_sync"):
+                    endpoint.jax_state_sync()  # or the owner's weights would be gone
+                raise
         # A ragged last batch would be traced and compiled again, and could not be shared evenly by
         # replicas: pad it, then cut.
         count = keras.tree.flatten(inputs)[0].shape[0]

@@ -136,6 +136,10 @@ def from_generator(*arrays):
     return tf.data.Dataset.from_generator(lambda: batches, output_signature=signature)
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 sources = pytest.mark.parametrize("source", [Batches, generator, dataset, from_generator])
 LATE = {
     "units": (FLOATS / 255, r"scaled to \[0, 1\]"),
@@ -152,7 +156,7 @@ LATE = {
 @pytest.mark.every_backend
 @sources
 @pytest.mark.parametrize("fault", LATE)
-@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+@pytest.mark.parametrize("method", ["fit", slow("evaluate"), slow("predict")])
 def test_a_batch_of_a_data_set_that_does_not_fit_is_refused(autoencoder, method, fault, source):
     images, message = LATE[fault]
     with pytest.raises(ValueError, match=message):
@@ -175,6 +179,7 @@ def test_labels_outside_the_classes_are_refused_in_every_batch(classifier, sourc
         classifier.fit(source(GOOD, labels), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @sources
 def test_weights_that_ruin_training_are_refused_in_every_batch(autoencoder, source):
@@ -183,6 +188,7 @@ def test_weights_that_ruin_training_are_refused_in_every_batch(autoencoder, sour
         autoencoder.fit(source(GOOD, LABELS, weights), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @sources
 def test_every_batch_of_a_data_set_that_fits_is_trained_on_once(autoencoder, source):
@@ -225,6 +231,7 @@ def test_a_functional_model_around_an_encoder_takes_what_fits(functional, autoen
     functional.predict(np.where(FLOATS > 200, np.nan, FLOATS), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("sizes", [None, (None, None, None, 1)], ids=["no rank", "no sizes"])
 def test_a_data_set_without_static_shape_gets_the_shape_that_the_model_knows(autoencoder, sizes):
@@ -242,6 +249,7 @@ def test_a_data_set_without_static_shape_gets_the_shape_that_the_model_knows(aut
         autoencoder.evaluate(without_shape(GOOD[:, :4]), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("source", [None, Batches, generator, dataset])
 def test_labels_that_are_text_are_left_out(autoencoder, source):
