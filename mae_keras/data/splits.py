@@ -211,7 +211,9 @@ class FolderSplit(Split):
         high: int | None = None,
     ):
         super().__init__(image_shape, len(paths), "uint8" if high is None else "float32", labels)
-        files = inspect_files([os.fspath(path) for path in paths]) if files is None else files
+        if files is None:
+            stay_on_host()
+            files = inspect_files([os.fspath(path) for path in paths])
         for file in files:
             if file.defect:
                 raise ValueError(f"{file.path!r} cannot be read as an image: {file.defect}")

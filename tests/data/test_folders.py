@@ -372,6 +372,7 @@ def damaged(image_format, seed):
     return bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_format", ["JPEG", "GIF", "PNG", "WEBP", "BMP", "TIFF"])
 def test_whatever_passes_inspection_can_be_read(tmp_path, image_format):
     accepted = 0
@@ -438,6 +439,7 @@ def test_pictures_are_turned_as_their_exif_tag_says(image_folder):
     assert load(folder, split_by="order").image_shape != (12, 8, 3)  # as earlier versions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("top", "white"), [(65535, 65535), (4095, 4095)])
 def test_16_bits_are_kept_and_read_alike(image_folder, top, white):
     values = np.random.default_rng(0).integers(0, top, (9, 16, 16), endpoint=True).astype("uint16")

@@ -13,7 +13,7 @@ from mae_keras import data
 from mae_keras.models import compilation, load_model
 from mae_keras.recipes import Recipe, Saving, fitting
 from mae_keras.recipes.building import compile_model, untrained_model
-from mae_keras.recipes.fitting import fit_recipe
+from mae_keras.recipes.fitting import _naming_files, fit_recipe
 from mae_keras.training import Interrupted, OutOfMemoryError, Progress, RunFolder, StopRequest
 from mae_keras.training.stopwatch import Stopwatch
 
@@ -210,3 +210,15 @@ def test_running_out_of_memory_says_what_to_change(tmp_path, monkeypatch):
 def test_saving_out_of_range_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Saving(**wrong)
+
+
+def test_image_files_that_cannot_be_read_are_named():
+    split = data.ArraySplit(np.zeros((2, 4, 4, 1), "uint8"))
+    with pytest.raises(KeyError), _naming_files(split):
+        raise KeyError("something else")
+    split.failure = "'a.png' can no longer be read"
+    with pytest.raises(
+        OSError, match="'a.png' can no longer be read. Training stopped; .*--resume"
+    ):
+        with _naming_files(split):
+            raise RuntimeError("of TensorFlow")
