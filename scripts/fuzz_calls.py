@@ -61,6 +61,7 @@ EXEMPT = {
 # Legitimate wherever the argument occurs: any seed, all images at once, other ranges of pixels.
 _LEGITIMATE = (
     ("seed", "huge"),
+    ("step", "huge"),
     ("batch_size", "huge"),
     ("max_samples", "huge"),
     *(("value_range", mistake) for mistake in ("negative", "huge", "fraction", "zero")),
@@ -98,6 +99,8 @@ class Call:
 
     def allows(self, argument: str, mistake: str) -> bool:
         """Whether what looks like a mistake is legitimate here."""
+        if mistake == "infinite" and self.name.startswith(("ops.", "losses.")):
+            return True  # of a tensor no values are known before it is computed
         return any(
             argument == name and fnmatch.fnmatch(mistake, kind)
             for name, kind in (*self.also, *_LEGITIMATE)
@@ -479,7 +482,9 @@ def _op_calls() -> list[Call]:
             also=(("fill", "*"),),
         ),
         Call("ops.split_missing", ops.split_missing, lambda: {"patches": patches}),
-        Call("ops.can_be_missing", ops.can_be_missing, lambda: {"dtype": "float32"}),
+        Call(
+            "ops.can_be_missing", ops.can_be_missing, lambda: {"dtype": "float32"}, fixed=("dtype",)
+        ),
         Call(
             "ops.as_image_shape",
             ops.as_image_shape,
@@ -535,7 +540,9 @@ def _op_calls() -> list[Call]:
             ops.interpolate_positions,
             lambda: {"table": TOKENS[0], "source_grid": (2, 2), "target_grid": (3, 3)},
         ),
-        Call("ops.psnr", ops.psnr, lambda: {**pictures, "counted": HOLES[..., None]}),
+        Call(
+            "ops.psnr", ops.psnr, lambda: {**pictures, "counted": HOLES[..., None]}, lambda _: None
+        ),
         Call(
             "ops.ssim",
             ops.ssim,
@@ -621,7 +628,13 @@ def _model_calls() -> list[Call]:
         Call("models.ViTEncoder", models.ViTEncoder, encoder, lambda e: e(IMAGES)),
         Call("models.MAEDecoder", models.MAEDecoder, _sizes, used),
         Call("models.CrossAttentionDecoder", models.CrossAttentionDecoder, _sizes, used),
-        Call("models.MaskedAutoencoder", models.MaskedAutoencoder, parts, encoded),
+        Call(
+            "models.MaskedAutoencoder",
+            models.MaskedAutoencoder,
+            parts,
+            encoded,
+            also=(("seed", "negative"),),
+        ),
         Call(
             "models.MaskedAutoencoder.from_preset",
             MaskedAutoencoder.from_preset,
@@ -899,6 +912,7 @@ def _evaluation_calls() -> list[Call]:
             evaluation.check_features,
             lambda: {"features": ROWS, "labels": CLASSES, "name": "train"},
             fixed=("name",),
+            aliases=(("features", "train_features"), ("labels", "train_labels")),
         ),
         Call(
             "evaluation.fit_pca",
@@ -1042,11 +1056,13 @@ def _evaluation_calls() -> list[Call]:
                 "labels": np.arange(6) % 3,
                 **corrupted,
             },
+            aliases=(("kinds", "kind"), ("strengths", "strength")),
         ),
         Call(
             "evaluation.corruption_curves",
             evaluation.corruption_curves,
             lambda: {"measure": lambda x, y: 1.0, "images": IMAGES, **corrupted},
+            aliases=(("kinds", "kind"), ("strengths", "strength")),
         ),
         Call(
             "evaluation.FineTuneSettings",

@@ -37,6 +37,12 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         check_tensor(name, tensor, 4, kinds="f")
+    if len({tensor.shape[0] for tensor in (query, key, value)} - {None}) > 1:
+        raise ValueError(
+            "`query`, `key` and `value` must be of as many samples. Received: "
+            f"query.shape={tuple(query.shape)}, key.shape={tuple(key.shape)}, "
+            f"value.shape={tuple(value.shape)}"
+        )
     sizes = [tuple(tensor.shape[2:]) for tensor in (query, key, value)]
     if sizes[0] != sizes[1] or sizes[1] != sizes[2] or key.shape[1] != value.shape[1]:
         raise ValueError(

@@ -6,6 +6,7 @@ import keras
 
 from mae_keras.arguments import check_int
 from mae_keras.models.batch_checks import LABELS_NEEDED, BatchCheck, checked_batches, raising
+from mae_keras.models.fit_arguments import check_fit_arguments
 from mae_keras.models.input_checks import (
     as_one_array,
     blind_samples,
@@ -57,6 +58,9 @@ class ChecksSamples(BuiltFromOneSlice):
         Raises:
             TypeError, ValueError: if the images do not fit the model.
         """
+        check_fit_arguments({"batch_size": batch_size, "steps": steps})
+        if x is None:
+            raise TypeError("`x` must be images. Received: x=None")
         x, check = self._checked_images(x)
         with raising([check], self):
             return super().predict(x, batch_size, verbose, steps, callbacks)

@@ -25,7 +25,7 @@ def check_fit_arguments(options: Mapping[str, Any]) -> None:
         "validation_batch_size",
         "validation_steps",
     ):
-        check_int(name, options.get(name), 1, optional=True)
+        check_int(name, options.get(name), 1, LARGEST_SEED, optional=True)
     for name in ("epochs", "initial_epoch"):
         check_int(name, options.get(name, 0), 0, LARGEST_SEED)
     split = options.get("validation_split") or 0.0

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from mae_keras.arguments import check_int
+
 if TYPE_CHECKING:
     from mae_keras.models.mae_decoder import MAEDecoder
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder
@@ -92,10 +94,8 @@ def forward_flops(
     if num_decoded is None:
         num_decoded = model.num_decoded if has_decoder else num_patches
     for name, number in {"num_encoded": num_encoded, "num_decoded": num_decoded}.items():
-        if not 1 <= number <= num_patches:
-            raise ValueError(f"`{name}` must be 1 to {num_patches}. Received: {name}={number}")
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
+        check_int(name, number, 1, num_patches)
+    check_int("batch_size", batch_size, 1)
     tokens = num_encoded + encoder.num_prefix_tokens
     patch_dim = encoder.patch_projection.kernel.shape[0]
     parts = {

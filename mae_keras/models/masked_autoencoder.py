@@ -16,7 +16,12 @@ from mae_keras.models.decoded_patches import draw_decoded, num_decoded
 from mae_keras.models.input_checks import check_shape
 from mae_keras.models.mae_decoder import MAEDecoder
 from mae_keras.models.masked_model import MaskedModel
-from mae_keras.models.preset_building import fill_sizes, find_decoder, make_masking
+from mae_keras.models.preset_building import (
+    build_decoder,
+    fill_sizes,
+    find_decoder,
+    make_masking,
+)
 from mae_keras.models.presets import find_preset
 from mae_keras.models.reconstruction import neighbour_weights
 from mae_keras.models.versioning import from_versioned_config, with_version
@@ -235,7 +240,7 @@ class MaskedAutoencoder(MaskedModel):
         decoder_class = find_decoder(decoder_attention)
         return cls(
             ViTEncoder(image_shape, patch_size, **encoder, name="encoder"),
-            decoder_class(**decoder, name="decoder"),
+            build_decoder(decoder_class, decoder),
             masking,
             normalize_targets=normalize_targets,
             loss_on=loss_on,

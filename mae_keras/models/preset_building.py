@@ -1,5 +1,6 @@
 """The parts of a masked autoencoder of a named size."""
 
+import re
 from typing import Any
 
 from mae_keras.arguments import check_choice
@@ -40,3 +41,13 @@ def make_masking(masking: Any, mask_ratio: float | None, seed: int | None) -> Pa
 def find_decoder(attention: str) -> type[MAEDecoder]:
     """The class of a kind of decoder."""
     return _DECODERS[check_choice("decoder_attention", attention, _DECODERS)]
+
+
+def build_decoder(cls: type[MAEDecoder], arguments: dict[str, Any]) -> MAEDecoder:
+    """A decoder whose errors name the arguments as `from_preset` calls them."""
+    try:
+        return cls(**arguments, name="decoder")
+    except ValueError as error:
+        names = "|".join(set(arguments) - {"dtype"})
+        message = re.sub(rf"(?<!\w)({names})(?!\w)", r"decoder_\1", str(error))
+        raise ValueError(message) from None

@@ -65,6 +65,8 @@ def adapt(recipe: Recipe, **changes: Any) -> Recipe:
     >>> adapt(RECIPES["digits"], epochs=2).warmup_epochs
     0
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}")
     given = {name: value for name, value in changes.items() if value is not None}
     if "epochs" in given and "warmup_epochs" not in given:
         share = recipe.warmup_epochs / recipe.epochs

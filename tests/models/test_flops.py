@@ -187,7 +187,7 @@ def test_a_traced_model_has_exactly_these_products(training, make):
 @pytest.mark.parametrize("number", [0, 16])
 @pytest.mark.parametrize("name", ["num_encoded", "num_decoded"])
 def test_an_impossible_number_of_patches_is_refused(name, number):
-    with pytest.raises(ValueError, match=f"`{name}` must be 1 to 15. Received"):
+    with pytest.raises(ValueError, match=f"`{name}` must be an int from 1 to 15. Received"):
         forward_flops(build(), **{name: number})
 
 

@@ -119,5 +119,5 @@ def test_fit_refuses_numbers_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {name}="):
         model.fit(images, **{name: value})
     if name == "batch_size":
-        with pytest.raises(ValueError, match="`batch_size` must be an int of at least 1"):
+        with pytest.raises(ValueError, match="`batch_size` must be an int from 1"):
             model.evaluate(images, batch_size=value)

@@ -127,3 +127,8 @@ def test_the_dtype_reaches_all_parts():
 def test_shapes_that_do_not_fit_are_refused(shape, patch, message):
     with pytest.raises(ValueError, match=message):
         MaskedAutoencoder.from_preset("nano", shape, patch, **SMALL)
+
+
+def test_errors_of_the_decoder_name_its_arguments_as_given():
+    with pytest.raises(ValueError, match="`decoder_num_layers` must be .*: decoder_num_layers=-3"):
+        build(decoder_num_layers=-3)
