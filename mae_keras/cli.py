@@ -79,7 +79,8 @@ def _overrides(
         options.append((field.name, kind, dataclasses.field(default=None)))
     # Cyclopts looks the module of a class up to resolve its annotations.
     namespace = {"__module__": __name__}
-    return dataclasses.make_dataclass(name, options, frozen=True, namespace=namespace)
+    # Neither compared nor printed: making such methods takes time before help is shown.
+    return dataclasses.make_dataclass(name, options, eq=False, repr=False, namespace=namespace)
 
 
 def _flag(group: Group, text: str) -> Any:
