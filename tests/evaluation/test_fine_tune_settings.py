@@ -29,10 +29,10 @@ def test_layers_decay_unless_all_starts_fresh():
     [
         ({"epochs": 0}, "`epochs` must be .*of at least 1"),
         ({"epochs": 1.5}, "`epochs` must be .*of at least 1"),
-        ({"batch_size": 0}, "`batch_size` must be .*of at least 1"),
-        ({"seed": -1}, "`seed` must be .*of at least 0"),
+        ({"batch_size": 0}, "`batch_size` must be an int from 1"),
+        ({"seed": -1}, "`seed` must be an int from 0"),
         ({"base_learning_rate": 0.0}, "`base_learning_rate` must be"),
-        ({"weight_decay": -0.1}, "`weight_decay` must be at least 0"),
+        ({"weight_decay": -0.1}, "`weight_decay` must be .*at least 0"),
         ({"layer_decay": 0.0}, r"`layer_decay` must be"),
         ({"drop_path_rate": 1.0}, r"`drop_path_rate` must be"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be"),

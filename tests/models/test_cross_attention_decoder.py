@@ -202,7 +202,7 @@ def test_presets_make_it():
     model = MaskedAutoencoder.from_preset("nano", decoder_attention="cross", **sizes)
     assert isinstance(model.decoder, CrossAttentionDecoder)
     assert (model.num_hidden, model.num_decoded) == (12, 3)
-    with pytest.raises(ValueError, match="`decoder_attention` must be one of self, cross. Rec"):
+    with pytest.raises(ValueError, match="`decoder_attention` must be 'self' or 'cross'. Rec"):
         MaskedAutoencoder.from_preset("nano", decoder_attention="joint")
     with pytest.raises(ValueError, match="`decode_ratio` must be 1 without a CrossAttentionDec"):
         MaskedAutoencoder.from_preset("nano", **sizes)
