@@ -176,9 +176,9 @@ def test_units_may_be_one_number_or_several(units):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hidden_units": ()}, "`hidden_units` must beints"),
-        ({"hidden_units": (8, 0)}, "`hidden_units` must beints"),
-        ({"hidden_units": (8, 2.5)}, "`hidden_units` must beints"),
+        ({"hidden_units": ()}, "`hidden_units` must be a sequence of ints"),
+        ({"hidden_units": (8, 0)}, "`hidden_units` must be a sequence of ints"),
+        ({"hidden_units": (8, 2.5)}, "`hidden_units` must be a sequence of ints"),
         ({"value_range": None}, "`value_range` must be"),
         ({"mask_ratio": 0.0}, r"`mask_ratio` must be a number in \(0, 1\)"),
         ({"mask_ratio": 1.5}, r"`mask_ratio` must be a number in \(0, 1\)"),
