@@ -288,7 +288,7 @@ def check_tensor(name: str, value: Any, rank: int | None = None, *, kinds: str =
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(f"`{name}` must be a tensor or an array. Received: {type(value).__name__}")
-    dtype = str(getattr(value.dtype, "name", value.dtype))
+    dtype = str(getattr(value.dtype, "name", value.dtype)).removeprefix("torch.")
     kind = {"bf": "f", "st": "U", "bo": "b"}.get(dtype[:2], dtype[:1])
     if kind not in kinds:
         wanted = {"b": "booleans", "ui": "integers"}.get(kinds, "real numbers")

@@ -29,7 +29,7 @@ def check_traced(images: Any, value_range: tuple[float, float] | None) -> Any:
     Example:
     >>> import tensorflow as tf
     >>> check = tf.function(lambda images: check_traced(images, (0, 255)))
-    >>> float(check(tf.constant([[200.0]])))
+    >>> float(check(tf.constant([[200.0]]))[0, 0])
     200.0
     """
     floats = keras.backend.is_float_dtype(keras.backend.standardize_dtype(images.dtype))

@@ -99,3 +99,19 @@ def test_arrays_and_sequences_that_fit_are_returned():
     assert check_array("x", [], empty=True).shape == (0,)
     check_tensor("x", np.ones((2, 3), "float16"), 2, kinds="f")
     check_parameters(10**9, hidden_dim=1024)
+
+
+class _PyTorchTensor:
+    """What PyTorch's tensors look like to a check: a dtype without a name."""
+
+    shape = (2, 3)
+
+    def __init__(self, dtype):
+        self.dtype = type("dtype", (), {"__str__": lambda self: dtype})()
+
+
+def test_tensors_of_pytorch_are_told_by_their_dtype():
+    check_tensor("images", _PyTorchTensor("torch.float32"), 2)
+    check_tensor("images", _PyTorchTensor("torch.bfloat16"), 2)
+    with pytest.raises(TypeError, match="`images` must hold real numbers"):
+        check_tensor("images", _PyTorchTensor("torch.complex64"))

@@ -50,6 +50,8 @@ def test_fit_and_evaluate_do_without_tuning(kind, monkeypatch):
     model.fit(batches, validation_data=batches)
     assert seen["x"].options().autotune.enabled is False
     assert seen["validation_data"].options().autotune.enabled is False
-    monkeypatch.setattr(keras.Model, "evaluate", lambda self, x, y: seen.update(evaluated=x))
+    monkeypatch.setattr(
+        keras.Model, "evaluate", lambda self, x, *rest, **options: seen.update(evaluated=x)
+    )
     model.evaluate(batches)
     assert seen["evaluated"].options().autotune.enabled is False

@@ -126,7 +126,7 @@ def inspect_files(paths: list[str], *, earlier: bool = False) -> list[ImageFile]
 def inspect_file(path: str, *, earlier: bool = False) -> ImageFile:
     """Describe one file; whatever is wrong with it becomes its `defect`.
 
-    With `earlier`, formats, depths and orientations count as before version 0.2.
+    With `earlier`, formats, depths and orientations count as they did in runs of earlier versions.
     """
     try:
         with open_regular(path) as file:

@@ -39,7 +39,7 @@ def class_look(number: int) -> tuple[str, str]:
 
     Example:
     >>> class_look(0), class_look(11)
-    (('#2a84f4', 'o'), ('#ecb714', 's'))
+    (('#2a84f4', 'o'), ('#ecb714', 'o'))
     """
     number %= NUM_CLASS_LOOKS
     mark = (number + number // len(CLASS_COLOURS)) % len(_CLASS_MARKS)

@@ -252,6 +252,8 @@ def _check_statistics(patches: Any, mean: Any, std: Any) -> None:
     """Refuse what does not broadcast to patches, or is no number."""
     check_tensor("patches", patches)
     for name, value in (("mean", mean), ("std", std)):
+        if isinstance(value, (int, float)):
+            continue
         check_tensor(name, value)
         sizes = list(zip(value.shape[::-1], patches.shape[::-1], strict=False))
         if len(value.shape) > len(patches.shape) or any(a not in (1, b, None) for a, b in sizes):
@@ -288,7 +290,7 @@ def unstandardize_patches(patches: Any, mean: Any, std: Any) -> Any:
 
     Args:
         patches: tensor `(..., patch_dim)`.
-        mean: tensor `(..., 1)`, as `patch_statistics` returns it.
+        mean: tensor `(..., 1)`, as `patch_statistics` returns it, or a number.
         std: as `mean`.
 
     Returns:

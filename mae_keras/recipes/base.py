@@ -60,7 +60,8 @@ class Recipe:
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
         groups: what no two splits may share: parent (images of one folder), a regular expression
             for the path below the folder, or the name of an array in an .npz file.
-        split_by: key (a new image changes no other's split) or order (as before version 0.2).
+        split_by: key (a new image changes no other's split) or order (as in runs of earlier
+            versions).
 
     Raises:
         ValueError: if a value is out of range.

@@ -15,6 +15,7 @@ import zipfile
 
 import h5py
 import keras
+import numpy as np
 import pytest
 from command_line import refusal
 from models.hostile_files import CONFIGS, FILES, dense, marshalled, sequential, write
@@ -187,6 +188,7 @@ def test_the_command_line_refuses_a_run_with_a_hostile_model(capsys, tmp_path, c
     marker, run = tmp_path / "ran", tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text("{}")
+    keras.utils.save_img(run / "a.png", np.zeros((8, 8, 1)))
     write(run / "model.keras", marshalled(marker))
     line = refusal(capsys, *(word.format(run=run, out=tmp_path / "out") for word in command))
     assert "model.keras" in line
