@@ -66,7 +66,7 @@ def run_case(call, argument: str, mistake: str, variant: int, seed: int) -> tupl
         return ("clear" if is_clear(error, call, argument) else "unclear"), describe(error)
     if wrong:
         return "silent", f"accepted {argument}={short(value)}"
-    if not mistake.startswith(("nan", "inf", "huge")) and not_finite(result):
+    if not mistake.startswith(("nan", "inf", "minus_inf", "huge")) and not_finite(result):
         return "silent", f"NaN or infinity for {argument}={short(value)}"
     return "ok", ""
 

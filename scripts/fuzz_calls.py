@@ -4,9 +4,11 @@ import dataclasses
 import fnmatch
 import functools
 import math
+import os
 import pathlib
 import random
 import tempfile
+import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,18 @@ import keras
 import matplotlib
 import numpy as np
 
-from mae_keras import data, evaluation, figures, layers, losses, models, ops, recipes, training
+from mae_keras import (
+    data,
+    evaluation,
+    figures,
+    interop,
+    layers,
+    losses,
+    models,
+    ops,
+    recipes,
+    training,
+)
 from mae_keras.models import DenseMaskedAutoencoder, MaskedAutoencoder
 
 matplotlib.use("Agg")
@@ -36,6 +49,10 @@ EXEMPT = {
         "training.DamagedError training.Interrupted training.LockedError "
         "training.LostProcessError training.NonFiniteError training.OutOfMemoryError"
     ),
+    "a report, or an error": (
+        "interop.TensorReport interop.VerificationError interop.WeightsReport"
+    ),
+    "of another library, which has tests of its own": "interop.to_keras_hub",
     "a table": (
         "models.PRESETS data.CORRUPTIONS data.DATASETS recipes.PROTOCOLS recipes.RECIPES "
         "evaluation.TYPE_CHECKING"
@@ -64,6 +81,8 @@ _LEGITIMATE = (
     ("step", "huge"),
     ("batch_size", "huge"),
     ("max_samples", "huge"),
+    ("max_rows", "huge"),  # at most so many: all of them
+    ("max_heads", "huge"),
     *(("value_range", mistake) for mistake in ("negative", "huge", "fraction", "zero")),
 )
 
@@ -99,7 +118,7 @@ class Call:
 
     def allows(self, argument: str, mistake: str) -> bool:
         """Whether what looks like a mistake is legitimate here."""
-        if mistake == "infinite" and self.name.startswith(("ops.", "losses.")):
+        if mistake == "infinite" and self.name.startswith(("ops.", "losses.", "layers.attend")):
             return True  # of a tensor no values are known before it is computed
         return any(
             argument == name and fnmatch.fnmatch(mistake, kind)
@@ -339,6 +358,7 @@ def calls() -> dict[str, Call]:
     """All valid calls by name."""
     listed = [*_layer_calls(), *_op_calls(), *_model_calls(), *_training_calls()]
     listed += [*_evaluation_calls(), *_data_calls(), *_figure_calls(), *_recipe_calls()]
+    listed += _interop_calls()
     return {call.name: call for call in listed}
 
 
@@ -458,16 +478,23 @@ def _op_calls() -> list[Call]:
             },
             also=(("seed", "negative"),),
         ),
-        Call("ops.hide_highest", ops.hide_highest, lambda: {"scores": TOKENS[0], "count": 3}),
+        Call(
+            "ops.hide_highest",
+            ops.hide_highest,
+            lambda: {"scores": TOKENS[0], "count": 3},
+            aliases=(("scores", "count"),),
+        ),
         Call(
             "ops.visible_indices",
             ops.visible_indices,
             lambda: {"patch_mask": PATCH_MASK, "num_visible": 2},
+            aliases=(("patch_mask", "num_visible"),),
         ),
         Call(
             "ops.split_indices",
             ops.split_indices,
             lambda: {"patch_mask": PATCH_MASK, "num_visible": 2},
+            aliases=(("patch_mask", "num_visible"),),
         ),
         Call("ops.restore_indices", ops.restore_indices, lambda: {"patch_mask": PATCH_MASK}),
         Call(
@@ -619,7 +646,8 @@ def _model_calls() -> list[Call]:
         return decoder(TOKENS, PATCH_MASK, grid=(2, 2))
 
     images = (("x", "images"), ("y", "labels"))
-    seeds = (("seed", "none"),)
+    seeds = (("seed", "none"), ("seed", "negative"))  # of masks
+    ignored = (("y", "complex"), ("y", "text"))  # labels, by models without classes
     fit = {"batch_size": 3, "epochs": 1, "validation_split": 0.0, "initial_epoch": 0}
     fit.update(validation_freq=1, verbose=0)
     repaired = {"images": FLOATS, "missing": HOLES, "batch_size": 4}
@@ -634,6 +662,7 @@ def _model_calls() -> list[Call]:
             parts,
             encoded,
             also=(("seed", "negative"),),
+            aliases=(("masking", "mask_ratio"),),  # a number is the ratio
         ),
         Call(
             "models.MaskedAutoencoder.from_preset",
@@ -649,7 +678,7 @@ def _model_calls() -> list[Call]:
             preset_of_rank_3,
             encoded,
             also=seeds,
-            aliases=(("name", "preset"),),
+            aliases=(("name", "preset"), ("image_shape", "patch_size")),
         ),
         Call("models.DenseMaskedAutoencoder", DenseMaskedAutoencoder, fully_connected, encoded),
         Call(
@@ -677,6 +706,7 @@ def _model_calls() -> list[Call]:
             models.MaskedReconstructionAugmentation,
             lambda: {"model": vision(), "mask_ratio": 0.5, "rate": 0.5, "seed": 1},
             lambda layer: layer(IMAGES, training=True),
+            also=seeds,
         ),
         *(
             Call(
@@ -685,10 +715,13 @@ def _model_calls() -> list[Call]:
                 lambda: {"x": IMAGES, "y": np.arange(6) % 3, **fit},
                 _history,
                 fixed=("verbose",),
-                also=(("initial_epoch", "*"), ("validation_freq", "*")),
+                also=(("initial_epoch", "*"), ("validation_freq", "*"), *unused),
                 aliases=images,
             )
-            for name, model in (("DenseMaskedAutoencoder", dense), ("ImageClassifier", classifier))
+            for name, model, unused in (
+                ("DenseMaskedAutoencoder", dense, ignored),
+                ("ImageClassifier", classifier, ()),
+            )
         ),
         Call(
             "models.MaskedAutoencoder.fit",
@@ -704,9 +737,13 @@ def _model_calls() -> list[Call]:
                 lambda model=model, **arguments: model().evaluate(**arguments),
                 lambda: {"x": FLOATS, "y": np.arange(6) % 3, "batch_size": 3, "verbose": 0},
                 fixed=("verbose",),
+                also=unused,
                 aliases=images,
             )
-            for name, model in (("MaskedAutoencoder", vision), ("ImageClassifier", classifier))
+            for name, model, unused in (
+                ("MaskedAutoencoder", vision, ignored),
+                ("ImageClassifier", classifier, ()),
+            )
         ),
         *(
             Call(
@@ -986,6 +1023,7 @@ def _evaluation_calls() -> list[Call]:
                 "class_names": ("a", "b", "c"),
             },
             also=(("class_names", "misspelled"),),
+            aliases=(("train_labels", "class_names"), ("test_labels", "class_names")),
         ),
         Call(
             "evaluation.fraction_rows",
@@ -1062,7 +1100,7 @@ def _evaluation_calls() -> list[Call]:
             "evaluation.corruption_curves",
             evaluation.corruption_curves,
             lambda: {"measure": lambda x, y: 1.0, "images": IMAGES, **corrupted},
-            aliases=(("kinds", "kind"), ("strengths", "strength")),
+            aliases=(("kinds", "kind"), ("strengths", "strength"), ("images", "value_range")),
         ),
         Call(
             "evaluation.FineTuneSettings",
@@ -1166,6 +1204,7 @@ def _data_calls() -> list[Call]:
             data.long_tailed_rows,
             lambda: {"labels": CLASSES, "imbalance_ratio": 4.0, "seed": 0, "largest": 8},
             also=(("largest", "huge"),),
+            aliases=(("labels", "largest"),),
         ),
         Call(
             "data.evaluation_batches",
@@ -1229,6 +1268,7 @@ def _figure_calls() -> list[Call]:
                 **shown,
                 "max_heads": 2,
             },
+            aliases=(("images", "grid"),),
         ),
         call(
             figures.calibration_figure,
@@ -1247,6 +1287,7 @@ def _figure_calls() -> list[Call]:
             figures.feature_map_figure,
             lambda: {"points": points, "labels": CLASSES, "class_names": ("a", "b", "c")},
             also=(("class_names", "misspelled"),),
+            aliases=(("class_names", "labels"), ("labels", "points")),
         ),
         call(
             figures.label_fraction_figure,
@@ -1294,11 +1335,125 @@ def _recipe_calls() -> list[Call]:
             lambda: dict(options),
             also=allowed,
         ),
-        Call("recipes.find_recipe", recipes.find_recipe, lambda: {"name": "digits"}),
+        Call(
+            "recipes.find_recipe",
+            recipes.find_recipe,
+            lambda: {"name": "digits"},
+            aliases=(("name", "recipe"),),
+        ),
         Call(
             "recipes.adapt",
             recipes.adapt,
             lambda: {"recipe": recipes.Recipe(), "mask_ratio": 0.5, "patch_size": 2},
+        ),
+    ]
+
+
+@functools.cache
+def _checkpoint() -> tuple[MaskedAutoencoder, tempfile.TemporaryDirectory]:
+    """A model, and a folder with its weights as PyTorch's."""
+    folder = tempfile.TemporaryDirectory()
+    sizes = {"num_layers": 1, "decoder_num_layers": 1, "hidden_dim": 16, "num_heads": 2}
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 3), 2, seed=0, **sizes)
+    interop.save_torch_weights(model, pathlib.Path(folder.name) / "vit")
+    return model, folder
+
+
+def _interop_calls() -> list[Call]:
+    def loading() -> dict[str, Any]:
+        model, folder = _checkpoint()
+        return {"model": model, "path": f"{folder.name}/vit", "prefix": "", "max_bytes": 10**9}
+
+    def in_a_folder(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(**arguments: Any) -> Any:
+            before = os.getcwd()
+            with tempfile.TemporaryDirectory() as folder:
+                os.chdir(folder)
+                try:
+                    return function(**arguments)
+                finally:
+                    os.chdir(before)
+
+        return call
+
+    def without_converting(
+        function: Callable[..., Any], converter: str, folder: bool = False
+    ) -> Callable[..., Any]:
+        """An export up to where the work begins."""
+
+        def export(**arguments: Any) -> Any:
+            # Where a folder is written, in place of giving its bytes, it is the second argument.
+            made = {"side_effect": lambda *given: os.mkdir(given[1]) if folder else b""}
+            with unittest.mock.patch(f"mae_keras.interop.{converter}", **made):
+                return function(**arguments, verify=False)
+
+        return in_a_folder(export)
+
+    tolerance = (("tolerance", "huge"),)
+    known = (("max_bytes", "huge"), ("prefix", "empty"))
+    return [
+        Call(
+            "interop.export_saved_model",
+            without_converting(
+                interop.export_saved_model, "saved_model.write_saved_model", folder=True
+            ),
+            lambda: {
+                "model": vision(),
+                "path": "saved_model",
+                "signatures": ("encode",),
+                "tolerance": 1e-5,
+            },
+            also=(*tolerance, ("path", "misspelled"), ("path", "upper")),
+        ),
+        Call(
+            "interop.export_onnx",
+            without_converting(interop.export_onnx, "onnx._convert"),
+            lambda: {
+                "model": vision(),
+                "path": "model.onnx",
+                "signature": "encode",
+                "tolerance": 1e-4,
+            },
+            also=tolerance,
+            aliases=(("signature", "signatures"),),
+        ),
+        Call(
+            "interop.export_litert",
+            without_converting(interop.export_litert, "litert._convert"),
+            lambda: {
+                "model": vision(),
+                "path": "model.tflite",
+                "signatures": ("encode",),
+                "tolerance": 1e-4,
+            },
+            also=tolerance,
+        ),
+        Call(
+            "interop.load_torch_weights",
+            interop.load_torch_weights,
+            loading,
+            lambda _: None,
+            also=known,
+        ),
+        Call(
+            "interop.model_from_torch",
+            interop.model_from_torch,
+            lambda: {
+                **{name: value for name, value in loading().items() if name != "model"},
+                "kind": "encoder",
+                "image_shape": (8, 8, 3),
+                "num_heads": 2,
+                "decoder_num_heads": 2,
+                "mask_ratio": 0.5,
+            },
+            lambda _: None,
+            also=known,
+        ),
+        Call(
+            "interop.save_torch_weights",
+            in_a_folder(interop.save_torch_weights),
+            lambda: {"model": _checkpoint()[0], "path": "vit"},
+            also=(("path", "misspelled"), ("path", "upper")),
         ),
     ]
 

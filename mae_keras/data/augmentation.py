@@ -14,6 +14,9 @@ from mae_keras.arguments import check_array, check_ints, check_number
 _MARGIN = 1e-6
 
 
+_LARGEST_RATIO = 1000.0  # crops of a longer shape are lines
+
+
 def _check_range(argument, bounds, limit):
     try:
         low, high = (check_number(argument, bound) for bound in bounds)
@@ -21,7 +24,7 @@ def _check_range(argument, bounds, limit):
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        within = "(0, 1]" if limit == 1.0 else "(0, inf)"
+        within = f"(0, {limit:g}]"
         raise ValueError(
             f"{argument} must be a pair (low, high) in {within} with low <= high. "
             f"Received: {argument}={bounds!r}."
@@ -57,7 +60,7 @@ class Augmentation:
     def __post_init__(self):
         if self.crop_scale is not None:
             _check_range("crop_scale", self.crop_scale, 1.0)
-        _check_range("crop_ratio", self.crop_ratio, math.inf)
+        _check_range("crop_ratio", self.crop_ratio, _LARGEST_RATIO)
 
 
 # Digits change their meaning when mirrored, and their strokes fill the frame already.
@@ -125,8 +128,10 @@ def augment(
             "`images` must have shape (batch, height, width, channels). "
             f"Received: images.shape={tuple(images.shape)}"
         )
+    if not isinstance(augmentation, Augmentation):
+        raise TypeError(f"`augmentation` must be an Augmentation. Received: {augmentation!r}")
     if not tf.is_tensor(seed):
-        seed = check_ints("seed", seed, length=2)
+        seed = check_ints("seed", seed, -(2**63), 2**63 - 1, length=2)
     batch = tf.shape(images)[0]
     first, whole = (0, batch) if part is None else part
     draws = tf.random.stateless_uniform((5, whole), seed, alg="philox")[:, first : first + batch]

@@ -9,12 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mae_keras.arguments import check_int, check_number
+from mae_keras.arguments import LARGEST_WIDTH, check_int, check_number, check_range
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.mixing import mix
 from mae_keras.data.options import settle
 from mae_keras.data.pipeline import steps_per_epoch, training_batches
-from mae_keras.data.splits import Split
+from mae_keras.data.splits import Split, check_split
 
 # Distinguishes the draws made here from those of `training_batches` with the same seed.
 _KEY = 0x636C7366
@@ -164,7 +164,9 @@ def labelled_batches(
     """
     augmentation = ClassificationAugmentation() if augmentation is None else augmentation
     _check_split(split, num_classes, augmentation)
-    if value_range is None and (augmentation.num_ops or augmentation.erasing_rate):
+    if value_range is not None:
+        value_range = check_range("value_range", value_range)
+    elif augmentation.num_ops or augmentation.erasing_rate:
         raise ValueError(
             "RandAugment and erasing expect a value_range. Received: value_range=None."
         )
@@ -249,7 +251,8 @@ def _mover(augmentation: ClassificationAugmentation, channels: int, value_range:
 
 
 def _check_split(split: Split, num_classes: int, augmentation: ClassificationAugmentation) -> None:
-    check_int("num_classes", num_classes, 2)
+    check_split(split)
+    check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
     labels = split.labels
     if labels is not None and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(

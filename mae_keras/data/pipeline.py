@@ -10,7 +10,7 @@ from typing import Any
 from mae_keras.data.augmentation import Augmentation, augment
 from mae_keras.data.host import stay_on_host
 from mae_keras.data.options import settle
-from mae_keras.data.splits import Split
+from mae_keras.data.splits import Split, check_split
 
 # An unending stream of int64 numbers.
 _ENDLESS = 2**63 - 1
@@ -38,6 +38,7 @@ def steps_per_epoch(
     >>> steps_per_epoch(ArraySplit(np.zeros((10, 8, 8, 1), "uint8")), 4)
     2
     """
+    check_split(split)
     _check_count("batch_size", batch_size, 1)
     if batch_size > len(split):
         raise ValueError(
@@ -162,6 +163,7 @@ def evaluation_batches(
     """
     import tensorflow as tf
 
+    check_split(split)
     stay_on_host()
     _check_count("batch_size", batch_size, 1)
     _check_labels(split, with_labels)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.splits import Split
+from mae_keras.arguments import check_array
+from mae_keras.data.splits import Split, check_split
 
 
 class SelectedSplit(Split):
@@ -66,8 +67,9 @@ def check_random_access(split: Split) -> None:
         split: `Split`.
 
     Raises:
-        TypeError: if it is a stream.
+        TypeError: if it is a stream, or no split.
     """
+    check_split(split)
     if split.stream:
         raise TypeError(
             "`split` must have random access, so that its images can be chosen by number. "
@@ -95,13 +97,12 @@ def labels_of(split: Split) -> np.ndarray:
 
 
 def _checked_rows(rows, length):
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or not len(rows):
+    rows = check_array("rows", rows, 1, kinds="buif", empty=True)
+    if not len(rows):
         raise ValueError(
             f"`rows` must have shape (length,), at least one row. Received: rows.shape={rows.shape}"
         )
-    if not np.issubdtype(rows.dtype, np.integer):
-        raise TypeError(f"`rows` must be integers. Received: rows.dtype={rows.dtype}")
+    check_array("rows", rows, kinds="iu")
     if rows.min() < 0 or rows.max() >= length:
         raise ValueError(
             f"`rows` must be in [0, {length}). Received: rows from {rows.min()} to {rows.max()}"

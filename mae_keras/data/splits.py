@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array
 from mae_keras.data.decoding import decode, resize
 from mae_keras.data.host import stay_on_host
 from mae_keras.data.image_files import ImageFile, inspect_file, inspect_files
@@ -25,15 +26,33 @@ _logger = logging.getLogger(__name__)
 
 def _checked_labels(labels, length):
     """Class numbers as int64; anything else would be cut to integers silently."""
-    labels = np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels must be integers. Received: labels.dtype={labels.dtype}.")
+    labels = check_array("labels", labels, kinds="iu", empty=True)
     if labels.shape != (length,):
         raise ValueError(
-            f"labels must have shape ({length},), one for each image. "
+            f"`labels` must have shape ({length},), one for each image. "
             f"Received: labels.shape={labels.shape}."
         )
     return labels.astype("int64")
+
+
+def check_split(split: Any) -> None:
+    """Refuse what is not a split.
+
+    Args:
+        split: what was given.
+
+    Raises:
+        TypeError: if it is not a `Split`.
+
+    Example:
+    >>> check_split(None)
+    Traceback (most recent call last):
+    TypeError: `split` must be a Split, such as ArraySplit(images). Received: NoneType
+    """
+    if not isinstance(split, Split):
+        raise TypeError(
+            f"`split` must be a Split, such as ArraySplit(images). Received: {type(split).__name__}"
+        )
 
 
 class Split:
@@ -126,11 +145,16 @@ class ArraySplit(Split):
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None = None):
-        if isinstance(images, np.ma.MaskedArray) or images.dtype == bool:
-            what = "booleans" if images.dtype == bool else "a masked array"
+        if isinstance(images, np.ma.MaskedArray):
             raise TypeError(
-                "images must be a plain array of numbers, in which NaN marks missing pixels. "
-                f"Received: {what}."
+                "`images` must be a plain array of numbers, in which NaN marks missing pixels. "
+                "Received: a masked array"
+            )
+        images = check_array("images", images, kinds="uif", empty=True)
+        if not 3 <= images.ndim <= 5 or 0 in images.shape[1:]:
+            raise ValueError(
+                "`images` must have shape (num_images, *spatial, channels) with one to three "
+                f"spatial axes, none of them 0. Received: images.shape={images.shape}"
             )
         super().__init__(images.shape[1:], len(images), images.dtype, labels)
         self.images = images

@@ -59,7 +59,7 @@ class FineTuneSettings:
     seed: int = 0
 
     def __post_init__(self):
-        check_int("epochs", self.epochs, 1)
+        check_int("epochs", self.epochs, 1, LARGEST_SEED)
         check_int("batch_size", self.batch_size, 1, LARGEST_SEED)
         check_int("seed", self.seed, 0, LARGEST_SEED)
         check_int("train_blocks", self.train_blocks, 0, LARGEST_DEPTH, optional=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mae_keras.arguments import check_int, check_ints, check_number, check_parameters
+from mae_keras.arguments import LARGEST_MODEL, check_int, check_ints, check_number, check_parameters
 
 
 def random_boxes(
@@ -155,5 +155,10 @@ def _spatial(image_shape: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(
             "`image_shape` must be (*spatial, channels) with one to three spatial axes. "
             f"Received: image_shape={image_shape!r}"
+        )
+    if math.prod(shape) > LARGEST_MODEL:
+        raise ValueError(
+            f"`image_shape` must be that of images that fit into memory, at most {LARGEST_MODEL} "
+            f"values. Received: image_shape={image_shape!r}"
         )
     return shape[:-1]

@@ -90,6 +90,7 @@ def restoration_scores(
     if unknown:
         raise ValueError(f"`fillers` must be among {tuple(_FILLERS)}. Received: {unknown[0]!r}")
     images, missing = _pixels_and_holes(images, missing)
+    _check_whole(images)
     filled, skipped = {}, {}
     for name in fillers:
         try:
@@ -169,13 +170,17 @@ def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) ->
             f"`missing` must hold a missing pixel of every image. Received: none in {len(whole)} "
             f"of {len(images)} images, the first is {whole[0]}"
         )
-    if images.dtype.kind == "f" and np.isnan(images).any():
-        raise ValueError("`images` must be whole, to compare with. Received: NaN pixels")
+    _check_whole(images)
     values = (
         np.minimum(psnr(filled, images, span, counted=missing), PSNR_LIMIT),
         np.minimum(psnr(filled, images, span), PSNR_LIMIT),
         ssim(filled, images, span),
     )
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "`filled` and `images` must be pixels whose squares float32 can hold. Received: up to "
+            f"{np.abs(filled).max():g} and {np.abs(images).max():g}"
+        )
     return RestorationScore(*(mean_interval(np.asarray(array)) for array in values))
 
 
@@ -251,8 +256,20 @@ def biharmonic_fill(images: Any, missing: Any) -> np.ndarray:
 _FILLERS = {"mean": mean_fill, "biharmonic": biharmonic_fill}
 
 
+def _check_whole(images: np.ndarray) -> None:
+    if images.dtype.kind == "f" and np.isnan(images).any():
+        raise ValueError("`images` must be whole, to compare with. Received: NaN pixels")
+
+
 def _pixels_and_holes(images: Any, missing: Any) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays, which fit each other."""
     images = check_array("images", images)
+    if images.ndim < 3:
+        raise ValueError(
+            "`images` must have shape (batch, *spatial, channels). "
+            f"Received: images.shape={images.shape}"
+        )
+    if np.isinf(images).any():
+        raise ValueError("`images` must be finite. Received: infinite pixels")
     missing = check_array("missing", missing, kinds="buif")
     return images, read_missing(missing, images.shape)

@@ -129,8 +129,9 @@ def corruption_curves(
 
 
 def _listed(name: str, values: Any, default: Any = ()) -> list[Any]:
-    chosen = list(default if values is None else values)
-    if isinstance(values, str) or not chosen:
+    values = default if values is None else values
+    chosen = [] if isinstance(values, str) or not hasattr(values, "__iter__") else list(values)
+    if not chosen:
         raise ValueError(f"`{name}` must be a sequence, not empty. Received: {name}={values!r}")
     return chosen
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from mae_keras.figures.inputs import read_numbers
 from mae_keras.figures.sheet import INK, LINE, MUTED, NORMAL, SMALL
 
 _LEAST_SPAN = 0.1  # smaller differences would look like large ones
@@ -29,7 +30,7 @@ def read_accuracies(values: Iterable[float | None], name: str) -> np.ndarray:
     >>> read_accuracies([0.5, None], "accuracies").tolist()
     [0.5, nan]
     """
-    array = np.array(list(values), dtype="float64")
+    array = read_numbers(name, values)
     array[~np.isfinite(array)] = np.nan
     wrong = array[(array < 0) | (array > 1)]
     if len(wrong):

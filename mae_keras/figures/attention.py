@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from mae_keras.arguments import check_array, check_int, check_ints
+from mae_keras.figures.inputs import check_value_range, read_images
 from mae_keras.figures.pixels import channel_note, middle_slice, to_pictures
 from mae_keras.figures.sheet import BLUE, MUTED, SMALL, Note, Sheet
 
@@ -59,8 +61,12 @@ def attention_figure(
     >>> len(figure.axes)
     4
     """
-    images, attention = _images(images), np.asarray(attention, dtype="float64")
-    _check(images, attention, tuple(grid), value_range, max_rows, max_heads)
+    images = read_images("images", images)
+    attention = check_array("attention", attention, empty=True).astype("float64")
+    grid = check_ints("grid", grid, 1)
+    check_value_range(value_range)
+    max_rows, max_heads = check_int("max_rows", max_rows, 1), check_int("max_heads", max_heads, 1)
+    _check(images, attention, grid)
     images, attention = images[:max_rows], attention[:max_rows]
     num_heads = attention.shape[1]
     heat = np.concatenate([attention.mean(axis=1, keepdims=True), attention[:, :max_heads]], axis=1)
@@ -77,7 +83,7 @@ def attention_figure(
         (width, width * ratio + _CAPTION),
         headings=headings,
         title=title,
-        notes=_notes(images, tuple(grid), num_heads, max_heads),
+        notes=_notes(images, grid, num_heads, max_heads),
     )
     figure, rows = sheet.draw()
     for row, image, maps in zip(rows, middle_slice(images), heat, strict=True):
@@ -138,28 +144,13 @@ def _relative(weights: np.ndarray) -> np.ndarray:
     return weights / max(weights.max(), _LEAST_FULL)
 
 
-def _images(images: Any) -> np.ndarray:
-    images = np.asarray(images)
-    if not 3 <= images.ndim <= 5 or 0 in images.shape:
-        raise ValueError(
-            f"`images` must have shape (batch, *spatial, channels) with one to three spatial "
-            f"axes, none of them 0. Received: images.shape={images.shape}"
-        )
-    return images.astype("float32")
-
-
 def _check(
     images: np.ndarray,
     attention: np.ndarray,
     grid: tuple[int, ...],
-    value_range: tuple[float, float],
-    max_rows: int,
-    max_heads: int,
 ) -> None:
     spatial = images.shape[1:-1]
-    if len(grid) != len(spatial) or any(
-        n < 1 or size % n for size, n in zip(spatial, grid, strict=True)
-    ):
+    if len(grid) != len(spatial) or any(size % n for size, n in zip(spatial, grid, strict=True)):
         raise ValueError(
             f"`grid` must have a number of patches for each of the axes {spatial} that divides "
             f"it. Received: grid={grid}"
@@ -172,13 +163,6 @@ def _check(
         )
     if not np.isfinite(attention).all() or (attention < 0).any():
         raise ValueError("`attention` must be finite and not negative. Received: other weights")
-    if len(value_range) != 2 or not np.isfinite(value_range).all() or np.diff(value_range) < 0:
-        raise ValueError(
-            f"`value_range` must be two numbers, low and high. Received: {value_range!r}"
-        )
-    for name, value in (("max_rows", max_rows), ("max_heads", max_heads)):
-        if not hasattr(value, "__index__") or value < 1:
-            raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
 
 
 def _middle(heat: np.ndarray) -> np.ndarray:

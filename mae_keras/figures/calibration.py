@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mae_keras.figures.accuracy_axis import percent
 from mae_keras.figures.frame import MARGIN, framed_page
+from mae_keras.figures.inputs import read_numbers
 from mae_keras.figures.sheet import BLUE, INK, LINE, MUTED, NORMAL, ORANGE, SMALL
 
 _SIDE, _STRIP, _GAP, _LEFT, _BELOW = 3.3, 0.7, 0.16, 0.65, 0.45  # inches
@@ -79,7 +80,8 @@ def calibration_figure(
 
 def _bins(confidence: Any, accuracy: Any, count: Any) -> tuple[np.ndarray, ...]:
     """The bins that hold samples, by ascending confidence."""
-    arrays = [np.array(values, dtype="float64") for values in (confidence, accuracy, count)]
+    given = {"confidence": confidence, "accuracy": accuracy, "count": count}
+    arrays = [read_numbers(name, values) for name, values in given.items()]
     shapes = [array.shape for array in arrays]
     if len(set(shapes)) > 1 or len(shapes[0]) != 1:
         raise ValueError(

@@ -3,6 +3,7 @@
 import bisect
 from collections.abc import Sequence
 
+from mae_keras.figures.inputs import check_names
 from mae_keras.figures.sheet import one_line, text_width
 
 
@@ -25,6 +26,7 @@ def read_class_names(class_names: Sequence[str] | None, num_classes: int) -> lis
     """
     if class_names is None:
         return [str(number) for number in range(num_classes)]
+    check_names("class_names", class_names)
     names = [one_line(str(name)) for name in class_names]
     if len(names) != num_classes:
         raise ValueError(

@@ -9,6 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mae_keras.arguments import check_array
 from mae_keras.figures.accuracy_axis import percent
 from mae_keras.figures.class_names import listed, read_class_names, shortened
 from mae_keras.figures.frame import MARGIN, framed_page, widest
@@ -78,7 +79,7 @@ def confusion_figure(
 
 
 def _counts(matrix: Any) -> np.ndarray:
-    counts = np.asarray(matrix)
+    counts = check_array("matrix", matrix, empty=True)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.shape[0] < 2:
         raise ValueError(
             f"`matrix` must have shape (num_classes, num_classes), at least two classes. "

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from mae_keras.figures.inputs import check_mapping, read_numbers
 from mae_keras.figures.line_labels import OFFSET, Label, write_labels
 from mae_keras.figures.sheet import BLUE, INK, LINE, MUTED, NORMAL, ORANGE, SMALL, Page, text_width
 
@@ -70,8 +71,9 @@ def loss_figure(
 
 
 def _columns(history: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    check_mapping("history", history, "`loss`")
     names = [name for name in (*_CURVES, *_STRIPS) if name in history]
-    columns = {name: np.array(list(history[name]), dtype="float64") for name in names}
+    columns = {name: read_numbers(f"history[{name!r}]", history[name]) for name in names}
     if "loss" not in columns or not len(columns["loss"]):
         raise ValueError(
             f"`history` must have a `loss` with at least one epoch. Received: "

@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from mae_keras.arguments import check_array
 from mae_keras.figures.class_names import shortened
 from mae_keras.figures.frame import MARGIN, framed_page, widest
+from mae_keras.figures.inputs import check_mapping, check_names
 from mae_keras.figures.palette import NUM_CLASS_LOOKS, class_look
 from mae_keras.figures.sheet import INK, LITERAL, SMALL, Page, one_line, text_width
 
@@ -53,12 +55,8 @@ def feature_map_figure(
     3
     """
     labels = _labels(labels, class_names)
+    points = check_mapping("points", points, "panel")
     panels = {name: _points(name, values, len(labels)) for name, values in points.items()}
-    if not panels or not len(labels):
-        raise ValueError(
-            f"`points` must hold at least one panel with at least one sample. "
-            f"Received: {len(panels)} panels of {len(labels)} samples"
-        )
     names = {
         int(label): str(label) if class_names is None else one_line(str(class_names[label]))
         for label in np.unique(labels)
@@ -80,14 +78,11 @@ def feature_map_figure(
 
 
 def _labels(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(
-            f"`labels` must be one integer for each sample. Received: labels.dtype="
-            f"{labels.dtype}, labels.shape={labels.shape}"
-        )
+    labels = check_array("labels", labels, 1, kinds="iu")
+    if class_names is not None:
+        check_names("class_names", class_names)
     highest = np.inf if class_names is None else len(class_names) - 1
-    if len(labels) and (labels.min() < 0 or labels.max() > highest):
+    if labels.min() < 0 or labels.max() > highest:
         names = "" if class_names is None else f", below the {len(class_names)} names"
         raise ValueError(
             f"`labels` must count from 0{names}. Received: {labels.min()} to {labels.max()}"
@@ -96,7 +91,7 @@ def _labels(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
 
 
 def _points(name: str, values: Any, num_samples: int) -> np.ndarray:
-    values = np.asarray(values, dtype="float64")
+    values = check_array(f"points[{name!r}]", values, empty=True).astype("float64")
     if values.shape != (num_samples, 2):
         raise ValueError(
             f"`points[{name!r}]` must have shape ({num_samples}, 2), a row for each label. "

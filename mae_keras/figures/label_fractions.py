@@ -9,6 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from mae_keras.figures.accuracy_axis import dress_accuracy_axis, percent, read_accuracies
 from mae_keras.figures.frame import framed_page
+from mae_keras.figures.inputs import check_mapping
 from mae_keras.figures.line_labels import Label, label_room, write_labels
 from mae_keras.figures.palette import line_look
 from mae_keras.figures.sheet import INK, NORMAL, SMALL, text_width
@@ -48,9 +49,8 @@ def label_fraction_figure(
     >>> figure.axes[0].get_xscale()
     'log'
     """
+    results = check_mapping("results", results, "method")
     lines = {name: _line(name, values) for name, values in results.items()}
-    if not lines:
-        raise ValueError("`results` must hold at least one method. Received: none")
     labels = _labels(lines)
     page, top = framed_page(_WIDTH, _HEIGHT + _BELOW, title=title, notes=_notes(lines, note))
     width = _WIDTH - _LEFT - label_room(labels)
@@ -67,8 +67,7 @@ def label_fraction_figure(
 def _line(name: str, values: Mapping[float, Sequence[float | None]]) -> np.ndarray:
     """Rows of fraction, mean, low and high, by ascending fraction."""
     where = f"results[{name!r}]"
-    if not values:
-        raise ValueError(f"`{where}` must hold at least one fraction. Received: none")
+    check_mapping(where, values, "fraction")
     rows = []
     for fraction, entry in sorted(values.items()):
         if not 0 < fraction <= 1:

@@ -9,6 +9,7 @@ from matplotlib.ticker import MultipleLocator
 
 from mae_keras.figures.accuracy_axis import dress_accuracy_axis, percent, read_accuracies
 from mae_keras.figures.frame import framed_page
+from mae_keras.figures.inputs import check_mapping
 from mae_keras.figures.line_labels import Label, label_room, write_labels
 from mae_keras.figures.palette import line_look
 from mae_keras.figures.sheet import INK, MUTED, NORMAL
@@ -71,10 +72,10 @@ def layer_curve_figure(
 def _curves(accuracies: Mapping[str, Sequence[float | None]]) -> dict[str, np.ndarray]:
     curves = {
         name: read_accuracies(values, f"accuracies[{name!r}]")
-        for name, values in accuracies.items()
+        for name, values in check_mapping("accuracies", accuracies, "curve").items()
     }
     empty = [name for name, values in curves.items() if not len(values)]
-    if not curves or empty:
+    if empty:
         raise ValueError(
             "`accuracies` must hold at least one curve, and each at least one value. Received: "
             f"{ {name: len(values) for name, values in curves.items()} }"

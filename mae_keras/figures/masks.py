@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from mae_keras.arguments import check_ints
+from mae_keras.figures.inputs import check_mapping, read_mask
 from mae_keras.figures.sheet import (
     HIDDEN,
     INK,
@@ -45,11 +47,10 @@ def mask_gallery(
     >>> len(figure.axes)
     2
     """
-    grid = tuple(grid)
+    grid = check_ints("grid", grid, 1)
+    masks = check_mapping("masks", masks, "kind")
     kinds = {name: _checked(name, mask, grid) for name, mask in masks.items()}
     titles = tuple(kinds if titles is None else titles)
-    if not kinds:
-        raise ValueError("`masks` must hold at least one kind. Received: none")
     if len(titles) != len(kinds):
         raise ValueError(
             f"`titles` must have one entry for each of the {len(kinds)} kinds. "
@@ -104,7 +105,7 @@ def _notes(grid: tuple[int, ...]) -> tuple[Note, ...]:
 
 
 def _checked(name: str, mask: Any, grid: tuple[int, ...]) -> np.ndarray:
-    mask = np.asarray(mask).astype(bool)
+    mask = read_mask(f"masks[{name!r}]", mask)
     if not 1 <= len(grid) <= 3:
         raise ValueError(f"`grid` must have one to three axes. Received: grid={grid}")
     if mask.ndim != 2 or not len(mask) or mask.shape[1] != math.prod(grid):

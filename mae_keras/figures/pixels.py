@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from mae_keras.arguments import check_int, check_ints
+from mae_keras.figures.inputs import read_mask
 from mae_keras.figures.sheet import MISSING
 
 
@@ -32,13 +34,7 @@ def hidden_values(
     [True, True, False, False]
     """
     batch, *spatial, channels = images_shape
-    mask = np.asarray(patch_mask)
-    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise ValueError(
-            f"`patch_mask` must be boolean, True = hidden. Received: dtype {mask.dtype} with "
-            f"values other than 0 and 1"
-        )
-    mask, sizes = mask.astype(bool), _patch_sizes(patch_size, spatial)
+    mask, sizes = read_mask("patch_mask", patch_mask), _patch_sizes(patch_size, spatial)
     if mask.shape == (batch, math.prod(spatial) * channels) and set(sizes) <= {1}:
         return mask.reshape(tuple(images_shape))
     grid = [length // size for length, size in zip(spatial, sizes, strict=False)]
@@ -54,10 +50,13 @@ def hidden_values(
 
 
 def _patch_sizes(patch_size: int | Sequence[int], spatial: Sequence[int]) -> tuple[int, ...]:
-    sizes = (patch_size,) * len(spatial) if np.ndim(patch_size) == 0 else tuple(patch_size)
+    if np.ndim(patch_size) == 0:
+        sizes = (check_int("patch_size", patch_size, 1),) * len(spatial)
+    else:
+        sizes = check_ints("patch_size", patch_size, 1)
     # A model of single values counts channels as one more axis of patches.
     fits = len(sizes) == len(spatial) or (len(sizes) == len(spatial) + 1 and set(sizes) == {1})
-    if not fits or any(size < 1 for size in sizes):
+    if not fits:
         raise ValueError(
             f"`patch_size` must be a positive int, or one for each of the {len(spatial)} spatial "
             f"axes. Received: patch_size={patch_size!r}"

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from mae_keras.arguments import check_choice, check_int
+from mae_keras.figures.inputs import check_value_range, read_images
 from mae_keras.figures.pixels import (
     channel_note,
     hidden_values,
@@ -76,13 +78,15 @@ def reconstruction_figure(
     >>> len(figure.axes)
     8
     """
-    _check_options(value_range, statistics, max_rows)
-    images = _values(images, "images")
-    prediction = _values(prediction, "prediction", images.shape)
+    check_value_range(value_range)
+    check_choice("statistics", statistics, _STATISTICS)
+    max_rows = check_int("max_rows", max_rows, 1)
+    images = read_images("images", images)
+    prediction = read_images("prediction", prediction, images.shape)
     hidden = hidden_values(patch_mask, images.shape, patch_size)
     if pasted is None:
         pasted = np.where(hidden, prediction, images)
-    panels = [images, images, prediction, _values(pasted, "pasted", images.shape)]
+    panels = [images, images, prediction, read_images("pasted", pasted, images.shape)]
     panels = [middle_slice(panel[:max_rows]) for panel in panels]
     shown = middle_slice(hidden[:max_rows])
     notes = _notes(images[:max_rows], panels, hidden[:max_rows], statistics)
@@ -174,32 +178,3 @@ def _hidden_note(hidden: np.ndarray) -> str:
         f"Hidden {what} ({ratio}) {look}. Composite: the original, with predicted {what} there. "
         "Faded in the prediction: what the model saw."
     )
-
-
-def _values(array: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    array = np.asarray(array)
-    if shape is not None and array.shape != shape:
-        raise ValueError(
-            f"`{name}` must have the shape of `images`, {shape}. "
-            f"Received: {name}.shape={array.shape}"
-        )
-    if not 3 <= array.ndim <= 5 or 0 in array.shape:
-        raise ValueError(
-            f"`{name}` must have shape (batch, *spatial, channels) with one to three spatial "
-            f"axes, none of them 0. Received: {name}.shape={array.shape}"
-        )
-    return array.astype("float32")
-
-
-def _check_options(value_range: tuple[float, float], statistics: str | None, max_rows: int) -> None:
-    # Equal ends are those of a constant image.
-    if len(value_range) != 2 or not np.isfinite(value_range).all() or np.diff(value_range) < 0:
-        raise ValueError(
-            f"`value_range` must be two numbers, low and high. Received: {value_range!r}"
-        )
-    if statistics not in _STATISTICS:
-        raise ValueError(
-            f"`statistics` must be 'original', 'visible' or None. Received: {statistics!r}"
-        )
-    if not hasattr(max_rows, "__index__") or max_rows < 1:
-        raise ValueError(f"`max_rows` must be a positive int. Received: max_rows={max_rows!r}")

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mae_keras.arguments import check_number
 from mae_keras.figures.accuracy_axis import dress_accuracy_axis, read_accuracies
 from mae_keras.figures.class_names import shortened
 from mae_keras.figures.frame import MARGIN, framed_page
+from mae_keras.figures.inputs import check_mapping
 from mae_keras.figures.palette import line_look
 from mae_keras.figures.sheet import INK, LITERAL, MUTED, NORMAL, SMALL, Page, text_width
 
@@ -46,12 +48,12 @@ def robustness_figure(
     >>> [axes.get_title() for axes in figure.axes]
     ['noise', 'blur']
     """
+    results = check_mapping("results", results, "model and kind")
     curves = {name: _curves(name, kinds) for name, kinds in results.items()}
     kinds = list(dict.fromkeys(kind for lines in curves.values() for kind in lines))
     if not kinds:
         raise ValueError("`results` must hold at least one model and kind. Received: none")
-    if chance is not None:
-        read_accuracies([chance], "chance")
+    chance = check_number("chance", chance, 0, 1, optional=True)
     rows = -(-len(kinds) // _MOST_COLUMNS)
     columns = -(-len(kinds) // rows)
     width = _LEFT + columns * (_CELL[0] + _GAP) - _GAP + MARGIN

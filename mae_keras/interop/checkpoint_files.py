@@ -11,10 +11,12 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from mae_keras.arguments import check_int
 from mae_keras.files import check_regular, open_regular
 from mae_keras.interop.pickled_tensors import Namespace, check_pickle, read_pickled_tensors
 from mae_keras.interop.safetensors_files import read_safetensors
 from mae_keras.interop.stored_tensors import Checkpoint, StoredTensor, numpy_dtype
+from mae_keras.interop.targets import as_path
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -46,7 +48,8 @@ def read_checkpoint(path: str | os.PathLike[str], max_bytes: int | None = None) 
         MemoryError: if the tensors take more than `max_bytes`.
         ValueError: if there is no checkpoint, or it is damaged, or asks to run code.
     """
-    file = _weights_file(pathlib.Path(path))
+    file = _weights_file(as_path(path))
+    max_bytes = check_int("max_bytes", max_bytes, 1, optional=True)
     kept = _named_tensors(*_read(str(file)))
     kept.path = os.fspath(path)
     kept.config = _model_config(file, kept.notes)

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mae_keras.arguments import check_number
 from mae_keras.files import replacing
 from mae_keras.interop.extras import import_extra
 from mae_keras.interop.selection import check_converter, select_signatures
@@ -64,6 +65,7 @@ def export_litert(
     ValueError: `path` must end in '.tflite'. Received: 'model.pb'
     """
     path = check_file(path, ".tflite")
+    check_number("tolerance", tolerance, 0, optional=True)
     chosen = select_signatures(model, signatures)
     if signatures is None:
         del chosen["serving_default"]  # it is one of the others under another name

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_number
 from mae_keras.files import replacing
 from mae_keras.interop.extras import import_extra
 from mae_keras.interop.selection import check_converter, select_signatures
@@ -66,6 +67,7 @@ def export_onnx(
           exact GELU) and does not understand NaN; two rules here mend it.
     """
     path = check_file(path, ".onnx")
+    check_number("tolerance", tolerance, 0)
     if signature is None:
         signature = "classify" if hasattr(model, "classify_batch") else "encode"
     chosen = select_signatures(model, [signature])[signature]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_number
 from mae_keras.files import replacing
 from mae_keras.interop.selection import select_signatures
 from mae_keras.interop.targets import check_folder
@@ -60,6 +61,7 @@ def export_saved_model(
     'variables'
     """
     path = check_folder(path)
+    check_number("tolerance", tolerance, 0)
     wanted = None if signatures is None else list(dict.fromkeys(["serving_default", *signatures]))
     chosen = select_signatures(model, wanted, class_names=names_classes())
     with replacing(path) as aside:

@@ -6,6 +6,28 @@ import pathlib
 from mae_keras.models.exporting import check_replaceable
 
 
+def as_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Refuse what is not the name of a file or folder.
+
+    Args:
+        path: what was given.
+
+    Returns:
+        `pathlib.Path`.
+
+    Raises:
+        TypeError: if it is something else.
+
+    Example:
+    >>> as_path(None)
+    Traceback (most recent call last):
+    TypeError: `path` must be a str or a path. Received: path=None
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`path` must be a str or a path. Received: path={path!r}")
+    return pathlib.Path(path)
+
+
 def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     """Accept a new or empty folder, or an earlier SavedModel alone, which will be replaced.
 
@@ -23,7 +45,7 @@ def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     >>> check_folder("saved_model").name
     'saved_model'
     """
-    path = pathlib.Path(path).expanduser()
+    path = as_path(path).expanduser()
     if path.name in ("", ".."):
         raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
     check_replaceable(path)
@@ -49,7 +71,7 @@ def check_file(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
     >>> check_file("model.onnx", ".onnx").name
     'model.onnx'
     """
-    path = pathlib.Path(path).expanduser()
+    path = as_path(path).expanduser()
     if path.suffix != suffix:
         raise ValueError(f"`path` must end in {suffix!r}. Received: {str(path)!r}")
     if path.is_dir():

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from mae_keras.archives import MOST_GROWTH
+from mae_keras.arguments import LARGEST_WIDTH, check_int, check_number
 from mae_keras.interop.checkpoint_files import read_checkpoint
 from mae_keras.interop.stored_tensors import Checkpoint
 from mae_keras.interop.torch_names import NamedTensors, named_tensors
@@ -82,6 +83,11 @@ def model_from_torch(
     """
     if kind not in (None, *_KINDS):
         raise ValueError(f"`kind` must be one of {', '.join(_KINDS)}, or None. Received: {kind!r}")
+    num_heads = check_int("num_heads", num_heads, 1, LARGEST_WIDTH, optional=True)
+    decoder_num_heads = check_int(
+        "decoder_num_heads", decoder_num_heads, 1, LARGEST_WIDTH, optional=True
+    )
+    check_number("mask_ratio", mask_ratio, 0, 1, above=True, below=True, optional=True)
     checkpoint = read_checkpoint(path, max_bytes)
     named = named_tensors(checkpoint.tensors, checkpoint.path, prefix)
     sizes = read_sizes(named, checkpoint)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mae_keras.files import replacing
 from mae_keras.interop.safetensors_files import write_safetensors
+from mae_keras.interop.targets import as_path
 from mae_keras.interop.weight_places import encoder_of, has_reference_decoder, places_of
 from mae_keras.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
 from mae_keras.ops import sincos_positions
@@ -60,7 +61,7 @@ def save_torch_weights(model: keras.Model, path: str | os.PathLike[str]) -> None
     """
     places = places_of(model)
     _check_expressible(model)
-    path = pathlib.Path(path)
+    path = as_path(path)
     _check_folder(path)
     arrays = {
         name: np.asarray(place.to_torch(keras.ops.convert_to_numpy(place.variable)), "float32")

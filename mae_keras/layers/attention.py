@@ -52,6 +52,7 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
         )
     if attention_mask is not None:
         check_tensor("attention_mask", attention_mask, 2, kinds="b")
+        _check_mask_shape(attention_mask.shape, key.shape)
         attention_mask = attention_mask[:, None, None, :]
     if keras.backend.backend() != "tensorflow":
         return ops.dot_product_attention(query, key, value, mask=attention_mask)
@@ -66,6 +67,17 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
     made = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
     return ops.transpose(made, (0, 2, 1, 3))
+
+
+def _check_mask_shape(mask: Sequence[int | None], key: Sequence[int | None]) -> None:
+    known = [
+        (one, other) for one, other in zip(mask, key, strict=False) if None not in (one, other)
+    ]
+    if any(one != other and (one != 1 or axis) for axis, (one, other) in enumerate(known)):
+        raise ValueError(
+            "`attention_mask` must have shape (batch, num_tokens), those of `key`. Received: "
+            f"attention_mask.shape={tuple(mask)}, key.shape={tuple(key)}"
+        )
 
 
 def last_tokens(tokens: Any, count: int, axis: int = 1) -> Any:

@@ -41,6 +41,11 @@ class PatchExtraction(keras.layers.Layer):
         # Pixels keep their dtype: casting 0..255 to half precision would lose values.
         super().__init__(**{"autocast": False, **kwargs})
         rank = len(patch_size) if isinstance(patch_size, Sequence) else 1
+        if not 1 <= rank <= 3:
+            raise ValueError(
+                "`patch_size` must be an int, or one for each of one to three spatial axes. "
+                f"Received: patch_size={patch_size!r}"
+            )
         sizes = as_patch_size(patch_size, rank)
         self.patch_size = sizes if isinstance(patch_size, Sequence) else sizes[0]
 

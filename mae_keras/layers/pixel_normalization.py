@@ -238,7 +238,7 @@ def _as_pixels(batch: Any) -> np.ndarray:
     pixels = batch if isinstance(batch, np.ndarray) else ops.convert_to_numpy(batch)
     if pixels.dtype.kind not in "uif" and str(pixels.dtype) != "bfloat16":
         raise TypeError(f"`images` must be real numbers. Received: images.dtype={pixels.dtype}")
-    if pixels.ndim < 2:
+    if pixels.ndim < 2 or not pixels.shape[-1]:
         raise ValueError(
             "`images` must have shape (num_images, *spatial, channels). "
             f"Received: a batch of shape {pixels.shape}"

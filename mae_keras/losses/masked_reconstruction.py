@@ -5,7 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from mae_keras.arguments import check_tensor
+from mae_keras.arguments import check_choice, check_tensor
+
+_REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -52,9 +54,9 @@ class MaskedReconstructionLoss(keras.losses.Loss):
         name: str = "masked_reconstruction",
         dtype: Any = "float32",
     ):
+        check_choice("error", error, ("squared", "absolute"))
+        check_choice("reduction", reduction, _REDUCTIONS)
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if error not in ("squared", "absolute"):
-            raise ValueError(f"`error` must be 'squared' or 'absolute'. Received: error={error!r}")
         self.error = error
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.arguments import check_array
 from mae_keras.models.input_checks import filled_array
 
 
@@ -30,7 +31,7 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
     if isinstance(labels, np.ma.MaskedArray):
         labels = filled_array(labels, name)
     if isinstance(labels, (list, tuple)):
-        labels = np.asarray(labels)
+        labels = check_array(name, labels, empty=True)
     labels = labels if isinstance(labels, np.ndarray) else keras.ops.convert_to_numpy(labels)
     if labels.shape[:1] != (num_images,):
         raise ValueError(

@@ -233,6 +233,7 @@ class MaskedAutoencoder(MaskedModel):
             "dtype": dtype,
         }
         preset = find_preset(name)
+        _check_dtype(dtype)
         encoder = fill_sizes(preset, "", encoder)
         decoder = fill_sizes(preset, "decoder_", decoder)
         # Before the weights, as ever: without a seed it draws from the generator that they use.
@@ -467,3 +468,13 @@ def _check_decoder_width(decoder: MAEDecoder, grid: Sequence[int]) -> None:
             f"`decoder` must have a hidden_dim of at least {least} to encode positions on "
             f"{len(grid)} axes. Received: decoder.hidden_dim={decoder.hidden_dim}"
         )
+
+
+def _check_dtype(dtype: Any) -> None:
+    try:
+        keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`dtype` must be a dtype or a dtype policy, such as 'float32' or 'mixed_bfloat16'. "
+            f"Received: dtype={dtype!r}"
+        ) from error

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from mae_keras.arguments import check_array
+
 
 class Reconstruction(NamedTuple):
     """Reconstructed images, in pixels as given.
@@ -65,6 +67,8 @@ def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndar
     >>> read_patch_mask([[1, 0], [0, 0]], (2, 2), 3).shape
     (3, 4)
     """
+    if isinstance(patch_mask, (list, tuple)):
+        patch_mask = check_array("patch_mask", patch_mask)
     given = np.asarray(keras.ops.convert_to_numpy(patch_mask))
     if given.dtype != bool and not np.isin(given, (0, 1)).all():
         raise ValueError(

@@ -364,10 +364,13 @@ def restore_patches(visible: Any, patch_mask: Any, fill: Any) -> Any:
     Args:
         visible: tensor `(batch, num_visible, features)`, in raster order.
         patch_mask: bool tensor `(batch, num_patches)`, `True` = hidden.
-        fill: tensor that broadcasts to `(batch, num_patches, features)`.
+        fill: number, or tensor that broadcasts to `(batch, num_patches, features)`.
 
     Returns:
         Tensor `(batch, num_patches, features)`.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
 
     Example:
     >>> import keras
@@ -377,5 +380,13 @@ def restore_patches(visible: Any, patch_mask: Any, fill: Any) -> Any:
     """
     check_tensor("visible", visible, 3)
     check_tensor("patch_mask", patch_mask, 2, kinds="b")
+    if fill is None:
+        raise TypeError("`fill` must be a number or a tensor. Received: None")
+    rows = visible.shape[0], patch_mask.shape[0]
+    if None not in rows and rows[0] != rows[1]:
+        raise ValueError(
+            "`patch_mask` must have a row for each image of `visible`. Received: "
+            f"visible.shape={tuple(visible.shape)}, patch_mask.shape={tuple(patch_mask.shape)}"
+        )
     placed = gather_patches(visible, restore_indices(patch_mask))
     return ops.where(patch_mask[..., None], fill, placed)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import LARGEST_SEED, check_int, check_tensor
+from mae_keras.arguments import LARGEST_SEED, check_array, check_int, check_tensor
 
 _GOLDEN = 0x9E3779B9
 
@@ -66,8 +66,9 @@ def counter_noise(seed: Any, step: Any, samples: Any, num_elements: int) -> Any:
         value if hasattr(value, "dtype") else check_int(name, value)
         for name, value in (("seed", seed), ("step", step))
     )
-    if not isinstance(samples, (list, tuple, range)):
-        check_tensor("samples", samples, 1, kinds="ui")
+    if isinstance(samples, (list, tuple, range)):
+        samples = check_array("samples", samples, 1, kinds="ui")
+    check_tensor("samples", samples, 1, kinds="ui")
     num_elements = check_int("num_elements", num_elements, 1, LARGEST_SEED)
     step = _int32(step) if isinstance(step, int) else step
     step = ops.cast(ops.convert_to_tensor(step), "int32")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
+from mae_keras.models.presets import find_preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Recipe:
             check_int(name, getattr(self, name), 1, LARGEST_SEED)
         check_int("steps_per_execution", self.steps_per_execution, 1, LARGEST_SEED)
         check_int("seed", self.seed, 0, LARGEST_SEED)
+        find_preset(self.preset)
         between = {"above": True, "below": True}
         check_number("mask_ratio", self.mask_ratio, 0, 1, **between)
         check_number("mask_ratio_start", self.mask_ratio_start, 0, 1, **between, optional=True)

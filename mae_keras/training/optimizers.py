@@ -65,7 +65,7 @@ class MaskedAdamW(AccumulatesOnReplicas, FusedAdam, keras.optimizers.AdamW):
 def check_adam(learning_rate: Any, weight_decay: Any, beta_1: Any, beta_2: Any) -> None:
     """Refuse numbers with which Adam moves nothing, or away from the minimum, or to NaN."""
     check_learning_rate(learning_rate)
-    check_number("weight_decay", weight_decay, 0, optional=True)
+    check_number("weight_decay", weight_decay, 0)
     check_number("beta_1", beta_1, 0, 1, below=True)
     check_number("beta_2", beta_2, 0, 1, below=True)
 
