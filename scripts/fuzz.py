@@ -20,6 +20,7 @@ is 1 after a hang, a crash, a broken model, a silent case, or more than 2 % of u
 
 import argparse
 import collections
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -246,6 +247,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="run the cases whose key begins with this")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long, and report")
     parser.add_argument("--log", default=os.devnull, help="file for what libraries print")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -254,15 +256,24 @@ def main() -> int:
     worker = Worker(options.seed, options.log)
     began = time.monotonic()
     keys = worker.ask({"list": [options.cases, options.models]}, 600.0)["keys"]
-    results = []
-    for key in keys:
-        if key.startswith(options.only) and time.monotonic() - began < options.seconds:
+    keys = [key for key in keys if key.startswith(options.only)]
+    results: list[tuple[str, str, str]] = []
+
+    def run(worker: Worker, own: list[str]) -> None:
+        for key in own:
+            if time.monotonic() - began > options.seconds:
+                break
             limit = MODEL_CPU_SECONDS if key.startswith("model|") else CPU_SECONDS
             answer = worker.ask({"key": key}, limit)
             results.append((key, answer["outcome"], answer["message"]))
-            if sys.stderr.isatty() and len(results) % 50 == 0:
-                print(f"{len(results)} of {len(keys)}", end="\r", file=sys.stderr)
-    worker.stop()
+            if len(results) % 500 == 0:
+                print(f"{len(results)} of {len(keys)}", file=sys.stderr, flush=True)
+        worker.stop()
+
+    workers = [worker, *(Worker(options.seed, options.log) for _ in range(options.jobs - 1))]
+    parts = [keys[number :: options.jobs] for number in range(options.jobs)]
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run, workers, parts))
     return report(results, time.monotonic() - began, options.seed)
 
 

@@ -176,5 +176,8 @@ def test_signals_cannot_be_turned():
 
 
 def test_operations_on_colours_need_a_range(split):
+    for wrong in ((0, np.inf), (np.nan, 255), (255, 0)):
+        with pytest.raises(ValueError, match="`value_range` must be"):
+            batches_of(split, EVERYTHING, value_range=wrong)
     with pytest.raises(ValueError, match="expect a value_range"):
         batches_of(split, EVERYTHING, value_range=None)

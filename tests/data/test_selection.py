@@ -50,10 +50,12 @@ def test_shape_and_dtype_are_those_of_the_other_split(random_images):
     ("rows", "error", "message"),
     [
         ([], ValueError, "`rows` must have shape .* at least one row"),
-        ([[0]], ValueError, "`rows` must have shape"),
+        ([[0]], ValueError, "`rows` must have 1 axis"),
         ([0, 5], ValueError, "`rows` must be in .* Received: rows from 0 to 5"),
         ([-1], ValueError, "`rows` must be in"),
-        ([0.5], TypeError, "`rows` must be integers. Received: rows.dtype=float64"),
+        ([0, [1]], ValueError, "`rows` must be one array"),
+        (None, TypeError, "`rows` must be an array of real numbers. Received: NoneType"),
+        ([0.5], TypeError, "`rows` must be an array of integers. Received: rows.dtype=float64"),
     ],
     ids=str,
 )

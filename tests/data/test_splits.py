@@ -7,6 +7,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from mae_keras.data import (
+    SelectedSplit,
+    evaluation_batches,
+    labelled_batches,
+    steps_per_epoch,
+    training_batches,
+)
 from mae_keras.data.decoding import with_channels
 from mae_keras.data.splits import (
     ArraySplit,
@@ -159,11 +166,41 @@ def test_only_streams_call_themselves_streams():
 
 def test_labels_that_are_no_class_numbers_are_refused():
     images = np.zeros((3, 2, 2, 1), "uint8")
-    with pytest.raises(TypeError, match="labels must be integers. Received: labels.dtype=float64"):
+    with pytest.raises(TypeError, match="`labels` must be an array of integers.*=float64"):
         ArraySplit(images, [0.5, 1.9, 2.2])
     for labels in (np.arange(2), np.zeros((3, 1), int)):
         with pytest.raises(ValueError, match=r"must have shape \(3,\), one for each image"):
             ArraySplit(images, labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        ([np.zeros((2, 2, 1)), np.zeros((3, 2, 1))], ValueError, "`images` must be one array"),
+        (None, TypeError, "`images` must be an array of real numbers. Received: NoneType"),
+        (np.zeros((3, 2), "uint8"), ValueError, r"`images` must have shape .*\(3, 2\)"),
+        (np.zeros((3, 2, 2, 0), "uint8"), ValueError, "`images` must have shape"),
+        (np.full((3, 2, 2, 1), "a"), TypeError, "`images` must be an array of real numbers"),
+    ],
+)
+def test_what_is_no_array_of_images_is_refused(images, error, message):
+    with pytest.raises(error, match=message):
+        ArraySplit(images)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda split: SelectedSplit(split, [0]),
+        lambda split: steps_per_epoch(split, 1),
+        lambda split: training_batches(split, 1, seed=0),
+        lambda split: evaluation_batches(split, 1),
+        lambda split: labelled_batches(split, 1, 2, seed=0),
+    ],
+)
+def test_what_is_no_split_is_refused(use):
+    with pytest.raises(TypeError, match="`split` must be a Split.*Received: ndarray"):
+        use(np.zeros((3, 2, 2, 1), "uint8"))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

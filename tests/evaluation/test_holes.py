@@ -66,6 +66,7 @@ def test_patches_are_whole_and_as_many_as_asked(ratio):
         (lambda: random_boxes(2, (8, 8, 1), 1.0), "`fraction` must be"),
         (lambda: random_scratches(2, (8, 8, 1), 0), "`num_scratches` must be"),
         (lambda: random_scratches(2, (8, 8, 1), 1, 0.0), "`width` must be"),
+        (lambda: random_boxes(2, (8, 8, 10**20)), "`image_shape` must be that of images that fit"),
         (lambda: random_patches(2, (8, 8, 1), 4, 1.5), "`mask_ratio` must be"),
         (lambda: random_patches(2, (8, 8, 1), 3), "`patch_size` must divide the image"),
         (

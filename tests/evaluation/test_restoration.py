@@ -186,3 +186,12 @@ def test_what_cannot_be_scored_is_refused():
     images[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="`images` must be whole"):
         score_filled(images, images, MISSING)
+    images[0, 0, 0] = np.inf
+    for use in (mean_fill, lambda *given: score_filled(given[0], *given)):
+        with pytest.raises(ValueError, match="`images` must be finite"):
+            use(images, MISSING)
+    with pytest.raises(ValueError, match=r"`images` must have shape \(batch"):
+        mean_fill(np.zeros(8), MISSING)
+    images = np.ones_like(images)
+    with pytest.raises(ValueError, match="`filled` and `images` must be pixels"):
+        score_filled(images * 1e30, images, MISSING)

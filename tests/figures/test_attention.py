@@ -150,8 +150,8 @@ def test_texts_are_neither_cut_off_nor_on_top_of_each_other(check_layout, shape,
         ({"attention": np.full((2, 2, 16), np.nan)}, "`attention` must be finite"),
         ({"attention": np.full((2, 2, 16), -1.0)}, "`attention` must be .*not negative"),
         ({"value_range": (1, 0)}, "`value_range` must be two numbers"),
-        ({"max_rows": 0}, "`max_rows` must be a positive int"),
-        ({"max_heads": 1.5}, "`max_heads` must be a positive int"),
+        ({"max_rows": 0}, "`max_rows` must be an int of at least 1"),
+        ({"max_heads": 1.5}, "`max_heads` must be an int of at least 1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(changes, message):

@@ -38,7 +38,7 @@ def test_single_values_can_be_hidden_channel_by_channel():
         (np.full((2, 16), 0.5), 2, "`patch_mask` must be boolean"),
         (np.ones((2, 16), bool), 3, "`patch_size` must divide the images.*=3"),
         (np.ones((2, 16), bool), (2, 2, 2), "`patch_size` must be a positive int, or one for each"),
-        (np.ones((2, 16), bool), 0, "`patch_size` must be a positive int"),
+        (np.ones((2, 16), bool), 0, "`patch_size` must be an int of at least 1"),
     ],
 )
 def test_masks_that_do_not_fit_are_named(mask, patch_size, message):

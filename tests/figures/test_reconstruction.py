@@ -169,8 +169,8 @@ def test_texts_are_neither_cut_off_nor_on_top_of_each_other(
         ({"patch_size": 5}, "`patch_size` must divide"),
         ({"value_range": (1, 0)}, r"`value_range` must be two numbers.*\(1, 0\)"),
         ({"value_range": (np.nan, 1)}, "`value_range` must be two numbers"),
-        ({"statistics": "mine"}, "`statistics` must be 'original', 'visible' or None.*'mine'"),
-        ({"max_rows": 0}, "`max_rows` must be a positive int"),
+        ({"statistics": "mine"}, "`statistics` must be None, 'original' or 'visible'.*'mine'"),
+        ({"max_rows": 0}, "`max_rows` must be an int of at least 1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(make_case, changes, message):

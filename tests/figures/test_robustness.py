@@ -87,7 +87,7 @@ def test_clean_images_alone_are_drawn(check_layout):
         ({"a": {"noise": {}}}, {}, r"`results\['a'\]\['noise'\]` must have strengths"),
         ({"a": {"noise": {-1: 0.5}}}, {}, "strengths of 0 or more"),
         ({"a": {"noise": {0: 50}}}, {}, r"must be accuracies in \[0, 1\]"),
-        (make(), {"chance": 10}, "`chance` must be accuracies"),
+        (make(), {"chance": 10}, "`chance` must be a number in"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(results, options, message):
