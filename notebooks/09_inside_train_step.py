@@ -40,6 +40,7 @@ import tempfile
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 
 from mae_keras import data, figures, layers, losses, ops
 from mae_keras.models import MaskedAutoencoder, MaskedModel, load_model
@@ -67,6 +68,7 @@ def new_model(cls=MaskedAutoencoder, masking="random", num_layers=1):
 
 # %%
 SEEN = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
+MASK = ListedColormap(["#4a545f", "#a9c1de"])  # visible, hidden: the colors of `mask_gallery`
 
 
 def as_images(patches):
@@ -81,11 +83,16 @@ def covered(images, patch_mask):
     return as_images(np.where(patch_mask[..., None], np.nan, patches))
 
 
-def show(rows, maps=()):
-    """Draw rows of images by name; NaN, what is hidden, is light blue. `maps` are no images."""
+def show(rows, masks=(), parts=()):
+    """Draw rows of images by name; light blue is hidden, in `masks` and where images are NaN.
+
+    Of `parts` only some patches are known: the rest is left white.
+    """
     figure, axes = plt.subplots(len(rows), 8, figsize=(7.6, 0.8 * len(rows)), layout="constrained")
     for places, (name, row) in zip(axes, rows.items(), strict=True):
-        look = {"cmap": "Blues", "vmax": row.max()} if name in maps else {"cmap": SEEN, "vmax": 255}
+        look = {"cmap": MASK, "vmax": 1} if name in masks else {"cmap": SEEN, "vmax": 255}
+        if name in parts:
+            look["cmap"] = SEEN.with_extremes(bad="white")
         places[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for place, image in zip(places, row, strict=False):
             place.imshow(np.float32(image).mean(axis=-1), vmin=0, **look)
@@ -148,9 +155,10 @@ def in_place(values):
     return as_images(placed)
 
 
-maps = {"patch_mask": as_images(seen["patch_mask"][..., None])}
-rows = {"x, what is visible": covered(batch, seen["patch_mask"]), "y": in_place(255 * seen["y"])}
-show({**maps, **rows, "y_pred, untrained": in_place(255 * seen["y_pred"])}, maps)
+masks = {"patch_mask": as_images(seen["patch_mask"][..., None])}
+masked = {"x, what is visible": covered(batch, seen["patch_mask"])}
+parts = {"y": in_place(255 * seen["y"]), "y_pred, untrained": in_place(255 * seen["y_pred"])}
+show({**masks, **masked, **parts}, masks, parts)
 
 # %% [markdown]
 # ## 2. The same batch by hand
