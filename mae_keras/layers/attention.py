@@ -70,10 +70,10 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
 
 
 def _check_mask_shape(mask: Sequence[int | None], key: Sequence[int | None]) -> None:
-    known = [
-        (one, other) for one, other in zip(mask, key, strict=False) if None not in (one, other)
-    ]
-    if any(one != other and (one != 1 or axis) for axis, (one, other) in enumerate(known)):
+    for axis, (size, expected) in enumerate(zip(mask, key, strict=False)):
+        broadcast = axis == 0 and size == 1
+        if None in (size, expected) or size == expected or broadcast:
+            continue
         raise ValueError(
             "`attention_mask` must have shape (batch, num_tokens), those of `key`. Received: "
             f"attention_mask.shape={tuple(mask)}, key.shape={tuple(key)}"

@@ -1,0 +1,96 @@
+"""Mistakes that `scripts/fuzz.py` found accepted, or refused without the argument's name."""
+
+import numpy as np
+import pytest
+
+from mae_keras import data, evaluation, interop, layers, losses, models, ops, recipes, training
+
+TOKENS = np.ones((2, 4, 1, 8), "float32")
+MASK = np.array([[True, False], [False, True]])
+RAGGED = [[True, False], [True]]
+
+
+def autoencoder(**changes):
+    sizes = {"num_layers": 1, "decoder_num_layers": 1, "hidden_dim": 16, "num_heads": 2}
+    return models.MaskedAutoencoder.from_preset("nano", (4, 4, 1), 2, **{**sizes, **changes})
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (
+            lambda: layers.attend(TOKENS, TOKENS, TOKENS, np.ones((2, 3), bool)),
+            r"`attention_mask` must have shape .*attention_mask.shape=\(2, 3\)",
+        ),
+        (
+            lambda: layers.attend(TOKENS, TOKENS, TOKENS, np.ones((4, 4), bool)),
+            "`attention_mask` must have shape",
+        ),
+        (lambda: layers.PatchExtraction([2] * 5), "`patch_size` must be an int, or one for each"),
+        (
+            lambda: layers.PixelNormalization().adapt(np.zeros((2, 4, 4, 0))),
+            r"`images` must have shape \(num_images",
+        ),
+        (lambda: losses.MaskedReconstructionLoss(reduction="men"), "`reduction` must be.*'mean'"),
+        (lambda: losses.MaskedReconstructionLoss("square"), "`error` must be.*'squared'"),
+        (lambda: autoencoder(dtype="flaot32"), "`dtype` must be a dtype.*'flaot32'"),
+        (lambda: autoencoder(dtype=3), "`dtype` must be a dtype.*3"),
+        (
+            lambda: models.reconstruction.read_patch_mask(RAGGED, (2, 2), 2),
+            "`patch_mask` must be one array",
+        ),
+        (
+            lambda: models.label_checks.check_labels([[1], [1, 2]], 2, 3),
+            "`labels` must be one array",
+        ),
+        (lambda: ops.counter_noise(0, 0, [[1], [1, 2]], 3), "`samples` must be one array"),
+        (lambda: ops.restore_patches(TOKENS[:, :1, 0], MASK, None), "`fill` must be a number"),
+        (
+            lambda: ops.restore_patches(TOKENS[:1, :1, 0], MASK, 0.0),
+            "`patch_mask` must have a row for each image of `visible`",
+        ),
+        (lambda: recipes.Recipe(preset="nanoo"), "`preset` must be one of .*'nano'"),
+        (lambda: training.MaskedAdamW(weight_decay=None), "`weight_decay` must be a"),
+        (
+            lambda: data.augment(np.zeros((1, 4, 4, 1)), data.Augmentation(), (0, 10**20)),
+            "`seed` must be 2 ints",
+        ),
+        (lambda: data.augment(np.zeros((1, 4, 4, 1)), None, (0, 1)), "`augmentation` must be an"),
+        (
+            lambda: evaluation.corruption_curves(len, np.zeros((1, 4, 4, 1)), strengths=3),
+            "`strengths` must be a sequence",
+        ),
+        (lambda: evaluation.FineTuneSettings(epochs=10**20), "`epochs` must be an int from"),
+        (lambda: interop.export_onnx(None, 5), "`path` must be a str or a path"),
+        (lambda: interop.export_saved_model(None, None), "`path` must be a str or a path"),
+        (lambda: interop.model_from_torch(None), "`path` must be a str or a path"),
+        (
+            lambda: interop.export_onnx(None, "a.onnx", tolerance=float("nan")),
+            "`tolerance` must be a finite number",
+        ),
+        (lambda: interop.model_from_torch("a.pth", num_heads=[2]), "`num_heads` must be an int"),
+        (
+            lambda: interop.model_from_torch("a.pth", decoder_num_heads=10**20),
+            "`decoder_num_heads` must be an int",
+        ),
+        (
+            lambda: interop.model_from_torch("a.pth", mask_ratio=float("nan")),
+            "`mask_ratio` must be a number in",
+        ),
+    ],
+)
+def test_the_error_names_the_argument(use, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        use()
+
+
+def test_one_mask_still_serves_all_images():
+    one = np.array([[True, True, False, False]])
+    some = layers.attend(TOKENS, TOKENS, TOKENS, one)
+    np.testing.assert_allclose(some, layers.attend(TOKENS, TOKENS, TOKENS, one.repeat(2, axis=0)))
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "mixed_bfloat16"])
+def test_dtypes_and_policies_that_keras_knows_are_taken(dtype):
+    wanted = dtype or "float32"
+    assert autoencoder(dtype=dtype).encoder.dtype_policy.name == wanted
