@@ -75,6 +75,9 @@ EXEMPT = {
 }
 
 
+# Of tensors no values are known before they are computed.
+_OF_TENSORS = ("ops.", "losses.", "layers.attend", "data.augment")
+
 # Legitimate wherever the argument occurs: any seed, all images at once, other ranges of pixels.
 _LEGITIMATE = (
     ("seed", "huge"),
@@ -118,8 +121,8 @@ class Call:
 
     def allows(self, argument: str, mistake: str) -> bool:
         """Whether what looks like a mistake is legitimate here."""
-        if mistake == "infinite" and self.name.startswith(("ops.", "losses.", "layers.attend")):
-            return True  # of a tensor no values are known before it is computed
+        if mistake == "infinite" and self.name.startswith(_OF_TENSORS):
+            return True
         return any(
             argument == name and fnmatch.fnmatch(mistake, kind)
             for name, kind in (*self.also, *_LEGITIMATE)
@@ -349,6 +352,22 @@ def _pixels() -> dict[str, Any]:
     return {"value_range": (0, 255), "mean": 0.5, "std": 0.25}
 
 
+def _fit(model: Any, arguments: dict[str, Any]) -> Any:
+    """Train a model that other cases use too, and give it its weights back."""
+    before = model.get_weights()
+    try:
+        return model.fit(**arguments)
+    finally:
+        model.set_weights(before)
+
+
+def _set_mask_ratio(mask_ratio: Any) -> Any:
+    try:
+        return vision().set_mask_ratio(mask_ratio)
+    finally:
+        vision().set_mask_ratio(0.5)
+
+
 def _history(history: Any) -> Any:
     return history.history
 
@@ -536,7 +555,12 @@ def _op_calls() -> list[Call]:
             lambda: {"image_shape": (8, 8, 1), "patch_size": 2},
             also=(("image_shape", "huge"),),
         ),
-        Call("ops.patchify", ops.patchify, lambda: {"images": IMAGES, "patch_size": 2}),
+        Call(
+            "ops.patchify",
+            ops.patchify,
+            lambda: {"images": IMAGES, "patch_size": 2},
+            aliases=(("images", "patch_size"),),
+        ),
         Call(
             "ops.unpatchify",
             ops.unpatchify,
@@ -545,6 +569,7 @@ def _op_calls() -> list[Call]:
                 "patch_size": 2,
                 "image_shape": (8, 8, 1),
             },
+            aliases=(("image_shape", "patches"),),
         ),
         Call("ops.patch_statistics", ops.patch_statistics, lambda: {"patches": patches}),
         Call(
@@ -680,7 +705,13 @@ def _model_calls() -> list[Call]:
             also=seeds,
             aliases=(("name", "preset"), ("image_shape", "patch_size")),
         ),
-        Call("models.DenseMaskedAutoencoder", DenseMaskedAutoencoder, fully_connected, encoded),
+        Call(
+            "models.DenseMaskedAutoencoder",
+            DenseMaskedAutoencoder,
+            fully_connected,
+            encoded,
+            also=seeds,
+        ),
         Call(
             "models.ImageClassifier",
             models.ImageClassifier,
@@ -711,7 +742,7 @@ def _model_calls() -> list[Call]:
         *(
             Call(
                 f"models.{name}.fit",
-                lambda model=model, **arguments: model().fit(**arguments),
+                lambda model=model, **arguments: _fit(model(), arguments),
                 lambda: {"x": IMAGES, "y": np.arange(6) % 3, **fit},
                 _history,
                 fixed=("verbose",),
@@ -725,7 +756,7 @@ def _model_calls() -> list[Call]:
         ),
         Call(
             "models.MaskedAutoencoder.fit",
-            lambda **arguments: vision().fit(**arguments),
+            lambda **arguments: _fit(vision(), arguments),
             lambda: {"x": FLOATS, "sample_weight": np.ones(6, "float32"), "verbose": 0},
             _history,
             fixed=("verbose",),
@@ -757,7 +788,7 @@ def _model_calls() -> list[Call]:
         ),
         Call(
             "models.MaskedAutoencoder.set_mask_ratio",
-            lambda mask_ratio: vision().set_mask_ratio(mask_ratio),
+            _set_mask_ratio,
             lambda: {"mask_ratio": 0.5},
         ),
         Call(
@@ -1094,7 +1125,7 @@ def _evaluation_calls() -> list[Call]:
                 "labels": np.arange(6) % 3,
                 **corrupted,
             },
-            aliases=(("kinds", "kind"), ("strengths", "strength")),
+            aliases=(("kinds", "kind"), ("strengths", "strength"), ("images", "value_range")),
         ),
         Call(
             "evaluation.corruption_curves",
@@ -1258,6 +1289,7 @@ def _figure_calls() -> list[Call]:
                 "patch_size": 2,
                 **shown,
             },
+            also=(("prediction", "infinite"),),  # clipped, as all beyond black and white
         ),
         call(
             figures.attention_figure,
@@ -1443,7 +1475,7 @@ def _interop_calls() -> list[Call]:
                 "kind": "encoder",
                 "image_shape": (8, 8, 3),
                 "num_heads": 2,
-                "decoder_num_heads": 2,
+                "decoder_num_heads": _checkpoint()[0].decoder.num_heads,
                 "mask_ratio": 0.5,
             },
             lambda _: None,

@@ -12,7 +12,9 @@ RAGGED = [[True, False], [True]]
 
 def autoencoder(**changes):
     sizes = {"num_layers": 1, "decoder_num_layers": 1, "hidden_dim": 16, "num_heads": 2}
-    return models.MaskedAutoencoder.from_preset("nano", (4, 4, 1), 2, **{**sizes, **changes})
+    return models.MaskedAutoencoder.from_preset(
+        **{"name": "nano", "image_shape": (4, 4, 1), "patch_size": 2, **sizes, **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,42 @@ def autoencoder(**changes):
             lambda: ops.restore_patches(TOKENS[:1, :1, 0], MASK, 0.0),
             "`patch_mask` must have a row for each image of `visible`",
         ),
+        (
+            lambda: ops.covering_masks(8, 4, 10**20, 0, np.arange(3)),
+            "`num_masks` must be an int fr",
+        ),
+        (
+            lambda: losses.reconstruction_weights(MASK, [[1.0], [1.0, 2.0]]),
+            "`sample_weight` must be one array",
+        ),
+        (
+            lambda: models.input_checks.check_weights([[1.0], [1.0, 2.0]], 2),
+            "`sample_weight` must be one array",
+        ),
+        (
+            lambda: models.pixel_masks.read_missing(RAGGED, (2, 2, 2, 1)),
+            "`missing` must be one array",
+        ),
+        (lambda: recipes.find_recipe(5), "`recipe` must be one of .*5"),
+        (lambda: evaluation.pixel_features([[1.0, np.inf]]), "`images` must be finite"),
+        (
+            lambda: evaluation.trivial_losses(
+                np.zeros((4, 1)), np.full((1, 4, 1), np.inf), np.ones((1, 4), bool), (2, 2), 1
+            ),
+            "`targets` must be finite",
+        ),
+        (
+            lambda: layers.PixelNormalization().adapt([np.zeros((2, 1)), np.zeros((3, 1))]),
+            "`images` must be one array",
+        ),
+        (lambda: training.StepMaskRatio(None, (0.5,)), "`boundaries` must be a sequence of ints"),
+        (
+            lambda: training.pretraining_optimizer(
+                1e-3, 8, 9, 1, gradient_accumulation_steps=10**20
+            ),
+            "`gradient_accumulation_steps` must be an int from",
+        ),
+        (lambda: interop.save_torch_weights(autoencoder(image_shape=(4, 4, 3)), ""), "`path` must"),
         (lambda: recipes.Recipe(preset="nanoo"), "`preset` must be one of .*'nano'"),
         (lambda: training.MaskedAdamW(weight_decay=None), "`weight_decay` must be a"),
         (

@@ -59,6 +59,8 @@ def trivial_losses(
     grid, channels = check_ints("grid", grid, 1), check_int("channels", channels, 1)
     masks = check_array("patch_mask", patch_mask, kinds="bui", empty=True).astype(bool)
     arrays = check_array("targets", targets, empty=True).astype("float32"), masks
+    if np.isinf(arrays[0]).any():
+        raise ValueError("`targets` must be finite (NaN means missing). Received: infinite values")
     train_mean = check_array("train_targets_mean", train_targets_mean, finite=True)
     train_mean = train_mean.astype("float32")
     missing = _missing(arrays[0], missing_mask)

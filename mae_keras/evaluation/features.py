@@ -35,6 +35,8 @@ def pixel_features(images: Any) -> np.ndarray:
             f"Received: images.shape={images.shape}"
         )
     rows = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype("float32")
+    if np.isinf(rows).any():
+        raise ValueError("`images` must be finite (NaN means missing). Received: infinite pixels")
     missing = np.isnan(rows)
     if missing.any():
         seen = np.maximum((~missing).sum(axis=1, keepdims=True), 1)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from mae_keras.archives import MOST_GROWTH
-from mae_keras.arguments import LARGEST_WIDTH, check_int, check_number
+from mae_keras.arguments import LARGEST_WIDTH, check_int, check_ints, check_number
 from mae_keras.interop.checkpoint_files import read_checkpoint
 from mae_keras.interop.stored_tensors import Checkpoint
 from mae_keras.interop.torch_names import NamedTensors, named_tensors
@@ -137,6 +137,8 @@ def _image_and_positions(
 ) -> tuple[tuple[int, ...], str]:
     """The image shape, and whether positions are the fixed ones or have to be kept."""
     rank = len(sizes.patch_size)
+    if image_shape is not None:
+        check_ints("image_shape", image_shape, 1)
     asked = image_shape or _configured_image(checkpoint.config, sizes)
     if asked is not None:
         asked = tuple(asked)

@@ -62,6 +62,8 @@ def save_torch_weights(model: keras.Model, path: str | os.PathLike[str]) -> None
     places = places_of(model)
     _check_expressible(model)
     path = as_path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
     _check_folder(path)
     arrays = {
         name: np.asarray(place.to_torch(keras.ops.convert_to_numpy(place.variable)), "float32")

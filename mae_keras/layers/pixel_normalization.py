@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_range
+from mae_keras.arguments import check_array, check_range
 
 # What custom constants may be above the largest standard deviation of values in [0, 1], 0.5.
 _LARGEST_STD = 2.0
@@ -212,7 +212,7 @@ def channel_statistics(
 def _batches(images: Any) -> Iterable[Any]:
     """Arrays in parts, data sets batch by batch, labels left out."""
     if isinstance(images, (list, tuple)):
-        images = np.asarray(images)
+        images = check_array("images", images)
     if hasattr(images, "shape") and hasattr(images, "dtype"):
         if len(images.shape) < 2:
             raise ValueError(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mae_keras.arguments import check_choice, check_tensor
+from mae_keras.arguments import check_array, check_choice, check_tensor
 
 _REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
@@ -94,7 +94,7 @@ def reconstruction_weights(counted: Any, sample_weight: Any = None) -> Any:
     if sample_weight is None:
         return weights
     if isinstance(sample_weight, (int, float, list, tuple)):
-        sample_weight = ops.convert_to_tensor(sample_weight)
+        sample_weight = ops.convert_to_tensor(check_array("sample_weight", sample_weight))
     check_tensor("sample_weight", sample_weight)
     sizes = tuple(sample_weight.shape)
     one_each = len(sizes) == 1 or len(sizes) == 2 and sizes[1] == 1

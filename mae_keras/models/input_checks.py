@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mae_keras.arguments import check_array
 from mae_keras.models.pixel_masks import touched_patches
 
 _TOLERANCE = 1e-3
@@ -242,6 +243,8 @@ def check_weights(weights: Any, num_images: int, name: str = "sample_weight") ->
         return None
     if isinstance(weights, np.ma.MaskedArray):
         weights = filled_array(weights, name)
+    if isinstance(weights, (list, tuple)):
+        weights = check_array(name, weights, empty=True)
     weights = to_numpy(weights)
     if weights.dtype.kind not in "uifb" and weights.dtype.name != "bfloat16":
         raise TypeError(f"`{name}` must be numbers. Received: {name}.dtype={weights.dtype}")

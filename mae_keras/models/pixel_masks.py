@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras.arguments import check_array
+
 
 def read_missing(missing: Any, images_shape: Sequence[int]) -> np.ndarray:
     """Bring a user's mask of missing pixels to the shape of the images.
@@ -29,7 +31,7 @@ def read_missing(missing: Any, images_shape: Sequence[int]) -> np.ndarray:
     >>> read_missing(np.eye(4, dtype=bool), (2, 4, 4, 3)).sum()
     np.int64(24)
     """
-    given, whole = np.asarray(missing), tuple(images_shape)
+    given, whole = check_array("missing", missing, empty=True), tuple(images_shape)
     if given.dtype != bool:
         raise TypeError(
             f"`missing` must be boolean, True = missing (`mask > 0` makes it so). "

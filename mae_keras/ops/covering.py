@@ -32,7 +32,8 @@ def covering_masks(
     Args:
         num_patches: int, patches per image.
         count: int, patches hidden by one mask, less than `num_patches`.
-        num_masks: int, at least 2 and at least `ceil(num_patches / count)`.
+        num_masks: int, at least 2 and at least `ceil(num_patches / count)`; at most that or
+            10,000, whichever is more.
         seed: int.
         samples: int tensor `(batch,)`, position of each sample in the whole set.
         missing_mask: bool `(batch, num_patches)`, `True` = missing, or `None`.
@@ -57,6 +58,7 @@ def covering_masks(
             f"`num_masks` must be an int, at least {together}: so many masks it takes to hide each "
             f"of {num_patches} patches, {count} at a time. Received: num_masks={num_masks!r}"
         )
+    num_masks = check_int("num_masks", num_masks, together, max(together, 10_000))
     if missing_mask is None:
         present, hidden = num_patches, count
     else:

@@ -91,7 +91,7 @@ def check_channel_axis(image_shape: Sequence[int], patch_size: int | Sequence[in
     >>> check_channel_axis((1024, 12), 4)
     >>> check_channel_axis((28, 28), (4,))
     """
-    if len(image_shape) != 2 or not hasattr(patch_size, "__index__") or patch_size < 1:
+    if np.shape(image_shape) != (2,) or not hasattr(patch_size, "__index__") or patch_size < 1:
         return
     length, channels = image_shape
     similar = max(length, channels) < 2 * min(length, channels)

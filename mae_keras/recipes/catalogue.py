@@ -37,7 +37,7 @@ def find_recipe(name: str | None = None, dataset: str | None = None) -> Recipe:
         key = (dataset or "digits").removeprefix("tfds:").split(":")[0].split("/")[0]
         return RECIPES.get(key, RECIPES["images"])
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
+        close = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             f"`recipe` must be one of {', '.join(RECIPES)}.{hint} Received: recipe={name!r}"

@@ -113,7 +113,8 @@ def pretraining_optimizer(
         - He et al. 2021, table 8; Goyal et al. 2017, arXiv:1706.02677 (linear scaling).
     """
     check_int("batch_size", batch_size, 1, LARGEST_BATCH)
-    check_int("gradient_accumulation_steps", gradient_accumulation_steps, 1, optional=True)
+    steps = gradient_accumulation_steps
+    check_int("gradient_accumulation_steps", steps, 1, LARGEST_SEED, optional=True)
     images = batch_size * (gradient_accumulation_steps or 1)
     # Keras feeds schedules every step, accumulated ones counted singly, unlike `iterations`.
     return MaskedAdamW(

@@ -117,7 +117,8 @@ class StepMaskRatio:
     """
 
     def __init__(self, boundaries: Sequence[int], ratios: Sequence[float]):
-        self.boundaries = check_ints("boundaries", boundaries, 0) if len(boundaries) else ()
+        none = isinstance(boundaries, Sequence) and not boundaries
+        self.boundaries = () if none else check_ints("boundaries", boundaries, 0)
         check_array("ratios", ratios, 1)
         self.ratios = tuple(_check_ratio("ratios", ratio) for ratio in ratios)
         rising = all(a < b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False))
