@@ -10,13 +10,20 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import cyclopts
 from cyclopts import Group, Parameter
 
 from mae_keras import __version__
-from mae_keras.command_help import field_help, recipe_values, spread, typed_names
+from mae_keras.command_help import (
+    field_help,
+    option_help,
+    own_values,
+    recipe_values,
+    spread,
+    typed_names,
+)
 from mae_keras.console import (
     discard_unwritten,
     exit_code_of,
@@ -25,12 +32,19 @@ from mae_keras.console import (
     unfailing_output,
 )
 from mae_keras.models.presets import PRESETS, find_preset
-from mae_keras.recipes.base import Recipe
+from mae_keras.recipes.base import Recipe, check_known_sides
 from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
 from mae_keras.recipes.data_options import DataOptions
 from mae_keras.recipes.export_formats import export_format
-from mae_keras.recipes.fine_tune_options import FineTuneOptions
+from mae_keras.recipes.fine_tune_options import FineTuneOptions, no_labels
 from mae_keras.recipes.protocols import PROTOCOLS, EvaluationOptions, check_protocol
+from mae_keras.run_contents import (
+    check_kind,
+    check_new_run,
+    check_resumable,
+    config_of,
+    run_kind,
+)
 
 WIDEST_IN_BRANCHES = 192
 
@@ -57,7 +71,7 @@ _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.s
 app = cyclopts.App(
     name="mae-keras",
     help="Masked autoencoders for Keras 3: train one, see what it learned, put a classifier on it, "
-    "export it. Each command prints what to try next.",
+    "export it. Most commands print what to try next.",
     version=__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # `main` says how to go on
@@ -72,8 +86,8 @@ def _overrides(
     words = field_help(settings)
     options = []
     for field in dataclasses.fields(settings):
-        text = words.get(field.name, "")
-        text = f"{text[:1].upper()}{text[1:]}{values(field.name)}"
+        text = option_help(words.get(field.name, ""), _literals(field.type), words)
+        text += values(field.name)
         shown = Parameter(help=text, group=_GROUP_OF.get(field.name, group))
         kind = Annotated[field.type | None, shown]
         options.append((field.name, kind, dataclasses.field(default=None)))
@@ -83,13 +97,24 @@ def _overrides(
     return dataclasses.make_dataclass(name, options, eq=False, repr=False, namespace=namespace)
 
 
-def _flag(group: Group, text: str) -> Any:
-    return Annotated[bool, Parameter(negative="", group=group, help=text)]
+def _literals(kind: Any) -> list[str]:
+    """The values that a type of `Literal`s allows."""
+    inner = [value for part in get_args(kind) for value in _literals(part)]
+    return inner or [value for value in get_args(kind) if isinstance(value, str)]
+
+
+def _flag(text: str, group: Group | None = None) -> Any:
+    shown = {"show_default": lambda value: "yes" if value else "no"}
+    return Annotated[bool, Parameter(negative="", group=group, help=text, **shown)]
 
 
 Overrides = _overrides("Overrides", Recipe, _OPTIMIZATION, recipe_values)
-EvaluationOverrides = _overrides("EvaluationOverrides", EvaluationOptions, _EVALUATION)
-FineTuneOverrides = _overrides("FineTuneOverrides", FineTuneOptions, _OPTIMIZATION)
+EvaluationOverrides = _overrides(
+    "EvaluationOverrides", EvaluationOptions, _EVALUATION, own_values(EvaluationOptions)
+)
+FineTuneOverrides = _overrides(
+    "FineTuneOverrides", FineTuneOptions, _OPTIMIZATION, own_values(FineTuneOptions)
+)
 DataOverrides = _overrides("DataOverrides", DataOptions, _DATA)
 
 _DataDir = Annotated[
@@ -117,14 +142,14 @@ def pretrain(
         Literal[tuple(RECIPES)] | None,  # type: ignore[valid-type]
         Parameter(
             group=_RUN,
-            help="Where values not given here come from; by default the one that suits the data "
-            "set, and images for data of your own.",
+            help="Recipe that supplies values for options not given; by default the one that "
+            "suits the data set, and images for data of your own.",
         ),
     ] = None,
     resume: _flag(
-        _RUN, "Resume the run in the folder, its settings unchanged, from its newest checkpoint."
+        "Resume the run in this folder from its newest checkpoint, with the same settings.", _RUN
     ) = False,
-    overwrite: _flag(_RUN, "Replace the run in the folder.") = False,
+    overwrite: _flag("Replace the run in the folder.", _RUN) = False,
     init_from: Annotated[
         Path | None,
         Parameter(
@@ -159,6 +184,13 @@ def pretrain(
     chosen = adapt(find_recipe(recipe, given["dataset"]), **given)
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)
+    check_known_sides(chosen)
+    if resume and overwrite:
+        raise ValueError("`--resume` and `--overwrite` exclude each other. Received: both")
+    if resume:
+        check_resumable(out)
+    else:
+        check_new_run(out, overwrite)
     if init_from is not None:
         _check_run(init_from, "init_from", finished=False)
     _start_keras()
@@ -181,10 +213,11 @@ def pretrain(
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
     print(summary(metrics))
-    labels = [] if metrics.get("knn_accuracy") else ["--dataset", "labelled/"]
+    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELLED]
     _next(
         ["evaluate", out, *labels],
         ["fine-tune", out, *labels, "--out", f"{out}-classifier"],
+        look_at=RunFolder(out).reconstructions,
     )
 
 
@@ -199,19 +232,23 @@ def fine_tune(
     run: _RunOrFile,
     *,
     out: _Out,
-    overwrite: _flag(_RUN, "Replace the run in the folder, once the new one is trained.") = False,
+    overwrite: _flag("Replace the run in the folder, once the new one is trained.", _RUN) = False,
     data_dir: _DataDir = None,
     images: Annotated[DataOverrides, Parameter(name="*")] = DataOverrides(),  # type: ignore  # noqa: B008
     overrides: Annotated[FineTuneOverrides, Parameter(name="*")] = FineTuneOverrides(),  # type: ignore  # noqa: B008
 ) -> None:
-    """Put a classifier on a pretrained encoder, train both on labelled images and score them.
+    """Train a classifier on a pretrained encoder and score it.
 
-    The new run holds model, scores by class, a confusion matrix, a model card and a SavedModel
-    that gives probabilities by class name. 5 images per class are enough to begin with.
+    The new run holds the model, scores by class, a model card and a SavedModel.
+
+    5 images per class are enough to begin with.
     """
     options = FineTuneOptions(**_given(overrides))
     labelled = _labelled(images)
     _check_run(run)
+    check_kind(run, "autoencoder", "A classifier cannot be fine-tuned again.")
+    check_new_run(out, overwrite, resumable=False)
+    _check_labels(run, labelled)
     _start_keras()
     from mae_keras.recipes import fine_tune_run
     from mae_keras.recipes.classifier_scores import report_lines
@@ -231,7 +268,7 @@ def fine_tune(
     print(f"\nWrote {out}/: {', '.join(folder.contents())}")
     if metrics["scored_on"]:
         print(report_lines(folder.read_evaluation()["classifier"]))
-    _next(["predict", out, "pictures/", "--csv", "predictions.csv"])
+    _next(_predicting(out))
 
 
 @app.command(
@@ -265,6 +302,12 @@ def evaluate(
     chosen = EvaluationOptions(**_given(options))
     labelled = _labelled(images)
     _check_run(run)
+    classifier = run_kind(config_of(run)) == "classifier"
+    if protocol and classifier:
+        raise ValueError(
+            f"`protocol` must be left out for a classifier, which has one score. Received: "
+            f"protocol={protocol[0]!r}"
+        )
     _start_keras()
     from mae_keras.recipes import evaluate_run, evaluation_table
     from mae_keras.recipes.classifier_scores import report_lines
@@ -284,6 +327,13 @@ def evaluate(
             print(report_lines(entry))
     print(f"\n{evaluation_table(made)}")
     print(f"Wrote evaluation.json, evaluation/ and model_card.md in {run}")
+    if classifier:
+        _next(_predicting(run))
+    else:
+        with_labels = any("test_accuracy" in entry for entry in made.values())
+        named = ["--dataset", labelled.dataset] if labelled.dataset else []
+        labels = named if with_labels else ["--dataset", _LABELLED]
+        _next(["fine-tune", run, *labels, "--out", f"{run}-classifier"])
     failed = [name for name, entry in made.items() if "error" in entry]
     if failed:
         raise ValueError(f"{', '.join(failed)} failed; the other results were written")
@@ -299,6 +349,21 @@ def _labelled(images: Any) -> DataOptions:
     for option in ("dataset", "train", "validation", "test"):
         _check_dataset(getattr(labelled, option), option)
     return labelled
+
+
+def _check_labels(run: Path, labelled: DataOptions) -> None:
+    """Refuse a folder of images without sub-folders, which are classes."""
+    if labelled.train is not None:
+        return
+    config = config_of(run)
+    own = labelled.dataset is None
+    name = config.get("dataset") if own else labelled.dataset
+    about = config.get("data")
+    place = about.get("path", name) if own and isinstance(about, dict) else name
+    folder = Path(place).expanduser() if isinstance(place, str) else None
+    if folder is None or not folder.is_dir() or any(item.is_dir() for item in folder.iterdir()):
+        return
+    raise ValueError(no_labels(name, own))
 
 
 def _check_dataset(name: str | None, option: str = "dataset") -> None:
@@ -365,14 +430,7 @@ _CHATTER = re.compile(
 
 
 def _preset_of(run: Path) -> str | None:
-    from mae_keras.training import RunFolder
-
-    folder = RunFolder(run)
-    try:
-        config = folder.read_json(folder.config)
-    except (ValueError, OSError):  # which loading the run says with more words
-        return None
-    return config.get("preset") if isinstance(config, dict) else None
+    return config_of(run).get("preset")
 
 
 def _use_branches(preset: str | None) -> None:
@@ -386,9 +444,10 @@ def _use_branches(preset: str | None) -> None:
 
 
 @app.command(
+    usage="Usage: mae-keras predict [OPTIONS] RUN IMAGES...",
     help_epilogue="""Examples:
   mae-keras predict runs/classifier new/ --csv predictions.csv
-  mae-keras predict runs/classifier a.png b.jpg"""
+  mae-keras predict runs/classifier a.png b.jpg""",
 )
 def predict(
     run: Annotated[Path, Parameter(help="Folder of a classifier's run, or its .keras file.")],
@@ -404,11 +463,12 @@ def predict(
     ] = None,
     batch_size: Annotated[int, Parameter(help="Images per step.")] = 64,
 ) -> None:
-    """Say what pictures show, with a classifier that fine-tune made.
+    """Classify images with a fine-tuned model.
 
     Files that cannot be read are named, and the others go on; the exit code is 1 then.
     """
     _check_run(run)
+    check_kind(run, "classifier", "Train one with `mae-keras fine-tune`.")
     _check_images(images)
     _start_keras()
     from mae_keras.recipes import predict_files
@@ -423,12 +483,31 @@ def predict(
         print(f"Not read: {path}: {reason}", file=sys.stderr)
     _next(["export", run, "--out", "saved_model"])
     if made.unreadable:
-        _leave(1, f"{len(made.unreadable):,} of the files could not be read; the others were")
+        count = len(made.unreadable)
+        files = "1 file" if count == 1 else f"{count:,} files"
+        _leave(1, f"{files} could not be read; {made.num_predicted:,} were classified")
 
 
-def _next(*commands: list[Any]) -> None:
-    """Print what may be done now."""
+# Folders that a user has to supply, as docs name them.
+_LABELLED, _NEW = "labelled/", "new/"
+_PLACEHOLDERS = {
+    _LABELLED: "your folder of labeled images, with a sub-folder for each class",
+    _NEW: "your folder of images to classify or draw",
+}
+
+
+def _predicting(run: Path) -> list[Any]:
+    return ["predict", run, _NEW, "--csv", "predictions.csv"]
+
+
+def _next(*commands: list[Any], look_at: Path | None = None) -> None:
+    """Print what may be done now, and which words of it stand for something."""
     print("Next:")
+    if look_at is not None:
+        print(f"  look at {look_at}")
+    for placeholder, meaning in _PLACEHOLDERS.items():
+        if any(placeholder in command for command in commands):
+            print(f"  ({placeholder} stands for {meaning})")
     for command in commands:
         print(f"  mae-keras {shlex.join(map(str, command))}")
 
@@ -446,7 +525,12 @@ def _check_images(images: tuple[Path, ...]) -> None:
             )
 
 
-@app.command
+@app.command(
+    usage="Usage: mae-keras reconstruct --out PATH [OPTIONS] RUN IMAGES...",
+    help_epilogue="""Examples:
+  mae-keras reconstruct runs/photos cat.jpg dog.jpg --out picture.png
+  mae-keras reconstruct runs/photos new/ --out picture.png --mask-ratio 0.5""",
+)
 def reconstruct(
     run: _RunOrFile,
     *images: Annotated[
@@ -463,12 +547,15 @@ def reconstruct(
 ) -> None:
     """Draw originals, masked images and reconstructions of image files."""
     _check_run(run)
+    check_kind(run, "autoencoder", "A classifier has no decoder.")
     _check_images(images)
     _start_keras()
     from mae_keras.recipes.trained import reconstruct_files
 
-    reconstruct_files(run, images, out, mask_ratio)
+    reconstruct_files(run, images, out, mask_ratio, announce=print)
     print(f"Wrote {out}")
+    if run.is_dir():
+        _next(["evaluate", run])
 
 
 @app.command(
@@ -489,8 +576,8 @@ def export(
     format: Annotated[
         Literal["saved-model", "onnx", "litert"] | None,
         Parameter(
-            help="By default what --out says. saved-model needs nothing more, onnx and litert the "
-            "extras of their names."
+            help="Default: inferred from --out. onnx and litert need the extras of their names, "
+            "saved-model none."
         ),
     ] = None,
     signature: Annotated[
@@ -500,28 +587,32 @@ def export(
             "model has. An onnx file holds one: by default classify for a classifier, else encode."
         ),
     ] = None,
-    quantize: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            help="Keep matrices as int8 (litert): a third of the size, a little less exact.",
-        ),
-    ] = False,
+    quantize: _flag(
+        "Keep matrices as int8 (litert): a third of the size, a little less exact."
+    ) = False,
 ) -> None:
-    """Write a run's model for serving, and keep it only if it does what the model does."""
+    """Export a model and verify that its outputs match."""
     chosen = export_format(out, format)
     _check_run(run)
+    for name in signature or ():
+        if name in _SIGNATURES_OF:
+            check_kind(run, _SIGNATURES_OF[name], f"Signature {name!r} needs one.")
     _start_keras()
     from mae_keras.recipes.trained import export_run, verified_line
 
     differences = export_run(run, out, chosen, signature, quantize)
-    print(f"Wrote {out}")
+    print(f"Wrote {out}/ (SavedModel)" if chosen == "saved-model" else f"Wrote {out}")
     print(verified_line(differences))
     if chosen == "saved-model":
-        print(f"Next: saved_model_cli show --dir {shlex.quote(str(out))} --all")
+        print(f"Next:\n  saved_model_cli show --dir {shlex.quote(str(out))} --all")
 
 
-@app.command(name="import")
+@app.command(
+    name="import",
+    help_epilogue="""Examples:
+  mae-keras import mae_pretrain_vit_base.pth --out runs/vit-base
+  mae-keras import vit-mae-base/ --dataset labelled/ --out runs/vit-base""",
+)
 def import_(
     checkpoint: Annotated[
         Path,
@@ -532,9 +623,7 @@ def import_(
     ],
     *,
     out: Annotated[Path, Parameter(help="Folder of the new run.")],
-    overwrite: Annotated[
-        bool, Parameter(negative="", help="Replace the run in the folder.")
-    ] = False,
+    overwrite: _flag("Replace the run in the folder.") = False,
     dataset: Annotated[
         str | None, Parameter(help="What to evaluate on later, as in pretrain.")
     ] = None,
@@ -567,6 +656,7 @@ def import_(
     """Make a run out of published PyTorch weights: facebookresearch/mae, Hugging Face, timm."""
     if dataset is not None:
         _check_dataset(dataset)
+    check_new_run(out, overwrite, resumable=False)
     _start_keras()
     from mae_keras.recipes import import_checkpoint
 
@@ -581,6 +671,10 @@ def import_(
     given = {name: value for name, value in options.items() if value is not None}
     print(import_checkpoint(checkpoint, out, overwrite=overwrite, dataset=dataset, **given))
     print(f"Wrote {out}")
+    if run_kind(config_of(out)) == "classifier":
+        _next(_predicting(out))
+    else:
+        _next(["fine-tune", out, "--dataset", _LABELLED, "--out", f"{out}-classifier"])
 
 
 @app.command
@@ -605,6 +699,11 @@ def datasets() -> None:
 
 
 _SIGNATURES = ("encode", "reconstruct", "inpaint", "classify", "serving_default")
+_SIGNATURES_OF = {
+    "reconstruct": "autoencoder",
+    "inpaint": "autoencoder",
+    "classify": "classifier",
+}
 _COMMANDS: dict[str, Callable[..., None]] = {
     "pretrain": pretrain,
     "fine-tune": fine_tune,
@@ -628,8 +727,12 @@ def main(arguments: list[str] | None = None) -> None:
         given = spread(given, option, values)
     stop = None
     try:
-        with unfailing_output() as failures, interrupting_signals():
-            _run(lambda: app(given), _resuming(given), lambda message: _typed(message, given))
+        with unfailing_output() as failures:
+            _run(
+                lambda: _interruptible(given),
+                _resuming(given),
+                lambda message: _typed(message, given),
+            )
     except SystemExit as error:
         stop = error
     discard_unwritten()
@@ -638,6 +741,11 @@ def main(arguments: list[str] | None = None) -> None:
         _leave(code, f"done, but output was lost: {failures[0].strerror}")
     if stop is not None:
         raise stop
+
+
+def _interruptible(arguments: list[str]) -> None:
+    with interrupting_signals():
+        app(arguments)
 
 
 def _expanded(word: str) -> str:

@@ -3,9 +3,10 @@
 Imports nothing heavy.
 """
 
+import dataclasses
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mae_keras.recipes.catalogue import RECIPES
 
@@ -23,8 +24,8 @@ def field_help(settings: type) -> dict[str, str]:
 
     Example:
     >>> from mae_keras.recipes import Recipe
-    >>> field_help(Recipe)["mask_ratio"][:26]
-    'fraction of patches hidden'
+    >>> field_help(Recipe)["mask_ratio"][:27]
+    'fraction of patches to hide'
     """
     text = inspect.getdoc(settings) or ""
     if "Args:" not in text:  # dataclasses write their signature where there is no docstring
@@ -67,6 +68,53 @@ def recipe_values(field: str) -> str:
     others = [f"{name} {value}" for name, value in values.items() if value != usual]
     listed = "; ".join([usual, ", ".join(others)] if others else [usual])
     return f" [default: {listed}]" if listed else ""
+
+
+def own_values(settings: type) -> Callable[[str], str]:
+    """What the defaults of a dataclass are, as the ends of help texts.
+
+    Args:
+        settings: dataclass.
+
+    Returns:
+        Function from a field to str; empty where there is no value by default.
+
+    Example:
+    >>> from mae_keras.recipes.protocols import EvaluationOptions
+    >>> own_values(EvaluationOptions)("num_seeds")
+    ' [default: 5]'
+    """
+    shown = {field.name: _shown(field.default) for field in dataclasses.fields(settings)}
+    return lambda name: f" [default: {shown[name]}]" if shown[name] else ""
+
+
+def option_help(words: str, values: Iterable[str], fields: Iterable[str]) -> str:
+    """A field's text as an option's help: it begins with a capital, unless with a value.
+
+    Args:
+        words: str, which may name other fields in backticks.
+        values: what the option takes, such as `"crop"`.
+        fields: names of fields that are options.
+
+    Returns:
+        str, with options as users type them.
+
+    Example:
+    >>> option_help("pads, in place of `image_size`.", ["crop"], ["image_size"])
+    'Pads, in place of --image-size.'
+    >>> option_help("crop (the middle) or pad.", ["crop"], [])
+    'crop (the middle) or pad.'
+    """
+    known = set(fields)
+    words = re.sub(
+        r"`(\w+)`",
+        lambda found: f"--{found[1].replace('_', '-')}" if found[1] in known else found[0],
+        words,
+    )
+    first = re.match(r"\w*", words)
+    names = {*values, *RECIPES} - {"images"}  # which is a word as well
+    is_value = first is not None and first[0] in names
+    return words if is_value else f"{words[:1].upper()}{words[1:]}"
 
 
 def _shown(value: object) -> str:

@@ -145,6 +145,9 @@ def _is_for_users(record: logging.LogRecord) -> bool:
 def interrupting_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise `KeyboardInterrupt` as Ctrl-C does, unless they are ignored.
 
+    An error that is raised inside a callback of the garbage collector or of C code is lost there.
+    So the signal is also noted, and raised again once the work is done.
+
     In other threads than the main one it does nothing.
 
     Example:
@@ -156,13 +159,20 @@ def interrupting_signals() -> Iterator[None]:
         return
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    received: list[str] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        raise KeyboardInterrupt(received[-1])
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
+    except SystemExit as error:  # as a command that is done ends
+        if error.code or not received:
+            raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt(signal.Signals(number).name)
+    if received:
+        raise KeyboardInterrupt(received[0])

@@ -28,9 +28,10 @@ def test_pretraining_prints_what_it_wrote_and_the_verdict(
     assert "XLA compiles nothing" in out
     assert "model.keras" in out
     assert "Hidden-patch loss" in out
-    *_, verdict, heading, first, second = out.strip().splitlines()
+    *_, verdict, heading, look, first, second = out.strip().splitlines()
     assert verdict.startswith("The run ") and heading == "Next:"
     folder = tmp_path / "run"
+    assert look == f"  look at {folder / 'reconstructions.png'}"
     assert first == f"  mae-keras evaluate {folder}"
     assert second == f"  mae-keras fine-tune {folder} --out {folder}-classifier"
     assert "epoch 1 of 1: loss " in out and "\b" not in out
@@ -243,7 +244,10 @@ def test_predicting_tells_of_files_that_could_not_be_read(capsys, monkeypatch, t
     assert code == 1
     assert "2 images: cat 2\n" in out
     assert f"mae-keras export {tmp_path} --out saved_model" in out
-    assert "Not read: bad.png: cut short" in err and "1 of the files could not be read" in err
+    assert (
+        "Not read: bad.png: cut short" in err
+        and "1 file could not be read; 2 were classified" in err
+    )
 
 
 def test_a_file_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
@@ -306,3 +310,90 @@ def test_the_preset_of_a_run_is_found_where_there_is_one(tmp_path):
     assert cli._preset_of(tmp_path) == "micro"
     (tmp_path / "config.json").write_text("[]")
     assert cli._preset_of(tmp_path) is None
+
+
+def refused_early(folder, *arguments):
+    """The line that refuses a command before Keras is imported."""
+    script = (
+        "import sys, mae_keras.cli\n"
+        f"try: mae_keras.cli.main({[str(word) for word in arguments]})\n"
+        "finally: assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Folders with nothing but the settings of runs, and images without classes."""
+    settings = {
+        "encoder": {"mask_ratio": 0.75, "dataset": "photos"},
+        "classifier": {"task": "classification", "dataset": "photos"},
+    }
+    for name, config in settings.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("pretrain --out encoder", "`--out` holds another run: 'encoder'. Add --resume"),
+        ("fine-tune encoder --dataset digits --out encoder", "'encoder'. Add --overwrite"),
+        ("import x.pth --out encoder", "`--out` holds another run: 'encoder'. Add --overwrite"),
+        ("pretrain --out new --resume", "`--resume` needs a run in 'new'"),
+        (
+            "pretrain --dataset photos --image-size 64 --patch-size 7 --out new",
+            "`--patch-size` must divide the sides of the images, 64 x 64 pixels: 1, 2, 4, 8, 16, "
+            "32 and 64 do. Received: --patch-size=7, --image-size=64",
+        ),
+        ("pretrain --patch-size 3 --out new", "resize them with `--image-size`. Received: --pat"),
+        ("predict encoder photos", "must be a classifier run. Train one with `mae-keras fine-t"),
+        ("reconstruct classifier photos --out a.png", "`RUN` must be an autoencoder run."),
+        ("fine-tune classifier --out new", "`RUN` must be an autoencoder run."),
+        ("export encoder --out x --signature classify", "`RUN` must be a classifier run."),
+        ("export classifier --out x --signature inpaint", "`RUN` must be an autoencoder run."),
+        ("evaluate classifier --protocol knn", "`--protocol` must be left out for a classifier"),
+        ("evaluate encoder --protocol knnn", "did you mean 'knn'?"),
+        (
+            "fine-tune encoder --out new",
+            "The run's own images, 'photos', have no labels: pass `--dataset`",
+        ),
+        ("fine-tune encoder --dataset photos --out new", "`--dataset` must have labels"),
+        ("export encoder --out x.onx", "did you mean 'x.onnx'? Received: 'x.onx'"),
+        ("export encoder --out x.litert", "did you mean 'x.tflite'?"),
+    ],
+)
+def test_what_settings_and_paths_tell_is_refused_at_once(runs, arguments, words):
+    line = refused_early(runs, *arguments.split())
+    assert words in line
+    if not arguments.startswith("pretrain"):
+        assert "--resume" not in line
+
+
+def test_next_steps_name_what_a_user_must_supply(capsys):
+    cli._next(["evaluate", "my run", "--dataset", "labelled/"], ["export", "a"], look_at=Path("b"))
+    assert capsys.readouterr().out.splitlines() == [
+        "Next:",
+        "  look at b",
+        "  (labelled/ stands for your folder of labeled images, with a sub-folder for each class)",
+        "  mae-keras evaluate 'my run' --dataset labelled/",
+        "  mae-keras export a",
+    ]
+
+
+def test_a_folder_of_many_images_says_how_many_are_drawn(tmp_path):
+    from mae_keras.recipes.trained import _drawn_files
+
+    for number in range(12):
+        Image.fromarray(np.zeros((4, 4), "uint8")).save(tmp_path / f"{number:02}.png")
+    files, notes = _drawn_files([tmp_path, tmp_path / "11.png"])
+    assert [Path(file).name for file in files] == [f"{n:02}.png" for n in (*range(8), 11)]
+    assert notes == [f"Drew the first 8 of 12 in {tmp_path}/"]

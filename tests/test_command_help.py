@@ -108,3 +108,23 @@ def test_what_libraries_say_about_themselves_is_dropped_and_errors_are_not(tmp_p
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.splitlines() == ["E0000 00:00:17.5 3 disk.cc:9] The disk is full", "after"]
+
+
+def test_values_keep_their_case_and_usage_and_flags_read_alike(capsys):
+    def text(command):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+    pretrain = text("pretrain")
+    for words in ("float32, mixed_bfloat16", "key (a new", "crop (the", "self, or cross"):
+        assert f" {words}" in pretrain
+    assert "[default: False]" not in pretrain
+    assert "to grow to --mask-ratio during" in pretrain
+    fine_tune = text("fine-tune")
+    assert "in place of --dataset." in fine_tune and "in place of --steps." in fine_tune
+    assert " digits, mnist" in fine_tune and " Images per step" in fine_tune
+    for command in ("predict", "reconstruct"):
+        shown = text(command)
+        assert " RUN IMAGES... " in shown and "Examples:" in shown
+    assert "Examples:" in text("import")

@@ -87,6 +87,28 @@ def test_other_signals_interrupt_as_ctrl_c_does(number):
 
 
 @posix
+def test_a_signal_that_is_lost_in_a_callback_ends_the_command_afterwards(monkeypatch, capsys):
+    class Signalling:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(5)
+
+    lost = []
+    monkeypatch.setattr("sys.unraisablehook", lambda about: lost.append(about.exc_type))
+
+    def done(arguments):
+        Signalling()
+        sys.exit(0)
+
+    monkeypatch.setattr("mae_keras.cli.app", done)
+    with pytest.raises(SystemExit) as stop:
+        main(["presets"])
+    assert lost == [KeyboardInterrupt]
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "mae-keras: stopped by SIGTERM\n"
+
+
+@posix
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -175,6 +175,6 @@ def _hidden_note(hidden: np.ndarray) -> str:
     else:
         what, look = "values", "are at middle brightness, light blue where all channels are hidden"
     return (
-        f"Hidden {what} ({ratio}) {look}. Composite: the original, with predicted {what} there. "
+        f"Hidden {what} ({ratio}) {look}. Composite: visible pixels kept, hidden {what} predicted. "
         "Faded in the prediction: what the model saw."
     )

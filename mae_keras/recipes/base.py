@@ -1,7 +1,8 @@
 """What one pretraining experiment consists of. Light: imports nothing heavy."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
@@ -18,15 +19,15 @@ class Recipe:
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
         patch_size: pixels per side of a patch; must divide the image.
-        mask_ratio: fraction of patches hidden, in (0, 1); the last one if it grows.
-        mask_ratio_start: fraction hidden at first, to grow to mask_ratio during the first half
+        mask_ratio: fraction of patches to hide, in (0, 1). With a schedule: the final value.
+        mask_ratio_start: fraction hidden at first, to grow to `mask_ratio` during the first half
             of the run; by default the ratio is constant.
         mask_schedule: how the ratio grows.
         masking: how patches are chosen.
-        normalize_targets: standardise each target patch by its own mean and variance: better
+        normalize_targets: standardize each target patch by its own mean and variance: better
             features, pictures that need statistics from elsewhere.
         loss_on: hidden patches (the paper's) or all.
-        uniformity_weight: weight of a regulariser that spreads features over directions; 0.01
+        uniformity_weight: weight of a regularizer that spreads features over directions; 0.01
             helps linear probes.
         decoder_attention: self, or cross: hidden patches look at visible ones only, which is
             cheaper.
@@ -126,7 +127,7 @@ class Recipe:
         check_number("ema_momentum", self.ema_momentum, 0, 1, **between, optional=True)
         check_int("warmup_epochs", self.warmup_epochs)
         fits = self.decode_ratio == 1 or self.decoder_attention == "cross"
-        _require(self, "decode_ratio", fits, "1 unless decoder_attention is cross")
+        _require(self, "decode_ratio", fits, "1 unless `decoder_attention` is cross")
         crop = self.min_crop_scale
         unused = crop is not None and not self.augment
         _require(self, "min_crop_scale", not unused, "left out with augment=False")
@@ -157,6 +158,57 @@ _CHOICES = {
 # What a setting means in a run that was begun before there was such a setting, where that is not
 # its default.
 EARLIER = {"kind": "images", "resize": "stretch", "split_by": "order"}
+
+
+# Sides of the square images of built-in data sets, as stored.
+_SIDES = {"digits": 8, "mnist": 28, "fashion_mnist": 28, "cifar10": 32}
+
+
+def check_patch_size(patch_size: int, sides: Sequence[int], resized: bool = False) -> None:
+    """Refuse patches that do not fill an image.
+
+    Args:
+        patch_size: int, pixels per side of a patch.
+        sides: pixels of each axis of an image.
+        resized: bool, whether `image_size` made the images that large. Defaults to `False`.
+
+    Raises:
+        ValueError: if a side is no multiple of `patch_size`.
+
+    Example:
+    >>> check_patch_size(7, [64, 64], resized=True)
+    Traceback (most recent call last):
+    ValueError: `patch_size` must divide the sides of the images, 64 x 64 pixels: 1, 2, 4, 8, 16,
+    32 and 64 do. Received: patch_size=7, image_size=64
+    """
+    if not any(side % patch_size for side in sides):
+        return
+    common = math.gcd(*sides)
+    *most, last = [str(size) for size in range(1, common + 1) if common % size == 0]
+    fitting = f"{', '.join(most)} and {last} do" if most else f"only {last} does"
+    remedy = "" if resized else ", or resize them with `image_size`"
+    received = f", image_size={sides[0]}" if resized else ""
+    raise ValueError(
+        f"`patch_size` must divide the sides of the images, {' x '.join(map(str, sides))} pixels: "
+        f"{fitting}{remedy}. Received: patch_size={patch_size}{received}"
+    )
+
+
+def check_known_sides(recipe: Recipe) -> None:
+    """Refuse patches that do not fill images whose size is known before they are read.
+
+    Args:
+        recipe: `Recipe`.
+
+    Raises:
+        ValueError: as `check_patch_size` does.
+
+    Example:
+    >>> check_known_sides(Recipe(dataset="photos/", image_size=64, patch_size=8))
+    """
+    side = recipe.image_size or _SIDES.get(recipe.dataset)
+    if side and side > 0 and recipe.kind in (None, "images"):
+        check_patch_size(recipe.patch_size, (side, side), resized=recipe.image_size is not None)
 
 
 def as_begun(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:

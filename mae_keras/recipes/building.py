@@ -9,7 +9,7 @@ from mae_keras import data
 from mae_keras.layers import pixel_normalization
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.ops import as_patch_size
-from mae_keras.recipes.base import Recipe
+from mae_keras.recipes.base import Recipe, check_patch_size
 from mae_keras.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
@@ -145,7 +145,7 @@ def untrained_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAuto
 
 
 def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoencoder:
-    """The untrained model of a recipe, normalised by the statistics of the training images.
+    """The untrained model of a recipe, normalized by the statistics of the training images.
 
     Args:
         recipe: `Recipe`.
@@ -155,6 +155,8 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
     Returns:
         `MaskedAutoencoder`, not compiled.
     """
+    sides = tuple(images.image_shape[:-1])
+    check_patch_size(recipe.patch_size, sides, resized=recipe.image_size is not None)
     mean, std = channel_statistics(images)
     start = recipe.mask_ratio_start
     return MaskedAutoencoder.from_preset(

@@ -85,8 +85,8 @@ def model_card(run: RunFolder) -> str:
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
     parts = [
         _title(config),
-        "Written by `mae-keras` from the files beside it. What is not on this page was not "
-        "measured: other data, other tasks, and groups of people or things within the data.",
+        "Written by `mae-keras` from the files beside it. Only the results below were measured: "
+        "not other data, other tasks, or groups of people or things within the data.",
         _settings(config, metrics),
         _reconstruction(metrics),
         _evaluation(run.read_evaluation()),

@@ -60,8 +60,8 @@ def classifier_card(run: RunFolder) -> str:
     dataset = markdown_text(config.get("dataset"))
     parts = [
         f"# Image classifier, {_count(config)}, fine-tuned on {dataset}",
-        "Written by `mae-keras` from the files beside it. What is not on this page was not "
-        "measured: other data, other classes, and groups of people or things within the data.",
+        "Written by `mae-keras` from the files beside it. Only the results below were measured: "
+        "not other data, other classes, or groups of people or things within the data.",
         *(_scores(name, entry) for name, entry in entries.items() if "classes" in entry),
         "" if entries else "## Scores\n\nNot scored: there were no images to score on.",
         *(f"![{title}]({name})" for name, title in _PICTURES.items() if (run.path / name).exists()),

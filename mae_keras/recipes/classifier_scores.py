@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mae_keras import data, evaluation, figures
+from mae_keras.recipes.fine_tune_options import no_labels
 from mae_keras.training import RunFolder
 
 _BATCH_SIZE = 256
@@ -39,7 +40,7 @@ def score_classifier(model: Any, images: Any, part: str = "test") -> dict[str, A
     report = evaluation.class_report(true, made.argmax(axis=1), model.num_classes, names, made)
     notes = [f"Scored on the {part} images, {len(true):,} of them, of {images.name}."]
     if report.absent:
-        notes.append(f"Without images to score on: {', '.join(report.absent)}.")
+        notes.append(f"No {part} images: {', '.join(report.absent)}.")
     return {
         "test_accuracy": report.accuracy,
         "accuracies": {"trained": report.accuracy},
@@ -68,7 +69,7 @@ def class_numbers(model: Any, images: Any) -> np.ndarray:
     """
     count = images.num_classes
     if not count:
-        raise ValueError(no_labels(images))
+        raise ValueError(no_labels(images.name))
     theirs = None if images.class_names is None else [str(name) for name in images.class_names]
     if model.class_names is None or theirs is None:
         if count > model.num_classes:
@@ -84,15 +85,6 @@ def class_numbers(model: Any, images: Any) -> np.ndarray:
             f"{_listed(model.class_names)}. Received: {images.name!r} with {_listed(unknown)}"
         )
     return np.array([model.class_names.index(name) for name in theirs])
-
-
-def no_labels(images: Any) -> str:
-    """The sentence on a data set without labels."""
-    notes = " ".join(images.notes)
-    return (
-        f"`dataset` must have labels: sub-folders of a folder are its classes, an array file has "
-        f"an array `labels`. Received: {images.name!r} without{f'. {notes}' if notes else ''}"
-    )
 
 
 def names_of(model: Any) -> tuple[str, ...]:

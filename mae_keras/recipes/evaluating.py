@@ -174,13 +174,18 @@ def _with_labels(
     left = [protocol for protocol in protocols if protocol not in NEED_LABELS]
     if asked and not left:
         raise ValueError(
-            f"{', '.join(protocols)} needs labels: evaluate on labelled images with --dataset. "
+            f"{', '.join(protocols)} {_need(protocols)} labels: evaluate on labeled images with "
+            f"--dataset. "
             f"Received: {images.name!r}, which has none"
         )
     for protocol in protocols:
         if protocol not in left:
             announce(f"{protocol} is skipped: it needs labels, and {images.name} has none")
     return left
+
+
+def _need(protocols: Sequence[str]) -> str:
+    return "needs" if len(protocols) == 1 else "need"
 
 
 def _evaluate_classifier(

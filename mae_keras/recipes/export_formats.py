@@ -1,5 +1,6 @@
 """The formats of `mae-keras export`, and the endings of their files. Imports nothing heavy."""
 
+import difflib
 import os
 import pathlib
 
@@ -20,7 +21,8 @@ def export_format(out: str | os.PathLike[str], format: str | None = None) -> str
         One of `FORMATS`.
 
     Raises:
-        ValueError: if both are given and contradict each other.
+        ValueError: if both are given and contradict each other, or the ending looks like a
+            misspelled `.onnx` or `.tflite`.
 
     Example:
     >>> export_format("model.onnx"), export_format("served")
@@ -29,6 +31,14 @@ def export_format(out: str | os.PathLike[str], format: str | None = None) -> str
     suffix = pathlib.Path(out).suffix
     by_suffix = next((name for name, ending in _FILES.items() if ending == suffix.lower()), None)
     if format is None:
+        near = difflib.get_close_matches(suffix.lower(), _FILES.values(), 1, 0.7)
+        if by_suffix is None and near:
+            wanted = pathlib.Path(out).with_suffix(near[0])
+            raise ValueError(
+                f"`out` must end in .onnx or .tflite for a file; did you mean {str(wanted)!r}? "
+                f"Received: {os.fspath(out)!r}; for a SavedModel in a folder of that name, pass "
+                f"`format` saved-model"
+            )
         return by_suffix or "saved-model"
     check_choice("format", format, FORMATS)
     if format == "saved-model" and by_suffix is not None:

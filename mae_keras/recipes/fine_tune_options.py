@@ -1,7 +1,7 @@
 """What one fine-tuning experiment consists of. Light: imports nothing heavy."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from mae_keras.arguments import check_choice, check_int, check_number
 
@@ -31,13 +31,13 @@ class FineTuneOptions:
             0.75.
         weight_decay: AdamW's.
         warmup_epochs: epochs of linear warmup; by default a tenth of all, at most 5.
-        train_blocks: train the last so many blocks and the head, 0 for the head alone; by default
+        train_blocks: number of last blocks to train; 0 trains only the head; by default
             everything.
         pooling: classify the mean over the patch tokens, or the class token.
         augmentation: none, light (small shifts and rotations), paper (for photographs, with mixup
             and cutmix), or auto, what suits the data set.
-        mixup: strength of mixup, 0 for none; by default as the augmentation has it.
-        cutmix: strength of cutmix, 0 for none; by default as the augmentation has it.
+        mixup: strength of mixup, 0 for none; by default the augmentation's own value.
+        cutmix: strength of cutmix, 0 for none; by default the augmentation's own value.
         drop_path_rate: in [0, 1), stochastic depth of the last block.
         label_smoothing: in [0, 1), share of each label that is spread over all classes.
         ema_momentum: in (0, 1), keep an exponential moving average of the weights as the result;
@@ -47,7 +47,7 @@ class FineTuneOptions:
         from_scratch: start from fresh weights in place of the pretrained ones, as a baseline.
         jit_compile: compile with XLA; auto picks what measured faster.
         seed: of the splits, first weights of the head, data order and augmentation; by default the
-            pretrained run's, so that the same data set is cut the same.
+            pretrained run's, so that the same data set is split the same.
 
     Raises:
         ValueError: if a value is out of range, or both `steps` and `epochs` are given.
@@ -128,3 +128,28 @@ class FineTuneOptions:
             float.
         """
         return self.learning_rate or (_NARROW_RATE if hidden_dim <= _NARROW else _RATE)
+
+
+def no_labels(name: Any, own: bool = False) -> str:
+    """The sentence on images without labels.
+
+    Args:
+        name: what the images are called.
+        own: bool, whether they are the run's own, not named by the user. Defaults to `False`.
+
+    Returns:
+        str.
+
+    Example:
+    >>> no_labels("photos", own=True)[:63]
+    "The run's own images, 'photos', have no labels: pass `dataset`,"
+    """
+    if own:
+        return (
+            f"The run's own images, {str(name)!r}, have no labels: pass `dataset`, a folder with a "
+            f"sub-folder for each class or an array file with an array `labels`"
+        )
+    return (
+        f"`dataset` must have labels: sub-folders of a folder are its classes, an array file has "
+        f"an array `labels`. Received: {str(name)!r} without"
+    )

@@ -16,9 +16,9 @@ from mae_keras.evaluation.fine_tuning import build_classifier, compile_classifie
 from mae_keras.models.exporting import check_backend
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.classifier_card import write_classifier_card
-from mae_keras.recipes.classifier_scores import draw_scores, no_labels, score_classifier
+from mae_keras.recipes.classifier_scores import draw_scores, score_classifier
 from mae_keras.recipes.data_options import DataOptions, check_images, load_labelled
-from mae_keras.recipes.fine_tune_options import FineTuneOptions
+from mae_keras.recipes.fine_tune_options import FineTuneOptions, no_labels
 from mae_keras.recipes.fingerprints import fingerprint, path_of
 from mae_keras.recipes.initial_weights import source_digest
 from mae_keras.recipes.pretraining import conditions
@@ -83,15 +83,16 @@ def fine_tune_run(
     options = FineTuneOptions() if options is None else options
     labelled = DataOptions() if labelled is None else labelled
     run = RunFolder(out)
-    run.check({}, overwrite=overwrite)
+    run.check({}, overwrite=overwrite, resumable=False)
     recipe, model = _pretrained(source)
     seed = recipe.seed if options.seed is None else options.seed
+    own = images is None and not labelled.given
     if images is None:
         images = _load(source, labelled, recipe, model, data_dir, seed)
     check_images(images, model.encoder.image_shape, model.value_range)
     for note in images.notes:
         announce(note)
-    split = _training_split(images, options, seed)
+    split = _training_split(images, options, seed, own=own)
     batch_size, epochs = options.plan(len(split))
     settings = _settings(options, model, batch_size, epochs, seed)
     classifier = build_classifier(
@@ -99,7 +100,7 @@ def fine_tune_run(
     )
     config = _config(source, recipe, images, labelled, options, settings, seed)
     with run.locked():
-        run.check(config, overwrite=overwrite)
+        run.check(config, overwrite=overwrite, resumable=False)
         history, seconds = _train(classifier, images, split, settings, options, announce)
         run.start(config)
         _save(classifier, run)
@@ -160,9 +161,11 @@ def _load(
     )
 
 
-def _training_split(images: Any, options: FineTuneOptions, seed: int) -> data.Split:
+def _training_split(
+    images: Any, options: FineTuneOptions, seed: int, own: bool = False
+) -> data.Split:
     if not images.num_classes:
-        raise ValueError(no_labels(images))
+        raise ValueError(no_labels(images.name, own))
     if images.num_classes < 2:
         raise ValueError(
             f"`dataset` must have at least two classes. Received: {images.name!r} with "

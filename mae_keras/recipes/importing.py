@@ -53,11 +53,11 @@ def import_checkpoint(
         )
     run = RunFolder(out)
     check_backend()  # of `saved_model`, which comes last; before a large file is read
-    run.check({}, overwrite=overwrite)
+    run.check({}, overwrite=overwrite, resumable=False)
     model, report = model_from_torch(checkpoint, **options)
     config = _config(model, checkpoint, dataset)
     with run.locked():
-        run.check(config, overwrite=overwrite)
+        run.check(config, overwrite=overwrite, resumable=False)
         run.start(config)
         run.write_json(run.path / "report.json", report.as_dict())
         _save(model, run)

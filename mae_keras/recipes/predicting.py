@@ -71,12 +71,12 @@ def predict_files(
     recipe, model = load_trained(source)
     if not hasattr(model, "classify_batch"):
         raise ValueError(
-            f"`run` must be one of a classifier: make one with `mae-keras fine-tune`. Received: "
+            f"`run` must be a classifier run. Train one with `mae-keras fine-tune`. Received: "
             f"{os.fspath(source)!r}, whose model is a {type(model).__name__}"
         )
     if len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3):
         raise ValueError(
-            f"`run` must be one of a classifier of gray or color images to classify files. "
+            f"`run` must be a run of a classifier of gray or color images to classify files. "
             f"Received: a model of samples of shape {tuple(model.image_shape)}"
         )
     names = names_of(model)

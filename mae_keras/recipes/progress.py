@@ -38,8 +38,6 @@ class EpochLines(keras.callbacks.Callback):
         self._stream = stream
         self._every = max(1, -(-epochs // _MOST_LINES))
         self._began: float | None = None
-        self._steps_began: float | None = None
-        self._counted = 0
         self._drawn = 0
         self._first: int | None = None
 
@@ -59,9 +57,6 @@ class EpochLines(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         now = time.perf_counter()
-        if self._steps_began is None:
-            self._steps_began = now  # the first step of a process compiles the model
-        self._counted, self._steps_ended = self._counted + 1, now
         if now - self._refreshed < _REFRESH_SECONDS or not self._live():
             return
         self._refreshed = now
@@ -79,14 +74,9 @@ class EpochLines(keras.callbacks.Callback):
         now = time.perf_counter()
         numbers = [f"{name} {_short(value)}" for name, value in (logs or {}).items()]
         measured = done - self._first
-        if measured > 1:  # the first epoch compiles: later ones tell more
-            seconds = (now - self._second) / (measured - 1)
-        elif self._counted > 1:
-            seconds = self.steps_per_epoch * (self._steps_ended - self._steps_began)
-            seconds /= self._counted - 1
-        else:
-            seconds = 0.0
-        left = seconds * (self.epochs - done)
+        left = 0.0
+        if measured > 1:  # the first epoch compiles the model: how long others take is not known
+            left = (now - self._second) / (measured - 1) * (self.epochs - done)
         ending = f", {_time(left)} left" if left else ""
         line = f"epoch {done} of {self.epochs}: {', '.join(numbers)}, "
         line += f"{_time(now - self._started)}{ending}"

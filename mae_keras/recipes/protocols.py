@@ -26,8 +26,8 @@ class EvaluationOptions:
 
     Args:
         pooling: features are the mean over the patch tokens, or the class token.
-        num_blocks: frozen features are those of so many last blocks, side by side; probes of
-            small encoders gain by more than one.
+        num_blocks: concatenate features of this many last blocks; probes of small encoders gain
+            from more than one.
         max_train: training images used at most.
         max_test: validation and test images used at most.
         num_seeds: draws of labels for the label fractions.
@@ -35,7 +35,7 @@ class EvaluationOptions:
             5 at least and 50 at most.
         learning_rate: base rate of fine-tuning, for 256 images per step; by default the paper's
             0.001, and 0.004 for encoders up to a width of 384.
-        train_blocks: last blocks that partial fine-tuning trains.
+        train_blocks: number of last blocks that partial fine-tuning trains; 0 trains only the head.
         batch_size: images per step of fine-tuning.
         seed: of label draws, classifiers and corruptions.
 
@@ -107,10 +107,8 @@ def check_protocol(name: str) -> None:
     Example:
     >>> check_protocol("guess")
     Traceback (most recent call last):
-    ValueError: `protocol` must be one of knn, linear-probe, paper-probe, layers, label-fractions,
-    robustness, restoration, fine-tune, partial-fine-tune, from-scratch. Received: protocol='guess'
+    ValueError: `protocol` must be 'knn', 'linear-probe', 'paper-probe', 'layers',
+    'label-fractions', 'robustness', 'restoration', 'fine-tune', 'partial-fine-tune' or
+    'from-scratch'. Received: protocol='guess'
     """
-    if name not in PROTOCOLS:
-        raise ValueError(
-            f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: protocol={name!r}"
-        )
+    check_choice("protocol", name, PROTOCOLS)

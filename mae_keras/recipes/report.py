@@ -84,11 +84,12 @@ def few_steps(steps: int | None) -> str:
 
     Example:
     >>> few_steps(78)
-    'Too few steps to learn much, 78: give it a thousand or more, by more --epochs.'
+    '78 steps are too few to learn much. Raise --epochs to reach 1,000 steps.'
     """
     if steps is None or steps >= _FEW_STEPS:
         return ""
-    return f"Too few steps to learn much, {steps}: give it a thousand or more, by more --epochs."
+    few = "1 step is" if steps == 1 else f"{steps} steps are"
+    return f"{few} too few to learn much. Raise --epochs to reach {_FEW_STEPS:,} steps."
 
 
 def _comparison(scores: dict[str, float]) -> str:

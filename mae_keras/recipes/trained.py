@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,8 @@ def reconstruct_files(
     images: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     mask_ratio: float | None = None,
+    *,
+    announce: Callable[[str], Any] = lambda line: None,
 ) -> None:
     """Draw the reconstructions of image files.
 
@@ -103,13 +105,14 @@ def reconstruct_files(
         images: image files, and folders, of which the first 8 images each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
+        announce: called with a line for every folder of which some images are left out.
 
     Raises:
         ValueError: if there are no files, one cannot be read, or the model is a classifier.
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
-    files = _drawn_files(images)
+    files, notes = _drawn_files(images)
     recipe, model = load_autoencoder(path)
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
@@ -117,10 +120,14 @@ def reconstruct_files(
     pixels = np.stack([data.read_image(image, model.image_shape, **how) for image in files])
     figure = reconstruction_of(model, pixels, max_rows=len(pixels))
     figures.save_figure(figure, pathlib.Path(out).expanduser())
+    for note in notes:
+        announce(note)
 
 
-def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> list[str]:
+def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str]]:
+    """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []
+    notes: list[str] = []
     for image in images:
         path = pathlib.Path(image).expanduser()
         if path.is_dir():
@@ -131,9 +138,11 @@ def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> list[str]:
                     f"which holds none"
                 )
             files += found[:_DRAWN_OF_A_FOLDER]
+            if len(found) > _DRAWN_OF_A_FOLDER:
+                notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(found):,} in {path}/")
         else:
             files.append(str(path))
-    return files
+    return files, notes
 
 
 def export_run(

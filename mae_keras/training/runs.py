@@ -21,28 +21,9 @@ from mae_keras.files import (
     remove_leftovers,
     replacing,
 )
+from mae_keras.run_contents import CONTENTS, FOLDERS, check_new_run, check_resumable, held_names
 from mae_keras.training.checkpoints import Checkpoint, CheckpointStore, DamagedError, is_sealed
 from mae_keras.training.locking import locked
-
-CONTENTS = (
-    "model.keras",
-    "checkpoints",
-    "checkpoint.keras",  # of earlier versions
-    "config.json",
-    "history.csv",
-    "metrics.json",
-    "report.json",
-    "evaluation.json",
-    "evaluation",
-    "model_card.md",
-    "loss.png",
-    "reconstructions.png",
-    "saved_model",
-    "pictures",
-    "logs",
-)
-
-_FOLDERS = ("checkpoints", "evaluation", "saved_model", "pictures", "logs")
 
 # What config.json holds about the run besides.
 _NOT_SETTINGS = ("run_id", "init_from_sha256")
@@ -83,6 +64,7 @@ class RunFolder:
         overwrite: bool = False,
         unknown: Sequence[str] = (),
         defaults: Mapping[str, Any] | None = None,
+        resumable: bool = True,
     ) -> None:
         """Refuse a folder that this run may not write to; changes nothing.
 
@@ -93,6 +75,7 @@ class RunFolder:
             unknown: names of what will define it too but is not known yet.
             defaults: what settings mean that are not in the config of the run to resume: it was
                 begun before there were such.
+            resumable: bool, whether the caller can resume a run, which the error suggests then.
 
         Raises:
             ValueError: if the folder holds something and neither flag allows it, or both are
@@ -103,11 +86,10 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"`out` must be a folder. Received: the file {str(self.path)!r}")
         self.check_kinds()
-        held = self._held()
         if resume:
-            self._check_same(config, held, unknown, defaults or {})
-        elif held:
-            self._check_replaceable(held, overwrite)
+            self._check_same(config, unknown, defaults or {})
+        else:
+            check_new_run(self.path, overwrite, resumable)
 
     def check_kinds(self) -> None:
         """Refuse a run in which something else stands where a file or folder of it belongs.
@@ -125,8 +107,8 @@ class RunFolder:
                 mode = part.lstat().st_mode
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            wanted = "folder" if name in _FOLDERS else "regular file"
-            if not (stat.S_ISDIR(mode) if name in _FOLDERS else stat.S_ISREG(mode)):
+            wanted = "folder" if name in FOLDERS else "regular file"
+            if not (stat.S_ISDIR(mode) if name in FOLDERS else stat.S_ISREG(mode)):
                 kind = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
                 raise ValueError(
                     f"{str(part)!r} must be a {wanted} of the run's own. Received: {kind}. Move "
@@ -144,7 +126,7 @@ class RunFolder:
         if resume:
             return
         # config.json goes last: an interrupted removal still looks like a run.
-        for name in sorted(self._held(), key=lambda name: name == "config.json"):
+        for name in sorted(held_names(self.path), key=lambda name: name == "config.json"):
             item = self.path / name
             shutil.rmtree(item) if item.is_dir() else item.unlink()
         run_id = f"{secrets.token_hex(8)}-{_digest(config)}"
@@ -248,25 +230,15 @@ class RunFolder:
 
     def contents(self) -> list[str]:
         """Names of what is in the folder."""
-        return self._held()
-
-    def _held(self) -> list[str]:
-        if not self.path.is_dir():
-            return []
-        # Leftovers of an interrupted write are no content.
-        names = sorted(item.name for item in self.path.iterdir())
-        return [name for name in names if not name.startswith(".")]
+        return held_names(self.path)
 
     def _check_same(
         self,
         config: dict[str, Any],
-        held: list[str],
         unknown: Sequence[str],
         defaults: Mapping[str, Any],
     ) -> None:
-        if not self.config.exists():
-            there = f"a folder without config.json (it holds {held[:5]})" if held else "no run"
-            raise ValueError(f"`--resume` needs a run in {str(self.path)!r}. Received: {there}")
+        check_resumable(self.path)
         before, now = {**defaults, **self.read_config()}, json.loads(json.dumps(config))
         for name in _NOT_SETTINGS:
             before.pop(name, None)
@@ -281,19 +253,6 @@ class RunFolder:
             raise ValueError(
                 f"`--resume` goes on with the run in {str(self.path)!r} unchanged, but these "
                 f"settings differ: {'; '.join(differing)}"
-            )
-
-    def _check_replaceable(self, held: list[str], overwrite: bool) -> None:
-        foreign = [name for name in held if name not in CONTENTS]
-        if "config.json" not in held or foreign:
-            raise ValueError(
-                f"`out` must be a new or empty folder, or that of an earlier run. Received: "
-                f"{str(self.path)!r}, which holds {(foreign or held)[:5]}"
-            )
-        if not overwrite:
-            raise ValueError(
-                f"`out` holds another run: {str(self.path)!r}. Add --resume to go on with it, "
-                f"--overwrite to replace it, or choose another folder"
             )
 
     @staticmethod

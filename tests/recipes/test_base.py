@@ -30,7 +30,7 @@ from mae_keras.recipes.base import as_begun
         ("loss_on", "visible", "'hidden' or 'all'"),
         ("decoder_attention", "joint", "'self' or 'cross'"),
         ("decode_ratio", 0.0, r"in \(0, 1\]"),
-        ("decode_ratio", 0.5, "1 unless decoder_attention is cross"),
+        ("decode_ratio", 0.5, "1 unless `decoder_attention` is cross"),
         ("mask_schedule", "steps", "'linear' or 'cosine'"),
         ("dtype_policy", "float8", "'float32', 'mixed_bfloat16' or 'mixed_float16'"),
         ("jit_compile", "yes", "'auto', 'true' or 'false'"),

@@ -173,7 +173,7 @@ def test_data_without_labels_are_restored_but_not_probed(folder, images):
     skipped = [line for line in lines if "skipped" in line]
     assert len(skipped) == 1 and skipped[0].startswith("knn is skipped: it needs labels")
     assert {"mean", "model"} <= set(made["restoration"]["methods"])
-    with pytest.raises(ValueError, match="knn needs labels: evaluate on labelled images"):
+    with pytest.raises(ValueError, match="knn needs labels: evaluate on labeled images"):
         evaluate_run(folder, ["knn"], options=FAST, images=bare)
 
 
@@ -199,7 +199,7 @@ def test_the_runs_own_data_by_another_path_are_its_own(folder, array_file):
 
 
 def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(ValueError, match="`protocol` must be one of knn, .* Received: .*'guess'"):
+    with pytest.raises(ValueError, match="`protocol` must be 'knn', .* Received: .*'guess'"):
         evaluate_run(tmp_path, ["guess"])
 
 

@@ -313,5 +313,5 @@ def test_image_files_are_listed_once_and_missing_ones_named(tmp_path):
 
 
 def test_an_autoencoder_does_not_predict(finished, labelled):
-    with pytest.raises(ValueError, match="must be one of a classifier: make one with"):
+    with pytest.raises(ValueError, match="must be a classifier run. Train one with"):
         predict_files(finished[0], [labelled])

@@ -28,7 +28,7 @@ def test_naming_protocols_imports_nothing_heavy():
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(ValueError, match="must be one of knn, linear-probe.* Received: .*'guess'"):
+    with pytest.raises(ValueError, match="must be 'knn', 'linear-probe'.* Received: .*'guess'"):
         rules.check_protocol("guess")
 
 

@@ -72,7 +72,7 @@ def test_principal_components_are_named_where_they_were_measured():
 def test_a_run_of_few_steps_says_that_it_cannot_be_judged():
     loss = {"hidden_loss": 0.6, "baseline_loss": LOSSES}
     assert verdict({**loss, "steps": 78}).endswith(
-        "Too few steps to learn much, 78: give it a thousand or more, by more --epochs."
+        "78 steps are too few to learn much. Raise --epochs to reach 1,000 steps."
     )
     for enough in (1000, 12_645, None):
         assert "steps" not in verdict({**loss, "steps": enough})
