@@ -244,7 +244,11 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=10_000, help="mistakes (default 10,000)")
     parser.add_argument("--models", type=int, default=6, help="random models to check (default 6)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="run the cases whose key begins with this")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="run the cases whose key begins with one of these, with commas between",
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long, and report")
     parser.add_argument("--log", default=os.devnull, help="file for what libraries print")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
@@ -256,7 +260,7 @@ def main() -> int:
     worker = Worker(options.seed, options.log)
     began = time.monotonic()
     keys = worker.ask({"list": [options.cases, options.models]}, 600.0)["keys"]
-    keys = [key for key in keys if key.startswith(options.only)]
+    keys = [key for key in keys if key.startswith(tuple(options.only.split(",")))]
     results: list[tuple[str, str, str]] = []
 
     def run(worker: Worker, own: list[str]) -> None:

@@ -71,7 +71,11 @@ def autoencoder(**changes):
         (lambda: evaluation.pixel_features([[1.0, np.inf]]), "`images` must be finite"),
         (
             lambda: evaluation.trivial_losses(
-                np.zeros((4, 1)), np.full((1, 4, 1), np.inf), np.ones((1, 4), bool), (2, 2), 1
+                np.zeros((4, 1)),
+                np.full((1, 4, 1), np.inf),
+                np.ones((1, 4), bool),
+                (2, 2),
+                channels=1,
             ),
             "`targets` must be finite",
         ),
