@@ -1092,6 +1092,12 @@ def _evaluation_calls() -> list[Call]:
             lambda: {**boxes, "num_scratches": 2, "width": 1.5},
             also=seeds,
         ),
+        Call(
+            "evaluation.is_restorable",
+            evaluation.is_restorable,
+            lambda: {**holed, "grid": (4, 4)},
+            aliases=(("images", "grid"),),
+        ),
         Call("evaluation.mean_fill", evaluation.mean_fill, lambda: dict(holed)),
         Call("evaluation.biharmonic_fill", evaluation.biharmonic_fill, lambda: dict(holed)),
         Call(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mae_keras.arguments import check_array, check_number
+from mae_keras.arguments import check_array, check_ints, check_number
 from mae_keras.evaluation.intervals import MeanInterval, mean_interval
 from mae_keras.extras import install_command
 from mae_keras.models.pixel_masks import read_missing, touched_patches
@@ -125,8 +125,11 @@ def is_restorable(images: Any, missing: Any, grid: Sequence[int]) -> np.ndarray:
     >>> is_restorable(images, np.zeros((4, 4), bool), (2, 2)).tolist()
     [True, False]
     """
-    images = np.asarray(images)
-    missing = read_missing(missing, images.shape)
+    images, missing = _pixels_and_holes(images, missing)
+    grid = check_ints("grid", grid, 1)
+    spatial = images.shape[1:-1]
+    if len(grid) != len(spatial) or any(n % m for n, m in zip(spatial, grid, strict=True)):
+        raise ValueError(f"`grid` must divide `images` of {spatial} pixels. Received: grid={grid}")
     seen = ~touched_patches(missing, grid).all(axis=1)
     if images.dtype.kind != "f":
         return seen
@@ -157,6 +160,7 @@ def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) ->
     from mae_keras.ops import psnr, ssim
 
     images, missing = _pixels_and_holes(images, missing)
+    _check_whole(images)
     filled = check_array("filled", filled, finite=True)
     check_number("span", span, 0, above=True)
     if filled.shape != images.shape:
@@ -170,7 +174,6 @@ def score_filled(filled: Any, images: Any, missing: Any, span: float = 255.0) ->
             f"`missing` must hold a missing pixel of every image. Received: none in {len(whole)} "
             f"of {len(images)} images, the first is {whole[0]}"
         )
-    _check_whole(images)
     values = (
         np.minimum(psnr(filled, images, span, counted=missing), PSNR_LIMIT),
         np.minimum(psnr(filled, images, span), PSNR_LIMIT),
