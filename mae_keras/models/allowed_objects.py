@@ -176,7 +176,7 @@ class Allowed:
             if any(name in table.get(module, ()) for table in tables) or found is custom:
                 if found is not None:
                     return found
-        raise NotAllowedError(_refusal("class", module, name))
+        raise NotAllowedError(_refusal("class", module, name, registered))
 
     def check_function(self, config: Mapping[str, Any]) -> None:
         """Refuse a config of a function that is not on the list.
@@ -198,7 +198,7 @@ class Allowed:
             return
         custom = self.custom_objects.get(name)
         if custom is None or not isinstance(module, str) or _found(module, name) is not custom:
-            raise NotAllowedError(_refusal("function", module, name))
+            raise NotAllowedError(_refusal("function", module, name, registered))
 
     def check_word(self, word: str | None) -> None:
         """Refuse a text that Keras would take for something registered that is not on the list.
@@ -239,9 +239,11 @@ def _found(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), "__dict__", {}).get(name)
 
 
-def _refusal(kind: str, module: Any, name: str) -> str:
+def _refusal(kind: str, module: Any, name: str, registered: str | None = None) -> str:
     place = f"{module}." if isinstance(module, str) else ""
+    key = (registered if ">" in (registered or "") else name) or name
     return (
         f"it names the {kind} {(place + name)[:200]}, which is not among those that a file may "
-        f"name. If you trust the file, pass the {kind} in `custom_objects`"
+        f"name. If you trust the file, pass the {kind} in `custom_objects`: "
+        f"custom_objects={{{key[:200]!r}: {key.rpartition('>')[2][:200]}}}"
     )

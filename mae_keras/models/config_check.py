@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from mae_keras.models.allowed_objects import Allowed, NotAllowedError
+from mae_keras.registration import PACKAGE
 
 # Large published networks take 2 MB, 50,000 values and 5,000 objects.
 MOST_BYTES = 2**23
@@ -20,7 +21,11 @@ _MOST_VALUES = 500_000
 _MOST_OBJECTS = 10_000
 _MOST_DEPTH = 100
 _LONGEST_WORD = 1_000  # names of layers are parts of the names of all their weights
-_MOST_CALLS = 100_000  # of layers, when models are called inside of models
+_MOST_CALLS = 4_000  # of layers, those of models called inside of models included
+_MOST_DIGITS = 50  # of an int: seeds have 39 at most
+# What is no layer, and made once whatever is called how often.
+_NO_LAYERS = ("keras.initializers", "keras.regularizers", "keras.constraints")
+_COUNTS = ("num_layers", "hidden_dim", "mlp_dim", "num_heads", "image_shape", "patch_size", "grid")
 _MOST_TRIES = 20  # to call a layer, until what it is called on is there
 _MOST_THRESHOLDS = 10_000
 _NUMBERS = frozenset(
@@ -102,13 +107,13 @@ def check_config(
     found: Any = allowed.check_class(config)
     if not isinstance(found, type) or not issubclass(found, keras.Model):
         raise ValueError(f"it holds a {str(config['class_name'])[:200]}, which is no model")
-    for model in models:
-        _check_graph(model)
     calls = _calls(config)
     if calls > _MOST_CALLS:
         raise ValueError(
             f"its models, called inside of each other, call more than {_MOST_CALLS} layers"
         )
+    for model in models:
+        _check_graph(model)
 
 
 def _walk(config: Any) -> Iterator[Any]:
@@ -121,6 +126,8 @@ def _walk(config: Any) -> Iterator[Any]:
         yield value
         if isinstance(value, str) and len(value) > _LONGEST_WORD:
             raise ValueError(f"its config.json holds a word of {len(value)} letters")
+        if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:
+            raise ValueError(f"its config.json holds a number of more than {_MOST_DIGITS} digits")
         if isinstance(value, dict):
             pending += [(part, depth + 1) for part in (*value, *value.values())]
         elif isinstance(value, list):
@@ -163,23 +170,24 @@ def _check_graph(config: dict[str, Any]) -> None:
         if layer.get("class_name") == "function":
             raise NotAllowedError("it has a function in place of a layer")
         if nodes:
-            waiting.append((layer["name"], [_sources(node) for node in nodes]))
+            waiting.append((layer["name"], [_sources(node) for node in reversed(nodes)]))
     total = sum(len(nodes) for _, nodes in waiting)
     tries = 0
     # inputs are there from the start
     done = {layer["name"]: int(layer.get("class_name") == "InputLayer") for layer in layers}
     while waiting:
-        rest = []
+        rest, called = [], 0
         for name, nodes in waiting:
             while nodes:
                 tries += 1
-                if any(done.get(source, 0) <= number for source, number in nodes[0].items()):
+                if any(done.get(source, 0) <= number for source, number in nodes[-1].items()):
                     break
-                nodes = nodes[1:]
+                nodes.pop()
                 done[name] += 1
+                called += 1
             if nodes:
                 rest.append((name, nodes))
-        if rest == waiting or tries > _MOST_TRIES * (total + 10):
+        if called == 0 or tries > _MOST_TRIES * (total + 10):
             raise NotAllowedError("it has a model whose layers are not in an order to be called in")
         waiting = rest
 
@@ -206,7 +214,7 @@ def _sources(node: Any) -> dict[str, int]:
 
 
 def _calls(config: dict[str, Any]) -> int:
-    """Objects made or called when a model is, those of models called inside of it included.
+    """Layers made or called when a model is, those of models called inside of it included.
 
     From the inside out, without recursion: `order` has everything before what it holds.
     """
@@ -222,13 +230,25 @@ def _calls(config: dict[str, Any]) -> int:
         total = sum(inside.get(id(part), 0) for part in _called_with(value))
         if isinstance(value, dict) and "class_name" in value:
             number = value.get("shared_object_id")
-            total = max(total + 1, shared.get(number, 0) if isinstance(number, int) else 0)
+            total = max(
+                total + _may_be_layer(value),
+                shared.get(number, 0) if isinstance(number, int) else 0,
+            )
             if isinstance(number, int):
                 shared[number] = total
             nodes = value.get("inbound_nodes")
             total *= max(1, len(nodes)) if isinstance(nodes, list) else 1
         inside[id(value)] = min(total, 2 * _MOST_CALLS)
     return inside[id(config)]
+
+
+def _may_be_layer(config: Mapping[str, Any]) -> bool:
+    name = config["class_name"]
+    if config.get("registered_name") not in (None, name):
+        return True  # found by this name, whatever else it says
+    return name not in ("DTypePolicy", *_VALUES, *_TENSORS) and (
+        config.get("module") not in _NO_LAYERS
+    )
 
 
 def _called_with(value: Any) -> list[Any]:
@@ -248,6 +268,8 @@ class _Demands:
         self.widest = 0
 
     def add(self, config: Mapping[str, Any]) -> None:
+        if str(config.get("registered_name")).startswith(f"{PACKAGE}>"):
+            _check_counts(config.get("config"))
         number = config.get("num_layers")
         self.num_layers += max(0, number) if isinstance(number, int) else 0
         width = config.get("hidden_dim")
@@ -274,6 +296,15 @@ class _Demands:
                 f"its config.json asks for {self.patches} patches, whose positions take "
                 f"{table / 1e6:.1f} MB, out of proportion to its weights"
             )
+
+
+def _check_counts(config: Any) -> None:
+    """Refuse 1000.0 in place of 1000: other checks of counts would not see it, nor would Python."""
+    for key in _COUNTS:
+        value = config.get(key) if isinstance(config, dict) else None
+        numbers = value if isinstance(value, list) else [value]
+        if value is not None and not _whole(numbers):
+            raise ValueError(f"its config.json has {key}={value!r}, which must be ints"[:300])
 
 
 def _whole(numbers: Any) -> bool:

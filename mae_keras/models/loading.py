@@ -61,7 +61,7 @@ def load_model(
         version = config["config"].get(VERSION_KEY)
         if not compile:
             config.pop("compile_config", None)
-        held = check_weights(weights)
+        held = check_weights(weights, os.path.getsize(path))
         del weights  # before Keras reads them again
         check_config(config, held.count, held.allowed_bytes, Allowed(custom_objects))
         with limited_weights(held):

@@ -6,6 +6,7 @@ config can ask for weights of any size.
 
 import contextlib
 import dataclasses
+import functools
 import io
 import math
 import threading
@@ -16,12 +17,18 @@ import h5py
 import keras
 
 from mae_keras.archives import MOST_GROWTH
+from mae_keras.layers import PositionEmbedding
 
 # Memory that a model may take whatever its weights are, in bytes, and weights of it.
 _ALWAYS_ALLOWED = 2**24
 _WEIGHTS_ALLOWED = 1_000
 # Compression that h5py itself writes; others load libraries.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+# Names that are looked at, and groups in groups: large published networks take 40,000 and 20.
+_MOST_NAMES = 50_000
+_MOST_DEPTH = 100
+# Numbers of a weight below which computing its first values takes no time worth saving.
+_SMALL = 2**14
 _ONE_AT_A_TIME = threading.RLock()
 
 
@@ -31,7 +38,7 @@ class HeldWeights:
 
     Attributes:
         count: int, arrays.
-        num_bytes: int, memory they take.
+        num_bytes: int, memory they take, and no more than the file could hold.
     """
 
     count: int
@@ -48,11 +55,12 @@ class HeldWeights:
         return _WEIGHTS_ALLOWED + MOST_GROWTH * self.count
 
 
-def check_weights(content: bytes) -> HeldWeights:
+def check_weights(content: bytes, file_size: int | None = None) -> HeldWeights:
     """Look through an HDF5 file without reading its arrays.
 
     Args:
-        content: the file.
+        content: the HDF5 file.
+        file_size: int, bytes of the file that it was unpacked from, or `None`: it was not packed.
 
     Returns:
         `HeldWeights`.
@@ -62,10 +70,16 @@ def check_weights(content: bytes) -> HeldWeights:
         OSError, RuntimeError, KeyError: from HDF5, if the file is damaged.
     """
     count, declared, seen = 0, 0, set()
+    names = 0
     with h5py.File(io.BytesIO(content), "r") as file:
-        pending: list[h5py.Group] = [file]
+        pending: list[tuple[h5py.Group, int]] = [(file, 1)]
         while pending:
-            group = pending.pop()
+            group, depth = pending.pop()
+            names += len(group)
+            if names > _MOST_NAMES:
+                raise ValueError(f"its weights have more than {_MOST_NAMES} names")
+            if depth > _MOST_DEPTH:
+                raise ValueError(f"its weights are groups nested more than {_MOST_DEPTH} deep")
             for name in group:
                 path = f"{group.name.rstrip('/')}/{name}"[:200]
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -76,7 +90,7 @@ def check_weights(content: bytes) -> HeldWeights:
                     raise ValueError(f"its weights hold {path!r} under two names")
                 seen.add(address)
                 if isinstance(item, h5py.Group):
-                    pending.append(item)
+                    pending.append((item, depth + 1))
                     continue
                 _check_array(item, path)
                 count += 1
@@ -85,7 +99,8 @@ def check_weights(content: bytes) -> HeldWeights:
         raise ValueError(
             f"its weights declare {declared / 1e6:.1f} MB and hold {len(content) / 1e6:.1f} MB"
         )
-    return HeldWeights(count, declared)
+    # Two packings, of the archive and of the array, do not multiply what is allowed.
+    return HeldWeights(count, min(declared, MOST_GROWTH * (file_size or len(content))))
 
 
 def _check_array(item: Any, path: str) -> None:
@@ -116,7 +131,10 @@ def limited_weights(held: HeldWeights) -> Iterator[None]:
     """While a model is built in this thread, refuse a weight before memory is taken for it.
 
     Keras has no place to ask how large a model will be before it is built, and sizes of layers
-    multiply; so the constructor of its variables is watched meanwhile.
+    multiply; so the constructor of its variables is watched meanwhile, and layers that make tables
+    beside them. Weights begin at zero, whatever the file says how to draw them: they are read
+    from it afterwards, and orthogonal ones take hours to draw. One that was not read is drawn at
+    the end.
 
     Args:
         held: the weights to fill the model with.
@@ -124,20 +142,45 @@ def limited_weights(held: HeldWeights) -> Iterator[None]:
     Raises:
         TooLargeError: in the block, and again at its end if the block swallowed it.
     """
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as watched:
         watch = _Watch(held)
-        cls: Any = keras.Variable
-        own = cls.__dict__.get("__init__")
-        cls.__init__ = watch.counting(cls.__init__)
-        try:
-            yield
-        finally:
-            if own is None:
-                del cls.__init__
-            else:
-                cls.__init__ = own
+        watched.enter_context(_replaced(keras.Variable, "__init__", watch.counting))
+        watched.enter_context(_replaced(keras.Variable, "assign", watch.noting))
+        for cls, table in _TABLES.items():
+            watched.enter_context(_replaced(cls, "build", watch.counting_table(table)))
+        yield
         if watch.refusal is not None:
             raise watch.refusal
+    watch.draw_what_was_not_read()
+
+
+@contextlib.contextmanager
+def _replaced(cls: Any, name: str, wrap: Callable[..., Any]) -> Iterator[None]:
+    """A method of a class exchanged for a while, be it its own or inherited."""
+    own = cls.__dict__.get(name)
+    setattr(cls, name, wrap(getattr(cls, name)))
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(cls, name)
+        else:
+            setattr(cls, name, own)
+
+
+def _normalization_table(layer: Any, input_shape: Any) -> int:
+    """Numbers of mean and variance, which are as large as the axes of the input that they keep."""
+    return 2 * math.prod(int(input_shape[axis]) for axis in layer.axis)
+
+
+def _position_table(layer: Any, input_shape: Any) -> int:
+    return math.prod((*layer.grid, int(input_shape[-1])))
+
+
+_TABLES: dict[Any, Callable[[Any, Any], int]] = {
+    keras.layers.Normalization: _normalization_table,
+    PositionEmbedding: _position_table,
+}
 
 
 class _Watch:
@@ -145,29 +188,73 @@ class _Watch:
         self._thread = threading.get_ident()
         self._bytes, self._count = held.allowed_bytes, held.allowed_count
         self._held = held
+        self._to_draw: dict[int, tuple[Any, Any]] = {}
         self.refusal: TooLargeError | None = None
 
     def counting(self, construct: Callable[..., None]) -> Callable[..., None]:
         def construct_counted(
             variable: Any, initializer: Any, shape: Any = None, *args: Any, **kwargs: Any
         ) -> None:
-            if threading.get_ident() == self._thread:
-                self._count_one(shape if shape is not None else getattr(initializer, "shape", ()))
-            construct(variable, initializer, shape, *args, **kwargs)
+            if threading.get_ident() != self._thread:
+                construct(variable, initializer, shape, *args, **kwargs)
+                return
+            size = self._count_one(
+                shape if shape is not None else getattr(initializer, "shape", ())
+            )
+            drawn = callable(initializer) or isinstance(initializer, str)
+            if size < _SMALL or not drawn or isinstance(initializer, keras.initializers.Zeros):
+                construct(variable, initializer, shape, *args, **kwargs)
+                return
+            construct(variable, keras.initializers.Zeros(), shape, *args, **kwargs)
+            self._to_draw[id(variable)] = (variable, initializer)
 
         return construct_counted
 
-    def _count_one(self, shape: Any) -> None:
+    def noting(self, assign: Callable[..., Any]) -> Callable[..., Any]:
+        def assign_noted(variable: Any, *args: Any, **kwargs: Any) -> Any:
+            self._to_draw.pop(id(variable), None)
+            return assign(variable, *args, **kwargs)
+
+        return assign_noted
+
+    def counting_table(
+        self, table: Callable[[Any, Any], int]
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def counting(build: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(build)
+            def build_counted(layer: Any, input_shape: Any) -> Any:
+                if threading.get_ident() == self._thread and not layer.built:
+                    size = 0
+                    with contextlib.suppress(TypeError, ValueError, IndexError):
+                        size = table(layer, input_shape)  # no shape to build for: Keras says so
+                    self._take(size, (size,))
+                return build(layer, input_shape)
+
+            return build_counted
+
+        return counting
+
+    def draw_what_was_not_read(self) -> None:
+        """Give the weights that a file need not hold, as those of LoRA, their first values."""
+        for variable, initializer in self._to_draw.values():
+            drawn = keras.initializers.get(initializer)(tuple(variable.shape), variable.dtype)
+            variable.assign(drawn)
+
+    def _count_one(self, shape: Any) -> int:
         try:
-            sizes = [int(size) for size in shape]
+            sizes = tuple(int(size) for size in shape)
         except (TypeError, ValueError):
-            return  # no shape: Keras says so
+            return 0  # no shape: Keras says so
         self._count -= 1
-        self._bytes -= 4 * math.prod(sizes)
+        self._take(math.prod(sizes), sizes)
+        return math.prod(sizes)
+
+    def _take(self, size: int, shape: tuple[int, ...]) -> None:
+        self._bytes -= 4 * size
         if self._count < 0 or self._bytes < 0:
             self.refusal = TooLargeError(
                 f"its config.json asks for more weights than it holds, which are "
                 f"{self._held.count} arrays of {self._held.num_bytes / 1e6:.1f} MB: one of "
-                f"shape {tuple(sizes)} at last"[:500]
+                f"shape {shape} at last"[:500]
             )
             raise self.refusal

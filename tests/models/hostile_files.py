@@ -58,12 +58,9 @@ def functional(*layers, **more):
     return described("keras.src.models.functional", "Functional", config, **more)
 
 
-def sequential(*layers):
-    return described("keras", "Sequential", {"name": "model", "layers": [inputs(), *layers]})
-
-
-def inputs():
-    return described("keras.layers", "InputLayer", {"batch_shape": [None, 4], "name": "in"})
+def sequential(*layers, shape=(None, 4)):
+    inputs = described("keras.layers", "InputLayer", {"batch_shape": list(shape), "name": "in"})
+    return described("keras", "Sequential", {"name": "model", "layers": [inputs, *layers]})
 
 
 def dense(**config):
@@ -137,6 +134,14 @@ def nested(depth):
         model["config"]["name"] = "in"
         model = functional({**model, "name": "in", "inbound_nodes": nodes})
     return model
+
+
+def calls(count):
+    """One layer, called again and again."""
+    nodes = [{"args": [TENSOR], "kwargs": {}} for _ in range(count)]
+    config = {"name": "run"}
+    run = described("keras.layers", "Identity", config, name="run", inbound_nodes=nodes)
+    return functional(run)
 
 
 def backwards(count):
@@ -360,7 +365,7 @@ CONFIGS = {
         ),
         "thresholds of a metric",
     ),
-    "models called inside of models": (lambda f: nested(20), "call more than 100000 layers"),
+    "models called inside of models": (lambda f: nested(20), "call more than 4000 layers"),
     "models in models": (lambda f: wrapped(60), "nested more than 100 deep"),
     "layers in the wrong order": (lambda f: backwards(3000), "not in an order"),
     "a ring of layers": (
@@ -373,6 +378,59 @@ CONFIGS = {
             )
         ),
         "not in an order",
+    ),
+    "counts that are floats": (
+        lambda f: functional(
+            *({**encoder(num_layers=1000.0), "name": f"e{n}", "inbound_nodes": []} for n in "abc")
+        ),
+        "num_layers=1000.0, which must be ints",
+    ),
+    "a width that is a float": (
+        lambda f: encoder(image_shape=[2048, 2048, 1], hidden_dim=512.0),
+        "hidden_dim=512.0, which must be ints",
+    ),
+    "a shape of floats": (
+        lambda f: encoder(image_shape=[8192.0, 8192.0, 1]),
+        "image_shape=.8192.0, 8192.0, 1., which must be ints",
+    ),
+    "a shape that is an array": (
+        lambda f: encoder(image_shape=numpy("int64", [16384, 16384, 1])),
+        "image_shape=.* must be ints",
+    ),
+    "a table of positions": (
+        lambda f: sequential(
+            {
+                **described("mae_keras.layers", "PositionEmbedding", {"grid": [4096, 4096]}),
+                "registered_name": "mae_keras>PositionEmbedding",
+                "build_config": {"input_shape": [None, 4096 * 4096, 16]},
+            }
+        ),
+        "more weights than it holds",
+    ),
+    "a normalization of a huge input": (
+        lambda f: sequential(
+            described("keras.layers", "Normalization", {"mean": [0.0], "variance": [1.0]}),
+            shape=(None, 400_000_000),
+        ),
+        "more weights than it holds",
+    ),
+    "many calls": (lambda f: calls(30_000), "call more than 4000 layers"),
+    "many layers that nothing calls": (
+        lambda f: functional(
+            *(
+                described(
+                    *("keras.layers", "MultiHeadAttention", {"num_heads": 1, "key_dim": 1}),
+                    name=f"a{n}",
+                    inbound_nodes=[],
+                )
+                for n in range(9_000)
+            )
+        ),
+        "call more than 4000 layers",
+    ),
+    "a number of many digits": (
+        lambda f: sequential(dense(units=10**4000)),
+        "a number of more than 50 digits",
     ),
     "a long word": (lambda f: sequential(dense(name="a" * 10**6)), "a word of 1000000 letters"),
     "many objects": (
@@ -435,6 +493,25 @@ def huge(file):
 
 def packed(file):
     file.create_dataset("vars", data=np.zeros(2**24, "f4"), compression="gzip")
+
+
+def packed_twice(config):
+    """14 million zeros, packed to 56 kB by the archive alone."""
+
+    def fill(file):
+        file.create_dataset("vars", data=np.zeros(14_000_000, "f4"))
+
+    return lambda path: write(path, config, fill, compression=zipfile.ZIP_DEFLATED)
+
+
+def many_groups(file):
+    for number in range(51_000):
+        h5py.h5g.create(file.id, str(number).encode())
+
+
+def deep_groups(file):
+    for _ in range(1_000):
+        file = file.create_group("g")
 
 
 def elsewhere(file):
@@ -501,6 +578,24 @@ FILES = {
     ),
     "weights declared but not held": (with_weights(huge), "declare 4295.0 MB"),
     "weights packed to nothing": (with_weights(packed), "declare 67.1 MB"),
+    "a dense layer beside packed weights": (
+        packed_twice(sequential(dense(units=10_000), shape=(None, 10_000))),
+        "more weights than it holds",
+    ),
+    "orthogonal weights": (
+        packed_twice(
+            sequential(
+                dense(
+                    units=9_000,
+                    kernel_initializer=described("keras.initializers", "Orthogonal"),
+                ),
+                shape=(None, 9_000),
+            )
+        ),
+        "more weights than it holds",
+    ),
+    "many groups": (with_weights(many_groups), "more than 50000 names"),
+    "deep groups": (with_weights(deep_groups), "nested more than 100 deep"),
     "a config of 60 MB of nothing": (with_text("[" + "[]," * 20_000_000 + "[]]"), "config.json"),
     "a config of many values": (with_text("[" + "[]," * 2_000_000 + "[]]"), "2000001|values"),
     "a deep config": (with_text("[" * 400_000 + "]" * 400_000), "nested|deep"),

@@ -278,6 +278,26 @@ def test_other_classes_are_loaded_only_when_they_are_passed(layer, tmp_path):
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
 
 
+@pytest.mark.parametrize(
+    ("layer", "form"),
+    [
+        (Registered, r"custom_objects=\{'tests>Registered': Registered\}"),
+        (Unregistered, r"custom_objects=\{'Unregistered': Unregistered\}"),
+    ],
+)
+def test_the_refusal_has_what_to_write(layer, form, tmp_path, monkeypatch):
+    """Also in a process in which the class has been written, but registered by nobody."""
+    keras.Sequential([keras.Input((2,)), layer(4)]).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=form):
+        load_model(tmp_path / "model.keras")
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "tests>Registered")
+    with pytest.raises(ValueError, match=form):
+        load_model(tmp_path / "model.keras")
+    written = {"tests>Registered": Registered, "Unregistered": Unregistered}
+    loaded = load_model(tmp_path / "model.keras", custom_objects=written)
+    assert type(loaded.layers[0]) is layer
+
+
 @keras.saving.register_keras_serializable("tests")
 def registered_loss(y_true, y_pred):
     return keras.ops.mean(keras.ops.abs(y_true - y_pred))
@@ -309,7 +329,56 @@ def test_the_module_that_a_file_names_for_our_classes_does_not_matter(saved, ima
 def test_loading_leaves_the_variables_of_keras_as_they_were(saved):
     load_model(saved)
     assert "__init__" not in vars(keras.Variable)
+    assert "assign" not in vars(keras.Variable)
+    assert keras.layers.Normalization.build.__qualname__ == "Normalization.build"
     assert keras.Variable(np.zeros((3, 2)), shape=None).shape == (3, 2)
+
+
+def test_weights_are_not_drawn_before_they_are_read(tmp_path, monkeypatch):
+    """Orthogonal ones of this size would take minutes."""
+    layer = keras.layers.Dense(200, kernel_initializer="orthogonal", bias_initializer="ones")
+    model = keras.Sequential([keras.Input((200,)), layer])
+    model.save(tmp_path / "model.keras")
+    monkeypatch.setattr(keras.initializers.Orthogonal, "__call__", None)
+    loaded = load_model(tmp_path / "model.keras")
+    assert type(loaded.layers[0].kernel_initializer) is keras.initializers.Orthogonal
+    for weight, expected in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_weights_that_a_file_does_not_hold_are_drawn(tmp_path):
+    """A pair of zeros in LoRA would never learn."""
+    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200, lora_rank=100)])
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras").layers[0]
+    expected = keras.saving.load_model(tmp_path / "model.keras").layers[0]
+    assert bool(np.any(loaded.lora_kernel_a)) is bool(np.any(expected.lora_kernel_a))
+    np.testing.assert_array_equal(loaded.kernel, model.layers[0].kernel)
+
+
+class Projection(keras.layers.Layer):
+    """Has a weight that it does not save."""
+
+    def build(self, input_shape):
+        self.projection = self.add_weight((200, 200), "orthogonal", trainable=False)
+
+    def call(self, inputs):
+        return inputs @ self.projection
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+
+def test_weights_that_a_layer_does_not_save_begin_as_it_says(tmp_path):
+    keras.Sequential([keras.Input((200,)), Projection()]).save(tmp_path / "model.keras")
+    passed = {"Projection": Projection}
+    projection = np.asarray(
+        load_model(tmp_path / "model.keras", custom_objects=passed).layers[0].projection
+    )
+    np.testing.assert_allclose(projection @ projection.T, np.eye(200), atol=1e-4)
 
 
 def half_then_fail(self, filepath, *_, **__):
