@@ -143,7 +143,7 @@ def _amount(value: Any) -> str:
 
 def _use(config: dict[str, Any]) -> str:
     return (
-        "## Use\n\n```sh\nmae-keras predict . pictures/ --csv predictions.csv\n```\n\n"
+        "## Use\n\n```sh\nmae-keras predict . new/ --csv predictions.csv\n```\n\n"
         "```python\nfrom mae_keras.models import load_model\n\n"
         'model = load_model("model.keras")\n'
         "probabilities = model.probabilities(images)  # pixels as stored, not divided by 255\n"

@@ -78,7 +78,7 @@ def _report(probe: Any, features: Features, comparison: Comparison) -> Any:
 
 
 def paper_probe(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
-    """Batch normalisation and a linear layer, trained with LARS as in the paper.
+    """Batch normalization and a linear layer, trained with LARS as in the paper.
 
     Args:
         comparison: `Comparison`.

@@ -101,7 +101,7 @@ def restoration(comparison: Comparison, options: EvaluationOptions) -> dict[str,
     notes += [f"{name} was left out: {why}" for name, why in made.skipped.items()]
     if comparison.model.reconstruction_statistics:
         notes.append(
-            "The model was trained on standardised targets: brightness and contrast of the hole "
+            "The model was trained on standardized targets: brightness and contrast of the hole "
             "are guessed from around it. One trained without fills in better."
         )
     return {
