@@ -41,7 +41,16 @@ def checked_dataset(x: Any, check: Any) -> Any:
     if not unknown and not _is_suspect(parts, check):
         return x
     check.seen = 0 if unknown else None
-    return x.enumerate().map(lambda number, batch: _looked_at(number, batch, check))
+    checked = x.enumerate().map(lambda number, batch: _looked_at(number, batch, check))
+    # Goes on reading ahead where `x` does; elsewhere a batch read ahead might be lost.
+    return checked.prefetch(1) if _reads_ahead(x) else checked
+
+
+def _reads_ahead(x: Any) -> bool:
+    """Whether a data set ends in `prefetch`, options aside, which nothing public tells."""
+    while "Options" in type(x).__name__ and hasattr(x, "_input_dataset"):
+        x = x._input_dataset
+    return "Prefetch" in type(x).__name__
 
 
 def _is_suspect(parts: list[Any], check: Any) -> bool:
@@ -69,8 +78,9 @@ def _looked_at(number: Any, batch: Any, check: Any) -> Any:
     if check.num_classes is not None and labels is not None:
         suspect = tf.logical_or(suspect, _suspect_labels(labels, check.num_classes))
     if weights is not None:
-        good = tf.logical_and(weights >= 0, tf.cast(weights, "float32") < float("inf"))
-        suspect = tf.logical_or(suspect, tf.logical_not(tf.reduce_all(good)))
+        if weights.dtype.is_bool:
+            weights = tf.cast(weights, tf.float32)  # which Keras multiplies with
+        suspect = tf.logical_or(suspect, _suspect_weights(weights))
     given = [part for part in (images, labels, weights) if part is not None]
     # What is left out is told by its place: a label is never there for a model that ignores them.
     places = [part is not None for part in (images, labels, weights)]
@@ -132,6 +142,16 @@ def _suspect_labels(labels: Any, num_classes: int) -> Any:
     sums = tf.reduce_sum(shares, axis=-1)
     good = tf.logical_and(tf.reduce_all(shares >= 0), tf.reduce_all(tf.abs(sums - 1) < 1e-2))
     return tf.logical_not(good)
+
+
+def _suspect_weights(weights: Any) -> Any:
+    import tensorflow as tf
+
+    if not _is_numeric(weights.dtype):
+        return tf.constant(True)
+    values = tf.cast(weights, tf.float32)
+    good = tf.logical_and(values >= 0, values < float("inf"))  # comparisons with NaN are false
+    return tf.logical_not(tf.reduce_all(good))
 
 
 def _is_numeric(dtype: Any) -> bool:

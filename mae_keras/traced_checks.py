@@ -4,6 +4,7 @@ That is where `ViTEncoder` is a layer of a user's own model. TensorFlow and JAX 
 Imports nothing of the package.
 """
 
+import sys
 from typing import Any
 
 import keras
@@ -16,8 +17,13 @@ def check_traced(images: Any, value_range: tuple[float, float] | None) -> Any:
     """Let a compiled function fail where images do not fit; outside of one, do nothing.
 
     TensorFlow raises `InvalidArgumentError`, JAX `JaxRuntimeError`, either with the reason. Left
-    out: TensorFlow's XLA, which drops assertions, and JAX functions of a symbolic batch size, which
-    are traced to be exported.
+    out: TensorFlow's XLA, which drops assertions, and what JAX traces to export, since a callback
+    cannot be written to a file. Export a function that was not called before: of one that was, JAX
+    keeps the trace, callback included.
+
+    Each batch is judged by itself. It counts as scaled to [0, 1] if no value is above 1 and one is
+    between 0 and 1, as of a photograph divided by 255; a dark batch of whole numbers, all 0 and 1,
+    does not.
 
     Args:
         images: tensor of pixels.
@@ -42,18 +48,21 @@ def check_traced(images: Any, value_range: tuple[float, float] | None) -> Any:
     return images
 
 
-def _bad(images: Any, value_range: Any) -> tuple[Any, Any]:
-    """Whether values are outside the range, and whether they look scaled to [0, 1]."""
+def _findings(images: Any, value_range: Any) -> tuple[Any, Any]:
+    """Whether a value is outside the range, and whether one is between 0 and 1.
+
+    The latter is false where the range is not one of pixels as stored.
+    """
     if value_range is None:
         return ops.any(ops.isinf(images)), ops.convert_to_tensor(False)
     low, high = value_range
     slack = _TOLERANCE * (high - low)
     # Comparisons with NaN are false: what is missing is not wrong.
-    wrong = ops.logical_or(images < low - slack, images > high + slack)
+    wrong = ops.any(ops.logical_or(images < low - slack, images > high + slack))
     if low != 0 or high < 16:
-        return ops.any(wrong), ops.convert_to_tensor(False)
-    scaled = ops.logical_and(ops.any(images > 0), ops.logical_not(ops.any(images > 1)))
-    return ops.any(wrong), scaled
+        return wrong, ops.convert_to_tensor(False)
+    fraction = ops.logical_and(images > _TOLERANCE, images < 1 - _TOLERANCE)
+    return wrong, ops.any(fraction)
 
 
 def _messages(value_range: Any) -> tuple[str, str]:
@@ -71,9 +80,11 @@ def _on_tensorflow(images: Any, value_range: Any) -> Any:
 
     if tf.executing_eagerly():
         return images
+    outside, fraction = _findings(images, value_range)
+    scaled = tf.logical_and(fraction, tf.logical_not(tf.reduce_any(images > 1)))
     asserted = [
         tf.debugging.Assert(tf.logical_not(bad), [message, "Received: values such as", images])
-        for bad, message in zip(_bad(images, value_range), _messages(value_range), strict=True)
+        for bad, message in zip((outside, scaled), _messages(value_range), strict=True)
     ]
     with tf.control_dependencies([done for done in asserted if done is not None]):
         return tf.identity(images)
@@ -81,20 +92,51 @@ def _on_tensorflow(images: Any, value_range: Any) -> Any:
 
 def _on_jax(images: Any, value_range: Any) -> None:
     import jax
+    import jax.custom_batching
 
     if not isinstance(images, jax.core.Tracer):
         return
-    if not all(isinstance(size, int) for size in images.shape):
+    if not all(isinstance(size, int) for size in images.shape) or _is_exported():
         return
-    outside, scaled = _bad(images, value_range)
+    images = jax.lax.stop_gradient(images)
     messages = _messages(value_range)
 
-    def fail(outside: Any, smallest: Any, largest: Any) -> None:
-        raise ValueError(
-            f"{messages[0 if outside else 1]} Received: values from {smallest} to {largest}"
+    def fail(outside: Any, scaled: Any, smallest: Any, largest: Any) -> None:
+        # Looked at again, since `vmap` over all of this makes `cond` run both branches.
+        if outside or scaled:
+            raise ValueError(
+                f"{messages[0 if outside else 1]} Received: values from {float(smallest):.6g} to "
+                f"{float(largest):.6g}"
+            )
+
+    @jax.custom_batching.custom_vmap
+    def look(outside: Any, fraction: Any, smallest: Any, largest: Any) -> None:
+        found = (outside, ops.logical_and(fraction, largest <= 1), smallest, largest)
+        jax.lax.cond(
+            ops.logical_or(*found[:2]),
+            lambda found: jax.debug.callback(fail, *found),
+            lambda _: None,
+            found,
         )
 
-    def report(images: Any) -> None:
-        jax.debug.callback(fail, outside, jax.numpy.nanmin(images), jax.numpy.nanmax(images))
+    @look.def_vmap
+    def look_at_all(size: int, mapped: Any, *found: Any) -> tuple[None, None]:
+        """All images that are mapped over are one batch, looked at once."""
+        merges = (jax.numpy.any, jax.numpy.any, jax.numpy.nanmin, jax.numpy.nanmax)
+        pairs = zip(found, mapped, merges, strict=True)
+        look(*(merge(x, axis=0) if there else x for x, there, merge in pairs))
+        return None, None
 
-    jax.lax.cond(ops.logical_or(outside, scaled), report, lambda _: None, images)
+    outside, fraction = _findings(images, value_range)
+    look(outside, fraction, jax.numpy.nanmin(images), jax.numpy.nanmax(images))
+
+
+def _is_exported() -> bool:
+    """Whether JAX traces for `jax.export` or `jax2tf`, which nothing public tells."""
+    frame = sys._getframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith(("jax._src.export", "jax.experimental.jax2tf")):
+            return True
+        frame = frame.f_back
+    return False

@@ -63,6 +63,7 @@ class BatchCheck:
         self.blind: list[str] = []
         # Batches seen so far; stays `None` where Keras or `check_input` sees to it that there are.
         self.seen: int | None = None
+        self.knows_units = False
 
     @property
     def keeps_labels(self) -> bool:
@@ -102,7 +103,9 @@ class BatchCheck:
             images = filled_array(images)
         check_shape(images.shape, self.image_shape)
         values = to_numpy(images)
-        check_values(values, self.value_range, check_units=number == 0)
+        # A later batch may be dark, and so may be the first of an epoch in another order.
+        check_values(values, self.value_range, number == 0 and not self.knows_units)
+        self.knows_units = True
         if self.grid is not None:
             rows = blind_samples(values, self.grid)
             self.blind += [f"image {row} of batch {number}" for row in rows]
@@ -182,8 +185,9 @@ def checked_batches(x: Any, check: BatchCheck) -> Any:
     >>> for batch in checked_batches(batches, check):
     ...     print(batch[0].shape)
     Traceback (most recent call last):
-    ValueError: `images` must be within the model's value_range=(0.0, 255.0). Received: values
-    from 300 to 300
+    ValueError: `images` must be within the model's value_range=(0.0, 255.0). Resizing with bicubic
+    or Lanczos interpolation overshoots: clip with tf.clip_by_value(images, 0, 255). Received:
+    values from 300 to 300
     """
     if hasattr(x, "element_spec"):
         return checked_dataset(x, check)
@@ -194,9 +198,7 @@ def checked_batches(x: Any, check: BatchCheck) -> Any:
     if isinstance(x, Iterator):
         return (check.of_batch(number, batch) for number, batch in enumerate(x))
     if hasattr(x, "collate_fn") and isinstance(x, Iterable):
-        loader = copy.copy(x)
-        loader.collate_fn = _CheckedCollate(x.collate_fn, check)
-        return loader
+        return _checked_loader(x, check)
     return x
 
 
@@ -219,13 +221,17 @@ class _CheckedPyDataset(keras.utils.PyDataset):
         self.dataset.on_epoch_end()
 
 
-class _CheckedCollate:
-    """A `DataLoader`'s `collate_fn`, which may run in its worker processes."""
+def _checked_loader(loader: Any, check: BatchCheck) -> Any:
+    """The same `DataLoader`, but its batches are checked as they reach the main process.
 
-    def __init__(self, collate: Any, check: BatchCheck):
-        self.collate, self.check, self.number = collate, check, 0
+    In its worker processes nobody would know which batch is the first.
+    """
 
-    def __call__(self, samples: Any) -> tuple:
-        batch = self.check.of_batch(self.number, self.collate(samples))
-        self.number += 1
-        return batch
+    class CheckedLoader(type(loader)):  # Keras knows loaders by their class
+        def __iter__(self) -> Iterator[tuple]:
+            for number, batch in enumerate(super().__iter__()):
+                yield check.of_batch(number, batch)
+
+    checked = copy.copy(loader)
+    checked.__class__ = CheckedLoader
+    return checked

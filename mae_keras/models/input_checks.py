@@ -95,7 +95,8 @@ def check_values(
         images: NumPy array, of which every value is looked at.
         value_range: `(low, high)` or `None`: nothing to check but infinity.
         check_units: bool, whether floats that all lie in [0, 1] are refused for a range such as
-            (0, 255): for whole arrays and first batches.
+            (0, 255): for whole arrays and first batches. Whole numbers, all 0 and 1, are taken for
+            dark images; they are refused if a value is between, as of a photograph divided by 255.
 
     Raises:
         TypeError: if the values are not real numbers.
@@ -114,16 +115,41 @@ def check_values(
     if smallest < low - slack or largest > high + slack:
         raise ValueError(
             f"`images` must be within the model's value_range={value_range}. "
+            f"{_overshoot_hint(images, smallest, largest, value_range)}"
             f"Received: values from {smallest:.6g} to {largest:.6g}"
         )
-    whole = images.dtype.kind in "iu"
-    if check_units and not whole and high >= 16 and low == 0 and 0 < largest <= 1:
+    pixels = high >= 16 and low == 0 and images.dtype.kind not in "iu"
+    if check_units and pixels and 0 < largest <= 1 and _has_fraction(images):
         raise ValueError(
             f"`images` seem to be scaled to [0, 1], but the model takes pixels as stored, "
             f"value_range={value_range}, and scales them itself. Pass the images undivided, or "
             f"build the model with value_range=(0, 1). Received: values from {smallest:.6g} to "
             f"{largest:.6g}"
         )
+
+
+def _overshoot_hint(
+    images: np.ndarray, smallest: float, largest: float, value_range: tuple[float, float]
+) -> str:
+    """What to do with values a little outside the range, such as from -28.6 to 291.3."""
+    low, high = value_range
+    excess = max(low - smallest, largest - high)
+    # Standardised pixels, which clipping would spoil, do not fill the range.
+    standardised = largest - low < (high - low) / 2
+    if images.dtype.kind in "iu" or standardised or excess >= (high - low) / 4:
+        return ""
+    return (
+        "Resizing with bicubic or Lanczos interpolation overshoots: clip with "
+        f"tf.clip_by_value(images, {low:g}, {high:g}). "
+    )
+
+
+def _has_fraction(images: np.ndarray) -> bool:
+    """Whether a value is between 0 and 1, rounding aside."""
+    images = np.atleast_1d(images)
+    rows = max(1, _CHUNK * len(images) // images.size)
+    parts = (images[start : start + rows] for start in range(0, len(images), rows))
+    return any(np.any((part > _TOLERANCE) & (part < 1 - _TOLERANCE)) for part in parts)
 
 
 def _extremes(images: np.ndarray) -> tuple[float, float]:

@@ -1,10 +1,14 @@
 """Every way into a model refuses samples that do not fit, wherever they come from."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
 
 from mae_keras.models import ImageClassifier, attention_maps
+from mae_keras.models.batch_checks import BatchCheck, checked_batches
+from mae_keras.tuning import without_tuning
 
 GOOD = np.random.default_rng(0).integers(2, 256, (6, 8, 8, 1), "uint8")
 FLOATS = GOOD.astype("float32")
@@ -229,6 +233,144 @@ def test_a_functional_model_around_an_encoder_takes_what_fits(functional, autoen
     np.testing.assert_allclose(made, ours, atol=1e-5)
     functional.predict(np.zeros_like(FLOATS), verbose=0)
     functional.predict(np.where(FLOATS > 200, np.nan, FLOATS), verbose=0)
+
+
+DARK = (FLOATS > 128).astype("float32")  # whole numbers from 0 to 1
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    "entry", ["predict", "train_on_batch", "call", "encoder", "encode", "reconstruct"]
+)
+def test_a_dark_float_image_is_not_taken_for_one_scaled_to_1(autoencoder, functional, entry):
+    OF_AUTOENCODERS[entry](autoencoder, DARK[:1])
+    OF_AUTOENCODERS[entry](autoencoder, DARK)
+    functional.predict(DARK, verbose=0)
+    with pytest.raises(ValueError, match=r"scaled to \[0, 1\]"):
+        OF_AUTOENCODERS[entry](autoencoder, DARK[:1] * 0.9)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("kind", ["floats", "dark"])
+def test_jax_maps_and_differentiates_an_encoder_over_images_that_fit(autoencoder, kind):
+    jax = only_on_jax()
+    images = FLOATS if kind == "floats" else DARK
+    one_by_one = lambda image: autoencoder.encoder(image[None])[0]  # noqa: E731
+    total = lambda image: jax.numpy.sum(one_by_one(image))  # noqa: E731
+    whole = np.asarray(autoencoder.encoder(images))
+    for mapped in (jax.vmap(one_by_one), jax.jit(jax.vmap(one_by_one))):
+        np.testing.assert_allclose(mapped(images), whole, atol=1e-5)
+    gradients = jax.jit(jax.vmap(jax.grad(total)))(images)
+    np.testing.assert_allclose(gradients[3], jax.grad(total)(images[3]), atol=1e-5)
+    jax.effects_barrier()
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("fault", ["units", "range"])
+def test_jax_refuses_images_that_do_not_fit_while_it_maps_over_them(autoencoder, fault):
+    jax = only_on_jax()
+    mapped = jax.jit(jax.vmap(lambda image: autoencoder.encoder(image[None])[0]))
+    images = FAULTS[fault][0]
+    with pytest.raises(Exception, match=rf"values from .* to {images.max():.6g}"):
+        jax.block_until_ready(mapped(images))
+    # A dark image among others does not make a batch scaled to [0, 1].
+    mapped(np.concatenate([FLOATS / 255, FLOATS]))
+    jax.effects_barrier()
+
+
+@pytest.mark.every_backend
+def test_jax_exports_a_function_with_an_encoder_for_a_batch_of_one_size(autoencoder):
+    jax = only_on_jax()
+    from jax import export
+
+    shape = jax.ShapeDtypeStruct((2, 8, 8, 1), "float32")
+    exported = export.export(jax.jit(lambda images: autoencoder.encoder(images)))(shape)
+    loaded = export.deserialize(exported.serialize())
+    tokens = np.asarray(autoencoder.encoder(FLOATS[:2]))
+    np.testing.assert_allclose(loaded.call(FLOATS[:2]), tokens, atol=1e-5)
+
+
+def only_on_jax():
+    if keras.backend.backend() != "jax":
+        pytest.skip("of JAX")
+    import jax
+
+    return jax
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("source", [Batches, dataset])
+def test_units_are_told_by_the_first_batch_of_a_data_set_alone(autoencoder, source):
+    """As of shuffled data: the second epoch begins with another batch."""
+
+    def read(images, check):
+        batches = checked_batches(source(images), check)
+        return [batches[i] for i in range(3)] if source is Batches else list(batches)
+
+    check = BatchCheck((8, 8, 1), (0.0, 255.0))
+    read(FLOATS, check)
+    read(FLOATS / 255, check)
+    with pytest.raises(Exception, match=r"scaled to \[0, 1\]"):
+        read(np.where(LAST, FLOATS, FLOATS / 255), BatchCheck((8, 8, 1), (0.0, 255.0)))
+
+
+class Loader:
+    """As PyTorch's `DataLoader`, as far as it matters: batches in another order every epoch."""
+
+    def __init__(self, images):
+        self.images, self.epoch, self.collate_fn = images, 0, np.stack
+
+    def __iter__(self):
+        self.epoch += 1
+        batches = [self.collate_fn(list(self.images[i : i + 2])) for i in (0, 2, 4)]
+        return iter(batches[:: 1 if self.epoch % 2 else -1])
+
+
+def test_batches_of_a_loader_are_checked_where_their_order_is_known():
+    images = np.concatenate([FLOATS[:4], FLOATS[4:] / 255])
+    check = BatchCheck((8, 8, 1), (0.0, 255.0), grid=(4, 4))
+    loader = checked_batches(Loader(images), check)
+    assert isinstance(loader, Loader)
+    first, second = list(loader), list(loader)
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in first]), images)
+    np.testing.assert_array_equal(second[0][0], images[4:])
+    assert check.seen == 6
+    with pytest.raises(ValueError, match=r"scaled to \[0, 1\]"):
+        list(checked_batches(Loader(images[::-1]), BatchCheck((8, 8, 1), (0.0, 255.0))))
+    with pytest.raises(ValueError, match="must be finite"):
+        list(checked_batches(Loader(infinite()), BatchCheck((8, 8, 1), (0.0, 255.0))))
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["prefetched", "as it comes"])
+def test_batches_are_checked_ahead_where_the_data_set_reads_ahead(ahead):
+    # NaN has Python look at each batch. Tuning, which models switch off, would read ahead, too.
+    images = np.where(np.arange(8)[:, None] == 3, np.nan, FLOATS)
+    batches = without_tuning(dataset(images).prefetch(1) if ahead else dataset(images))
+    check = BatchCheck((8, 8, 1), (0.0, 255.0), grid=(4, 4))
+    iterator = iter(checked_batches(batches, check))
+    np.testing.assert_array_equal(next(iterator), images[:2])
+    until = time.monotonic() + (10 if ahead else 0.2)
+    while time.monotonic() < until and check.seen < 2:
+        time.sleep(0.01)
+    assert (check.seen >= 2) is ahead
+    np.testing.assert_array_equal(np.concatenate(list(iterator)), images[2:])
+
+
+@pytest.mark.every_backend
+def test_weights_may_be_booleans(autoencoder):
+    keep = np.array([True, False, True, True, False, True])
+    weighed = autoencoder.evaluate(dataset(GOOD, LABELS, keep.astype("float32")), verbose=0)
+    np.testing.assert_allclose(
+        autoencoder.evaluate(dataset(GOOD, LABELS, keep), verbose=0), weighed
+    )
+    array = autoencoder.evaluate(GOOD, sample_weight=keep, batch_size=2, verbose=0)
+    np.testing.assert_allclose(array, weighed, rtol=1e-6)
+
+
+def test_weights_of_text_in_a_data_set_are_refused_by_name(autoencoder):
+    text = np.array(list("abcabc"))
+    with pytest.raises(TypeError, match="`sample_weight` must be numbers"):
+        autoencoder.evaluate(dataset(GOOD, LABELS, text), verbose=0)
 
 
 @pytest.mark.slow

@@ -174,3 +174,20 @@ def test_signed_ranges_are_checked_at_both_ends():
 def test_missing_pixels_do_not_hide_unit_floats():
     with pytest.raises(ValueError, match=r"scaled to \[0, 1\]"):
         check_values(np.array([np.nan, 0.5], "float32"), (0.0, 255.0))
+
+
+def test_values_beyond_the_range_by_overshoot_are_refused_with_the_way_out():
+    def received(*values):
+        with pytest.raises(ValueError, match="within the model's value_range") as caught:
+            check_values(np.array(values), (0.0, 255.0))
+        return str(caught.value)
+
+    assert "overshoots: clip with tf.clip_by_value(images, 0, 255)" in received(-28.6, 291.3)
+    assert "clip" not in received(-28.6, 510.0)
+    assert "clip" not in received(-2.5, 100)  # standardised
+
+
+def test_whole_numbers_up_to_1_are_dark_images_and_no_fractions_of_255():
+    check_values(np.array([0.0, 1.0, np.nan, 1e-6]), (0.0, 255.0))
+    with pytest.raises(ValueError, match=r"scaled to \[0, 1\]"):
+        check_values(np.array([0.0, 1.0, 1 / 255]), (0.0, 255.0))
