@@ -208,10 +208,11 @@ def test_every_batch_of_a_data_set_that_fits_is_trained_on_once(autoencoder, sou
     )
 
 
-@pytest.fixture(scope="module")
-def functional(autoencoder):
+@pytest.fixture
+def functional(make_tiny):
+    """Of an encoder of its own: with JAX, Keras loses the weights where a step fails."""
     inputs = keras.Input((8, 8, 1))
-    tokens = autoencoder.encoder(inputs)
+    tokens = make_tiny().encoder(inputs)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(tokens))
     model.compile("sgd", "mse", jit_compile=keras.backend.backend() == "jax")
     return model
@@ -227,11 +228,12 @@ def test_a_functional_model_around_an_encoder_refuses_what_does_not_fit(function
 
 
 @pytest.mark.every_backend
-def test_a_functional_model_around_an_encoder_takes_what_fits(functional, autoencoder):
+def test_a_functional_model_around_an_encoder_takes_what_fits(functional):
     made = functional.predict(FLOATS, verbose=0)
-    ours = autoencoder.encode(GOOD, pooling=None).mean(axis=1)
+    ours = np.asarray(functional.layers[1](GOOD)).mean(axis=1)
     np.testing.assert_allclose(made, ours, atol=1e-5)
     functional.predict(np.zeros_like(FLOATS), verbose=0)
+    functional.predict((FLOATS > 128).astype("float32"), verbose=0)  # dark
     functional.predict(np.where(FLOATS > 200, np.nan, FLOATS), verbose=0)
 
 
@@ -242,10 +244,9 @@ DARK = (FLOATS > 128).astype("float32")  # whole numbers from 0 to 1
 @pytest.mark.parametrize(
     "entry", ["predict", "train_on_batch", "call", "encoder", "encode", "reconstruct"]
 )
-def test_a_dark_float_image_is_not_taken_for_one_scaled_to_1(autoencoder, functional, entry):
+def test_a_dark_float_image_is_not_taken_for_one_scaled_to_1(autoencoder, entry):
     OF_AUTOENCODERS[entry](autoencoder, DARK[:1])
     OF_AUTOENCODERS[entry](autoencoder, DARK)
-    functional.predict(DARK, verbose=0)
     with pytest.raises(ValueError, match=r"scaled to \[0, 1\]"):
         OF_AUTOENCODERS[entry](autoencoder, DARK[:1] * 0.9)
 
