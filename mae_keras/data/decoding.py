@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-# Ways to resize, and how notes describe them.
+# Ways to resize to other proportions, and how notes describe them.
 RESIZED = {
-    "crop": ", keeping their proportions: what is too much on both sides is cut off",
-    "pad": ", keeping their proportions: black is added on both sides",
-    "stretch": ", not keeping their proportions",
+    "crop": "resized and center-cropped to",
+    "pad": "resized and padded with black to",
+    "stretch": "stretched to",
 }
 RESIZE = tuple(RESIZED)
 # Who reads a file: TensorFlow, TensorFlow at 16 bits, or Pillow.

@@ -9,6 +9,8 @@ import numpy as np
 
 from mae_keras.arguments import check_choice
 
+_FEW_IMAGES = 10_000  # below, chance alone may leave a split without a class
+
 
 def content_key(content: bytes | memoryview) -> int:
     """Return 64 bits that equal content shares; a collision only joins two images' fates."""
@@ -23,7 +25,7 @@ def content_keys(images: np.ndarray) -> np.ndarray:
 
 def default_fractions(num_images: int) -> tuple[float, float]:
     """Return the test and validation fractions of a data set without an official test split."""
-    return (0.15, 0.15) if num_images < 10_000 else (0.05, 0.05)
+    return (0.15, 0.15) if num_images < _FEW_IMAGES else (0.05, 0.05)
 
 
 def divide(keys: np.ndarray, fractions: Sequence[float], seed: int, name: str) -> list[np.ndarray]:
@@ -252,7 +254,9 @@ def divide_by_key(
     """Give every image the split that its own key says.
 
     A new image changes no other's place, except where a split would have been empty or a class
-    without training images. Sizes are therefore near the fractions, not exactly theirs.
+    without training images or, below 10,000 images, without test or validation images though it
+    has enough: one for every split, and one more for a validation image. Sizes are therefore near
+    the fractions, not exactly theirs.
 
     Args:
         keys: uint64 array `(num_images,)`; equal keys stay together.
@@ -286,13 +290,17 @@ def divide_by_key(
     ends[-1] = np.inf
     split_of = np.searchsorted(ends, places, "right")
     train = names.index("train") if "train" in names else None
+    movable = np.ones(len(unique), bool)
     if train is not None and len(names) > 1 and unit == "images":
         # An image repeated so often that it would swamp a small part goes to the rest.
         least = min(fraction for split, fraction in fractions.items() if split != "train")
-        split_of[counts > max(1.0, least * len(keys))] = train
+        movable = counts <= max(1.0, least * len(keys))
+        split_of[~movable] = train
     classes = _classes_of(groups, labels, len(unique))
     if train is not None and classes is not None:
         _keep_every_class(split_of, places, classes, train)
+        if len(keys) < _FEW_IMAGES and len(names) > 1:
+            _hold_out_every_class(split_of, places, ends, classes, train, movable)
     _leave_none_empty(split_of, places, len(names), classes, train)
     return {split: np.flatnonzero(split_of[groups] == code) for code, split in enumerate(names)}
 
@@ -323,6 +331,33 @@ def _keep_every_class(split_of, places, classes, train):
     for code in np.flatnonzero(~classes[split_of == train].any(axis=0)):
         members = np.flatnonzero(classes[:, code])
         split_of[members[np.argmax(places[members])]] = train
+
+
+def _hold_out_every_class(split_of, places, ends, classes, train, movable):
+    """Give each class an image in every split that it has enough images for.
+
+    The image that moves is the one whose place is nearest to the split's own.
+    """
+    num_splits, starts = len(ends), np.concatenate([[0.0], ends[:-1]])
+    counts = np.stack([classes[split_of == split].sum(axis=0) for split in range(num_splits)])
+    totals, held_out = counts.sum(axis=0), [split for split in range(num_splits) if split != train]
+    # What each class is to keep in each split: test comes first where images are too few for both.
+    least = np.zeros_like(counts)
+    least[train] = totals > 0
+    for rank, split in enumerate(held_out):
+        least[split] = totals >= num_splits + rank
+    for split in held_out:
+        gaps = np.maximum(np.maximum(starts[split] - places, places - ends[split]), 0)
+        for code in np.flatnonzero(counts[split] < least[split]):
+            members = np.flatnonzero(classes[:, code] & movable & (split_of != split))
+            spare = (counts > least)[split_of[members]] | ~classes[members]
+            members = members[spare.all(axis=1)]
+            if counts[split, code] or not len(members):
+                continue
+            moved = members[np.argmin(gaps[members])]
+            counts[split_of[moved]] -= classes[moved]
+            counts[split] += classes[moved]
+            split_of[moved] = split
 
 
 def _leave_none_empty(split_of, places, num_splits, classes, train):

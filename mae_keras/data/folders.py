@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.decoding import RESIZED
+from mae_keras.data.decoding import DEEPEST, RESIZED
 from mae_keras.data.division import Division, mixed
 from mae_keras.data.image_data import ImageData
 from mae_keras.data.image_files import SUFFIXES, find_image_files, inspect_files
@@ -59,6 +59,8 @@ def load_folder(
     labels: bool = True,
     strict: bool = False,
     resize: str = "crop",
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> ImageData:
     """Load folders of images as `ImageData`; see `mae_keras.data.load`.
 
@@ -96,10 +98,11 @@ def load_folder(
     if not any(part == "train" for _, part, _ in places):
         raise ValueError(f"{name} holds no readable training image: {' '.join(notes)}")
     image_size = _size(files, image_size, resize, notes)
-    high = _white(files, notes)
+    channels = _channels(files, channels, notes)
+    high, value_range, scaled_to = _range(files, value_range, notes)
     targets, class_names = _labels_of(places, notes, earlier) if labels else (None, None)
-    image_shape = (*image_size, 1 if all(file.grey for file in files) else 3)
-    rows, notes_on_split = _rows(name, files, places, targets, division, groups)
+    image_shape = (*image_size, channels)
+    rows, notes_on_split = _rows(name, files, places, targets, division, groups, notes)
     splits = {
         split: FolderSplit(
             [files[row].path for row in chosen],
@@ -108,6 +111,7 @@ def load_folder(
             files=[files[row] for row in chosen],
             resize=resize,
             high=high,
+            scaled_to=scaled_to,
         )
         for split, chosen in rows.items()
     }
@@ -116,7 +120,7 @@ def load_folder(
         image_shape=image_shape,
         num_classes=None if class_names is None else len(class_names),
         class_names=class_names,
-        value_range=(0, high or 255),
+        value_range=value_range,
         notes=(*notes, *notes_on_split),
         **splits,
     )
@@ -154,7 +158,7 @@ def _shared_lead(places):
     return lead if any(len(inner) > lead for inner in inners) else 0
 
 
-def _rows(name, files, places, targets, division, groups):
+def _rows(name, files, places, targets, division, groups, notes_so_far):
     """Return the rows of every split, mixed, and notes."""
     whole = {}
     for row, (_, part, _) in enumerate(places):
@@ -162,12 +166,15 @@ def _rows(name, files, places, targets, division, groups):
     whole = {part: np.array(rows) for part, rows in whole.items()}
     content = np.array([file.key for file in files], "uint64")
     names = None if groups is None else np.array(_group_names(places, groups))
-    rows, notes = division.rows(
-        {part: content[own] for part, own in whole.items()},
-        name,
-        labels=None if targets is None else targets[whole["train"]],
-        groups=None if names is None else {part: names[own] for part, own in whole.items()},
-    )
+    try:
+        rows, notes = division.rows(
+            {part: content[own] for part, own in whole.items()},
+            name,
+            labels=None if targets is None else targets[whole["train"]],
+            groups=None if names is None else {part: names[own] for part, own in whole.items()},
+        )
+    except ValueError as error:  # what was skipped may be why
+        raise ValueError(" ".join([f"{str(error).removesuffix('.')}.", *notes_so_far])) from error
     chosen = {split: whole[part][own] for split, (part, own) in rows.items()}
     order = ("test", "validation", "train")  # the place in it is part of the seed
     shuffled = mixed([chosen[split] for split in order], division.seed)
@@ -236,13 +243,60 @@ def _size(files, image_size, resize, notes):
         image_size = (side, side)
     height, width = image_size
     odd = sum(own[0] * width != own[1] * height for own in sizes)
-    how = RESIZED[resize] if odd else ""
+    how = RESIZED[resize] if odd else "resized to"
     if not chosen and not odd:
         return image_size
     many = f"images come in {len(sizes)} sizes; all are" if len(sizes) > 1 else "images are"
-    others = " (image_size and resize choose otherwise)" if chosen else " (resize: another way)"
-    notes.append(f"{many} resized to {height} x {width} pixels{how}{others}.")
+    settings = [*(["image_size"] if chosen else []), *(["resize"] if odd else [])]
+    options = ", ".join(f"--{setting.replace('_', '-')}" for setting in settings)
+    notes.append(
+        f"{many} {how} {height} x {width} pixels (change with {', '.join(settings)} / "
+        f"pretrain {options})."
+    )
     return image_size
+
+
+def _channels(files, wanted, notes):
+    """Return 1 for gray and 3 for color, and note what is converted to what is wanted."""
+    if wanted is None:
+        return 1 if all(file.grey for file in files) else 3
+    own, target = ("color", "gray") if wanted == 1 else ("gray", "color")
+    count = sum(file.grey == (wanted == 3) for file in files)
+    if count:
+        notes.append(f"{_of(count, files)} {own}: converted to {target}.")
+    return wanted
+
+
+def _range(files, wanted, notes):
+    """Return what white is when files are decoded, the range of pixels, and what to scale to.
+
+    White is `None` for uint8 pixels; there is nothing to scale if pixels are as decoded.
+    """
+    deep = [file.highest for file in files if file.highest is not None]
+    low, high = (0, 0) if wanted is None else wanted
+    # In a range of 16 bits, pixels of 16 bits are values of their own: too large ones do not fit.
+    if wanted is None or (high > 255 and (low != 0 or high % 1 or max(deep, default=0) > high)):
+        white = _white(files, notes)
+        return white, (0, white or 255), None
+    bytes_wanted = (low, high) == (0, 255)
+    odd = len(files) - len(deep) if high > 255 else len(deep)
+    if odd and high > 255:
+        notes.append(f"{_of(odd, files)} 8-bit: scaled to [0, {high:g}].")
+    elif odd:
+        # As in `read_image`, which cannot know what white is in one file.
+        dark = f" (largest value: {max(deep)})" if max(deep) <= DEEPEST // 4 else ""
+        notes.append(
+            f"{_of(odd, files)} 16-bit{dark}: scaled from [0, {DEEPEST}] to [{low:g}, {high:g}]."
+        )
+    if high > 255:
+        return int(high), (0, int(high)), None
+    if bytes_wanted:
+        return None, (0, 255), None
+    return (DEEPEST if deep else 255), wanted, wanted
+
+
+def _of(count, files):
+    return f"{count} of {_counted(len(files), 'image', 'images')} {'is' if count == 1 else 'are'}"
 
 
 def _white(files, notes):

@@ -128,6 +128,8 @@ def inspect_file(path: str, *, earlier: bool = False) -> ImageFile:
 
     With `earlier`, formats, depths and orientations count as they did in runs of earlier versions.
     """
+    from PIL import UnidentifiedImageError
+
     try:
         with open_regular(path) as file:
             status = os.fstat(file.fileno())
@@ -137,6 +139,8 @@ def inspect_file(path: str, *, earlier: bool = False) -> ImageFile:
         facts = _decoded(content, earlier)
     except NotRegularError as error:
         return ImageFile(path, str(error).rsplit("Received: ", 1)[-1])
+    except UnidentifiedImageError:
+        return ImageFile(path, "not an image that can be read")
     except Exception as error:  # Pillow raises a dozen types, SyntaxError among them.
         return ImageFile(
             path, f"{type(error).__name__}: {error}".replace(path, os.path.basename(path))

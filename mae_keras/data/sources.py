@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mae_keras.arguments import check_choice, check_int
+from mae_keras.arguments import check_choice, check_int, check_range
 from mae_keras.data.host import stay_on_host
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def load(
     kind: str | None = None,
     split_by: str = "key",
     resize: str = "crop",
+    channels: int | None = None,
+    value_range: Sequence[float] | None = None,
     data_dir: str | os.PathLike | None = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
@@ -55,8 +57,10 @@ def load(
 
     Which image goes where depends on its content and on `seed`, so exact duplicates stay together,
     and, for folders and array files, a new image changes no other's place; every class keeps an
-    image in train. Images of folders and array files, which often come class by class, are shuffled
-    within their split by `seed`; an official test split of arrays only if it comes class by class.
+    image in train. Under 10,000 images, every class also has a test image if it has one image for
+    every split, and a validation image if it has one more. Images of folders and array files, which
+    often come class by class, are shuffled within their split by `seed`; an official test split of
+    arrays only if it comes class by class.
 
     Args:
         name: str or path: `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds:NAME`, a `.npz` or
@@ -78,6 +82,12 @@ def load(
         resize: how to bring other proportions to `image_size`: `"crop"` resizes the shorter side
             and cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
             black, `"stretch"` does not keep proportions.
+        channels: int, for a folder: 1 reads all images as gray, 3 as color. By default images are
+            gray if all files are.
+        value_range: `(low, high)`, for a folder: the pixels wanted, such as a model's
+            `value_range`, to which 8-bit and 16-bit files are scaled. Ends above 255 leave 16-bit
+            pixels as stored. By default pixels are in [0, 255], or in a range that holds the
+            16-bit pixels of the folder.
         data_dir: path, where TensorFlow Datasets keeps its data. Defaults to the environment
             variable `TFDS_DATA_DIR`.
         image_size: int or `(height, width)` in pixels to resize to. Defaults to the size as
@@ -114,6 +124,12 @@ def load(
     division = Division(splits, by=split_by if own else "order", seed=int(seed))
     if groups is not None and not own:
         raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
+    for option, value in (("channels", channels), ("value_range", value_range)):
+        if value is not None and found != "folder":
+            raise ValueError(
+                f"`{option}` is for folders of image files. Received: {option}={value!r} for "
+                f"{name if train is None else train!r}"
+            )
     options = {"image_size": image_size, "labels": labels, "division": division}
     if kind is not None:
         check_choice("kind", kind, ("images", "signals", "volumes"))
@@ -127,6 +143,9 @@ def load(
     if found == "folder":
         from mae_keras.data.folders import load_folder
 
+        options["channels"] = check_choice("channels", channels, (None, 1, 3))
+        if value_range is not None:
+            options["value_range"] = check_range("value_range", value_range)
         return load_folder(parts, strict=strict, groups=groups, **options)
     options["in_memory_limit"] = in_memory_limit
     if found == "arrays":

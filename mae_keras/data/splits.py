@@ -219,6 +219,7 @@ class FolderSplit(Split):
             inspected.
         resize: str, `"crop"`, `"pad"` or `"stretch"`, see `mae_keras.data.load`.
         high: int, what white is in float32 images, or `None` for uint8 images in [0, 255].
+        scaled_to: `(low, high)` to scale float32 pixels to, from [0, `high`]; by default they stay.
 
     Raises:
         ValueError: if a file cannot be read.
@@ -233,6 +234,7 @@ class FolderSplit(Split):
         files: Sequence[ImageFile] | None = None,
         resize: str = "stretch",
         high: int | None = None,
+        scaled_to: Sequence[float] | None = None,
     ):
         super().__init__(image_shape, len(paths), "uint8" if high is None else "float32", labels)
         if files is None:
@@ -250,6 +252,7 @@ class FolderSplit(Split):
         # Cutting and padding cost time even where they change nothing.
         same = all(file.size[0] * size[1] == file.size[1] * size[0] for file in files)
         self._resize, self._high = "stretch" if same else resize, high
+        self._scaled_to = scaled_to
         self._grey = all(file.grey for file in files)
         self._unreadable: set[int] = set()
         self.failure: str | None = None
@@ -275,6 +278,9 @@ class FolderSplit(Split):
         signature = tf.TensorSpec(self.image_shape, self.dtype)
         images = tf.map_fn(self._decode, (contents, readers), fn_output_signature=signature)
         images.set_shape((indices.shape[0], *self.image_shape))
+        if self._scaled_to is not None:
+            low, high = map(float, self._scaled_to)
+            images = low + images * ((high - low) / self._high)
         return images, tf.gather(self._label_table, places) if self.has_labels else None
 
     def _decode(self, item):

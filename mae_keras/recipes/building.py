@@ -10,18 +10,20 @@ from mae_keras.layers import pixel_normalization
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.ops import as_patch_size
 from mae_keras.recipes.base import Recipe, check_patch_size
+from mae_keras.recipes.data_options import file_settings
 from mae_keras.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
 _STATISTICS_IMAGES = 10_000
 
 
-def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
+def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) -> data.ImageData:
     """The data set of a recipe.
 
     Args:
         recipe: `Recipe`.
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
+        model: trained model as which image files are read: gray or color, and range of pixels.
 
     Returns:
         `data.ImageData`.
@@ -29,8 +31,12 @@ def load_images(recipe: Recipe, data_dir: str | None = None) -> data.ImageData:
     Raises:
         ValueError: if there is no such data set, or it cannot be read.
     """
+    as_model = {}
+    if model is not None:
+        as_model = file_settings(recipe.dataset, model.image_shape, model.value_range)
     return data.load(
         recipe.dataset,
+        **as_model,
         data_dir=data_dir,
         image_size=recipe.image_size,
         strict=recipe.strict,

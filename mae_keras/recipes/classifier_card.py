@@ -4,6 +4,7 @@ from typing import Any
 
 from mae_keras.files import replacing
 from mae_keras.recipes.cards import markdown_text
+from mae_keras.recipes.classifier_scores import unscored_classes
 from mae_keras.training import RunFolder
 
 _PICTURES = {
@@ -103,6 +104,10 @@ def _scores(name: str, entry: dict[str, Any]) -> str:
         lines.append(
             f"| {markdown_text(one['name'])} | {' | '.join(values)} | {one['support']:,} |"
         )
+    if name == "classifier":
+        absent = [markdown_text(one["name"]) for one in classes["classes"] if not one["support"]]
+        if absent:
+            lines += ["", f"**{unscored_classes(absent, entry['split'])}**"]
     if entry["split"] == "validation":
         lines += ["", "There were no test images. Nothing was chosen on these, unless by hand."]
     return "\n".join(lines)

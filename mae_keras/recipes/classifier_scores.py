@@ -87,6 +87,29 @@ def class_numbers(model: Any, images: Any) -> np.ndarray:
     return np.array([model.class_names.index(name) for name in theirs])
 
 
+def unscored_classes(names: Sequence[str], part: str) -> str:
+    """The sentence on classes without images to score on, and what to do; empty if there are none.
+
+    Args:
+        names: names of the classes.
+        part: split that the scores are of.
+
+    Returns:
+        str.
+
+    Example:
+    >>> unscored_classes(["cat"], "validation")
+    'No validation image of cat: scores say nothing about it. Add images of it.'
+    """
+    if not names:
+        return ""
+    them = "it" if len(names) == 1 else "them"
+    advice = f"Add images of {them}."
+    if part == "test":
+        advice = f"Add images of {them}, or score validation images with --splits 0.8 0.2 0."
+    return f"No {part} image of {_listed(names)}: scores say nothing about {them}. {advice}"
+
+
 def names_of(model: Any) -> tuple[str, ...]:
     """Names of a classifier's classes; their numbers where it has none."""
     return model.class_names or tuple(map(str, range(model.num_classes)))

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
 from mae_keras.arguments import check_int
@@ -95,8 +96,11 @@ def load_labelled(
     data_dir: str | None = None,
     seed: int | None = None,
     value_range: Any = None,
+    announce: Callable[[str], Any] = lambda text: None,
 ) -> Any:
     """Load the images that `options` name, in the size that a model takes.
+
+    Image files are also converted to the model's gray or color and to its range of pixels.
 
     Args:
         options: `DataOptions`.
@@ -105,6 +109,7 @@ def load_labelled(
         data_dir: folder of TensorFlow Datasets.
         seed: int, chooses the division; defaults to the recipe's.
         value_range: `(low, high)` of the model's pixels, or `None` for any.
+        announce: called with every note about the images, also if they are refused then.
 
     Returns:
         `data.ImageData`.
@@ -131,9 +136,34 @@ def load_labelled(
     elif len(image_shape) == 3:
         settings["image_size"] = tuple(image_shape[:2])
     name = None if options.train is not None else options.dataset or recipe.dataset
+    settings |= file_settings(options.train if name is None else name, image_shape, value_range)
     images = data.load(name, **settings) if name is not None else data.load(**settings)
+    for note in images.notes:
+        announce(note)
     check_images(images, image_shape, value_range)
     return images
+
+
+def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> dict[str, Any]:
+    """Arguments of `data.load` by which image files are read as a model takes them.
+
+    Args:
+        name: data set or path.
+        image_shape: what the model takes.
+        value_range: `(low, high)` of the model's pixels, or `None` for any.
+
+    Returns:
+        Dict, empty where there is nothing to convert: not a folder, or no model of pictures.
+
+    Example:
+    >>> file_settings("digits", (8, 8, 3), (0, 255))
+    {}
+    """
+    from mae_keras import data
+
+    if len(image_shape) != 3 or image_shape[-1] not in (1, 3) or data.kind(name) != "folder":
+        return {}
+    return {"channels": image_shape[-1], "value_range": value_range}
 
 
 def check_images(images: Any, image_shape: tuple[int, ...], value_range: Any = None) -> None:

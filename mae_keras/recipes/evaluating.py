@@ -104,11 +104,14 @@ def evaluate_run(
         on = str(labelled.name).rstrip("/") or "/"
     if images is None and (labelled.given or labelled.splits is not None):
         images = load_labelled(
-            labelled, recipe, model.image_shape, data_dir=data_dir, value_range=model.value_range
+            labelled,
+            recipe,
+            model.image_shape,
+            data_dir=data_dir,
+            value_range=model.value_range,
+            announce=announce,
         )
-        for line in images.notes:
-            announce(line)
-    images = load_images(recipe, data_dir) if images is None else images
+    images = load_images(recipe, data_dir, model) if images is None else images
     if on is None and labelled.splits is None:
         warning = may_be_trained_on(config.get("data"), images)
     if warning:
@@ -215,7 +218,12 @@ def _evaluate_classifier(
             if labelled.dataset is not None:  # where it lies now
                 labelled = dataclasses.replace(labelled, dataset=recipe.dataset)
         images = load_labelled(
-            labelled, recipe, model.image_shape, data_dir=data_dir, value_range=model.value_range
+            labelled,
+            recipe,
+            model.image_shape,
+            data_dir=data_dir,
+            value_range=model.value_range,
+            announce=announce,
         )
     warning = "" if other else may_be_trained_on(config.get("data"), images)
     part = "test" if len(images.test) else "validation"

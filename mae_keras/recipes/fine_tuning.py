@@ -16,7 +16,11 @@ from mae_keras.evaluation.fine_tuning import build_classifier, compile_classifie
 from mae_keras.models.exporting import check_backend
 from mae_keras.recipes.base import Recipe
 from mae_keras.recipes.classifier_card import write_classifier_card
-from mae_keras.recipes.classifier_scores import draw_scores, score_classifier
+from mae_keras.recipes.classifier_scores import (
+    draw_scores,
+    score_classifier,
+    unscored_classes,
+)
 from mae_keras.recipes.data_options import DataOptions, check_images, load_labelled
 from mae_keras.recipes.fine_tune_options import FineTuneOptions, no_labels
 from mae_keras.recipes.fingerprints import fingerprint, path_of
@@ -88,16 +92,20 @@ def fine_tune_run(
     seed = recipe.seed if options.seed is None else options.seed
     own = images is None and not labelled.given
     if images is None:
-        images = _load(source, labelled, recipe, model, data_dir, seed)
+        images = _load(source, labelled, recipe, model, data_dir, seed, announce)
+    else:
+        for note in images.notes:
+            announce(note)
     check_images(images, model.encoder.image_shape, model.value_range)
-    for note in images.notes:
-        announce(note)
     split = _training_split(images, options, seed, own=own)
     batch_size, epochs = options.plan(len(split))
     settings = _settings(options, model, batch_size, epochs, seed)
     classifier = build_classifier(
         model, images.num_classes, settings, class_names=_class_names(images)
     )
+    unscored = _unscored(images)
+    if unscored:
+        announce(f"WARNING: {unscored}")
     config = _config(source, recipe, images, labelled, options, settings, seed)
     with run.locked():
         run.check(config, overwrite=overwrite, resumable=False)
@@ -143,6 +151,7 @@ def _load(
     model: Any,
     data_dir: str | None,
     seed: int,
+    announce: Callable[[str], Any],
 ) -> Any:
     run = RunFolder(source)
     has_data = run.config.exists() and "dataset" in run.read_config()
@@ -158,6 +167,7 @@ def _load(
         data_dir=data_dir,
         seed=seed,
         value_range=model.value_range,
+        announce=announce,
     )
 
 
@@ -185,6 +195,17 @@ def _training_split(
     if not options.balance:
         return images.train
     return data.balanced_split(images.train, seed=seed, power=options.balance)
+
+
+def _unscored(images: Any) -> str:
+    """A sentence on the classes that the images to score on leave out; empty if there are none."""
+    part = "test" if len(images.test) else "validation"
+    labels = getattr(images, part).labels
+    if labels is None or not len(labels):
+        return ""
+    names = _class_names(images) or tuple(map(str, range(images.num_classes)))
+    present = set(np.unique(labels).tolist())
+    return unscored_classes([name for n, name in enumerate(names) if n not in present], part)
 
 
 def _class_names(images: Any) -> tuple[str, ...] | None:

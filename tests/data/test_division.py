@@ -154,3 +154,73 @@ def test_mixing_depends_on_the_seed_and_keeps_every_part_whole():
 def test_small_data_sets_hold_out_more():
     assert default_fractions(9_999) == (0.15, 0.15)
     assert default_fractions(10_000) == (0.05, 0.05)
+
+
+def held(labels, parts):
+    """How many images of each class each split holds."""
+    return {split: np.bincount(labels[rows], minlength=3) for split, rows in parts.items()}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_few_images_leave_every_class_in_test_and_validation_that_has_enough(seed):
+    """Classes of 2, 3, 4 and 12 images: enough for train, for test, for all, and by chance."""
+    labels = np.repeat(np.arange(4), (2, 3, 4, 12))
+    keys = random_keys(len(labels), seed)
+    counts = held(labels, divide_by_key(keys, FRACTIONS, seed, "few", labels=labels))
+    assert (counts["train"] >= 1).all()
+    assert (counts["test"][1:] >= 1).all() and (counts["validation"][2:] >= 1).all()
+    assert sum(counts.values()).tolist() == [2, 3, 4, 12]
+
+
+def test_two_images_of_a_class_are_enough_for_one_held_out_split():
+    labels, fractions = np.repeat(np.arange(3), 2), {"validation": 0.2, "train": 0.8}
+    for seed in range(20):
+        parts = divide_by_key(random_keys(6, seed), fractions, seed, "six", labels=labels)
+        assert held(labels, parts)["validation"].tolist() == [1, 1, 1]
+
+
+def test_only_classes_without_a_held_out_image_change_places():
+    """Each of 60 images at most moves once, into a split that had none of its class."""
+    moved_at_all = 0
+    for seed in range(30):
+        keys, labels = random_keys(60, seed), np.arange(60) % 3
+        pure = divide_by_key(keys, FRACTIONS, seed, "numbers")
+        made = divide_by_key(keys, FRACTIONS, seed, "numbers", labels=labels)
+        missing = sum((count == 0).sum() for count in held(labels, pure).values())
+        moved = sum(len(set(made[split]) - set(pure[split])) for split in made)
+        assert moved == missing
+        moved_at_all += moved
+    assert moved_at_all
+
+
+def test_many_images_keep_the_places_of_their_keys():
+    keys, labels = random_keys(10_000), np.zeros(10_000, int)
+    labels[:4] = 1
+    pure = divide_by_key(keys, FRACTIONS, 0, "numbers")
+    made = divide_by_key(keys, FRACTIONS, 0, "numbers", labels=labels)
+    assert 0 in [count[1] for count in held(labels, pure).values()]
+    for split, rows in pure.items():
+        np.testing.assert_array_equal(made[split], rows)
+
+
+def test_the_order_of_images_does_not_change_what_is_held_out():
+    labels, order = np.repeat(np.arange(3), 5), np.random.default_rng(0).permutation(15)
+    keys = random_keys(15)
+    for seed in range(20):
+        straight = divide_by_key(keys, FRACTIONS, seed, "x", labels=labels)
+        other = divide_by_key(keys[order], FRACTIONS, seed, "x", labels=labels[order])
+        for split in straight:
+            assert set(keys[straight[split]]) == set(keys[order][other[split]])
+
+
+def test_groups_stay_whole_when_classes_are_held_out():
+    """Three patients of each class; one more has both diseases."""
+    groups = np.repeat(np.arange(7), 4).astype(str)
+    labels = np.repeat([0, 0, 0, 1, 1, 1, 0], 4)
+    labels[-1] = 1
+    for seed in range(20):
+        keys = {"train": random_keys(28, seed)}
+        rows, _ = Division(seed=seed).rows(keys, "x", labels=labels, groups={"train": groups})
+        patients = [set(groups[chosen]) for _, chosen in rows.values()]
+        assert sum(map(len, patients)) == 7
+        assert set(labels[rows["train"][1]]) == set(labels[rows["test"][1]]) == {0, 1}

@@ -128,7 +128,10 @@ def test_mixed_sizes_become_the_median_shorter_side_in_steps_of_16(image_folder)
     sizes = [(40, 90, 3), (80, 53, 3), (53, 53, 3), (100, 70, 3)]
     data = load(image_folder({f"{index}.png": size for index, size in enumerate(sizes)}))
     assert data.image_shape == (48, 48, 3)
-    assert data.notes[0].startswith("images come in 4 sizes; all are resized to 48 x 48 pixels")
+    assert data.notes[0] == (
+        "images come in 4 sizes; all are resized and center-cropped to 48 x 48 pixels "
+        "(change with image_size, resize / pretrain --image-size, --resize)."
+    )
     assert data.train.arrays()[0].shape == (len(data.train), 48, 48, 3)
 
 
@@ -146,7 +149,8 @@ def test_image_size_overrides(image_folder, image_size, expected):
     if image_size == 20:
         assert data.notes == ()
     else:
-        assert data.notes[0].startswith("images are resized to 6 x 9 pixels, keeping their")
+        how = "resized and center-cropped to 6 x 9 pixels (change with resize / pretrain --resize)"
+        assert data.notes == (f"images are {how}.",)
 
 
 @pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
@@ -174,7 +178,7 @@ def test_only_folders_that_are_grey_throughout_have_one_channel(image_folder):
 
 BROKEN = {
     "empty.png": (b"", "empty file"),
-    "text.jpg": (b"hello", "UnidentifiedImageError"),
+    "text.jpg": (b"hello", "(not an image that can be read)"),
     "icon.png": (encoded("ICO"), "ICO inside, expected PNG"),
     "cut.png": (encoded("PNG")[:-30], "OSError|SyntaxError|error"),
     "cut.jpg": (encoded("JPEG")[:-200], "truncated: the JPEG end marker is missing"),
@@ -422,7 +426,7 @@ def test_a_decompression_bomb_is_refused(image_folder, monkeypatch):
 
 
 def test_pictures_are_turned_as_their_exif_tag_says(image_folder):
-    rng = np.random.default_rng(0)
+    rng, upright = np.random.default_rng(0), {}
     folder = image_folder({f"{n}.png": (12, 8, 3) for n in range(4)})
     for suffix in ("jpg", "png", "webp", "tif"):
         pixels = rng.integers(0, 256, (8, 12, 3)).astype("uint8")
@@ -433,9 +437,13 @@ def test_pictures_are_turned_as_their_exif_tag_says(image_folder):
         Image.fromarray(pixels).save(path, exif=exif, **options)
         if suffix == "jpg":
             pixels = np.asarray(Image.open(path))
-        np.testing.assert_array_equal(read_image(path, (12, 8, 3)), np.rot90(pixels, -1))
-    data = load(folder)
+        upright[str(path)] = np.rot90(pixels, -1)
+        np.testing.assert_array_equal(read_image(path, (12, 8, 3)), upright[str(path)])
+    data = load(folder, splits=(1, 0, 0))
     assert data.image_shape == (12, 8, 3) and data.notes == ()
+    trained = dict(zip(data.train.paths, data.train.arrays()[0], strict=True))
+    for path, pixels in upright.items():
+        np.testing.assert_array_equal(trained[path], pixels)
     assert load(folder, split_by="order").image_shape != (12, 8, 3)  # as earlier versions
 
 
@@ -505,3 +513,97 @@ def test_a_file_that_was_replaced_by_another_whole_one_is_read(image_folder):
     Image.fromarray(np.full((4, 4), 9, "uint8")).save(path)
     os.utime(path, (1, 1))
     assert (split.arrays()[0][0] == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "odd", "note"),
+    [
+        (1, "color", "1 of 4 images is color: converted to gray."),
+        (3, "gray", "1 of 4 images is gray: converted to color."),
+        (1, "all", "4 of 4 images are color: converted to gray."),
+        (3, "all", "4 of 4 images are gray: converted to color."),
+    ],
+)
+def test_files_are_read_as_gray_or_color_as_asked(image_folder, channels, odd, note):
+    most, other = ((8, 8), (8, 8, 3))[:: 1 if channels == 1 else -1]
+    if odd == "all":
+        most = other
+    folder = image_folder({f"{n}.png": most for n in range(3)} | {"odd.png": other})
+    data = load(folder, channels=channels)
+    assert data.image_shape == (8, 8, channels) and data.notes == (note,)
+    for split in splits(data):
+        for path, image in zip(split.paths, split.arrays()[0], strict=True):
+            with Image.open(path) as opened:
+                expected = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
+            np.testing.assert_array_equal(image, expected.reshape(image.shape))
+
+
+def write_depths(folder, deep, shallow, top=65535):
+    """Gray PNG files of 16 and 8 bits, and what share of white each pixel is, by name."""
+    rng, shares = np.random.default_rng(0), {}
+    for number in range(deep + shallow):
+        highest, dtype = (top, "uint16") if number < deep else (255, "uint8")
+        pixels = rng.integers(0, highest, (6, 6), endpoint=True).astype(dtype)
+        pixels[0, 0] = highest
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        shares[f"{number}.png"] = pixels / (65535 if number < deep else 255)
+    return shares
+
+
+@pytest.mark.parametrize(
+    ("value_range", "deep", "note", "tolerance"),
+    [
+        ((0, 255), 1, "1 of 4 images is 16-bit: scaled from [0, 65535] to [0, 255].", 0.5),
+        ((0, 65535), 1, "3 of 4 images are 8-bit: scaled to [0, 65535].", 0.01),
+        ((0.0, 65535.0), 0, "4 of 4 images are 8-bit: scaled to [0, 65535].", 0.01),
+        ((-1, 1), 1, "1 of 4 images is 16-bit: scaled from [0, 65535] to [-1, 1].", 1e-6),
+        ((0, 1), 0, None, 1e-6),
+    ],
+)
+def test_files_are_scaled_to_the_range_asked_for(tmp_path, value_range, deep, note, tolerance):
+    shares = write_depths(tmp_path, deep, 4 - deep)
+    data = load(tmp_path, value_range=value_range)
+    assert data.value_range == value_range
+    assert data.notes == (() if note is None else (note,))
+    low, high = value_range
+    for split in splits(data):
+        assert split.dtype == ("uint8" if high == 255 else "float32")
+        for path, image in zip(split.paths, split.arrays()[0], strict=True):
+            expected = low + shares[os.path.basename(path)] * (high - low)
+            np.testing.assert_allclose(image[..., 0], expected, atol=tolerance)
+    path = data.train.paths[0]
+    alone = read_image(path, (6, 6, 1), value_range=value_range)
+    np.testing.assert_allclose(data.train.arrays(limit=1)[0][0], alone, atol=tolerance, rtol=1e-6)
+
+
+def test_16_bits_keep_their_values_in_a_range_of_16_bits_or_are_told(tmp_path):
+    """A camera of 12 bits: a darker picture is not made brighter, a brighter one does not fit."""
+    shares = write_depths(tmp_path, 3, 0, top=1000)
+    data = load(tmp_path, value_range=(0, 4095))
+    assert data.value_range == (0, 4095) and data.notes == ()
+    image = data.train.arrays()[0][0, ..., 0]
+    np.testing.assert_allclose(image, shares[os.path.basename(data.train.paths[0])] * 65535)
+    assert load(tmp_path, value_range=(0, 511)).value_range == (0, 1023)
+    (note,) = load(tmp_path, value_range=(0, 255)).notes
+    assert note.startswith("3 of 3 images are 16-bit (largest value: 1000): scaled from")
+
+
+def test_too_few_images_to_divide_name_what_was_skipped(image_folder):
+    folder = image_folder({"0.png": (8, 8), "1.png": (8, 8), "text.jpg": b"hello"})
+    with pytest.raises(ValueError, match="cannot be cut .* skipped 1 unreadable file: text.jpg"):
+        load(folder)
+
+
+def test_only_folders_are_read_as_gray_color_or_in_a_range():
+    with pytest.raises(ValueError, match="`channels` is for folders of image files. Received: cha"):
+        load("digits", channels=3)
+    with pytest.raises(ValueError, match="`value_range` is for folders of image files"):
+        load("digits", value_range=(0, 1))
+
+
+def test_channels_and_ranges_that_are_none_are_refused(image_folder):
+    folder = image_folder(many(4))
+    with pytest.raises(ValueError, match="`channels` must be"):
+        load(folder, channels=2)
+    with pytest.raises(ValueError, match="`value_range` must be"):
+        load(folder, value_range=(1, 0))

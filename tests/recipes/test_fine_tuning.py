@@ -175,6 +175,67 @@ def test_five_images_per_class_without_a_test_split_are_enough(finished, tmp_pat
 
 
 @pytest.mark.slow
+def test_color_and_16_bits_among_gray_files_are_converted_and_told(finished, tmp_path):
+    folder = write_folder(tmp_path / "labelled", 6)
+    first, second, *_ = sorted((folder / "two").iterdir())
+    gray = np.asarray(Image.open(first))
+    Image.fromarray(np.stack([gray] * 3, -1)).save(first)
+    Image.fromarray(np.asarray(Image.open(second)).astype("uint16") * 257).save(second)
+    lines, images = [], DataOptions(dataset=str(folder))
+    options = FineTuneOptions(steps=1, **QUICK)
+    fine_tune_run(finished[0], tmp_path / "out", options, labelled=images, announce=lines.append)
+    assert "1 of 18 images is color: converted to gray." in lines
+    assert "1 of 18 images is 16-bit: scaled from [0, 65535] to [0, 255]." in lines
+    assert not any("WARNING" in line for line in lines)
+    lines.clear()
+    made = evaluate_run(tmp_path / "out", labelled=images, announce=lines.append)
+    assert made["classifier"]["num_test"] >= 3
+    assert "1 of 18 images is color: converted to gray." in lines
+
+
+def test_notes_are_told_even_if_the_images_are_refused_then(finished, tmp_path):
+    folder = tmp_path / "flat"
+    write_folder(folder, 4)
+    for file in list(folder.rglob("*.png")):
+        file.rename(folder / file.name)
+    (folder / "text.jpg").write_bytes(b"hello")
+    lines = []
+    with pytest.raises(ValueError, match="`dataset` must have labels"):
+        fine_tune_run(
+            finished[0],
+            tmp_path / "out",
+            labelled=DataOptions(dataset=str(folder)),
+            announce=lines.append,
+        )
+    assert "skipped 1 unreadable file: text.jpg (not an image that can be read)." in lines
+
+
+def test_classes_without_a_test_image_are_warned_of(finished, tmp_path):
+    folder = write_folder(tmp_path / "labelled", 6)
+    for file in sorted((folder / "two").iterdir())[2:]:
+        file.unlink()  # two images: not enough for three splits
+    lines, seed = [], 0
+    while "two" in _test_classes(data.load(folder, seed=seed)):
+        seed += 1
+    fine_tune_run(
+        finished[0],
+        tmp_path / "out",
+        FineTuneOptions(steps=1, seed=seed, **QUICK),
+        labelled=DataOptions(dataset=str(folder)),
+        announce=lines.append,
+    )
+    warning = (
+        "No test image of two: scores say nothing about it. Add images of it, or score validation "
+        "images with --splits 0.8 0.2 0."
+    )
+    assert f"WARNING: {warning}" in lines
+    assert f"**{warning}**" in (tmp_path / "out" / "model_card.md").read_text()
+
+
+def _test_classes(images):
+    return {images.class_names[label] for label in images.test.labels}
+
+
 def test_without_held_out_images_the_classifier_is_made_and_not_scored(finished, tmp_path):
     few = write_folder(tmp_path / "few", 5)
     metrics = fine_tune_run(
