@@ -66,6 +66,7 @@ EXEMPT = {
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
         "data.StreamSplit data.load data.kind data.read_image recipes.evaluate_run "
         "recipes.import_checkpoint recipes.model_card recipes.pretrain recipes.score "
+        "recipes.fine_tune_run recipes.predict_files "
         "recipes.summary recipes.evaluation_table recipes.Saving figures.save_figure"
     ),
     "seconds a call; made of what is called here": (
@@ -1371,6 +1372,17 @@ def _recipe_calls() -> list[Call]:
             "recipes.EvaluationOptions",
             recipes.EvaluationOptions,
             lambda: dict(options),
+            also=allowed,
+        ),
+        Call("recipes.DataOptions", recipes.DataOptions, lambda: {"splits": (0.5, 0.25, 0.25)}),
+        Call(
+            "recipes.FineTuneOptions",
+            recipes.FineTuneOptions,
+            lambda: {
+                field.name: field.default
+                for field in dataclasses.fields(recipes.FineTuneOptions)
+                if field.default not in (None, dataclasses.MISSING)
+            },
             also=allowed,
         ),
         Call(

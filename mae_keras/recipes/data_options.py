@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from mae_keras.arguments import check_int
+from mae_keras.arguments import check_array, check_int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.splits is None:
             return
-        splits = tuple(self.splits)
+        splits = tuple(check_array("splits", self.splits, 1).tolist())
         object.__setattr__(self, "splits", splits)  # JSON has lists
         shares = len(splits) == 3 and all(0 <= share <= 1 for share in splits)
         if not shares or abs(sum(splits) - 1) > 1e-6:
