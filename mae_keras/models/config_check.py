@@ -25,6 +25,13 @@ _MOST_CALLS = 4_000  # of layers, those of models called inside of models includ
 _MOST_DIGITS = 50  # of an int: seeds have 39 at most
 # What is no layer, and made once whatever is called how often.
 _NO_LAYERS = ("keras.initializers", "keras.regularizers", "keras.constraints")
+# Models of ours that are traced, which takes as long as calls of many layers, when another model
+# calls them.
+_TRACED = tuple(
+    f"{PACKAGE}>{name}"
+    for name in ("DenseMaskedAutoencoder", "MaskedAutoencoder", "MaskedReconstructionAugmentation")
+)
+_CALLS_OF_TRACED, _CALLS_OF_TRACED_LAYER = 200, 60
 _COUNTS = ("num_layers", "hidden_dim", "mlp_dim", "num_heads", "image_shape", "patch_size", "grid")
 _MOST_TRIES = 20  # to call a layer, until what it is called on is there
 _MOST_THRESHOLDS = 10_000
@@ -236,10 +243,18 @@ def _calls(config: dict[str, Any]) -> int:
             )
             if isinstance(number, int):
                 shared[number] = total
+            if value is not config and value.get("registered_name") in _TRACED:
+                total += _CALLS_OF_TRACED + _CALLS_OF_TRACED_LAYER * _depth(value)
             nodes = value.get("inbound_nodes")
             total *= max(1, len(nodes)) if isinstance(nodes, list) else 1
         inside[id(value)] = min(total, 2 * _MOST_CALLS)
     return inside[id(config)]
+
+
+def _depth(config: Any) -> int:
+    """Layers of ours in a config of a model."""
+    numbers = (value.get("num_layers") for value in _walk(config) if isinstance(value, dict))
+    return sum(number for number in numbers if isinstance(number, int) and number > 0)
 
 
 def _may_be_layer(config: Mapping[str, Any]) -> bool:

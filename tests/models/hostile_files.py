@@ -17,6 +17,8 @@ import h5py
 import keras
 import numpy as np
 
+from mae_keras import models
+
 
 def function(module, name, **more):
     config = {"module": module, "class_name": "function", "config": name}
@@ -142,6 +144,19 @@ def calls(count):
     config = {"name": "run"}
     run = described("keras.layers", "Identity", config, name="run", inbound_nodes=nodes)
     return functional(run)
+
+
+def autoencoder_calls(count):
+    """A model around an autoencoder, with the call of it repeated."""
+    images = keras.Input((8, 8, 1), name="images")
+    sizes = (16, 1, 2, 32)
+    autoencoder = models.MaskedAutoencoder(
+        models.ViTEncoder((8, 8, 1), 2, *sizes), models.MAEDecoder(*sizes), name="run"
+    )
+    model = keras.Model(images, autoencoder(images))
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+    config["config"]["layers"][1]["inbound_nodes"] *= count
+    return config
 
 
 def backwards(count):
@@ -415,6 +430,10 @@ CONFIGS = {
         "more weights than it holds",
     ),
     "many calls": (lambda f: calls(30_000), "call more than 4000 layers"),
+    "many calls of an autoencoder": (
+        lambda f: autoencoder_calls(20),
+        "call more than 4000 layers",
+    ),
     "many layers that nothing calls": (
         lambda f: functional(
             *(

@@ -210,6 +210,11 @@ def sequential():
     return compiled(keras.Sequential(layers), "sgd", loss="mse")
 
 
+def around_an_autoencoder():
+    images = keras.Input((8, 8, 1))
+    return keras.Model(images, autoencoder()(images))
+
+
 def called_twice():
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
     inputs = keras.Input((4,))
@@ -237,6 +242,7 @@ LEGITIMATE = {
     "functional": functional,
     "sequential": sequential,
     "called twice": called_twice,
+    "around an autoencoder": around_an_autoencoder,
 }
 
 
