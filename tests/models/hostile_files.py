@@ -354,7 +354,7 @@ CONFIGS = {
     ),
     "many layers of ours": (lambda f: encoder(num_layers=100_000), "asks for 100000 layers"),
     "a huge image": (lambda f: encoder(image_shape=[65536] * 2 + [1]), "patches, whose positions"),
-    "a wide encoder": (lambda f: encoder(hidden_dim=2**17), "more weights than it holds"),
+    "a wide encoder": (lambda f: encoder(hidden_dim=2**13), "more weights than it holds"),
     "a learned table": (
         lambda f: encoder(image_shape=[2**14, 2**14, 1], position_embedding="learned"),
         "patches, whose positions",
