@@ -142,11 +142,11 @@ def test_digits_are_never_mirrored_by_the_light_preset():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"max_shift": 1.5}, r"max_shift must be in \[0, 1\]"),
-        ({"max_rotation": -1}, r"max_rotation must be in \[0, 180\]"),
-        ({"magnitude": float("nan")}, r"magnitude must be in \[0, 1\]"),
-        ({"num_ops": 1.5}, "num_ops must be an int"),
-        ({"mixup_alpha": float("inf")}, r"mixup_alpha must be in \[0, inf\)"),
+        ({"max_shift": 1.5}, r"`max_shift` must be a number in \[0, 1\]"),
+        ({"max_rotation": -1}, r"`max_rotation` must be a number in \[0, 180\]"),
+        ({"magnitude": float("nan")}, r"`magnitude` must be a number in \[0, 1\]"),
+        ({"num_ops": 1.5}, "`num_ops` must be an int"),
+        ({"mixup_alpha": float("inf")}, "`mixup_alpha` must be a finite number of at least 0"),
         ({"crop_scale": (0.5, 2.0)}, "crop_scale must be a pair"),
     ],
 )
@@ -163,7 +163,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones():
 def test_labels_have_to_fit(random_images, split):
     with pytest.raises(ValueError, match="labels from 0 to 4"):
         labelled_batches(split, 4, 3, seed=0)
-    with pytest.raises(ValueError, match="num_classes must be an integer"):
+    with pytest.raises(ValueError, match="`num_classes` must be an int from 2 to"):
         labelled_batches(split, 4, 1, seed=0)
     with pytest.raises(ValueError, match="expects a split with labels"):
         labelled_batches(ArraySplit(random_images(8)), 4, 3, seed=0)
