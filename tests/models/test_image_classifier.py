@@ -254,8 +254,8 @@ def test_auto_jit_is_kept_as_auto_when_saved():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"num_classes": 1}, "`num_classes` must be .*of at least 2"),
-        ({"num_classes": 2.5}, "`num_classes` must be .*of at least 2"),
+        ({"num_classes": 1}, "`num_classes` must be an int .*2"),
+        ({"num_classes": 2.5}, "`num_classes` must be an int .*2"),
         ({"pooling": "max"}, "`pooling` must be"),
         ({"pooling": None}, "`pooling` must be"),
         ({"train_blocks": 3}, "must be an int from 0 to the encoder's 2 blocks"),
