@@ -193,11 +193,7 @@ def _aside_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _hold(folder: pathlib.Path, wait: bool = True) -> int | None:
-    """Lock a folder, which its process's end undoes; `None` where that cannot be.
-
-    Raises:
-        BlockingIOError: if another process holds it and `wait` is `False`.
-    """
+    """Lock a folder until the process ends; `None` where that cannot be."""
     try:
         import fcntl
 

@@ -16,7 +16,7 @@ def balanced_split(split: Split, seed: int = 0, power: float = 1.0) -> SelectedS
     `drop_remainder`), and is longer than before: compare runs by steps, not by epochs.
 
     A class of `n` images, the largest having `n_max`, comes up `n_max * (n / n_max) ** (1 - power)`
-    times. Within a class no image comes up more than once oftener than another.
+    times. Within a class, repeat counts differ by at most one.
 
     Args:
         split: `Split` with random access and labels.

@@ -233,11 +233,9 @@ def _highest(content, image, file_format):
 
 
 def _runs_out_of_data(content, image):
-    """Tell whether a JPEG's data ends early, with an end marker all the same.
-
-    Decoders fill the rest with mid-gray and say nothing. Bytes put before the end marker change
-    the picture then, and are ignored otherwise.
-    """
+    """Tell whether a JPEG's data ends early, with an end marker all the same."""
+    # Decoders fill the rest with mid-gray and say nothing. Bytes put before the end marker change
+    # the picture then, and are ignored otherwise.
     from PIL import Image
 
     if image.format != "JPEG":  # MPO: where its first picture ends is not said

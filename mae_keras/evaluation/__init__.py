@@ -6,7 +6,7 @@ on first use.
 
 from typing import TYPE_CHECKING
 
-# Plain imports: they cost NumPy only, and with the lazy ones of other rooms the function
+# Plain imports: they cost NumPy only, and with the lazy ones of other packages the function
 # `linear_probe` would give way to its module of the same name on second use.
 from mae_keras.evaluation.baselines import trivial_losses as trivial_losses
 from mae_keras.evaluation.calibration import Calibration as Calibration

@@ -159,11 +159,9 @@ def _check_object(config: dict[str, Any], allowed: Allowed) -> None:
 
 
 def _check_graph(config: dict[str, Any]) -> None:
-    """Refuse a functional model that Keras would try to put together for hours, or computes with.
-
-    Layers are called on what other layers gave; one whose inputs are not there yet is tried again
-    in the next round. Called on numbers alone, a layer would compute at once.
-    """
+    """Refuse a functional model whose layers cannot be put together, or that computes at once."""
+    # Layers are called on what other layers gave; one whose inputs are not there yet is tried
+    # again in the next round. Called on numbers alone, a layer would compute at once.
     layers = config["layers"]
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise NotAllowedError("it has a model without a list of layers")

@@ -17,15 +17,12 @@ from keras import ops
 from mae_keras.arguments import check_choice
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
-from mae_keras.models.batch_checks import raising
 from mae_keras.models.compilation import CompiledAsAsked
 from mae_keras.models.endpoints import Endpoints
-from mae_keras.models.entry_points import ChecksSamples, can_be_shuffled
-from mae_keras.models.fit_arguments import check_fit_arguments
+from mae_keras.models.entry_points import ChecksSamples
 from mae_keras.models.inference import Inference
 from mae_keras.models.input_checks import check_input, check_shape
 from mae_keras.models.replica_batches import (
-    check_evaluation_input,
     check_optimizer,
     check_replicas,
 )
@@ -188,122 +185,6 @@ class MaskedModel(
             **kwargs,
         )
         check_optimizer(self.optimizer)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: str | int = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: dict[int, float] | None = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: int = 1,
-    ) -> Any:
-        """Train on images alone or on (images, labels); labels are ignored.
-
-        Args:
-            x: array `(num_images, *spatial, channels)` of pixels as stored, or a dataset of
-                batches. Pixels outside `value_range` are refused; NaN means missing.
-            y: labels, or `None`; they matter to `class_weight` only.
-            batch_size: int, images per step, or `None`: 32. Only with arrays.
-            epochs: int, the epoch to end at.
-            verbose: `"auto"`, 0, 1 or 2, as in Keras.
-            callbacks: list of `keras.callbacks.Callback`.
-            validation_split: float in [0, 1), fraction of the images, the last ones, to hold out.
-            validation_data: images, `(images, labels)`, `(images, labels, weights)` or a dataset.
-            shuffle: bool, whether arrays are shuffled before each epoch.
-            class_weight: class number to its weight in the loss; needs labels.
-            sample_weight: float array `(num_images,)`, weights in the loss.
-            initial_epoch: int, the epoch to start at.
-            steps_per_epoch: int, or `None`: until the data end.
-            validation_steps: int, or `None`: until the data end.
-            validation_batch_size: int, or `None`: `batch_size`.
-            validation_freq: int, epochs from one validation to the next.
-
-        Returns:
-            `keras.callbacks.History`.
-
-        Raises:
-            TypeError, ValueError: if the images do not fit the model.
-        """
-        options = {
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "verbose": verbose,
-            "callbacks": callbacks,
-            "validation_split": validation_split,
-            "validation_data": validation_data,
-            # Keras warns of its own default where a data set has an order of its own.
-            "shuffle": shuffle and can_be_shuffled(x),
-            "class_weight": class_weight,
-            "sample_weight": sample_weight,
-            "initial_epoch": initial_epoch,
-            "steps_per_epoch": steps_per_epoch,
-            "validation_steps": validation_steps,
-            "validation_batch_size": validation_batch_size,
-            "validation_freq": validation_freq,
-        }
-        check_fit_arguments(options)
-        x, y, options, checks = self._checked_fit(x, y, options)
-        with raising(checks, self):
-            return super().fit(x, y, **options)
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Loss on images under masks that depend on (seed, number of the image) alone.
-
-        Args:
-            x: array or dataset, as for `fit`.
-            y: labels, ignored.
-            batch_size: int, images per step, or `None`: 32. Only with arrays.
-            verbose: `"auto"`, 0, 1 or 2, as in Keras.
-            sample_weight: float array `(num_images,)`, weights in the loss.
-            steps: int, batches to evaluate, or `None`: until the data end.
-            callbacks: list of `keras.callbacks.Callback`.
-            return_dict: bool, whether metrics come by name.
-            **kwargs: for Keras itself.
-
-        Returns:
-            As `keras.Model.evaluate`; the same for every batch size, up to float rounding.
-        """
-        check_fit_arguments({"batch_size": batch_size, "steps": steps})
-        checks = []
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x, y, sample_weight = self._checked_arrays(x, y, sample_weight)
-            check_evaluation_input(x, batch_size, self.built_for)
-            x, check = self._checked_set(x)
-            checks.append(check)
-        with raising(checks, self):
-            return super().evaluate(
-                x,
-                y,
-                batch_size=batch_size,
-                verbose=verbose,
-                sample_weight=sample_weight,
-                steps=steps,
-                callbacks=callbacks,
-                return_dict=return_dict,
-                **kwargs,
-            )
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""

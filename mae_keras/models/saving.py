@@ -37,11 +37,9 @@ class SavedInOneStep:
 
 @contextlib.contextmanager
 def _one_date_in_archives() -> Iterator[None]:
-    """Date what is zipped 1 January 1980, whatever the clock says.
-
-    `zipfile` raises before 1980 and after 2107, where clocks without a battery start; Keras lets
-    nobody choose the date.
-    """
+    """Date what is zipped 1 January 1980, whatever the clock says."""
+    # `zipfile` raises before 1980 and after 2107, where clocks without a battery start; Keras
+    # lets nobody choose the date.
     date = time.struct_time((1980, 1, 1, 0, 0, 0, 1, 1, 0))
     zipfile.time = types.SimpleNamespace(  # type: ignore[attr-defined]
         time=lambda: 0.0, localtime=lambda *_: date

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mae_keras import data
-from mae_keras.data.image_files import find_image_files, inspect_files
+from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
 from mae_keras.recipes.classifier_scores import names_of
-from mae_keras.recipes.trained import load_trained
+from mae_keras.recipes.trained import images_of_folder, load_trained
 from mae_keras.training import Interrupted
 
 _BATCH_SIZE = 64
@@ -117,13 +117,7 @@ def list_image_files(files: Sequence[str | os.PathLike[str]]) -> list[str]:
     for file in files:
         path = pathlib.Path(file).expanduser()
         if path.is_dir():
-            own = find_image_files(path).images
-            if not own:
-                raise ValueError(
-                    f"`images` must be image files or folders of them. Received: {str(path)!r}, "
-                    f"which holds none"
-                )
-            found += own
+            found += images_of_folder(path)
         elif path.exists():
             found.append(str(path))
         else:

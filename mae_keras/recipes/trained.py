@@ -124,6 +124,33 @@ def reconstruct_files(
         announce(note)
 
 
+def images_of_folder(path: pathlib.Path) -> list[str]:
+    """Paths of the image files of a folder.
+
+    Args:
+        path: folder.
+
+    Returns:
+        List of paths.
+
+    Raises:
+        ValueError: if it holds none.
+
+    Example:
+    >>> import tempfile
+    >>> images_of_folder(pathlib.Path(tempfile.mkdtemp()))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: `images` must be image files or folders of them. Received: ... which holds none
+    """
+    found = find_image_files(path).images
+    if not found:
+        raise ValueError(
+            f"`images` must be image files or folders of them. Received: {str(path)!r}, which "
+            f"holds none"
+        )
+    return found
+
+
 def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []
@@ -131,12 +158,7 @@ def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> tuple[list[str], l
     for image in images:
         path = pathlib.Path(image).expanduser()
         if path.is_dir():
-            found = find_image_files(path).images
-            if not found:
-                raise ValueError(
-                    f"`images` must be image files or folders of them. Received: {str(path)!r}, "
-                    f"which holds none"
-                )
+            found = images_of_folder(path)
             files += found[:_DRAWN_OF_A_FOLDER]
             if len(found) > _DRAWN_OF_A_FOLDER:
                 notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(found):,} in {path}/")

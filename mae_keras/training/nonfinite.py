@@ -1,4 +1,4 @@
-"""What to do when a loss or a weight is NaN or infinite: stop, or put up with a few."""
+"""Stop on, or skip, steps whose loss or weights are NaN or infinite."""
 
 import os
 import pathlib
