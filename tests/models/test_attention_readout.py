@@ -107,7 +107,9 @@ def test_missing_patches_are_not_looked_at_and_do_not_look(class_token, monkeypa
 def test_the_batch_size_does_not_matter():
     encoder, images = build(num_layers=2), pixels(5, 8, 8, 1)
     whole = attention_maps(encoder, images)
-    np.testing.assert_allclose(attention_maps(encoder, images, batch_size=2), whole, atol=1e-6)
+    # Products of another size round otherwise on some processors: 3.6e-6, relative, was seen.
+    parts = attention_maps(encoder, images, batch_size=2)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_an_autoencoder_is_read_through_its_encoder(tiny, images):
