@@ -50,7 +50,7 @@ def test_pretraining_that_is_signalled_saves_and_says_how_to_go_on(array_file, t
     code, last = begun.signal_after(0, signal.SIGTERM)
     assert code == 130
     # In the middle of an epoch it says so, and at the end of one as well.
-    place = r"saved after (step \d+ of 10 in )?epoch \d+ of 1000; go on with: "
+    place = r"saved after (step \d+ of 9 in )?epoch \d+ of 1000; go on with: "
     assert re.match(rf"mae-keras: stopped by SIGTERM and {place}", last)
     saved = begun.steps()
     # What it prints is what is done next, word by word.

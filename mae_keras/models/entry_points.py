@@ -217,6 +217,18 @@ class ChecksSamples(BuiltFromOneSlice):
             args = (check_called(args[0], self.image_shape, self.value_range), *args[1:])
         return super().__call__(*args, **kwargs)
 
+    def _get_jax_state(self, purge_model_variables: bool = False, **kinds: bool) -> tuple:
+        """As Keras on JAX, which takes the weights out of the model while it trains.
+
+        It puts back those of the last whole step. Before the first one there are none, and a
+        first batch that is refused would leave a model without weights.
+        """
+        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **kinds)
+        if purge_model_variables:
+            taken = [kind for kind in _JAX_STATE if kinds.get(kind)]
+            self._jax_state = dict(zip(taken, state, strict=True))
+        return state
+
     def _checked_arrays(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None
     ) -> tuple[Any, Any, Any]:
@@ -303,6 +315,15 @@ class ChecksSamples(BuiltFromOneSlice):
         images, check = self._checked_images(as_one_array(images))
         with raising([check], self):
             return self._endpoints.run(self, key, function, images, batch_size)
+
+
+# In the order in which Keras gives them.
+_JAX_STATE = (
+    "trainable_variables",
+    "non_trainable_variables",
+    "optimizer_variables",
+    "metrics_variables",
+)
 
 
 def _has_images_alone(x: Any) -> bool:

@@ -124,7 +124,7 @@ def test_a_block_and_all_its_gradients_are_those_in_single_precision_without_pie
         made, gradients = outcome(block, call, tokens)
         raw = call(tokens)
     assert keras.backend.standardize_dtype(raw.dtype) == dtype.removeprefix("mixed_")
-    tolerance = {"float32": 1e-5, "mixed_float16": 0.004, "mixed_bfloat16": 0.03}[dtype]
+    tolerance = {"float32": 1e-5, "mixed_float16": 0.004, "mixed_bfloat16": 0.04}[dtype]
     for got, want in zip([made, *gradients], [expected, *wanted], strict=True):
         scale = max(1.0, np.abs(want).max())
         np.testing.assert_allclose(got, want, atol=tolerance * scale)

@@ -10,7 +10,8 @@ import pytest
 
 from mae_keras import data
 from mae_keras.models import load_model
-from mae_keras.recipes import adapt, pretrain
+from mae_keras.recipes import adapt, pretrain, pretraining
+from mae_keras.recipes.building import compile_model
 from mae_keras.training import NonFiniteError
 
 FILES = [
@@ -147,9 +148,14 @@ def test_a_run_that_ended_before_its_numbers_were_written_is_finished(
 
 
 @pytest.mark.slow
-def test_divergence_stops_the_run_and_names_the_step(short_recipe, tmp_path):
-    with pytest.raises(NonFiniteError, match="at step"):
-        pretrain(adapt(short_recipe, learning_rate=1e30), tmp_path / "run", verbose=0)
+def test_divergence_stops_the_run_and_names_the_step(short_recipe, tmp_path, monkeypatch):
+    def compile_diverged(model, *arguments):
+        compile_model(model, *arguments)
+        model.encoder.weights[0].assign(model.encoder.weights[0] + np.nan)
+
+    monkeypatch.setattr(pretraining, "compile_model", compile_diverged)
+    with pytest.raises(NonFiniteError, match="at step 1 "):
+        pretrain(short_recipe, tmp_path / "run", verbose=0)
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
