@@ -11,7 +11,7 @@ from mae_keras.registration import register_on_import
 
 __version__ = "0.1.0"
 
-_ROOMS = (
+_PACKAGES = (
     "data",
     "evaluation",
     "figures",
@@ -20,17 +20,17 @@ _ROOMS = (
     "losses",
     "models",
     "ops",
-    "recipes",
+    "runs",
     "testing",
     "training",
 )
-__all__ = ["__version__", *_ROOMS]
+__all__ = ["__version__", *_PACKAGES]
 
 register_on_import()
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in (*_PACKAGES, "recipes"):
         return importlib.import_module(f"mae_keras.{name}")
     raise AttributeError(f"module 'mae_keras' has no attribute {name!r}")
 

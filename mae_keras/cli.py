@@ -32,12 +32,6 @@ from mae_keras.console import (
     unfailing_output,
 )
 from mae_keras.models.presets import PRESETS, find_preset
-from mae_keras.recipes.base import Recipe, check_known_sides
-from mae_keras.recipes.catalogue import RECIPES, adapt, find_recipe
-from mae_keras.recipes.data_options import DataOptions
-from mae_keras.recipes.export_formats import export_format
-from mae_keras.recipes.fine_tune_options import FineTuneOptions, no_labels
-from mae_keras.recipes.protocols import PROTOCOLS, EvaluationOptions, check_protocol
 from mae_keras.run_contents import (
     check_kind,
     check_new_run,
@@ -45,6 +39,9 @@ from mae_keras.run_contents import (
     config_of,
     run_kind,
 )
+from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format, no_labels
+from mae_keras.runs.protocols import PROTOCOLS, EvaluationOptions, check_protocol
+from mae_keras.runs.recipe import RECIPES, Recipe, adapt, check_known_sides, find_recipe
 
 WIDEST_IN_BRANCHES = 192
 
@@ -194,8 +191,8 @@ def pretrain(
     if init_from is not None:
         _check_run(init_from, "init_from", finished=False)
     _start_keras()
-    from mae_keras.recipes import Saving, pretrain, summary
-    from mae_keras.training import RunFolder
+    from mae_keras.runs import Saving, pretrain, summary
+    from mae_keras.runs.folder import RunFolder
 
     if chosen.jit_compile != "true" and distribute == "none":
         _use_branches(chosen.preset)
@@ -250,9 +247,9 @@ def fine_tune(
     check_new_run(out, overwrite, resumable=False)
     _check_labels(run, labelled)
     _start_keras()
-    from mae_keras.recipes import fine_tune_run
-    from mae_keras.recipes.classifier_scores import report_lines
-    from mae_keras.training import RunFolder
+    from mae_keras.runs import fine_tune_run
+    from mae_keras.runs.folder import RunFolder
+    from mae_keras.runs.predicting import report_lines
 
     if options.jit_compile != "true":
         _use_branches(_preset_of(run))
@@ -309,8 +306,8 @@ def evaluate(
             f"protocol={protocol[0]!r}"
         )
     _start_keras()
-    from mae_keras.recipes import evaluate_run, evaluation_table
-    from mae_keras.recipes.classifier_scores import report_lines
+    from mae_keras.runs import evaluate_run, evaluation_table
+    from mae_keras.runs.predicting import report_lines
 
     _use_branches(_preset_of(run))
     where = None if data_dir is None else str(data_dir)
@@ -471,7 +468,7 @@ def predict(
     check_kind(run, "classifier", "Train one with `mae-keras fine-tune`.")
     _check_images(images)
     _start_keras()
-    from mae_keras.recipes import predict_files
+    from mae_keras.runs import predict_files
 
     _use_branches(_preset_of(run))
     made = predict_files(run, images, csv, batch_size=batch_size)
@@ -550,7 +547,7 @@ def reconstruct(
     check_kind(run, "autoencoder", "A classifier has no decoder.")
     _check_images(images)
     _start_keras()
-    from mae_keras.recipes.trained import reconstruct_files
+    from mae_keras.runs.exporting import reconstruct_files
 
     reconstruct_files(run, images, out, mask_ratio, announce=print)
     print(f"Wrote {out}")
@@ -598,7 +595,7 @@ def export(
         if name in _SIGNATURES_OF:
             check_kind(run, _SIGNATURES_OF[name], f"Signature {name!r} needs one.")
     _start_keras()
-    from mae_keras.recipes.trained import export_run, verified_line
+    from mae_keras.runs.exporting import export_run, verified_line
 
     differences = export_run(run, out, chosen, signature, quantize)
     print(f"Wrote {out}/ (SavedModel)" if chosen == "saved-model" else f"Wrote {out}")
@@ -658,7 +655,7 @@ def import_(
         _check_dataset(dataset)
     check_new_run(out, overwrite, resumable=False)
     _start_keras()
-    from mae_keras.recipes import import_checkpoint
+    from mae_keras.runs import import_checkpoint
 
     options = {
         "kind": kind,

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 
-from mae_keras.recipes.catalogue import RECIPES
+from mae_keras.runs.recipe import RECIPES
 
 
 def field_help(settings: type) -> dict[str, str]:
@@ -23,7 +23,7 @@ def field_help(settings: type) -> dict[str, str]:
         Field to text; fields without one are missing.
 
     Example:
-    >>> from mae_keras.recipes import Recipe
+    >>> from mae_keras.runs import Recipe
     >>> field_help(Recipe)["mask_ratio"][:27]
     'fraction of patches to hide'
     """
@@ -80,7 +80,7 @@ def own_values(settings: type) -> Callable[[str], str]:
         Function from a field to str; empty where there is no value by default.
 
     Example:
-    >>> from mae_keras.recipes.protocols import EvaluationOptions
+    >>> from mae_keras.runs.protocols import EvaluationOptions
     >>> own_values(EvaluationOptions)("num_seeds")
     ' [default: 5]'
     """

@@ -40,7 +40,7 @@ import mae_keras
 from mae_keras import data, evaluation, figures, layers, losses, ops
 from mae_keras.models import MaskedAutoencoder, training_flops
 from mae_keras.training import explaining_out_of_memory, pretraining_optimizer
-from mae_keras.training.stopwatch import Stopwatch
+from mae_keras.training.callbacks import Stopwatch
 
 keras.utils.set_random_seed(0)
 try:
@@ -380,7 +380,7 @@ assert list(arithmetic.values()) == sorted(arithmetic.values(), reverse=True)
 # patches; the recipe for digits hides half, in the middle of what cannot be told apart here.
 
 # %%
-assert mae_keras.recipes.RECIPES["digits"].mask_ratio == 0.5
+assert mae_keras.runs.RECIPES["digits"].mask_ratio == 0.5
 if as_seen:
     assert len(test) == 269 and all(0.02 < high - low < 0.12 for low, high in intervals.values())
     assert accuracy[0.9] < min(accuracy[0.25], accuracy[0.5], accuracy[0.75])

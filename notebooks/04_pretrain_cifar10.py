@@ -43,18 +43,21 @@ import numpy as np
 
 from mae_keras import data, evaluation, figures
 from mae_keras.models import MaskedAutoencoder, load_model
-from mae_keras.recipes import adapt, find_recipe
-from mae_keras.training import (
+from mae_keras.runs import (
     Interrupted,
-    LinearMaskRatio,
-    MaskRatioScheduler,
     Progress,
-    ReconstructionCallback,
     RunCheckpoint,
     RunFolder,
     StopRequest,
-    explaining_out_of_memory,
+    adapt,
+    find_recipe,
     fit_from,
+)
+from mae_keras.training import (
+    LinearMaskRatio,
+    MaskRatioScheduler,
+    ReconstructionCallback,
+    explaining_out_of_memory,
     pretraining_optimizer,
     reconstruction_of,
     warmup_cosine,

@@ -25,8 +25,10 @@ from mae_keras import (
     losses,
     models,
     ops,
-    recipes,
     training,
+)
+from mae_keras import (
+    runs as recipes,
 )
 from mae_keras.models import DenseMaskedAutoencoder, MaskedAutoencoder
 

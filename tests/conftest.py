@@ -75,7 +75,7 @@ def array_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def short_recipe(array_file):
     """A recipe that is done in seconds."""
-    from mae_keras.recipes import Recipe
+    from mae_keras.runs import Recipe
 
     return Recipe(
         dataset=str(array_file),
@@ -90,7 +90,7 @@ def short_recipe(array_file):
 @pytest.fixture(scope="session")
 def finished(short_recipe, tmp_path_factory):
     """The folder of a finished run, for reading only, and the metrics it returned."""
-    from mae_keras.recipes import pretrain
+    from mae_keras.runs import pretrain
 
     folder = tmp_path_factory.mktemp("runs") / "short"
     return folder, pretrain(short_recipe, folder, verbose=0)

@@ -18,15 +18,8 @@ from conftest import build_tiny
 
 from mae_keras.data import ArraySplit, evaluation_batches, training_batches
 from mae_keras.models import CrossAttentionDecoder, DenseMaskedAutoencoder, load_model
-from mae_keras.training import (
-    CheckpointStore,
-    MaskedAdamW,
-    Progress,
-    RunCheckpoint,
-    RunFolder,
-    distribute,
-    fit_from,
-)
+from mae_keras.runs import CheckpointStore, Progress, RunCheckpoint, RunFolder, fit_from
+from mae_keras.training import MaskedAdamW, distribute
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)

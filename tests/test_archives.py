@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mae_keras import archives
-from mae_keras.archives import ArchiveError, BombError, open_archive
+from mae_keras import files as archives
+from mae_keras.files import ArchiveError, BombError, open_archive
 
 
 def packed(path, content, name="part"):

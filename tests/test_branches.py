@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.branches import branched, first_of_branch, in_branches
 from mae_keras.layers import DropPath
+from mae_keras.runtime.batch_shards import branched, first_of_branch, in_branches
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="branches are TensorFlow's"

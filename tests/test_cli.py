@@ -134,9 +134,8 @@ def test_a_wrong_command_line_is_refused(capsys, arguments):
 
 
 def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
-    from mae_keras import recipes
-    from mae_keras.recipes import pretraining
-    from mae_keras.training import Interrupted
+    from mae_keras import runs as recipes
+    from mae_keras.runs import Interrupted, pretraining
 
     def interrupted(*args, **kwargs):
         raise Interrupted("stopped by SIGTERM and saved")
@@ -152,7 +151,7 @@ def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_before_training_promises_nothing(capsys, monkeypatch, tmp_path):
-    from mae_keras.recipes import pretraining
+    from mae_keras.runs import pretraining
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -164,7 +163,7 @@ def test_ctrl_c_before_training_promises_nothing(capsys, monkeypatch, tmp_path):
 
 
 def test_import_passes_on_what_was_given_alone(capsys, monkeypatch, tmp_path):
-    from mae_keras.recipes import importing
+    from mae_keras.runs import exporting as importing
 
     seen = {}
 
@@ -214,7 +213,7 @@ def test_a_misspelled_folder_of_images_is_told_at_once(tmp_path):
 
 
 def test_a_home_folder_is_expanded_in_every_option(capsys, monkeypatch, tmp_path):
-    from mae_keras.recipes import pretraining
+    from mae_keras.runs import pretraining
 
     seen = {}
 
@@ -235,7 +234,7 @@ def test_a_home_folder_is_expanded_in_every_option(capsys, monkeypatch, tmp_path
 
 
 def test_predicting_tells_of_files_that_could_not_be_read(capsys, monkeypatch, tmp_path):
-    from mae_keras.recipes import predicting
+    from mae_keras.runs import predicting
 
     made = predicting.Predictions(2, [("bad.png", "cut short")], {"cat": 2, "dog": 0})
     monkeypatch.setattr(predicting, "predict_files", lambda *_, **__: made)
@@ -257,7 +256,7 @@ def test_a_file_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
 
 
 def test_running_out_of_memory_is_one_line(capsys, monkeypatch, tmp_path):
-    from mae_keras.recipes import pretraining
+    from mae_keras.runs import pretraining
 
     def exhausted(*args, **kwargs):
         raise MemoryError("try --batch-size 4")
@@ -396,7 +395,7 @@ def test_next_steps_name_what_a_user_must_supply(capsys):
 
 
 def test_a_folder_of_many_images_says_how_many_are_drawn(tmp_path):
-    from mae_keras.recipes.trained import _drawn_files
+    from mae_keras.runs.exporting import _drawn_files
 
     for number in range(12):
         Image.fromarray(np.zeros((4, 4), "uint8")).save(tmp_path / f"{number:02}.png")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from command_line import refusal, run
 
-from mae_keras.interop import litert, onnx, verification
-from mae_keras.interop import saved_model as module
+from mae_keras.interop import export as module
+from mae_keras.interop import export as verification
+from mae_keras.interop import litert, onnx
 from mae_keras.models import (
     DenseMaskedAutoencoder,
     ImageClassifier,
@@ -45,7 +46,7 @@ def quick(monkeypatch):
 
 
 def test_what_was_given_is_passed_on_and_what_was_verified_printed(capsys, monkeypatch, tmp_path):
-    from mae_keras.recipes import trained
+    from mae_keras.runs import exporting as trained
 
     seen = []
 

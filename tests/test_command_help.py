@@ -8,11 +8,9 @@ import pytest
 
 from mae_keras import cli
 from mae_keras.command_help import field_help, recipe_values, spread, typed_names
-from mae_keras.recipes.base import Recipe
-from mae_keras.recipes.catalogue import RECIPES
-from mae_keras.recipes.data_options import DataOptions
-from mae_keras.recipes.fine_tune_options import FineTuneOptions
-from mae_keras.recipes.protocols import EvaluationOptions
+from mae_keras.runs.options import DataOptions, FineTuneOptions
+from mae_keras.runs.protocols import EvaluationOptions
+from mae_keras.runs.recipe import RECIPES, Recipe
 
 
 def shown(*arguments, flags=()):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mae_keras.lazy import lazy_names
+from mae_keras.files import lazy_names
 
 
 def test_a_name_is_loaded_from_its_home():

@@ -12,8 +12,8 @@ import pytest
 
 from mae_keras import models
 from mae_keras.models import presets
-from mae_keras.recipes import evaluate_run, pretrain
-from mae_keras.recipes.trained import load_run
+from mae_keras.runs import evaluate_run, pretrain
+from mae_keras.runs.exporting import load_run
 
 ARCHIVE = pathlib.Path(__file__).parent / "golden" / "artifacts.tar.xz"
 SHAPES = {"signal": (16, 2), "volume": (4, 4, 4, 1)}

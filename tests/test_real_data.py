@@ -5,7 +5,7 @@ import pytest
 
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes.scoring import reconstruction_scores
+from mae_keras.runs.comparison import reconstruction_scores
 from mae_keras.training import pretraining_optimizer
 
 STEPS = 400

@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from mae_keras import data, evaluation, interop, layers, losses, models, ops, recipes, training
+from mae_keras import (
+    data,
+    evaluation,
+    interop,
+    layers,
+    losses,
+    models,
+    ops,
+    training,
+)
+from mae_keras import (
+    runs as recipes,
+)
 
 TOKENS = np.ones((2, 4, 1, 8), "float32")
 MASK = np.array([[True, False], [False, True]])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mae_keras import replicas
+from mae_keras.runtime import replicas
 
 TESTS = pathlib.Path(__file__).parent
 

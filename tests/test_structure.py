@@ -29,7 +29,7 @@ def test_the_package_imports_nothing_heavy():
         "heavy = {'keras', 'tensorflow', 'matplotlib', 'sklearn', 'torch', 'jax',\n"
         "         'tensorflow_datasets'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "import mae_keras.models, mae_keras.data, mae_keras.figures, mae_keras.recipes\n"
+        "import mae_keras.models, mae_keras.data, mae_keras.figures, mae_keras.runs\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

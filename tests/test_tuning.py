@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mae_keras.models import ImageClassifier, MaskedAutoencoder
-from mae_keras.tuning import without_tuning
+from mae_keras.runtime.tf_data import without_tuning
 
 IMAGES = np.zeros((4, 8, 8, 1), "uint8")
 

@@ -4,28 +4,28 @@ Names load on first use, so importing this package costs nothing; TensorFlow is 
 functions that need it. Imports nothing above `mae_keras.ops`.
 """
 
-from mae_keras.lazy import lazy_names
+from mae_keras.files import lazy_names
 
 _HOMES = {
     "DATASETS": "sources",
     "load": "sources",
     "kind": "sources",
-    "ImageData": "image_data",
+    "ImageData": "splits",
     "ArraySplit": "splits",
     "FolderSplit": "splits",
     "MappedSplit": "splits",
     "Split": "splits",
     "StreamSplit": "splits",
-    "SelectedSplit": "selection",
-    "balanced_split": "balance",
-    "long_tailed": "long_tail",
-    "long_tailed_rows": "long_tail",
+    "SelectedSplit": "splits",
+    "balanced_split": "rebalancing",
+    "long_tailed": "rebalancing",
+    "long_tailed_rows": "rebalancing",
     "CORRUPTIONS": "corruptions",
     "corrupt": "corruptions",
     "Augmentation": "augmentation",
     "augment": "augmentation",
     "default_augmentation": "augmentation",
-    "read_image": "single_image",
+    "read_image": "folders",
     "ClassificationAugmentation": "classification",
     "labelled_batches": "classification",
     "evaluation_batches": "pipeline",

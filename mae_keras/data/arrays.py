@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.decoding import resize as resized
 from mae_keras.data.division import SPLITS, Division, content_keys, mixed
-from mae_keras.data.image_data import ImageData
-from mae_keras.data.splits import ArraySplit, MappedSplit
+from mae_keras.data.image_files import resize as resized
+from mae_keras.data.splits import ArraySplit, ImageData, MappedSplit
 from mae_keras.files import check_regular, open_regular
 
 KINDS = ("images", "signals", "volumes")

@@ -8,9 +8,8 @@ import numbers
 from typing import Any
 
 from mae_keras.data.augmentation import Augmentation, augment
-from mae_keras.data.host import stay_on_host
-from mae_keras.data.options import settle
 from mae_keras.data.splits import Split, check_split
+from mae_keras.runtime.tf_data import settle, stay_on_host
 
 # An unending stream of int64 numbers.
 _ENDLESS = 2**63 - 1

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mae_keras.arguments import check_choice, check_int, check_range
-from mae_keras.data.host import stay_on_host
+from mae_keras.data.arrays import in_memory_data
+from mae_keras.data.division import Division
+from mae_keras.data.splits import ImageData
+from mae_keras.runtime.tf_data import stay_on_host
 
 if TYPE_CHECKING:
-    from mae_keras.data.image_data import ImageData
-
+    from mae_keras.data.splits import ImageData
 
 # Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
 DATASETS = {
@@ -117,8 +121,8 @@ def load(
     image_size = _check_image_size(image_size)
     check_int("seed", seed, 0)
     stay_on_host()
-    from mae_keras.data.decoding import RESIZE
     from mae_keras.data.division import Division
+    from mae_keras.data.image_files import RESIZE
 
     own = found in ("folder", "arrays")
     division = Division(splits, by=split_by if own else "order", seed=int(seed))
@@ -137,8 +141,6 @@ def load(
             raise ValueError(f"`kind` must be 'images' but for array files. Received: {kind!r}")
     options["resize"] = check_choice("resize", resize, RESIZE)
     if found == "digits":
-        from mae_keras.data.digits import load_digits
-
         return load_digits(**options)
     if found == "folder":
         from mae_keras.data.folders import load_folder
@@ -251,3 +253,32 @@ def _check_image_size(image_size):
             f"Received: image_size={image_size!r}."
         )
     return height, width
+
+
+def load_digits(
+    name: str = "digits",
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    labels: bool = True,
+    division: Division,
+    resize: str = "crop",
+) -> ImageData:
+    """Return the 1797 real 8x8 digits of scikit-learn as uint8 `ImageData`.
+
+    References:
+        - Alpaydin and Kaynak 1998, UCI "Optical Recognition of Handwritten Digits".
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    # Stored as ink counts 0 to 16.
+    images = np.rint(digits.images * 255 / 16).astype("uint8")[..., np.newaxis]
+    return in_memory_data(
+        name,
+        images,
+        digits.target.astype("int64") if labels else None,
+        class_names=tuple(str(digit) for digit in range(10)) if labels else None,
+        image_size=image_size,
+        division=division,
+        resize=resize,
+    )

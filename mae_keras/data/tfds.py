@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from mae_keras.data.arrays import in_memory_data
-from mae_keras.data.decoding import RESIZED, decode_with_pillow
-from mae_keras.data.decoding import resize as resized
 from mae_keras.data.division import VALIDATION_FRACTION, Division, default_fractions
-from mae_keras.data.image_data import ImageData
-from mae_keras.data.splits import StreamSplit
+from mae_keras.data.image_files import RESIZED, decode_with_pillow
+from mae_keras.data.image_files import resize as resized
+from mae_keras.data.splits import ImageData, StreamSplit
 from mae_keras.extras import install_command
 
 # Where a data set's own images differ in size and none was asked for.

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 # Plain imports: they cost NumPy only, and with the lazy ones of other packages the function
 # `linear_probe` would give way to its module of the same name on second use.
 from mae_keras.evaluation.baselines import trivial_losses as trivial_losses
-from mae_keras.evaluation.calibration import Calibration as Calibration
-from mae_keras.evaluation.calibration import CalibrationBin as CalibrationBin
-from mae_keras.evaluation.calibration import (
-    expected_calibration_error as expected_calibration_error,
-)
+from mae_keras.evaluation.class_report import Calibration as Calibration
+from mae_keras.evaluation.class_report import CalibrationBin as CalibrationBin
 from mae_keras.evaluation.class_report import ClassReport as ClassReport
 from mae_keras.evaluation.class_report import ClassScores as ClassScores
+from mae_keras.evaluation.class_report import MeanInterval as MeanInterval
+from mae_keras.evaluation.class_report import accuracy_interval as accuracy_interval
 from mae_keras.evaluation.class_report import class_report as class_report
+from mae_keras.evaluation.class_report import (
+    expected_calibration_error as expected_calibration_error,
+)
+from mae_keras.evaluation.class_report import mean_interval as mean_interval
 from mae_keras.evaluation.embedding import Embedding as Embedding
 from mae_keras.evaluation.embedding import embed_2d as embed_2d
 from mae_keras.evaluation.features import check_features as check_features
@@ -24,32 +27,29 @@ from mae_keras.evaluation.features import class_notes as class_notes
 from mae_keras.evaluation.features import fit_pca as fit_pca
 from mae_keras.evaluation.features import pixel_features as pixel_features
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings as FineTuneSettings
-from mae_keras.evaluation.holes import random_boxes as random_boxes
-from mae_keras.evaluation.holes import random_patches as random_patches
-from mae_keras.evaluation.holes import random_scratches as random_scratches
-from mae_keras.evaluation.intervals import MeanInterval as MeanInterval
-from mae_keras.evaluation.intervals import accuracy_interval as accuracy_interval
-from mae_keras.evaluation.intervals import mean_interval as mean_interval
 from mae_keras.evaluation.knn import KNNResult as KNNResult
 from mae_keras.evaluation.knn import choose_k as choose_k
 from mae_keras.evaluation.knn import knn_accuracy as knn_accuracy
-from mae_keras.evaluation.label_fractions import LabelFraction as LabelFraction
-from mae_keras.evaluation.label_fractions import fraction_rows as fraction_rows
-from mae_keras.evaluation.label_fractions import label_fraction_scores as label_fraction_scores
+from mae_keras.evaluation.linear_probe import LabelFraction as LabelFraction
 from mae_keras.evaluation.linear_probe import LinearProbe as LinearProbe
 from mae_keras.evaluation.linear_probe import LinearProbeResult as LinearProbeResult
 from mae_keras.evaluation.linear_probe import fit_linear_probe as fit_linear_probe
+from mae_keras.evaluation.linear_probe import fraction_rows as fraction_rows
+from mae_keras.evaluation.linear_probe import label_fraction_scores as label_fraction_scores
 from mae_keras.evaluation.linear_probe import linear_probe as linear_probe
 from mae_keras.evaluation.restoration import RestorationComparison as RestorationComparison
 from mae_keras.evaluation.restoration import RestorationScore as RestorationScore
 from mae_keras.evaluation.restoration import biharmonic_fill as biharmonic_fill
 from mae_keras.evaluation.restoration import is_restorable as is_restorable
 from mae_keras.evaluation.restoration import mean_fill as mean_fill
+from mae_keras.evaluation.restoration import random_boxes as random_boxes
+from mae_keras.evaluation.restoration import random_patches as random_patches
+from mae_keras.evaluation.restoration import random_scratches as random_scratches
 from mae_keras.evaluation.restoration import restoration_scores as restoration_scores
 from mae_keras.evaluation.restoration import score_filled as score_filled
 from mae_keras.evaluation.robustness import corruption_curves as corruption_curves
 from mae_keras.evaluation.robustness import robustness as robustness
-from mae_keras.lazy import lazy_names as _lazy_names
+from mae_keras.files import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from mae_keras.evaluation.batch_norm_probe import PaperProbeResult as PaperProbeResult

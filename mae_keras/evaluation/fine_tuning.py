@@ -14,8 +14,7 @@ import numpy as np
 from mae_keras.data import ArraySplit, ClassificationAugmentation, labelled_batches
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings
 from mae_keras.models import ImageClassifier
-from mae_keras.models.input_checks import check_input
-from mae_keras.models.label_checks import check_labels
+from mae_keras.models.checks import check_input, check_labels
 from mae_keras.training import NonFiniteError, fine_tuning_optimizer
 
 

@@ -6,33 +6,33 @@ Names load on first use, so importing this package costs nothing. Imports nothin
 
 from typing import TYPE_CHECKING
 
-from mae_keras.lazy import lazy_names
+from mae_keras.files import lazy_names
 
 if TYPE_CHECKING:
     from mae_keras.figures.attention import attention_figure as attention_figure
-    from mae_keras.figures.calibration import calibration_figure as calibration_figure
-    from mae_keras.figures.confusion import confusion_figure as confusion_figure
+    from mae_keras.figures.classification import calibration_figure as calibration_figure
+    from mae_keras.figures.classification import confusion_figure as confusion_figure
+    from mae_keras.figures.curves import label_fraction_figure as label_fraction_figure
+    from mae_keras.figures.curves import layer_curve_figure as layer_curve_figure
     from mae_keras.figures.curves import loss_figure as loss_figure
+    from mae_keras.figures.curves import robustness_figure as robustness_figure
     from mae_keras.figures.feature_map import feature_map_figure as feature_map_figure
-    from mae_keras.figures.label_fractions import label_fraction_figure as label_fraction_figure
-    from mae_keras.figures.layer_curve import layer_curve_figure as layer_curve_figure
-    from mae_keras.figures.masks import mask_gallery as mask_gallery
+    from mae_keras.figures.reconstruction import mask_gallery as mask_gallery
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
-    from mae_keras.figures.robustness import robustness_figure as robustness_figure
-    from mae_keras.figures.saving import save_figure as save_figure
+    from mae_keras.figures.style import save_figure as save_figure
 
 _HOMES = {
     "attention_figure": "attention",
-    "calibration_figure": "calibration",
-    "confusion_figure": "confusion",
+    "calibration_figure": "classification",
+    "confusion_figure": "classification",
     "feature_map_figure": "feature_map",
-    "label_fraction_figure": "label_fractions",
-    "layer_curve_figure": "layer_curve",
+    "label_fraction_figure": "curves",
+    "layer_curve_figure": "curves",
     "loss_figure": "curves",
-    "mask_gallery": "masks",
+    "mask_gallery": "reconstruction",
     "reconstruction_figure": "reconstruction",
-    "robustness_figure": "robustness",
-    "save_figure": "saving",
+    "robustness_figure": "curves",
+    "save_figure": "style",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -11,8 +11,16 @@ from matplotlib.figure import Figure
 
 from mae_keras.arguments import check_array, check_int, check_ints
 from mae_keras.figures.inputs import check_value_range, read_images
-from mae_keras.figures.pixels import channel_note, middle_slice, to_pictures
-from mae_keras.figures.sheet import BLUE, MUTED, SMALL, Note, Sheet
+from mae_keras.figures.sheet import (
+    BLUE,
+    MUTED,
+    SMALL,
+    Note,
+    Sheet,
+    channel_note,
+    middle_slice,
+    to_pictures,
+)
 
 _HEAT = "#e0331b"
 # Black and white of a picture where nothing, and where most is attended to. Black stays darker

@@ -9,11 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from mae_keras.arguments import check_array
-from mae_keras.figures.class_names import shortened
-from mae_keras.figures.frame import MARGIN, framed_page, widest
 from mae_keras.figures.inputs import check_mapping, check_names
-from mae_keras.figures.palette import NUM_CLASS_LOOKS, class_look
 from mae_keras.figures.sheet import INK, LITERAL, SMALL, Page, one_line, text_width
+from mae_keras.figures.style import (
+    MARGIN,
+    NUM_CLASS_LOOKS,
+    class_look,
+    framed_page,
+    shortened,
+    widest,
+)
 
 _SIDE, _GAP, _HEADING = 3.2, 0.2, 0.24  # inches, as below
 _LINE, _MARK, _COLUMN_GAP, _LONGEST_NAME = 0.18, 0.16, 0.18, 1.3

@@ -5,8 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.interop.extras import import_extra
-from mae_keras.interop.verification import check_equal
+from mae_keras.interop.export import check_equal, import_extra
 from mae_keras.models import ViTEncoder
 from mae_keras.ops import sincos_positions
 

@@ -9,11 +9,15 @@ import numpy as np
 
 from mae_keras.arguments import check_number
 from mae_keras.files import replacing
-from mae_keras.interop.extras import import_extra
-from mae_keras.interop.selection import check_converter, select_signatures
-from mae_keras.interop.targets import check_file
-from mae_keras.interop.verification import running, verify_outputs
-from mae_keras.models.signatures import Signature
+from mae_keras.interop.export import (
+    check_converter,
+    check_file,
+    import_extra,
+    running,
+    select_signatures,
+    verify_outputs,
+)
+from mae_keras.models.exporting import Signature
 
 _OPSET = 17
 

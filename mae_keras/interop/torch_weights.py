@@ -1,37 +1,53 @@
-"""Loading PyTorch checkpoints into a model that exists, with a report of every tensor."""
+"""PyTorch checkpoints into models, and models into Hugging Face's ViTMAE or ViT, with a report."""
 
+import json
+import math
 import os
+import pathlib
+import re
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from mae_keras.interop.checkpoint_files import read_checkpoint
-from mae_keras.interop.position_loading import Positions, plan_positions
-from mae_keras.interop.settings_check import check_settings
-from mae_keras.interop.stored_tensors import Checkpoint
-from mae_keras.interop.torch_names import NamedTensors, looks_like, named_tensors
-from mae_keras.interop.torch_normalization import put_into, read_constants
-from mae_keras.interop.torch_sizes import check_config
-from mae_keras.interop.weight_places import (
+from mae_keras.arguments import LARGEST_WIDTH, check_int, check_ints, check_number
+from mae_keras.files import MOST_GROWTH, replacing
+from mae_keras.interop.export import as_path
+from mae_keras.interop.torch_mapping import (
+    ABSENT,
     DECODER,
     HEAD,
-    Place,
-    encoder_of,
-    has_reference_decoder,
-    places_of,
-)
-from mae_keras.interop.weights_report import (
-    ABSENT,
     LOADED,
     UNEXPECTED,
     UNUSED,
     WRONG_SHAPE,
+    NamedTensors,
+    Place,
     TensorReport,
+    TorchSizes,
     WeightsReport,
+    check_config,
+    check_settings,
+    choose_heads,
+    encoder_of,
+    has_reference_decoder,
+    looks_like,
+    named_tensors,
+    places_of,
+    read_sizes,
 )
-from mae_keras.models import MaskedAutoencoder
+from mae_keras.interop.torch_positions import (
+    Positions,
+    plan_positions,
+    put_into,
+    read_constants,
+    read_positions,
+)
+from mae_keras.interop.torch_reading import Checkpoint, read_checkpoint, write_safetensors
+from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from mae_keras.ops import patch_grid, sincos_positions
 
 _OF_DECODER = ("mask_token", "decoder_")
 _OF_HEAD = ("head.", "fc_norm.")
@@ -246,3 +262,435 @@ def _forget_compiled(model: Any) -> None:
     for name in ("_endpoints", "_train_functions"):
         if hasattr(model, name):
             setattr(model, name, type(getattr(model, name))())
+
+
+_KINDS = ("autoencoder", "classifier", "encoder")
+# What a checkpoint without a decoder gets: the paper's.
+_DECODER = {"hidden_dim": 512, "num_layers": 8, "mlp_dim": 2048}
+_MASK_RATIO = 0.75
+_ALWAYS_ALLOWED = 2**26  # bytes of positions, whatever the weights are
+
+
+def model_from_torch(
+    path: str | os.PathLike[str],
+    *,
+    kind: str | None = None,
+    image_shape: Sequence[int] | None = None,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    normalize_targets: bool | None = None,
+    mask_ratio: float | None = None,
+    prefix: str | None = None,
+    max_bytes: int | None = None,
+    strict: bool = True,
+    **overrides: Any,
+) -> tuple[keras.Model, WeightsReport]:
+    """Build the model that a PyTorch checkpoint holds, with its weights.
+
+    Sizes are read from the tensors. What no tensor tells is taken from the argument, else from
+    `config.json`, else from what was published for that width; the report says which. Files and
+    their kinds are those of `load_torch_weights`.
+
+    Args:
+        path: checkpoint, or a folder with one and `config.json`.
+        kind: `"autoencoder"`, `"classifier"` or `"encoder"`; by default a classifier where the
+            checkpoint has a head, else an autoencoder, whose decoder has initial weights where
+            the checkpoint has none.
+        image_shape: ints `(*spatial, channels)`; by default what the position table is for. For
+            another one positions are interpolated, and then learned.
+        num_heads: int, the encoder's attention heads.
+        decoder_num_heads: int, the decoder's.
+        normalize_targets: bool, whether the decoder predicts standardised patches.
+        mask_ratio: float in (0, 1), for an autoencoder; by default the checkpoint's, else 0.75,
+            also where the checkpoint's hides nothing or everything.
+        prefix: as for `load_torch_weights`.
+        max_bytes: as for `load_torch_weights`.
+        strict: as for `load_torch_weights`.
+        **overrides: arguments of `ViTEncoder`, such as `mean`, `std` and `dtype`.
+
+    Returns:
+        `MaskedAutoencoder`, `ImageClassifier` or `ViTEncoder`, and a `WeightsReport`.
+
+    Raises:
+        ImportError, MemoryError: as `load_torch_weights` does.
+        ValueError: as `load_torch_weights` does; and if something has to be given that cannot be
+            told from the checkpoint.
+
+    Example:
+    >>> model, report = model_from_torch("mae_pretrain_vit_base.pth")  # doctest: +SKIP
+    >>> model.encode(images).shape  # doctest: +SKIP
+    (16, 768)
+
+    References:
+        - Sizes: He et al. 2021, arXiv:2111.06377, appendix A.1; facebookresearch/mae
+          `models_mae.py` (ViT-B, L, H; decoders of 8 blocks, 512 wide, 16 heads).
+    """
+    if kind not in (None, *_KINDS):
+        raise ValueError(f"`kind` must be one of {', '.join(_KINDS)}, or None. Received: {kind!r}")
+    num_heads = check_int("num_heads", num_heads, 1, LARGEST_WIDTH, optional=True)
+    decoder_num_heads = check_int(
+        "decoder_num_heads", decoder_num_heads, 1, LARGEST_WIDTH, optional=True
+    )
+    check_number("mask_ratio", mask_ratio, 0, 1, above=True, below=True, optional=True)
+    checkpoint = read_checkpoint(path, max_bytes)
+    named = named_tensors(checkpoint.tensors, checkpoint.path, prefix)
+    sizes = read_sizes(named, checkpoint)
+    kind = kind or ("autoencoder" if sizes.num_classes is None else "classifier")
+    notes: list[str] = []
+    encoder = _encoder(named, checkpoint, sizes, image_shape, num_heads, overrides, notes)
+    if kind == "encoder":
+        model: keras.Model = encoder
+    elif kind == "classifier":
+        model = _classifier(encoder, sizes, checkpoint)
+    else:
+        settings = {"normalize_targets": normalize_targets, "mask_ratio": mask_ratio}
+        model = _autoencoder(encoder, sizes, checkpoint, decoder_num_heads, settings, notes)
+    return model, fill(model, named, checkpoint, strict, tuple(notes))
+
+
+def _encoder(
+    named: NamedTensors,
+    checkpoint: Checkpoint,
+    sizes: TorchSizes,
+    image_shape: Sequence[int] | None,
+    num_heads: int | None,
+    overrides: Mapping[str, Any],
+    notes: list[str],
+) -> ViTEncoder:
+    heads, source = choose_heads(sizes.encoder["hidden_dim"], checkpoint.config, num_heads)
+    notes.append(f"Heads: {heads} ({source}); epsilon: {sizes.epsilon_source}.")
+    image_shape, positions = _image_and_positions(named, checkpoint, sizes, image_shape)
+    constants = read_constants(checkpoint, named.style, sizes.channels)
+    own = {
+        **sizes.encoder,
+        "num_heads": heads,
+        "position_embedding": positions,
+        "value_range": constants.value_range,
+        "mean": constants.mean,
+        "std": constants.std,
+        "name": "encoder",
+    }
+    return ViTEncoder(image_shape, sizes.patch_size, **{**own, **overrides})
+
+
+def _image_and_positions(
+    named: NamedTensors,
+    checkpoint: Checkpoint,
+    sizes: TorchSizes,
+    image_shape: Sequence[int] | None,
+) -> tuple[tuple[int, ...], str]:
+    """The image shape, and whether positions are the fixed ones or have to be kept."""
+    rank = len(sizes.patch_size)
+    if image_shape is not None:
+        check_ints("image_shape", image_shape, 1)
+    asked = image_shape or _configured_image(checkpoint.config, sizes)
+    if asked is not None:
+        asked = tuple(asked)
+        if len(asked) != rank + 1 or asked[-1] != sizes.channels:
+            raise ValueError(
+                f"`image_shape` must have {rank} spatial axes and the {sizes.channels} channels "
+                f"of the checkpoint. Received: image_shape={asked}"
+            )
+    grid = None if asked is None else patch_grid(asked, sizes.patch_size)
+    if grid is not None and not image_shape:
+        _check_configured(checkpoint, sizes, grid)
+    if "pos_embed" not in named.tensors:
+        if asked is None:
+            raise ValueError(
+                f"`image_shape` must be given: {checkpoint.path!r} has no position table"
+            )
+        return asked, "sincos"
+    tensor = named.tensors["pos_embed"]
+    stored = read_positions(tensor, sizes.encoder["use_class_token"], rank, grid)
+    if stored.grid is None:
+        raise ValueError(
+            f"`image_shape` must be given: the {len(stored.table)} positions in "
+            f"{checkpoint.path!r} are no square. Received: image_shape={image_shape}"
+        )
+    if asked is None:
+        pixels = (n * size for n, size in zip(stored.grid, sizes.patch_size, strict=True))
+        asked = (*pixels, sizes.channels)
+    fixed = stored.fixed and grid in (None, stored.grid)
+    return asked, "sincos" if fixed else "learned"
+
+
+def _check_configured(checkpoint: Checkpoint, sizes: TorchSizes, grid: tuple[int, ...]) -> None:
+    """Refuse an image of a `config.json` whose positions would dwarf the weights beside it."""
+    widths = [part["hidden_dim"] for part in (sizes.encoder, sizes.decoder or _DECODER)]
+    table = 4 * math.prod(grid) * max(widths)
+    held = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
+    if table > max(_ALWAYS_ALLOWED, MOST_GROWTH * held):
+        raise ValueError(
+            f"`image_shape` must be given: the config.json of {checkpoint.path!r} asks for a grid "
+            f"of {grid} patches, whose positions take {table / 1e6:.1f} MB beside weights of "
+            f"{held / 1e6:.1f} MB"
+        )
+
+
+def _configured_image(config: Mapping[str, Any], sizes: TorchSizes) -> tuple[int, ...] | None:
+    """The image shape that Hugging Face's or timm's `config.json` tells."""
+    timm = (config.get("pretrained_cfg") or {}).get("input_size")
+    side = config.get("image_size") or (timm[1:] if timm else None)
+    if side is None:
+        return None
+    rank = len(sizes.patch_size)
+    sides = tuple(side) if isinstance(side, (list, tuple)) else (side,) * rank
+    return (*sides, sizes.channels)
+
+
+def _classifier(encoder: ViTEncoder, sizes: TorchSizes, checkpoint: Checkpoint) -> ImageClassifier:
+    if sizes.num_classes is None:
+        raise ValueError(
+            f"`kind='classifier'` needs a checkpoint with a head; {checkpoint.path!r} has none. "
+            f"Load it as an encoder and use ImageClassifier.from_pretrained"
+        )
+    return ImageClassifier(encoder, sizes.num_classes, pooling=sizes.pooling)
+
+
+def _autoencoder(
+    encoder: ViTEncoder,
+    sizes: TorchSizes,
+    checkpoint: Checkpoint,
+    num_heads: int | None,
+    settings: Mapping[str, Any],
+    notes: list[str],
+) -> MaskedAutoencoder:
+    arguments = sizes.decoder or _DECODER
+    heads, source = choose_heads(
+        arguments["hidden_dim"], checkpoint.config, num_heads, decoder=True
+    )
+    if sizes.decoder is not None:
+        notes.append(f"The decoder's heads: {heads} ({source}).")
+    targets, source = _told(settings["normalize_targets"], checkpoint, "norm_pix_loss", False)
+    notes.append(f"normalize_targets={bool(targets)} ({source}).")
+    ratio = _mask_ratio(settings["mask_ratio"], checkpoint, notes)
+    decoder = MAEDecoder(
+        **arguments,
+        num_heads=heads,
+        layer_norm_epsilon=encoder.layer_norm_epsilon,
+        dtype=encoder.dtype_policy,
+        name="decoder",
+    )
+    return MaskedAutoencoder(encoder, decoder, masking=ratio, normalize_targets=bool(targets))
+
+
+def _mask_ratio(given: float | None, checkpoint: Checkpoint, notes: list[str]) -> float:
+    """Encoders are saved with 0, which is no ratio to train with."""
+    ratio, source = _told(given, checkpoint, "mask_ratio", _MASK_RATIO)
+    ratio = float(ratio)
+    if given is None and not 0 < ratio < 1:
+        source = f"the default: {ratio} in {source} hides none or all"
+        ratio = _MASK_RATIO
+    notes.append(f"mask_ratio={ratio} ({source}).")
+    return ratio
+
+
+def _told(given: Any, checkpoint: Checkpoint, name: str, default: Any) -> tuple[Any, str]:
+    """A setting, from the argument, `config.json`, the training arguments, or the default."""
+    if given is not None:
+        return given, "as given"
+    for settings, source in (
+        (checkpoint.config, "config.json"),
+        (checkpoint.settings, "the arguments saved with the weights"),
+    ):
+        if name in settings:
+            return settings[name], source
+    return default, "not told by the checkpoint: the default"
+
+
+_FILES = {"config.json", "model.safetensors", "preprocessor_config.json"}
+# The names of the files on the hub, which every version of transformers reads.
+_NAMES = (
+    (r"^cls_token$", "embeddings.cls_token"),
+    (r"^pos_embed$", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
+    (r"^blocks\.", "encoder.layer."),
+    (r"^decoder_blocks\.", "decoder_layers."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.(query|key|value)\.", r".attention.attention.\1."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"^norm\.", "layernorm."),
+)
+
+
+def save_torch_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Write a folder that Hugging Face's `from_pretrained` reads, with equal outputs.
+
+    A `MaskedAutoencoder` becomes `ViTMAEForPreTraining`, a `ViTEncoder` `ViTMAEModel` (which hides
+    patches as its `mask_ratio` says: 0 is written), an `ImageClassifier` with `pooling="token"`
+    `ViTForImageClassification`. `preprocessor_config.json` holds the pixel constants.
+
+    Args:
+        model: model with square images and patches and a class token.
+        path: folder to write; must be new, empty or an earlier one of the kind.
+
+    Raises:
+        ImportError: if `safetensors` is not installed.
+        TypeError: if `model` is of another kind.
+        ValueError: if the format cannot express the model, saying what, or the folder holds
+            something else.
+
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 3), 2)
+    >>> save_torch_weights(model, "for_pytorch")  # doctest: +SKIP
+
+    References:
+        - transformers `models/vit_mae` (5.24) and `models/vit`.
+    """
+    places = places_of(model)
+    _check_expressible(model)
+    path = as_path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
+    _check_folder(path)
+    arrays = {
+        name: np.asarray(place.to_torch(keras.ops.convert_to_numpy(place.variable)), "float32")
+        for name, place in places.items()
+    }
+    tensors = _hugging_face_names(model, {**arrays, **_tables(model)})
+    with replacing(path) as aside:
+        aside.mkdir()
+        write_safetensors(str(aside / "model.safetensors"), tensors)
+        for name, content in (
+            ("config.json", _config(model)),
+            ("preprocessor_config.json", _preprocessor(encoder_of(model))),
+        ):
+            (aside / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_expressible(model: keras.Model) -> None:
+    """Refuse what Hugging Face's classes cannot compute."""
+    encoder = encoder_of(model)
+    sides = encoder.image_shape[:-1]
+    faults = [
+        (len(sides) != 2 or len(set(sides)) > 1, f"images of {sides} pixels: only squares"),
+        (len(set(encoder.patch_size)) > 1, f"patches of {encoder.patch_size} pixels: only squares"),
+        (not encoder.use_class_token, "no class token"),
+    ]
+    if isinstance(model, MaskedAutoencoder):
+        epsilons = {encoder.layer_norm_epsilon, model.decoder.layer_norm_epsilon}
+        faults.append((len(epsilons) > 1, f"norms with two epsilons: {sorted(epsilons)}"))
+        faults.append((model.decoder.hidden_dim % 4 != 0, "a decoder width not divisible by 4"))
+        faults.append((model.loss_on != "hidden", "a loss on all patches"))
+        faults.append((not has_reference_decoder(model), "a decoder of cross-attention"))
+    if isinstance(model, ImageClassifier):
+        faults.append((model.pooling != "token", f"pooling={model.pooling!r}: only 'token'"))
+    found = [words for wrong, words in faults if wrong]
+    if found:
+        raise ValueError(
+            f"`model` must be one that Hugging Face's ViTMAE or ViT can express. "
+            f"Received: {'; '.join(found)}"
+        )
+
+
+def _check_folder(path: pathlib.Path) -> None:
+    held = {item.name for item in path.iterdir()} if path.is_dir() else set()
+    if path.is_file() or held - _FILES:
+        there = f"the file {str(path)!r}" if path.is_file() else f"{str(path)!r} with {held}"
+        raise ValueError(
+            f"`path` must be a new or empty folder, or an earlier one. Received: {there}"
+        )
+
+
+def _tables(model: keras.Model) -> dict[str, np.ndarray]:
+    """Position tables, which Hugging Face stores; the class token's row is zero."""
+    encoder = encoder_of(model)
+    if encoder.position_embedding == "learned":
+        table = keras.ops.convert_to_numpy(encoder.positions.positions)
+    else:
+        table = sincos_positions(encoder.grid, encoder.hidden_dim)
+    tables = {"pos_embed": table}
+    if isinstance(model, MaskedAutoencoder):
+        tables["decoder_pos_embed"] = sincos_positions(model.grid, model.decoder.hidden_dim)
+    return {
+        name: np.pad(table, ((1, 0), (0, 0)))[None].astype("float32")
+        for name, table in tables.items()
+    }
+
+
+def _hugging_face_names(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    apart: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if ".attn.qkv." in name:
+            parts = zip(("query", "key", "value"), np.split(array, 3), strict=True)
+            apart.update({name.replace("qkv", part): piece for part, piece in parts})
+        else:
+            apart[name] = array
+    within = "" if isinstance(model, ViTEncoder) else "vit."
+    return {_hugging_face_name(name, within): array for name, array in apart.items()}
+
+
+def _hugging_face_name(name: str, within: str) -> str:
+    if name.startswith("head."):
+        return name.replace("head.", "classifier.")
+    within = "decoder." if name.startswith(("decoder_", "mask_token")) else within
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    return within + name
+
+
+def _config(model: keras.Model) -> dict[str, Any]:
+    encoder = encoder_of(model)
+    classifier = isinstance(model, ImageClassifier)
+    config = {
+        "model_type": "vit" if classifier else "vit_mae",
+        "architectures": ["ViTForImageClassification" if classifier else "ViTMAEModel"],
+        "hidden_size": encoder.hidden_dim,
+        "num_hidden_layers": encoder.num_layers,
+        "num_attention_heads": encoder.num_heads,
+        "intermediate_size": encoder.mlp_dim,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "image_size": encoder.image_shape[0],
+        "patch_size": encoder.patch_size[0],
+        "num_channels": encoder.image_shape[-1],
+        "qkv_bias": True,
+        "dtype": "float32",
+    }
+    if classifier:
+        names = [f"LABEL_{index}" for index in range(model.num_classes)]
+        config["id2label"] = {str(index): name for index, name in enumerate(names)}
+        config["label2id"] = {name: index for index, name in enumerate(names)}
+    if isinstance(model, ViTEncoder):
+        config["mask_ratio"] = 0.0
+    if isinstance(model, MaskedAutoencoder):
+        config |= _decoder_config(model)
+    return config
+
+
+def _decoder_config(model: MaskedAutoencoder) -> dict[str, Any]:
+    decoder = model.decoder
+    return {
+        "architectures": ["ViTMAEForPreTraining"],
+        "decoder_hidden_size": decoder.hidden_dim,
+        "decoder_num_hidden_layers": decoder.num_layers,
+        "decoder_num_attention_heads": decoder.num_heads,
+        "decoder_intermediate_size": decoder.mlp_dim,
+        "mask_ratio": model.masking.mask_ratio,
+        "norm_pix_loss": model.normalize_targets,
+    }
+
+
+def _preprocessor(encoder: ViTEncoder) -> dict[str, Any]:
+    """Pixels times a factor, minus mean, divided by std: the same numbers as the model's own."""
+    layer, channels = encoder.normalization, encoder.image_shape[-1]
+    low, high = layer.value_range or (0.0, 1.0)
+    mean = np.zeros(channels) + (0.0 if layer.mean is None else layer.mean)
+    std = np.zeros(channels) + (1.0 if layer.std is None else layer.std)
+    side = {"height": encoder.image_shape[0], "width": encoder.image_shape[1]}
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": side,
+        "do_rescale": layer.value_range is not None,
+        "rescale_factor": 1 / (high - low),
+        "do_normalize": True,
+        "image_mean": [float(value) for value in mean + low / (high - low)],
+        "image_std": [float(value) for value in std],
+    }

@@ -5,28 +5,26 @@ Names load on first use, so that the command line can list presets without impor
 
 from typing import TYPE_CHECKING
 
-from mae_keras.lazy import lazy_names
+from mae_keras.files import lazy_names
 
 if TYPE_CHECKING:
-    from mae_keras.models.attention_readout import attention_maps as attention_maps
-    from mae_keras.models.cross_attention_decoder import (
-        CrossAttentionDecoder as CrossAttentionDecoder,
-    )
+    from mae_keras.models.classifier import ImageClassifier as ImageClassifier
+    from mae_keras.models.decoders import CrossAttentionDecoder as CrossAttentionDecoder
+    from mae_keras.models.decoders import MAEDecoder as MAEDecoder
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
-    from mae_keras.models.flops import FlopCount as FlopCount
-    from mae_keras.models.flops import forward_flops as forward_flops
-    from mae_keras.models.flops import training_flops as training_flops
-    from mae_keras.models.image_classifier import ImageClassifier as ImageClassifier
+    from mae_keras.models.inspection import FlopCount as FlopCount
+    from mae_keras.models.inspection import attention_maps as attention_maps
+    from mae_keras.models.inspection import forward_flops as forward_flops
+    from mae_keras.models.inspection import training_flops as training_flops
     from mae_keras.models.loading import load_model as load_model
-    from mae_keras.models.mae_decoder import MAEDecoder as MAEDecoder
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
     from mae_keras.models.masked_model import MaskedModel as MaskedModel
+    from mae_keras.models.masked_model import PatchPrediction as PatchPrediction
+    from mae_keras.models.masked_model import Reconstruction as Reconstruction
     from mae_keras.models.presets import PRESETS as PRESETS
     from mae_keras.models.presets import Preset as Preset
-    from mae_keras.models.reconstruction import PatchPrediction as PatchPrediction
-    from mae_keras.models.reconstruction import Reconstruction as Reconstruction
     from mae_keras.models.reconstruction_augmentation import (
         MaskedReconstructionAugmentation as MaskedReconstructionAugmentation,
     )
@@ -34,24 +32,24 @@ if TYPE_CHECKING:
     from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
 _HOMES = {
-    "CrossAttentionDecoder": "cross_attention_decoder",
+    "CrossAttentionDecoder": "decoders",
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
-    "FlopCount": "flops",
-    "ImageClassifier": "image_classifier",
-    "MAEDecoder": "mae_decoder",
+    "FlopCount": "inspection",
+    "ImageClassifier": "classifier",
+    "MAEDecoder": "decoders",
     "MaskedAutoencoder": "masked_autoencoder",
     "MaskedModel": "masked_model",
     "MaskedReconstructionAugmentation": "reconstruction_augmentation",
     "PRESETS": "presets",
-    "PatchPrediction": "reconstruction",
+    "PatchPrediction": "masked_model",
     "Preset": "presets",
-    "Reconstruction": "reconstruction",
+    "Reconstruction": "masked_model",
     "Restoration": "restoration",
     "ViTEncoder": "vit_encoder",
-    "attention_maps": "attention_readout",
-    "forward_flops": "flops",
+    "attention_maps": "inspection",
+    "forward_flops": "inspection",
     "load_model": "loading",
-    "training_flops": "flops",
+    "training_flops": "inspection",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -14,10 +14,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.checked_dataset import checked_dataset
-from mae_keras.models.input_checks import (
+from mae_keras.models.base import WholeBatches
+from mae_keras.models.checks import (
     blind_samples,
     check_input,
+    check_labels,
     check_shape,
     check_values,
     check_weights,
@@ -26,8 +27,7 @@ from mae_keras.models.input_checks import (
     to_numpy,
     warn_of_blind,
 )
-from mae_keras.models.label_checks import check_labels
-from mae_keras.models.replica_batches import WholeBatches
+from mae_keras.runtime.tf_data import checked_dataset
 
 
 class BatchCheck:

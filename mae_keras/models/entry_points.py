@@ -5,27 +5,23 @@ from typing import Any
 import keras
 
 from mae_keras.arguments import check_int
+from mae_keras.models.base import BuiltFromOneSlice, check_evaluation_input, training_input
 from mae_keras.models.batch_checks import LABELS_NEEDED, BatchCheck, checked_batches, raising
-from mae_keras.models.fit_arguments import check_fit_arguments
-from mae_keras.models.input_checks import (
+from mae_keras.models.checks import (
     as_one_array,
     blind_samples,
     check_called,
     check_class_weight,
+    check_fit_arguments,
     check_input,
+    check_labelled,
     check_weights,
     is_array,
     stand_in_labels,
     to_numpy,
     warn_of_blind,
 )
-from mae_keras.models.label_checks import check_labelled
-from mae_keras.models.replica_batches import (
-    BuiltFromOneSlice,
-    check_evaluation_input,
-    training_input,
-)
-from mae_keras.tuning import without_tuning
+from mae_keras.runtime.tf_data import without_tuning
 
 
 class ChecksSamples(BuiltFromOneSlice):

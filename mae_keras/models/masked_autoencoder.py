@@ -7,24 +7,20 @@ import keras
 import numpy as np
 from keras import ops
 
+from mae_keras import losses as uniformity
 from mae_keras.arguments import check_number
-from mae_keras.branches import in_branches
 from mae_keras.layers import PatchMasking, RandomMasking
-from mae_keras.layers.compiled_dense import projected
-from mae_keras.losses import uniformity
-from mae_keras.models.decoded_patches import draw_decoded, num_decoded
-from mae_keras.models.input_checks import check_shape
-from mae_keras.models.mae_decoder import MAEDecoder
-from mae_keras.models.masked_model import MaskedModel
-from mae_keras.models.preset_building import (
+from mae_keras.models.base import from_versioned_config, with_version
+from mae_keras.models.checks import check_shape
+from mae_keras.models.decoders import MAEDecoder, draw_decoded, num_decoded
+from mae_keras.models.masked_model import MaskedModel, neighbour_weights
+from mae_keras.models.presets import (
     build_decoder,
     fill_sizes,
     find_decoder,
+    find_preset,
     make_masking,
 )
-from mae_keras.models.presets import find_preset
-from mae_keras.models.reconstruction import neighbour_weights
-from mae_keras.models.versioning import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import (
     gather_patches,
@@ -33,7 +29,9 @@ from mae_keras.ops import (
     unpatchify,
     unstandardize_patches,
 )
-from mae_keras.replicas import in_replica, joined
+from mae_keras.runtime.batch_shards import in_branches
+from mae_keras.runtime.cpu_kernels import projected
+from mae_keras.runtime.replicas import in_replica, joined
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")

@@ -1,4 +1,4 @@
-"""The training step that every masked autoencoder here shares.
+"""The training step that every masked autoencoder here shares, and what a trained one is asked for.
 
 `train_step` turns a batch of images into a supervised one (`x` = patches and mask, `y` = target
 patches, `sample_weight` = the mask) and hands it to Keras's own `train_step`, which then does
@@ -9,29 +9,271 @@ import contextlib
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_choice
+from mae_keras.arguments import check_array, check_choice, check_int
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
-from mae_keras.models.compilation import CompiledAsAsked
-from mae_keras.models.endpoints import Endpoints
-from mae_keras.models.entry_points import ChecksSamples
-from mae_keras.models.inference import Inference
-from mae_keras.models.input_checks import check_input, check_shape
-from mae_keras.models.replica_batches import (
+from mae_keras.models.base import (
+    CompiledAsAsked,
+    Endpoints,
+    SavedInOneStep,
+    SkipsNonFinite,
     check_optimizer,
     check_replicas,
 )
+from mae_keras.models.checks import (
+    as_one_array,
+    blind_samples,
+    check_input,
+    check_shape,
+    warn_of_blind,
+)
+from mae_keras.models.entry_points import ChecksSamples
+from mae_keras.models.exporting import Exporting
 from mae_keras.models.restoration import Restoring
-from mae_keras.models.saving import SavedInOneStep
-from mae_keras.models.skipping import SkipsNonFinite
 from mae_keras.models.unusable_samples import CountsUnusable
-from mae_keras.ops import gather_patches, is_usable, num_hidden, split_indices
-from mae_keras.replicas import first_sample, num_replicas
+from mae_keras.ops import can_be_missing, gather_patches, is_usable, num_hidden, split_indices
+from mae_keras.runtime.replicas import first_sample, num_replicas
+
+
+class Reconstruction(NamedTuple):
+    """Reconstructed images, in pixels as given.
+
+    Attributes:
+        prediction: float32 `(batch, *spatial, channels)`, every patch as predicted, not clipped.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
+        pasted: float32, the images with their hidden patches replaced by the prediction.
+        statistics: whose mean and variance gave standardised predictions their brightness,
+            `"original"` or `"visible"`; `None` when the model predicts pixels.
+    """
+
+    prediction: np.ndarray
+    patch_mask: np.ndarray
+    pasted: np.ndarray
+    statistics: str | None
+
+
+class PatchPrediction(NamedTuple):
+    """Targets and predictions as the loss sees them.
+
+    Attributes:
+        targets: float32 `(batch, num_patches, patch_dim)`, normalised, standardised if the model
+            predicts standardised patches; 0 where data is missing.
+        predictions: float32, of the same shape.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
+        missing: bool `(batch, num_patches)`, `True` = holds NaN.
+    """
+
+    targets: np.ndarray
+    predictions: np.ndarray
+    patch_mask: np.ndarray
+    missing: np.ndarray
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Bool `(batch, num_patches)`: the patches in the loss, hidden and not missing."""
+        return self.patch_mask & ~self.missing
+
+
+def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndarray:
+    """Bring a user's mask to bool `(batch, num_patches)`.
+
+    Args:
+        patch_mask: bool or 0/1 array: `(num_patches,)`, `grid`, or either with a batch before it.
+        grid: ints, patches per axis.
+        batch: int, number of images.
+
+    Returns:
+        NumPy bool array.
+
+    Raises:
+        ValueError: if the shape fits neither, or values are not 0 and 1.
+
+    Example:
+    >>> read_patch_mask([[1, 0], [0, 0]], (2, 2), 3).shape
+    (3, 4)
+    """
+    if isinstance(patch_mask, (list, tuple)):
+        patch_mask = check_array("patch_mask", patch_mask)
+    given = np.asarray(keras.ops.convert_to_numpy(patch_mask))
+    if given.dtype != bool and not np.isin(given, (0, 1)).all():
+        raise ValueError(
+            f"`patch_mask` must be boolean, True = hidden. Received: dtype {given.dtype} with "
+            f"values other than 0 and 1"
+        )
+    num_patches, grid = math.prod(grid), tuple(grid)
+    if given.shape in ((num_patches,), grid):
+        return np.broadcast_to(given.astype(bool).reshape(1, -1), (batch, num_patches)).copy()
+    if given.shape in ((batch, num_patches), (batch, *grid)):
+        return given.astype(bool).reshape(batch, num_patches)
+    raise ValueError(
+        f"`patch_mask` must have shape ({num_patches},), {grid}, ({batch}, {num_patches}) or "
+        f"{(batch, *grid)}. Received: patch_mask.shape={given.shape}"
+    )
+
+
+def neighbour_weights(grid: Sequence[int]) -> np.ndarray:
+    """Inverse squared distances between the patches of a grid, 0 to themselves.
+
+    Args:
+        grid: ints, patches per axis.
+
+    Returns:
+        NumPy float32 array `(num_patches, num_patches)`.
+
+    Example:
+    >>> neighbour_weights((3,))[0].tolist()
+    [0.0, 1.0, 0.25]
+    """
+    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
+    places = np.stack(axes, -1).reshape(-1, len(tuple(grid)))
+    squared = ((places[:, None] - places[None]) ** 2).sum(-1).astype("float32")
+    with np.errstate(divide="ignore"):
+        return np.where(squared > 0, 1.0 / squared, 0.0).astype("float32")
+
+
+class Inference(Exporting):
+    """Methods of the masked autoencoders that take whole arrays of images.
+
+    The models say how one batch is done: `reconstruct_batch`, `encode_batch`, `check_pooling` and
+    `reconstruction_statistics`.
+    """
+
+    def reconstruct(
+        self,
+        images: Any,
+        patch_mask: Any = None,
+        batch_size: int = 32,
+        statistics: str = "original",
+    ) -> Reconstruction:
+        """Hide patches and predict them.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
+            patch_mask: bool, `True` = hidden: `(num_patches,)` or the grid's shape for all
+                images, or with a batch axis before it, any number hidden; `None` draws the masks
+                that `evaluate` uses, which depend on (seed, number of the image), and on the image
+                where the masking layer looks at it.
+            batch_size: int.
+            statistics: for standardised targets, whose patch mean and variance give the
+                prediction its brightness: `"original"` (the hidden patches' own, given away) or
+                `"visible"` (estimated from the visible patches around).
+
+        Returns:
+            `Reconstruction(prediction, patch_mask, pasted, statistics)` of NumPy arrays.
+
+        Raises:
+            TypeError, ValueError: if the images or the mask do not fit the model.
+        """
+        if statistics not in ("original", "visible"):
+            raise ValueError(
+                f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
+            )
+        inputs = self._masked_input(images, patch_mask, batch_size)
+        made = self._reconstructed(inputs, statistics, batch_size)
+        used = statistics if self.reconstruction_statistics else None
+        return Reconstruction(made["prediction"], inputs["patch_mask"], made["pasted"], used)
+
+    def _reconstructed(self, inputs: dict[str, Any], statistics: str, batch_size: int) -> Any:
+        return self._endpoints.run(
+            self,
+            ("reconstruct", statistics),
+            lambda batch: self.reconstruct_batch(batch["images"], batch["patch_mask"], statistics),
+            inputs,
+            batch_size,
+        )
+
+    def predict_patches(
+        self, images: Any, patch_mask: Any = None, batch_size: int = 32
+    ) -> PatchPrediction:
+        """Hide patches and give targets and predictions as the loss compares them.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
+            patch_mask: as for `reconstruct`.
+            batch_size: int.
+
+        Returns:
+            `PatchPrediction(targets, predictions, patch_mask, missing)` of NumPy arrays.
+
+        Raises:
+            TypeError, ValueError: if the images or the mask do not fit the model.
+        """
+        inputs = self._masked_input(images, patch_mask, batch_size)
+        made = self._endpoints.run(self, "patches", self._compare_batch, inputs, batch_size)
+        return PatchPrediction(
+            made["targets"], made["predictions"], inputs["patch_mask"], made["missing"]
+        )
+
+    def _compare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        patches, missing = self.to_patches(batch["images"])
+        inputs = {"patches": patches, "patch_mask": batch["patch_mask"]}
+        if missing is None:
+            missing = ops.zeros_like(batch["patch_mask"])
+        else:
+            inputs["missing"] = missing
+        predictions = ops.cast(self(inputs), "float32")
+        return {
+            "targets": self.to_targets(patches),
+            "predictions": predictions,
+            "missing": missing,
+        }
+
+    def _masked_input(self, images: Any, patch_mask: Any, batch_size: int) -> dict[str, Any]:
+        images = self._checked(images, batch_size)
+        if hasattr(images, "element_spec"):
+            raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
+        images = ops.convert_to_numpy(images)
+        warn_of_blind(blind_samples(images, self.grid), len(images))
+        if patch_mask is None:
+            patch_mask = self._evaluation_masks(images, batch_size)
+        return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
+
+    def _evaluation_masks(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        incomplete = can_be_missing(images.dtype) and bool(np.isnan(images).any())
+        numbers = np.arange(len(images), dtype="int32")
+        if not incomplete and not self.masking.uses_patches:
+            return ops.convert_to_numpy(self._draw_masks(0, numbers, None, None))
+        masks = []
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            patches, missing = self.to_patches(ops.convert_to_tensor(images[rows]))
+            masks.append(self._draw_masks(0, numbers[rows], missing, patches))
+        return np.concatenate([ops.convert_to_numpy(mask) for mask in masks])
+
+    def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
+        """Features of images, nothing hidden.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
+                batches (labels are ignored). Patches with NaN are left out; a warning names images
+                without any other, whose mean features are 0.
+            pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
+                all tokens.
+            batch_size: int.
+
+        Returns:
+            NumPy array `(batch, hidden_dim)`, or `(batch, [1 +] num_patches, hidden_dim)`.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        self.check_pooling(pooling)
+        return self._run_checked(
+            ("encode", pooling),
+            lambda batch: self.encode_batch(batch, pooling),
+            images,
+            batch_size,
+        )
+
+    def _checked(self, images: Any, batch_size: int) -> Any:
+        check_int("batch_size", batch_size, 1)
+        return check_input(as_one_array(images), self.image_shape, self.value_range)
 
 
 class MaskedModel(

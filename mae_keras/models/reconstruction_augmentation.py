@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from mae_keras.arguments import check_int, check_number
-from mae_keras.models.input_checks import check_shape
+from mae_keras.models.checks import check_shape
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.ops import counter_noise, hide_highest, num_hidden
 

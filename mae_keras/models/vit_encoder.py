@@ -22,9 +22,7 @@ from mae_keras.layers import (
     PositionEmbedding,
     TransformerBlock,
 )
-from mae_keras.layers.compiled_dense import projected
-from mae_keras.layers.compiled_norm import normed
-from mae_keras.models.input_checks import check_called, check_input, check_shape
+from mae_keras.models.checks import check_called, check_input, check_shape
 from mae_keras.ops import (
     as_image_shape,
     as_patch_size,
@@ -34,7 +32,8 @@ from mae_keras.ops import (
     patch_grid,
     split_missing,
 )
-from mae_keras.traced_checks import check_traced
+from mae_keras.runtime.cpu_kernels import normed, projected
+from mae_keras.runtime.traced_checks import check_traced
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")

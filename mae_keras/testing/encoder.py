@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from mae_keras.ops import split_indices
-from mae_keras.testing.checking import CheckError, array_of, close, require
+from mae_keras.testing.masking import CheckError, array_of, close, require
 
 
 def check_encoder(encoder: Any, samples: Any = None, *, half_tolerance: float = 0.1) -> None:

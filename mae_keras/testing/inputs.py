@@ -1,12 +1,16 @@
-"""Checks of what turns raw samples into rows, one for every token."""
+"""Checks of what turns samples into rows, one for every token, and of what is predicted."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from mae_keras.testing.checking import CheckError, array_of, close, compiled, require
+from mae_keras.losses import MaskedReconstructionLoss
+from mae_keras.ops import gather_patches
+from mae_keras.testing.masking import CheckError, array_of, close, compiled, require
 
 
 def check_inputs(inputs: Any, samples: Any) -> None:
@@ -145,3 +149,155 @@ def _check_integers(name: str, read: Callable[[Any], tuple[Any, Any]], samples: 
             f"Integers that differ must give rows that differ; {name} does not tell "
             f"{values[place]} from {values[place + 1]}. Half precision is too coarse for them.",
         )
+
+
+def check_target(target: Any, samples: Any) -> None:
+    """Check that the rows of samples become targets that a loss can compare with.
+
+    `target` is a masked model, whose `to_patches` and `to_targets` are used, or any object with
+    `encode(rows)`. Such an object may have `dim`, the width of its targets, `loss(targets,
+    predictions)`, one value per token, `encode(rows, indices=...)`, where the rows are a gathered
+    part, and `per_token = False`, if the target of a token depends on other tokens. These
+    properties are checked:
+
+    - targets are float32, `(batch, num_tokens, dim)`, finite, also for rows of one value;
+    - they are the same every time and whatever the other samples of the batch;
+    - the target of a token depends on that token alone, and a gathered part gives the same;
+    - the loss of a token depends on that token alone, and hidden tokens alone are in a model's
+      loss (with `loss_on="hidden"`): it is blind to the targets of visible ones.
+
+    Args:
+        target: masked model, or object with `encode`.
+        samples: array `(batch, ...)` of at least 2 raw samples for a model, else of rows
+            `(batch, num_tokens, row_dim)`.
+
+    Raises:
+        CheckError: naming the first property that does not hold.
+
+    Example:
+    >>> from mae_keras.models import DenseMaskedAutoencoder
+    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+    >>> check_target(model, np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1), "uint8"))
+    """
+    name, of_model = type(target).__name__, hasattr(target, "to_targets")
+    samples = np.asarray(samples)
+    require(len(samples) >= 2, "`samples` must be at least 2, to compare with each other.")
+    if of_model:
+        rows = array_of(reader_of(target)(ops.convert_to_tensor(samples))[0])
+    else:
+        require(callable(getattr(target, "encode", None)), f"{name} must have a method `encode`.")
+        rows = samples.astype("float32")
+    encode = _encoder_of(target)
+    targets = _encoded(name, encode, rows, getattr(target, "dim", None))
+    require(
+        np.array_equal(_encoded(name, encode, rows), targets),
+        f"{name} must give the same targets for the same rows every time.",
+    )
+    require(
+        close(_encoded(name, encode, rows[1:]), targets[1:], 1e-5),
+        f"The targets of a sample must not depend on the other samples of the batch; those of "
+        f"{name} do.",
+    )
+    for value in (0.0, 0.5):
+        _encoded(name, encode, np.full_like(rows, value))
+    if getattr(target, "per_token", True):
+        _check_tokens(name, encode, rows, targets)
+    if of_model:
+        _check_model_loss(target, samples)
+    elif callable(getattr(target, "loss", None)):
+        _check_loss(name, target.loss, targets)
+
+
+def _encoder_of(target: Any) -> Callable[..., Any]:
+    encode = getattr(target, "to_targets", None) or target.encode
+    if "indices" in inspect.signature(encode).parameters:
+        return encode
+    return lambda rows, indices=None: encode(rows)
+
+
+def _encoded(
+    name: str, encode: Callable[..., Any], rows: np.ndarray, dim: int | None = None, **options: Any
+) -> np.ndarray:
+    targets = encode(ops.convert_to_tensor(rows), **options)
+    dtype = keras.backend.standardize_dtype(targets.dtype)
+    require(dtype == "float32", f"The targets of {name} must be float32. Received: {dtype}")
+    targets = array_of(targets)
+    expected = (*rows.shape[:2], targets.shape[-1] if dim is None else dim)
+    require(
+        targets.shape == expected,
+        f"The targets of {name} must have shape (batch, num_tokens, dim), here {expected}. "
+        f"Received: {targets.shape}",
+    )
+    require(
+        np.isfinite(targets).all(),
+        f"The targets of {name} must be finite, also for rows that hold one value throughout.",
+    )
+    return targets
+
+
+def _check_tokens(
+    name: str, encode: Callable[..., Any], rows: np.ndarray, targets: np.ndarray
+) -> None:
+    changed = rows.copy()
+    changed[:, 0] = changed[:, 0, ::-1] * 0.5 + 0.1
+    require(
+        close(_encoded(name, encode, changed)[:, 1:], targets[:, 1:], 1e-5),
+        f"The target of a token must depend on that token alone; with {name} another one changes "
+        "it. Set `per_token = False` if that is meant.",
+    )
+    num_tokens = rows.shape[1]
+    indices = np.stack([np.arange(num_tokens)[::-1][: (num_tokens + 1) // 2]] * len(rows))
+    indices = indices.astype("int32")
+    part = np.take_along_axis(rows, indices[..., None], axis=1)
+    require(
+        close(
+            _encoded(name, encode, part, indices=indices),
+            np.take_along_axis(targets, indices[..., None], axis=1),
+            1e-5,
+        ),
+        f"The targets of gathered rows must be those that the same rows have among all; those of "
+        f"{name} are not.",
+    )
+
+
+def _check_loss(name: str, loss: Callable[[Any, Any], Any], targets: np.ndarray) -> None:
+    predictions = np.random.default_rng(0).normal(size=targets.shape).astype("float32")
+    losses = array_of(loss(ops.convert_to_tensor(targets), ops.convert_to_tensor(predictions)))
+    require(
+        losses.shape == targets.shape[:2] and np.isfinite(losses).all(),
+        f"The loss of {name} must be one finite value per token, {targets.shape[:2]}. Received: "
+        f"shape {losses.shape}",
+    )
+    changed = targets.copy()
+    changed[:, 0] = targets[:, 1]
+    other = array_of(loss(ops.convert_to_tensor(changed), ops.convert_to_tensor(predictions)))
+    require(
+        close(other[:, 1:], losses[:, 1:], 1e-5),
+        f"The loss of a token must depend on that token alone; with {name} the target of another "
+        "one changes it.",
+    )
+
+
+def _check_model_loss(model: Any, samples: np.ndarray) -> None:
+    name = type(model).__name__
+    x, targets, weights = model._masked_batch((ops.convert_to_tensor(samples),), 1)
+    counted = x["patch_mask"] if model.loss_on == "hidden" else ops.ones_like(x["patch_mask"])
+    if "missing" in x:
+        counted = ops.logical_and(counted, ops.logical_not(x["missing"]))
+    if "decoded_indices" in x:
+        counted = gather_patches(counted[..., None], x["decoded_indices"])[..., 0]
+    targets, weights, counted = map(array_of, (targets, weights, counted))
+    require(
+        np.isfinite(targets).all() and not weights[~counted].any(),
+        f"Tokens that are visible or missing must have no weight in the loss of {name}.",
+    )
+    loss = model.loss if isinstance(getattr(model, "loss", None), keras.losses.Loss) else None
+    loss = MaskedReconstructionLoss() if loss is None else loss
+    predictions = np.random.default_rng(0).normal(size=targets.shape).astype("float32")
+    changed = np.where(weights[..., None] == 0, targets + 3.0, targets).astype("float32")
+    values = [float(array_of(loss(y, predictions, weights))) for y in (targets, changed)]
+    require(
+        np.isfinite(values).all() and values[0] == values[1],
+        f"The loss of {name} must be blind to targets that have no weight, those of visible "
+        f"tokens. Received: {values[0]} and, with other targets there, {values[1]}",
+    )

@@ -18,10 +18,9 @@ from typing import Any
 from cifar10_48 import RECIPE, load
 
 from mae_keras import data, evaluation
-from mae_keras.recipes.building import compile_model, training_augmentation, untrained_model
-from mae_keras.recipes.comparison import Comparison
-from mae_keras.recipes.scoring import reconstruction_scores
-from mae_keras.training import RunFolder
+from mae_keras.runs import RunFolder
+from mae_keras.runs.building import compile_model, training_augmentation, untrained_model
+from mae_keras.runs.comparison import Comparison, reconstruction_scores
 
 # Changes to the recipe and to the model (decoder_*).
 VARIANTS: dict[str, dict[str, Any]] = {

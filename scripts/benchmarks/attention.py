@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mae_keras.layers.attention import attend
+from mae_keras.layers.transformer import attend
 
 # (batch, tokens, heads, features per head): encoder and decoder of micro on MNIST, of tiny on
 # 32 x 32 with patch 2, of base on 224 x 224 with patch 16

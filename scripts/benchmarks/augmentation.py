@@ -20,9 +20,9 @@ import numpy as np
 
 from mae_keras.evaluation import mean_interval
 from mae_keras.models import MaskedReconstructionAugmentation
-from mae_keras.recipes.building import load_images
-from mae_keras.recipes.trained import load_run
-from mae_keras.training import RunFolder
+from mae_keras.runs import RunFolder
+from mae_keras.runs.building import load_images
+from mae_keras.runs.exporting import load_run
 
 KINDS = ("none", "shifts", "masked reconstruction", "both")
 

@@ -24,8 +24,8 @@ import tensorflow as tf
 from keras import ops
 
 from mae_keras.layers import TransformerBlock
-from mae_keras.layers.attention import attend
-from mae_keras.layers.compiled_pieces import compiled_pieces
+from mae_keras.layers.transformer import attend
+from mae_keras.runtime.cpu_kernels import compiled_pieces
 
 Block = TransformerBlock
 

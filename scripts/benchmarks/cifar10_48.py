@@ -19,9 +19,8 @@ import dataclasses
 import numpy as np
 
 from mae_keras import data
-from mae_keras.data.image_data import ImageData
-from mae_keras.data.splits import ArraySplit
-from mae_keras.recipes import (
+from mae_keras.data.splits import ArraySplit, ImageData
+from mae_keras.runs import (
     EvaluationOptions,
     Recipe,
     evaluate_run,

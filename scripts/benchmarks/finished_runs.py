@@ -7,8 +7,8 @@ import numpy as np
 
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes.building import load_images
-from mae_keras.recipes.trained import load_autoencoder
+from mae_keras.runs.building import load_images
+from mae_keras.runs.exporting import load_autoencoder
 
 Labelled = tuple[np.ndarray, np.ndarray]
 

@@ -27,8 +27,8 @@ CHILD = """
 import json, sys, time
 sizes, branches = json.loads(sys.argv[1])
 import importlib.util
-if branches and importlib.util.find_spec("mae_keras.branches"):
-    from mae_keras.branches import use_branches
+if branches and importlib.util.find_spec("mae_keras.runtime.batch_shards"):
+    from mae_keras.runtime.batch_shards import use_branches
     use_branches()
 import numpy as np, keras, mae_keras
 from mae_keras.models import MaskedAutoencoder

@@ -35,15 +35,15 @@ from mae_keras.data.arrays import in_memory_data
 from mae_keras.data.division import Division
 from mae_keras.evaluation import class_report, mean_interval
 from mae_keras.losses import LogitAdjustedCrossentropy
-from mae_keras.recipes import Recipe, find_recipe
-from mae_keras.recipes.building import (
+from mae_keras.runs import Recipe, find_recipe
+from mae_keras.runs.building import (
     compile_model,
     load_images,
     training_augmentation,
     untrained_model,
 )
-from mae_keras.recipes.comparison import pixel_values
-from mae_keras.recipes.trained import load_run
+from mae_keras.runs.comparison import pixel_values
+from mae_keras.runs.exporting import load_run
 from mae_keras.training import class_weights
 
 STRENGTHS = (1e-1, 1e-2, 1e-3)

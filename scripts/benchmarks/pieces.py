@@ -22,9 +22,15 @@ import tensorflow as tf
 from keras import ops
 
 from mae_keras.layers import MultiHeadSelfAttention
-from mae_keras.layers.compiled_dense import activated, added, projected
-from mae_keras.layers.compiled_norm import parted
-from mae_keras.layers.compiled_pieces import compiled, compiled_pieces, narrow
+from mae_keras.runtime.cpu_kernels import (
+    activated,
+    added,
+    compiled,
+    compiled_pieces,
+    narrow,
+    parted,
+    projected,
+)
 
 STEPS = 10
 

@@ -17,7 +17,7 @@ from finished_runs import arguments, draw
 
 from mae_keras import evaluation
 from mae_keras.interop import export_litert
-from mae_keras.training import RunFolder
+from mae_keras.runs import RunFolder
 
 BATCH = 100
 

@@ -22,11 +22,10 @@ from mae_keras.evaluation import (
     random_scratches,
     restoration_scores,
 )
-from mae_keras.figures.pixels import to_pictures
-from mae_keras.figures.sheet import STRIPES, Note, Sheet
-from mae_keras.recipes.building import load_images
-from mae_keras.recipes.trained import load_run
-from mae_keras.training import RunFolder
+from mae_keras.figures.sheet import STRIPES, Note, Sheet, to_pictures
+from mae_keras.runs import RunFolder
+from mae_keras.runs.building import load_images
+from mae_keras.runs.exporting import load_run
 
 METHODS = {"mean": "Mean fill", "biharmonic": "Biharmonic", "model": "Model"}
 SHOWN_PER_KIND = 3

@@ -13,8 +13,8 @@ import functools
 from finished_runs import arguments, draw
 
 from mae_keras import data, evaluation, figures
-from mae_keras.recipes.tuning_protocols import augmentation_for
-from mae_keras.training import RunFolder
+from mae_keras.runs import RunFolder
+from mae_keras.runs.tuning_protocols import augmentation_for
 
 
 def main() -> None:

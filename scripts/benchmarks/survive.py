@@ -46,8 +46,8 @@ import numpy as np
 
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder, load_model
-from mae_keras.recipes import Recipe, Saving, fitting, pretrain, pretraining
-from mae_keras.training import CheckpointStore
+from mae_keras.runs import CheckpointStore, Recipe, Saving, pretrain, pretraining
+from mae_keras.runs import pretraining as fitting
 
 PATIENCE = 300.0
 COMPARED = ("history.csv", "loss.png", "reconstructions.png")

@@ -26,10 +26,9 @@ from contenders.keras_side import KerasContender, draw_images, make_model
 from contenders.turns import command_line, compared, seconds_per_step, write
 from keras import ops
 
-from mae_keras.layers.compiled_dense import projected
-from mae_keras.layers.compiled_norm import normed
 from mae_keras.models import MaskedAutoencoder, training_flops
 from mae_keras.ops import gather_patches
+from mae_keras.runtime.cpu_kernels import normed, projected
 from mae_keras.training import MaskedAdamW, use_branches
 
 AIM = 0.9

@@ -26,7 +26,8 @@ import numpy as np
 
 from mae_keras import __version__, layers, losses, models, training
 from mae_keras.models import presets
-from mae_keras.recipes import Recipe, Saving, evaluate_run, fitting, pretrain
+from mae_keras.runs import Recipe, Saving, evaluate_run, pretrain
+from mae_keras.runs import pretraining as fitting
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZES = {

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mae_keras.data.balance import balanced_split
 from mae_keras.data.pipeline import training_batches
+from mae_keras.data.rebalancing import balanced_split
 from mae_keras.data.splits import ArraySplit, StreamSplit
 
 COUNTS = st.lists(st.integers(1, 30), min_size=1, max_size=5)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mae_keras import data
-from mae_keras.data.host import stay_on_host
+from mae_keras.runtime.tf_data import stay_on_host
 
 SPLIT = data.ArraySplit(np.zeros((6, 8, 8, 1), "uint8"))
 ENTRANCES = {

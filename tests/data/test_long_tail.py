@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mae_keras.data.long_tail import long_tailed, long_tailed_rows
-from mae_keras.data.selection import SelectedSplit
-from mae_keras.data.splits import ArraySplit, MappedSplit, StreamSplit
+from mae_keras.data.rebalancing import long_tailed, long_tailed_rows
+from mae_keras.data.splits import ArraySplit, MappedSplit, SelectedSplit, StreamSplit
 
 getcontext().prec = 40
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mae_keras.data.mixing import beta, blend, cut_boxes, mix
+from mae_keras.data.classification import beta, blend, cut_boxes, mix
 
 LABELS = np.eye(3, dtype="float32")[[0, 1, 2, 1, 0]]
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mae_keras.data.pipeline import evaluation_batches, training_batches
-from mae_keras.data.selection import SelectedSplit, labels_of
-from mae_keras.data.splits import ArraySplit, MappedSplit, StreamSplit
+from mae_keras.data.splits import ArraySplit, MappedSplit, SelectedSplit, StreamSplit, labels_of
 
 
 def numbers(batches):

@@ -14,7 +14,7 @@ from mae_keras.data import (
     steps_per_epoch,
     training_batches,
 )
-from mae_keras.data.decoding import with_channels
+from mae_keras.data.image_files import with_channels
 from mae_keras.data.splits import (
     ArraySplit,
     FolderSplit,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mae_keras.figures.accuracy_axis import dress_accuracy_axis, percent, read_accuracies
+from mae_keras.figures.style import dress_accuracy_axis, percent, read_accuracies
 
 
 def test_what_is_not_known_becomes_nan():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mae_keras.figures.class_names import listed, read_class_names, shortened
 from mae_keras.figures.sheet import text_width
+from mae_keras.figures.style import listed, read_class_names, shortened
 
 
 def test_without_names_classes_are_numbered():

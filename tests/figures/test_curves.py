@@ -5,7 +5,7 @@ import pytest
 
 from mae_keras.figures import loss_figure
 from mae_keras.figures.curves import epoch_ticks
-from mae_keras.figures.line_labels import spread
+from mae_keras.figures.style import spread
 
 BASELINES = {"mean_image": 0.8, "visible_mean": 0.81, "nearest_visible": 1.2}
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from mae_keras.figures import feature_map_figure
-from mae_keras.figures.palette import CLASS_COLOURS
+from mae_keras.figures.style import CLASS_COLOURS
 
 # Drawing takes longer than the fast part has time for.
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mae_keras.figures.frame import framed_page, widest
 from mae_keras.figures.sheet import text_width
+from mae_keras.figures.style import framed_page, widest
 
 LONG = "A sentence that is too long for the page, so that it must be broken. " * 3
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from mae_keras.figures.line_labels import Label, label_room, write_labels
 from mae_keras.figures.sheet import Page
+from mae_keras.figures.style import Label, label_room, write_labels
 
 
 def draw(heights, names=None):

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from mae_keras.figures.palette import CLASS_COLOURS, NUM_CLASS_LOOKS, class_look, line_look
+from mae_keras.figures.style import CLASS_COLOURS, NUM_CLASS_LOOKS, class_look, line_look
 
 # Drawing takes longer than the fast part has time for.
 pytestmark = pytest.mark.slow

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mae_keras.figures.pixels import channel_note, hidden_values, middle_slice, to_pictures
-from mae_keras.figures.sheet import MISSING
+from mae_keras.figures.sheet import MISSING, channel_note, hidden_values, middle_slice, to_pictures
 
 
 def test_a_patch_covers_its_pixels_in_raster_order():

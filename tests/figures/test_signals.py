@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from mae_keras.figures.signals import draw_signals
+from mae_keras.figures.sheet import draw_signals
 
 
 def draw(panels, hidden, hatched):

@@ -12,8 +12,8 @@ import pytest
 from interop.test_pickled_tensors import SIZES, Stored, by_torch
 from interop.torch_files import meta_tensors, write, write_archive, write_pth
 
-from mae_keras.interop import checkpoint_files
-from mae_keras.interop.checkpoint_files import read_checkpoint
+from mae_keras.interop import torch_reading as checkpoint_files
+from mae_keras.interop.torch_reading import read_checkpoint
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_view_counts_as_all_that_is_read_for_it(tmp_path):
 
 def test_more_than_the_machine_has_free_is_refused(tmp_path, tensors, monkeypatch):
     write_pth(tmp_path / "a.pth", tensors)
-    monkeypatch.setattr("mae_keras.interop.checkpoint_files._free_memory", lambda: 10)
+    monkeypatch.setattr("mae_keras.interop.torch_reading._free_memory", lambda: 10)
     with pytest.raises(MemoryError, match="the machine has free"):
         read_checkpoint(tmp_path / "a.pth")
 

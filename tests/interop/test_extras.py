@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mae_keras.interop.extras import import_extra
+from mae_keras.interop.export import import_extra
 
 
 def test_what_is_installed_is_imported():

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from interop.torch_files import TorchPickler, _Call, _Global, meta_tensors, write_archive, write_pth
 
-from mae_keras.interop import pickled_tensors
-from mae_keras.interop.pickled_tensors import read_pickled_tensors
+from mae_keras.interop import torch_reading as pickled_tensors
+from mae_keras.interop.torch_reading import read_pickled_tensors
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "interop.npz"
 SIZES = {"width": 8, "depth": 1, "mlp": 8, "grid": (2, 2), "decoder": (8, 1, 8), "channels": 1}
@@ -90,7 +90,7 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(path, tmp_path
         ("numpy", "load"),
         ("torch._utils", "_rebuild_tensor_v2.__globals__"),
         ("collections", "namedtuple"),
-        ("mae_keras.interop.pickled_tensors", "pickle"),
+        ("mae_keras.interop.torch_reading", "pickle"),
     ],
 )
 def test_every_other_name_is_refused_naming_it(module, name, path):
@@ -215,7 +215,7 @@ def test_another_order_of_bytes_is_refused(path, order):
 
 
 def test_a_bomb_is_refused_before_anything_of_it_is_read(path, monkeypatch):
-    monkeypatch.setattr("mae_keras.archives._ALWAYS_ALLOWED", 2**16)
+    monkeypatch.setattr("mae_keras.files._ALWAYS_ALLOWED", 2**16)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}))
         archive.writestr("archive/byteorder", bytes(2**20))
@@ -225,7 +225,7 @@ def test_a_bomb_is_refused_before_anything_of_it_is_read(path, monkeypatch):
 
 
 def test_a_description_without_end_is_refused(path, monkeypatch):
-    monkeypatch.setattr("mae_keras.interop.pickled_tensors._LARGEST_PICKLE", 10)
+    monkeypatch.setattr("mae_keras.interop.torch_reading._LARGEST_PICKLE", 10)
     write_pth(path, meta_tensors())
     with pytest.raises(ValueError, match="describes its tensors in .* refused"):
         read_pickled_tensors(str(path))

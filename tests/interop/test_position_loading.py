@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from interop.torch_files import meta_tensors, sincos_table
 
-from mae_keras.interop.position_loading import plan_positions
-from mae_keras.interop.stored_tensors import made, numpy_dtype
-from mae_keras.interop.torch_names import named_tensors
+from mae_keras.interop.torch_mapping import named_tensors
+from mae_keras.interop.torch_positions import plan_positions
+from mae_keras.interop.torch_reading import made, numpy_dtype
 from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from mae_keras.ops import interpolate_positions
 

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mae_keras.interop.safetensors_files import read_safetensors, write_safetensors
+from mae_keras.interop.torch_reading import read_safetensors, write_safetensors
 
 pytest.importorskip("safetensors")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mae_keras.interop import VerificationError, export_saved_model
-from mae_keras.interop import saved_model as module
+from mae_keras.interop import export as module
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from mae_keras.interop import saved_model_client
-from mae_keras.interop.saved_model import run_in_clean_process
-from mae_keras.interop.verification import VerificationError
+from mae_keras.interop.export import VerificationError, run_in_clean_process
 
 
 def test_it_names_nothing_of_keras_or_of_this_package():

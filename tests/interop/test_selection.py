@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from mae_keras.interop.selection import check_converter, select_signatures
+from mae_keras.interop.export import check_converter, select_signatures
 from mae_keras.models import DenseMaskedAutoencoder, MaskedAutoencoder
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from mae_keras.interop.settings_check import check_settings
-from mae_keras.interop.stored_tensors import Checkpoint
+from mae_keras.interop.torch_mapping import check_settings
+from mae_keras.interop.torch_reading import Checkpoint
 
 
 def check(model, settings=(), **config):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mae_keras.interop.stored_tensors import StoredTensor, joined, made, numpy_dtype
+from mae_keras.interop.torch_reading import StoredTensor, joined, made, numpy_dtype
 
 
 def test_numbers_are_read_on_demand_and_as_float32():

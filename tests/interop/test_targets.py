@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mae_keras.interop.targets import check_file, check_folder
+from mae_keras.interop.export import check_file, check_folder
 
 
 def test_new_folders_and_empty_ones_are_accepted(tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from interop.torch_files import meta_tensors, to_hugging_face
 
-from mae_keras.interop.stored_tensors import made
-from mae_keras.interop.torch_names import HUGGING_FACE, META, looks_like, named_tensors
+from mae_keras.interop.torch_mapping import HUGGING_FACE, META, looks_like, named_tensors
+from mae_keras.interop.torch_reading import made
 
 
 def named(tensors, prefix=None):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mae_keras.interop.stored_tensors import Checkpoint
-from mae_keras.interop.torch_names import HUGGING_FACE, META
-from mae_keras.interop.torch_normalization import IMAGENET, put_into, read_constants
+from mae_keras.interop.torch_mapping import HUGGING_FACE, META
+from mae_keras.interop.torch_positions import IMAGENET, put_into, read_constants
+from mae_keras.interop.torch_reading import Checkpoint
 from mae_keras.layers import PixelNormalization
 
 HALVES = {"image_mean": [0.5, 0.25], "image_std": [0.5, 0.125]}

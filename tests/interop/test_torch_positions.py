@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mae_keras.interop.stored_tensors import StoredTensor, made, numpy_dtype
 from mae_keras.interop.torch_positions import read_positions
+from mae_keras.interop.torch_reading import StoredTensor, made, numpy_dtype
 from mae_keras.ops import sincos_positions
 
 

@@ -8,7 +8,7 @@ import pytest
 from interop.torch_files import meta_tensors, to_hugging_face
 
 from mae_keras.interop import model_from_torch, save_torch_weights
-from mae_keras.interop.safetensors_files import read_safetensors
+from mae_keras.interop.torch_reading import read_safetensors
 from mae_keras.layers import PixelNormalization
 from mae_keras.models import (
     CrossAttentionDecoder,

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from interop.torch_files import meta_tensors
 
-from mae_keras.interop.stored_tensors import Checkpoint, made
-from mae_keras.interop.torch_names import named_tensors
-from mae_keras.interop.torch_sizes import check_config, choose_heads, read_sizes
+from mae_keras.interop.torch_mapping import check_config, choose_heads, named_tensors, read_sizes
+from mae_keras.interop.torch_reading import Checkpoint, made
 from mae_keras.models import PRESETS
 
 

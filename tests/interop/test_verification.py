@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_keras.interop.verification import (
+from mae_keras.interop.export import (
     VerificationError,
     check_equal,
     example_inputs,
@@ -12,7 +12,7 @@ from mae_keras.interop.verification import (
     verify_outputs,
 )
 from mae_keras.models import DenseMaskedAutoencoder
-from mae_keras.models.signatures import signatures_of
+from mae_keras.models.exporting import signatures_of
 
 
 def one(*values):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from interop.torch_files import meta_shapes
 
-from mae_keras.interop.weight_places import encoder_of, places_of
+from mae_keras.interop.torch_mapping import encoder_of, places_of
 from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 
 

@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 from mae_keras.layers import CrossAttentionBlock, MultiHeadCrossAttention, TransformerBlock
-from mae_keras.layers.compiled_attention import attended, by_heads
-from mae_keras.layers.compiled_pieces import compiled_pieces
+from mae_keras.runtime.cpu_kernels import attended, by_heads, compiled_pieces
 from tests.layers.piece_checks import draw, needs_tensorflow, value_and_gradients, with_weights
 
 pytestmark = needs_tensorflow

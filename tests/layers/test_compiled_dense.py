@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import erf, erfc
 
-from mae_keras.layers.compiled_dense import activated, added, projected
-from mae_keras.layers.compiled_pieces import compiled_pieces
+from mae_keras.runtime.cpu_kernels import activated, added, compiled_pieces, projected
 from tests.layers.piece_checks import draw, needs_tensorflow, value_and_gradients, with_weights
 
 pytestmark = needs_tensorflow

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.layers.compiled_norm import normed, parted
-from mae_keras.layers.compiled_pieces import compiled_pieces
+from mae_keras.runtime.cpu_kernels import compiled_pieces, normed, parted
 from tests.layers.piece_checks import draw, needs_tensorflow, value_and_gradients, with_weights
 
 pytestmark = needs_tensorflow

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.layers import compiled_norm
-from mae_keras.layers.compiled_dense import activated
-from mae_keras.layers.compiled_norm import normed
-from mae_keras.layers.compiled_pieces import (
+from mae_keras.runtime import cpu_kernels as compiled_norm
+from mae_keras.runtime.cpu_kernels import (
+    activated,
     compiled,
     compiled_pieces,
     narrow,
+    normed,
     pieces_in_use,
     sum_of_rows,
 )

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from layer_checks import check_layer
 
-from mae_keras.layers import PixelNormalization, pixel_normalization
-from mae_keras.layers.pixel_normalization import channel_statistics
+from mae_keras.layers import PixelNormalization
+from mae_keras.layers import patches as pixel_normalization
+from mae_keras.layers.patches import channel_statistics
 
 
 def array(tensor):

@@ -6,7 +6,7 @@ import pytest
 
 from mae_keras.layers import MultiHeadSelfAttention
 from mae_keras.models import ViTEncoder, attention_maps
-from mae_keras.models.attention_readout import attention_weights
+from mae_keras.models.inspection import attention_weights
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow

@@ -9,7 +9,9 @@ from mae_keras.models import (
     DenseMaskedAutoencoder,
     ImageClassifier,
     ViTEncoder,
-    compilation,
+)
+from mae_keras.models import (
+    base as compilation,
 )
 
 pytestmark = pytest.mark.skipif(

@@ -4,10 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.layers import compiled_attention, compiled_dense, compiled_norm
-from mae_keras.layers.compiled_pieces import compiled
-from mae_keras.models import DenseMaskedAutoencoder, compilation
-from mae_keras.models.compilation import resolve_jit_compile
+from mae_keras.models import DenseMaskedAutoencoder
+from mae_keras.models import base as compilation
+from mae_keras.models.base import resolve_jit_compile
+from mae_keras.runtime import (
+    cpu_kernels as compiled_attention,
+)
+from mae_keras.runtime import (
+    cpu_kernels as compiled_dense,
+)
+from mae_keras.runtime import (
+    cpu_kernels as compiled_norm,
+)
+from mae_keras.runtime.cpu_kernels import compiled
 
 CPU, GPU, TPU = ["cpu:0"], ["gpu:0", "gpu:1"], ["tpu:0"]
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.models.decoded_patches import draw_decoded, num_decoded
+from mae_keras.models.decoders import draw_decoded, num_decoded
 
 # Rows with 9 of 12 patches in the loss.
 COUNTED = np.random.default_rng(1).permuted(np.tile(np.arange(12) < 9, (500, 1)), axis=1)

@@ -8,7 +8,7 @@ import pytest
 
 from mae_keras.models import ImageClassifier, attention_maps
 from mae_keras.models.batch_checks import BatchCheck, checked_batches
-from mae_keras.tuning import without_tuning
+from mae_keras.runtime.tf_data import without_tuning
 
 GOOD = np.random.default_rng(0).integers(2, 256, (6, 8, 8, 1), "uint8")
 FLOATS = GOOD.astype("float32")

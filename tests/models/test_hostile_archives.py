@@ -21,7 +21,7 @@ from command_line import refusal
 from models.hostile_files import CONFIGS, FILES, dense, marshalled, sequential, write
 
 from mae_keras.models import load_model
-from mae_keras.recipes.initial_weights import initialize_from
+from mae_keras.runs.building import initialize_from
 
 CHILD = pathlib.Path(__file__).with_name("hostile_child.py")
 REPOSITORY = CHILD.parents[2]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mae_keras.models import DenseMaskedAutoencoder
-from mae_keras.models.inpainting import inpaint_batch
-from mae_keras.models.pixel_masks import touched_patches
+from mae_keras.models.checks import touched_patches
+from mae_keras.models.restoration import inpaint_batch
 
 pytestmark = pytest.mark.every_backend
 

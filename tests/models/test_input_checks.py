@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mae_keras.models.input_checks import check_input, check_shape, check_values
+from mae_keras.models.checks import check_input, check_shape, check_values
 
 SHAPE = (8, 8, 1)
 GOOD = np.full((2, 8, 8, 1), 200, "uint8")

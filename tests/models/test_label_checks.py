@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mae_keras.models.label_checks import check_labelled, check_labels
+from mae_keras.models.checks import check_labelled, check_labels
 
 IMAGES = np.zeros((4, 8, 8, 1), "uint8")
 

@@ -8,7 +8,7 @@ import pytest
 
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.models import DenseMaskedAutoencoder, MaskedModel
-from mae_keras.models.supervised_model import SupervisedModel
+from mae_keras.models.classifier import SupervisedModel
 
 every_backend = pytest.mark.every_backend
 float16 = pytest.param(

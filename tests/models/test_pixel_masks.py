@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_keras.models.pixel_masks import cover_pixels, read_missing, touched_patches
+from mae_keras.models.checks import cover_pixels, read_missing, touched_patches
 
 SHAPE = (2, 4, 6, 3)
 HOLE = np.random.default_rng(0).random((4, 6)) < 0.4

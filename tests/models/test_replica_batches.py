@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.models import DenseMaskedAutoencoder, replica_batches
-from mae_keras.models.replica_batches import (
+from mae_keras.models import DenseMaskedAutoencoder
+from mae_keras.models import base as replica_batches
+from mae_keras.models.base import (
     WholeBatches,
     check_evaluation_input,
     check_optimizer,

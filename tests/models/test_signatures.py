@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier
-from mae_keras.models.signatures import signatures_of
+from mae_keras.models.exporting import signatures_of
 
 
 def test_autoencoders_encode_reconstruct_and_inpaint(tiny):

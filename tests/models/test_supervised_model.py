@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mae_keras.models import ImageClassifier, ViTEncoder
-from mae_keras.models.supervised_model import SupervisedModel
+from mae_keras.models.classifier import SupervisedModel
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow

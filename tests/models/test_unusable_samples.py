@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mae_keras.models import DenseMaskedAutoencoder, MaskedAutoencoder
-from mae_keras.training import Progress, RunCheckpoint, RunFolder
+from mae_keras.runs import Progress, RunCheckpoint, RunFolder
 
 
 def build(**options):

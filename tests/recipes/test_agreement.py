@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mae_keras.recipes import agreement
-from mae_keras.recipes.agreement import agreed_checkpoint, check_agreement
-from mae_keras.training import CheckpointStore, DamagedError, RunFolder
+from mae_keras.runs import CheckpointStore, DamagedError, RunFolder
+from mae_keras.runs import resuming as agreement
+from mae_keras.runs.resuming import agreed_checkpoint, check_agreement
 
 CONFIG = {"epochs": 1, "seed": 0, "data": {"train": 10}}
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from mae_keras.recipes import Recipe
-from mae_keras.recipes.base import as_begun
+from mae_keras.runs import Recipe
+from mae_keras.runs.recipe import as_begun
 
 
 @pytest.mark.parametrize(

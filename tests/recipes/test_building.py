@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mae_keras import data
-from mae_keras.recipes import Recipe
-from mae_keras.recipes.building import (
+from mae_keras.runs import Recipe
+from mae_keras.runs.building import (
     build_model,
     channel_statistics,
     epoch_steps,

@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from mae_keras.recipes import model_card
-from mae_keras.recipes.cards import write_model_card
-from mae_keras.training import RunFolder
+from mae_keras.runs import RunFolder, model_card
+from mae_keras.runs.report import write_model_card
 
 CONFIG = {"dataset": "digits", "preset": "nano", "epochs": 3, "image_size": None, "seed": 0}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mae_keras.models.presets import PRESETS
-from mae_keras.recipes import RECIPES, adapt, find_recipe
+from mae_keras.runs import RECIPES, adapt, find_recipe
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes import Comparison
-from mae_keras.recipes.comparison import pixel_values, shrunk
+from mae_keras.runs import Comparison
+from mae_keras.runs.comparison import pixel_values, shrunk
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def test_limits_draw_images_at_random(comparison):
 
 
 def test_what_does_not_fit_into_memory_is_left_out_and_told(comparison, monkeypatch):
-    monkeypatch.setattr("mae_keras.recipes.comparison._MOST_BYTES", 64 * 30)
+    monkeypatch.setattr("mae_keras.runs.comparison._MOST_BYTES", 64 * 30)
     few = Comparison(comparison.model, comparison.untrained, comparison.images)
     assert len(few.pixels.train[0]) == 30
     assert few.notes == [f"train: only 30 of {len(few.images.train)} images fit into memory."]

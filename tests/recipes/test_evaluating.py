@@ -10,10 +10,18 @@ from interop.torch_files import meta_tensors, write_pth
 
 from mae_keras import data
 from mae_keras.data import ArraySplit
-from mae_keras.recipes import Comparison, EvaluationOptions, evaluate_run, importing, protocols
-from mae_keras.recipes.data_options import DataOptions
-from mae_keras.recipes.evaluating import check_labels, label_notes
-from mae_keras.recipes.importing import import_checkpoint
+from mae_keras.runs import (
+    Comparison,
+    EvaluationOptions,
+    evaluate_run,
+    protocols,
+)
+from mae_keras.runs import (
+    exporting as importing,
+)
+from mae_keras.runs.evaluating import check_labels, label_notes
+from mae_keras.runs.exporting import import_checkpoint
+from mae_keras.runs.options import DataOptions
 
 FAST = EvaluationOptions(num_seeds=2)
 
@@ -84,8 +92,8 @@ def test_a_picture_that_fails_loses_no_number(folder, monkeypatch):
     def cannot_draw(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("mae_keras.recipes.evaluating.draw", cannot_draw)
-    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", cannot_draw)
+    monkeypatch.setattr("mae_keras.runs.evaluating.draw", cannot_draw)
+    monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", cannot_draw)
     made = evaluate_run(folder, ["knn"], options=FAST)
     assert "A picture could not be drawn: disk full" in made["knn"]["notes"]
     assert "test_accuracy" in read(folder)["knn"]
@@ -96,8 +104,8 @@ def test_a_card_that_fails_loses_no_number(folder, monkeypatch):
     def cannot_write(run):
         raise KeyError("preset")
 
-    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
-    monkeypatch.setattr("mae_keras.recipes.evaluating.write_model_card", cannot_write)
+    monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
+    monkeypatch.setattr("mae_keras.runs.evaluating.write_model_card", cannot_write)
     monkeypatch.setitem(protocols.PROTOCOLS, "restoration", lambda *arguments: {"found": 1})
     made = evaluate_run(folder, ["restoration"], options=FAST)
     assert "The model card could not be written: 'preset'" in made["restoration"]["notes"]
@@ -128,7 +136,7 @@ def test_the_rival_of_imported_weights_differs_in_its_weights_alone(
         return {}
 
     monkeypatch.setitem(protocols.PROTOCOLS, "restoration", look)
-    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
+    monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
     for _ in range(2):
         evaluate_run(folder, ["restoration"], options=FAST)
     model, rival, again = seen[0].model, seen[0].untrained, seen[1].untrained
@@ -149,7 +157,7 @@ def test_an_import_without_a_data_set_is_not_evaluated_on_another(
     with pytest.raises(ValueError, match="`evaluate` needs images: name them with --dataset"):
         evaluate_run(folder, ["restoration"], options=FAST)
     assert not (folder / "evaluation.json").exists()
-    monkeypatch.setattr("mae_keras.recipes.evaluating.draw_overview", lambda *arguments: None)
+    monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
     monkeypatch.setitem(protocols.PROTOCOLS, "restoration", lambda *arguments: {"found": 1})
     evaluate_run(folder, ["restoration"], options=FAST, images=images)
     assert read(folder)["restoration"]["found"] == 1

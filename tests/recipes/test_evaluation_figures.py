@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_keras.recipes import evaluation_figures
+from mae_keras.runs import evaluation_figures
 
 BINS = [
     {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},

@@ -1,6 +1,6 @@
 """The table of an evaluation."""
 
-from mae_keras.recipes import evaluation_table
+from mae_keras.runs import evaluation_table
 
 SCORES = {"trained": 0.913, "untrained": 0.5, "pca": 0.8, "pixels": 0.85}
 

@@ -9,8 +9,8 @@ import pytest
 from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes import PROTOCOLS, Comparison, EvaluationOptions
-from mae_keras.recipes.comparison import Features
+from mae_keras.runs import PROTOCOLS, Comparison, EvaluationOptions
+from mae_keras.runs.comparison import Features
 
 OPTIONS = EvaluationOptions(num_seeds=2)
 OF_FEATURES = ("knn", "linear-probe", "paper-probe", "layers", "label-fractions")

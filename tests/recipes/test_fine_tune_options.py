@@ -2,9 +2,7 @@
 
 import pytest
 
-from mae_keras.recipes.data_options import DataOptions
-from mae_keras.recipes.export_formats import export_format
-from mae_keras.recipes.fine_tune_options import FineTuneOptions
+from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format
 
 
 @pytest.mark.parametrize("num_images", [10, 42, 60, 500, 1258, 3000, 20_000, 60_000])

@@ -13,12 +13,9 @@ from sklearn.datasets import load_digits
 
 from mae_keras import data
 from mae_keras.models import ImageClassifier, ViTEncoder, load_model
-from mae_keras.recipes import evaluate_run, fine_tune_run, fine_tuning, predict_files
-from mae_keras.recipes.classifier_scores import class_numbers, score_classifier
-from mae_keras.recipes.data_options import DataOptions, check_images
-from mae_keras.recipes.fine_tune_options import FineTuneOptions
-from mae_keras.recipes.predicting import list_image_files
-from mae_keras.training import Interrupted
+from mae_keras.runs import Interrupted, evaluate_run, fine_tune_run, fine_tuning, predict_files
+from mae_keras.runs.options import DataOptions, FineTuneOptions, check_images
+from mae_keras.runs.predicting import class_numbers, list_image_files, score_classifier
 
 QUICK = {"jit_compile": "false", "augmentation": "none"}
 NAMES = ("eight", "five", "two")  # in the order of the folder, not of the digits

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from mae_keras import data
-from mae_keras.recipes import adapt, evaluate_run, model_card, pretrain
-from mae_keras.recipes.agreement import check_agreement
-from mae_keras.recipes.fingerprints import (
+from mae_keras.runs import RunFolder, adapt, evaluate_run, model_card, pretrain
+from mae_keras.runs.building import (
     differences,
     fingerprint,
     located,
@@ -19,7 +18,7 @@ from mae_keras.recipes.fingerprints import (
     path_of,
     same_data,
 )
-from mae_keras.training import RunFolder
+from mae_keras.runs.resuming import check_agreement
 
 
 def pixels(count, seed=0):
@@ -128,7 +127,7 @@ def test_a_relative_path_leads_to_where_it_did_when_the_run_began(tmp_path, monk
 
 
 def test_processes_may_have_the_same_images_in_different_places(monkeypatch):
-    from mae_keras.recipes import agreement
+    from mae_keras.runs import resuming as agreement
 
     seen = []
     monkeypatch.setattr(agreement, "gather", lambda value: seen.append(value) or np.array([value]))
@@ -152,7 +151,7 @@ def trained(tmp_path_factory):
 
 
 def recipe(path):
-    from mae_keras.recipes import find_recipe
+    from mae_keras.runs import find_recipe
 
     sizes = {"preset": "nano", "patch_size": 2, "epochs": 1, "warmup_epochs": 0, "batch_size": 16}
     return adapt(find_recipe("images"), dataset=str(path), jit_compile="false", **sizes)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from mae_keras import data
-from mae_keras.models import compilation, load_model
-from mae_keras.recipes import Recipe, Saving, fitting
-from mae_keras.recipes.building import compile_model, untrained_model
-from mae_keras.recipes.fitting import _naming_files, fit_recipe
-from mae_keras.training import Interrupted, OutOfMemoryError, Progress, RunFolder, StopRequest
-from mae_keras.training.stopwatch import Stopwatch
+from mae_keras.models import base as compilation
+from mae_keras.models import load_model
+from mae_keras.runs import Interrupted, Progress, Recipe, RunFolder, Saving, StopRequest
+from mae_keras.runs import pretraining as fitting
+from mae_keras.runs.building import compile_model, untrained_model
+from mae_keras.runs.pretraining import _naming_files, fit_recipe
+from mae_keras.training import OutOfMemoryError
+from mae_keras.training.callbacks import Stopwatch
 
 SIZES = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 16}
 SIZES |= {f"decoder_{name}": value for name, value in SIZES.items()}

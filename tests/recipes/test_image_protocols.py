@@ -8,7 +8,7 @@ import pytest
 from mae_keras import data
 from mae_keras.evaluation import fit_linear_probe, random_boxes, restoration_scores
 from mae_keras.models import MaskedAutoencoder, PatchPrediction
-from mae_keras.recipes import Comparison, EvaluationOptions, image_protocols
+from mae_keras.runs import Comparison, EvaluationOptions, image_protocols
 
 pytestmark = pytest.mark.slow
 OPTIONS = EvaluationOptions()

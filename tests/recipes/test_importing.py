@@ -6,9 +6,8 @@ import pytest
 from interop.torch_files import meta_tensors, write_pth
 
 from mae_keras.models import load_model
-from mae_keras.recipes import importing
-from mae_keras.recipes.importing import import_checkpoint
-from mae_keras.recipes.trained import load_run
+from mae_keras.runs import exporting as importing
+from mae_keras.runs.exporting import import_checkpoint, load_run
 
 HEADS = {"num_heads": 4, "decoder_num_heads": 2}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes.initial_weights import initialize_from, source_digest
-from mae_keras.training import CheckpointStore
+from mae_keras.runs import CheckpointStore
+from mae_keras.runs.building import initialize_from, source_digest
 
 SIZES = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}
 SIZES |= {f"decoder_{name}": value for name, value in SIZES.items()}

@@ -10,8 +10,8 @@ import pytest
 
 from mae_keras import data
 from mae_keras.models import load_model
-from mae_keras.recipes import adapt, pretrain, pretraining
-from mae_keras.recipes.building import compile_model
+from mae_keras.runs import adapt, pretrain, pretraining
+from mae_keras.runs.building import compile_model
 from mae_keras.training import NonFiniteError
 
 FILES = [
@@ -97,7 +97,8 @@ def test_nothing_is_written_when_settings_and_data_do_not_fit(short_recipe, tmp_
 @pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_bit(finished, short_recipe, tmp_path, monkeypatch):
     """Killed in its second epoch, one step after a checkpoint."""
-    from mae_keras.recipes import Saving, fitting
+    from mae_keras.runs import Saving
+    from mae_keras.runs import pretraining as fitting
     from mae_keras.training import StopAtNonFinite
 
     whole, expected = finished
@@ -127,7 +128,7 @@ def test_a_killed_run_resumes_to_the_same_bit(finished, short_recipe, tmp_path, 
 def test_a_run_that_ended_before_its_numbers_were_written_is_finished(
     short_recipe, tmp_path, monkeypatch
 ):
-    from mae_keras.recipes import pretraining
+    from mae_keras.runs import pretraining
 
     recipe = adapt(short_recipe, ema_momentum=0.9)
 
@@ -191,7 +192,7 @@ def test_a_folder_of_photographs_of_mixed_sizes_can_be_trained_on(short_recipe, 
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(short_recipe, tmp_path):
-    from mae_keras.training import LockedError, locked
+    from mae_keras.runs import LockedError, locked
 
     with locked(tmp_path / "run"), pytest.raises(LockedError, match="another process is at work"):
         pretrain(short_recipe, tmp_path / "run", verbose=0)
@@ -209,7 +210,7 @@ def test_other_images_are_no_way_to_resume(finished, short_recipe):
 def test_weights_to_start_from_that_changed_before_the_first_checkpoint_are_refused(
     finished, short_recipe, tmp_path, monkeypatch
 ):
-    from mae_keras.recipes import pretraining
+    from mae_keras.runs import pretraining
 
     def stop(*args):
         raise KeyboardInterrupt
@@ -236,7 +237,7 @@ def test_a_run_of_a_version_without_a_setting_can_be_resumed(finished, short_rec
 
 
 def test_batches_that_the_devices_cannot_share_are_refused(short_recipe, monkeypatch, tmp_path):
-    from mae_keras.recipes import building
+    from mae_keras.runs import building
 
     monkeypatch.setattr(building, "num_replicas", lambda: 3)
     with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 3 devices"):
@@ -249,8 +250,7 @@ def test_a_backend_without_saved_models_does_not_lose_the_rest_of_a_run(
 ):
     import keras
 
-    from mae_keras.recipes import pretraining
-    from mae_keras.training import RunFolder
+    from mae_keras.runs import RunFolder, pretraining
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     pretraining._export(None, RunFolder(tmp_path))

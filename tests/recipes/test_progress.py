@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mae_keras.recipes.progress import EpochLines
+from mae_keras.runs.pretraining import EpochLines
 
 
 class Terminal(io.StringIO):
@@ -42,7 +42,7 @@ def test_a_log_holds_no_control_characters():
 
 
 def test_a_terminal_gets_a_line_for_every_epoch(monkeypatch):
-    monkeypatch.setattr("mae_keras.recipes.progress._REFRESH_SECONDS", 0)
+    monkeypatch.setattr("mae_keras.runs.pretraining._REFRESH_SECONDS", 0)
     text = told(Terminal(), 40)
     assert text.count("\n") == 40
     assert "\repoch 1 of 40: step 2 of 3, loss 0.5" in text

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from mae_keras.recipes import PROTOCOLS, EvaluationOptions
-from mae_keras.recipes import protocols as rules
+from mae_keras.runs import PROTOCOLS, EvaluationOptions
+from mae_keras.runs import protocols as rules
 
 
 def test_every_protocol_exists():
@@ -14,13 +14,13 @@ def test_every_protocol_exists():
 
     for protocol in PROTOCOLS.values():
         module, name = (cell.cell_contents for cell in protocol.__closure__)
-        found = importlib.import_module(f"mae_keras.recipes.{module}_protocols")
+        found = importlib.import_module(f"mae_keras.runs.{module}_protocols")
         assert callable(getattr(found, name))
 
 
 def test_naming_protocols_imports_nothing_heavy():
     script = (
-        "import sys, mae_keras.recipes.protocols as p\n"
+        "import sys, mae_keras.runs.protocols as p\n"
         "assert len(p.DEFAULT) == 7 and not {'numpy', 'keras', 'tensorflow'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -1,6 +1,6 @@
 """The words say what the numbers say."""
 
-from mae_keras.recipes.report import summary, verdict
+from mae_keras.runs.report import summary, verdict
 
 LOSSES = {"mean_image": 0.5, "visible_mean": 1.0, "nearest_visible": 0.2}
 

@@ -8,7 +8,7 @@ import pytest
 from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes import scoring
+from mae_keras.runs import comparison as scoring
 
 pytestmark = pytest.mark.slow
 

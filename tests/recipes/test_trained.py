@@ -9,8 +9,8 @@ from PIL import Image
 
 from mae_keras import data
 from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
-from mae_keras.recipes import trained
-from mae_keras.recipes.trained import export_run, load_run, reconstruct_files, verified_line
+from mae_keras.runs import exporting as trained
+from mae_keras.runs.exporting import export_run, load_run, reconstruct_files, verified_line
 
 
 @pytest.fixture

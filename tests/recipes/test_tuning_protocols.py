@@ -5,7 +5,7 @@ import pytest
 
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.recipes import PROTOCOLS, Comparison, EvaluationOptions, tuning_protocols
+from mae_keras.runs import PROTOCOLS, Comparison, EvaluationOptions, tuning_protocols
 
 OPTIONS = EvaluationOptions(fine_tune_epochs=2, batch_size=32)
 

@@ -17,8 +17,9 @@ from conftest import build_tiny
 
 from mae_keras.data import ArraySplit, Augmentation, evaluation_batches, training_batches
 from mae_keras.models import DenseMaskedAutoencoder, load_model
-from mae_keras.replicas import num_replicas
-from mae_keras.training import MaskedAdamW, RunCheckpoint, RunFolder
+from mae_keras.runs import RunCheckpoint, RunFolder
+from mae_keras.runtime.replicas import num_replicas
+from mae_keras.training import MaskedAdamW
 from mae_keras.training.distribution import (
     distribute,
     exit_at_once,

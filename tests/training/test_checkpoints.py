@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from mae_keras.training import CheckpointStore, DamagedError, checkpoints, load_checkpoint
+from mae_keras.runs import CheckpointStore, DamagedError, load_checkpoint
+from mae_keras.runs import folder as checkpoints
 
 CONTENT = bytes(range(256)) * 5
 

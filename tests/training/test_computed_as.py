@@ -2,7 +2,7 @@
 
 import types
 
-from mae_keras.training.computed_as import ComputedAs
+from mae_keras.runs.resuming import ComputedAs
 
 
 def computed(xla, branches):

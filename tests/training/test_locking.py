@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from mae_keras.training import LockedError, locked, locking
+from mae_keras.runs import LockedError, locked
+from mae_keras.runs import folder as locking
 
 # A process of its own that imports nothing of the package, so that it starts at once.
 HOLD = """

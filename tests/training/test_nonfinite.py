@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.training import CheckpointStore, NonFiniteError, StopAtNonFinite
+from mae_keras.runs import CheckpointStore
+from mae_keras.training import NonFiniteError, StopAtNonFinite
 
 
 @pytest.mark.slow

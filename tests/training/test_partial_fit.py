@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.training import fit_from
+from mae_keras.runs import fit_from
 
 STEPS = 4
 

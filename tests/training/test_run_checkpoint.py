@@ -10,17 +10,19 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.training import (
+from mae_keras.runs import (
     Interrupted,
     LockedError,
-    NonFiniteError,
     Progress,
     RunCheckpoint,
     RunFolder,
     StopRequest,
     fit_from,
-    run_checkpoint,
 )
+from mae_keras.runs import (
+    resuming as run_checkpoint,
+)
+from mae_keras.training import NonFiniteError
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mae_keras.training import CheckpointStore, DamagedError, LockedError, RunFolder
+from mae_keras.runs import CheckpointStore, DamagedError, LockedError, RunFolder
 
 CONFIG = {"dataset": "digits", "epochs": 2, "seed": 0}
 

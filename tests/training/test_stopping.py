@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mae_keras.training import StopRequest
+from mae_keras.runs import StopRequest
 
 
 def send(number):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mae_keras.training.stopwatch import Stopwatch
+from mae_keras.training.callbacks import Stopwatch
 
 
 def test_first_step_counts_as_compilation_and_not_in_the_rate():

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mae_keras.branches import branched, in_branches, possible_branches
 from mae_keras.models import MaskedAutoencoder, training_flops
+from mae_keras.runtime.batch_shards import branched, in_branches, possible_branches
 from mae_keras.training import MaskedAdamW, use_branches
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}

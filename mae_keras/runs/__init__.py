@@ -1,0 +1,42 @@
+"""Experiments and their folders: the only place where data, model and training meet.
+
+Names load on first use.
+"""
+
+from mae_keras.files import lazy_names
+
+_HOMES = {
+    "Checkpoint": "folder",
+    "CheckpointStore": "folder",
+    "Comparison": "comparison",
+    "DamagedError": "folder",
+    "DataOptions": "options",
+    "EvaluationOptions": "protocols",
+    "FineTuneOptions": "options",
+    "Interrupted": "resuming",
+    "LockedError": "folder",
+    "PROTOCOLS": "protocols",
+    "Progress": "resuming",
+    "RECIPES": "recipe",
+    "Recipe": "recipe",
+    "RunCheckpoint": "resuming",
+    "RunFolder": "folder",
+    "Saving": "pretraining",
+    "StopRequest": "resuming",
+    "adapt": "recipe",
+    "evaluate_run": "evaluating",
+    "evaluation_table": "report",
+    "find_recipe": "recipe",
+    "fine_tune_run": "fine_tuning",
+    "fit_from": "resuming",
+    "import_checkpoint": "exporting",
+    "load_checkpoint": "folder",
+    "locked": "folder",
+    "model_card": "report",
+    "predict_files": "predicting",
+    "pretrain": "pretraining",
+    "score": "comparison",
+    "summary": "report",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

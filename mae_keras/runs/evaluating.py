@@ -1,0 +1,338 @@
+"""Evaluating a finished run: protocols in turn, each written as soon as it is done."""
+
+import dataclasses
+import keras
+import numpy as np
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from mae_keras import data, evaluation
+from mae_keras.console import unfailing_output
+from mae_keras.runs.building import load_images, located, may_be_trained_on, untrained_model
+from mae_keras.runs.comparison import Comparison, check_fit
+from mae_keras.runs.evaluation_figures import draw, draw_overview
+from mae_keras.runs.exporting import load_run
+from mae_keras.runs.folder import RunFolder
+from mae_keras.runs.options import DataOptions, load_labelled, same_place
+from mae_keras.runs.predicting import draw_scores, score_classifier
+from mae_keras.runs.protocols import (
+    DEFAULT,
+    EvaluationOptions,
+    NEED_LABELS,
+    PROTOCOLS,
+    check_protocol,
+)
+from mae_keras.runs.report import write_classifier_card, write_model_card
+from typing import Any
+
+@unfailing_output()
+def evaluate_run(
+    path: str | os.PathLike[str],
+    protocols: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    options: EvaluationOptions | None = None,
+    images: Any = None,
+    announce: Callable[[str], Any] = lambda text: None,
+    labelled: DataOptions | None = None,
+) -> dict[str, Any]:
+    """Score what a run learned, beside the untrained encoder, raw pixels and their PCA.
+
+    Writes `evaluation.json`, the pictures in `evaluation/` and `model_card.md` into the run's
+    folder. A protocol that fails is recorded with its error; the others go on, and what an
+    earlier evaluation found stays. Without labels, protocols that need them are skipped. Scores on
+    another data set than the run's own have its name in theirs, `"knn on labelled"`, and their
+    pictures in a folder of its name.
+
+    The run of a classifier has one score, `"classifier"`: its accuracy on the test images (the
+    validation images where there are none). Of a data set that is not divided yet, and not the one
+    it was trained on, all images are test images.
+
+    Args:
+        path: folder of the run; for a classifier of a `.keras` file, use `score_classifier`.
+        protocols: keys of `recipes.PROTOCOLS`; defaults to those that train no network.
+        data_dir: folder of TensorFlow Datasets.
+        options: `EvaluationOptions`.
+        images: `data.ImageData` to use in place of the run's own data set, cut otherwise.
+        announce: called with a line when a protocol starts, and after every epoch of those that
+            train a network.
+        labelled: `DataOptions`, other images to evaluate on, or another way to divide them.
+
+    Returns:
+        What was added to `evaluation.json`: `{protocol: {"test_accuracy": ..., "accuracies":
+        {"trained": ..., "untrained": ..., "pca": ..., "pixels": ...}, ...}}`, or `{"error": ...}`.
+
+    Raises:
+        ValueError: if a protocol is unknown or needs labels that are not there, the run is not
+            finished, it was imported without a data set and there are no `images`, or they have
+            another shape than the model.
+
+    Example:
+    >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
+    >>> made["knn"]["accuracies"]["trained"]  # doctest: +SKIP
+    0.959
+    """
+    asked, protocols = protocols, list(dict.fromkeys(protocols or DEFAULT))
+    for protocol in protocols:
+        check_protocol(protocol)
+    options = EvaluationOptions() if options is None else options
+    labelled = DataOptions() if labelled is None else labelled
+    recipe, model = load_run(path)
+    config = RunFolder(path).read_config()
+    imported = "imported_from" in config
+    if images is None and not labelled.given and "dataset" not in config and imported:
+        raise ValueError("`evaluate` needs images: name them with --dataset. Received: none")
+    if not RunFolder(path).is_sealed():
+        announce("config.json has no checksum: an earlier version wrote it, or it was edited.")
+    recipe = dataclasses.replace(recipe, dataset=located(recipe.dataset, config.get("data")))
+    if hasattr(model, "classify_batch"):
+        if asked:
+            raise ValueError(
+                f"`protocol` must be left out for a classifier, which has one score. Received: "
+                f"protocol={asked[0]!r}"
+            )
+        return _evaluate_classifier(
+            path, model, recipe, config, data_dir, images, labelled, announce
+        )
+    on, warning = None, ""
+    if images is None and labelled.given and not same_place(labelled.name, recipe.dataset):
+        on = str(labelled.name).rstrip("/") or "/"
+    if images is None and (labelled.given or labelled.splits is not None):
+        images = load_labelled(
+            labelled,
+            recipe,
+            model.image_shape,
+            data_dir=data_dir,
+            value_range=model.value_range,
+            announce=announce,
+        )
+    images = load_images(recipe, data_dir, model) if images is None else images
+    if on is None and labelled.splits is None:
+        warning = may_be_trained_on(config.get("data"), images)
+    if warning:
+        announce(f"WARNING: {warning}")
+    note = "" if on is None else f"On {on}, not the images of pretraining."
+    if on is None and labelled.splits is not None:
+        note = "Divided anew: the encoder may have been pretrained on test images."
+    check_fit(model, images)  # before a model is made for images of another shape
+    protocols = _with_labels(protocols, images, asked is not None, announce)
+    comparison = Comparison(
+        model,
+        _untrained_like(model, recipe, images, imported),
+        images,
+        max_train=options.max_train,
+        max_test=options.max_test,
+        pooling=options.pooling,
+        num_blocks=options.num_blocks,
+        announce=announce,
+    )
+    with RunFolder(path).locked():
+        return _evaluate(RunFolder(path), comparison, protocols, options, warning, on, note)
+
+
+def _evaluate(
+    run: RunFolder,
+    comparison: Comparison,
+    protocols: Sequence[str],
+    options: EvaluationOptions,
+    warning: str = "",
+    on: str | None = None,
+    note: str = "",
+) -> dict[str, Any]:
+    made = {}
+    folder = run.evaluation_pictures
+    if on is not None:
+        folder = folder / (re.sub(r"[^\w.-]+", "_", on).strip("_.") or "other")
+    for protocol in protocols:
+        comparison.announce(f"{protocol} ...")
+        entry = _attempt(protocol, comparison, options)
+        if "error" not in entry:
+            entry["notes"] = [text for text in (warning, note) if text] + entry["notes"]
+            if warning:
+                entry["data_changed"] = True
+        name = protocol
+        if on is not None:
+            name = f"{protocol} on {on}"
+            entry["dataset"] = on
+        _picture(entry, draw, protocol, entry, comparison, folder)
+        _record(run, name, entry)
+        made[name] = entry
+    if comparison.num_classes:
+        _picture(entry, draw_overview, comparison, folder)
+    _noting(entry, "The model card could not be written", write_model_card, run)
+    return made
+
+
+def _with_labels(
+    protocols: list[str], images: Any, asked: bool, announce: Callable[[str], Any]
+) -> list[str]:
+    """The protocols that the images have what is needed for."""
+    if images.num_classes and images.num_classes > 1:
+        return protocols
+    left = [protocol for protocol in protocols if protocol not in NEED_LABELS]
+    if asked and not left:
+        raise ValueError(
+            f"{', '.join(protocols)} {_need(protocols)} labels: evaluate on labeled images with "
+            f"--dataset. "
+            f"Received: {images.name!r}, which has none"
+        )
+    for protocol in protocols:
+        if protocol not in left:
+            announce(f"{protocol} is skipped: it needs labels, and {images.name} has none")
+    return left
+
+
+def _need(protocols: Sequence[str]) -> str:
+    return "needs" if len(protocols) == 1 else "need"
+
+
+def _evaluate_classifier(
+    path: Any,
+    model: Any,
+    recipe: Any,
+    config: dict[str, Any],
+    data_dir: str | None,
+    images: Any,
+    labelled: DataOptions,
+    announce: Callable[[str], Any],
+) -> dict[str, Any]:
+    run = RunFolder(path)
+    other = images is None and labelled.given and not same_place(labelled.name, recipe.dataset)
+    if images is None:
+        if other:
+            undivided = labelled.splits is None and labelled.train is None and labelled.test is None
+            if undivided and data.kind(labelled.name) in ("folder", "arrays"):
+                labelled = _all_to_test(labelled)
+        else:  # as it was trained: another division would test on training images
+            if labelled.splits is not None and "labelled" in config:
+                raise ValueError(
+                    f"`splits` must be left out for the images that the classifier was trained "
+                    f"on, which it would be scored on otherwise. Received: {labelled.splits}"
+                )
+            labelled = DataOptions(**config.get("labelled", {}))
+            if labelled.dataset is not None:  # where it lies now
+                labelled = dataclasses.replace(labelled, dataset=recipe.dataset)
+        images = load_labelled(
+            labelled,
+            recipe,
+            model.image_shape,
+            data_dir=data_dir,
+            value_range=model.value_range,
+            announce=announce,
+        )
+    warning = "" if other else may_be_trained_on(config.get("data"), images)
+    part = "test" if len(images.test) else "validation"
+    entry = score_classifier(model, images, part)
+    if warning:
+        announce(f"WARNING: {warning}")
+        entry |= {"notes": [warning, *entry["notes"]], "data_changed": True}
+    name = f"classifier on {str(labelled.name).rstrip('/')}" if other else "classifier"
+    with run.locked():
+        _record(run, name, entry)
+        _noting(entry, "A picture could not be drawn", draw_scores, entry, run)
+        _noting(entry, "The model card could not be written", write_classifier_card, run)
+    return {name: entry}
+
+
+def _all_to_test(labelled: DataOptions) -> DataOptions:
+    """Nothing is trained on another data set: every image of it can be scored."""
+    return dataclasses.replace(labelled, splits=(0.0, 0.0, 1.0))
+
+
+def _untrained_like(model: Any, recipe: Any, images: Any, imported: bool) -> Any:
+    """The run's model as its training began; of imported weights, one that differs in nothing else.
+
+    The recipe of an import does not know its norms, heads and pixel constants; nor, where it has no
+    preset, its sizes.
+    """
+    if not imported:
+        rival = untrained_model(recipe, images)
+        if [v.shape for v in rival.weights] == [v.shape for v in model.weights]:
+            return rival
+    keras.utils.set_random_seed(recipe.seed)
+    return type(model).from_config(model.get_config())
+
+
+def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
+    """One protocol's entry, or its error: what others found must not be lost with it."""
+    started = time.perf_counter()
+    settings = dataclasses.asdict(options)
+    try:
+        if protocol in NEED_LABELS:
+            check_labels(comparison)
+        entry = PROTOCOLS[protocol](comparison, options)
+        notes = [*entry.pop("notes", []), *comparison.notes]
+        if protocol in NEED_LABELS:
+            notes += label_notes(comparison)
+            entry["shared_images"] = comparison.shared_images
+            if entry["shared_images"]:
+                notes.append(
+                    f"{entry['shared_images']} validation or test images are in an earlier split."
+                )
+    except Exception as error:  # whatever it is, hours of other protocols are worth more
+        return {"error": f"{type(error).__name__}: {error}", "options": settings}
+    seconds = round(time.perf_counter() - started, 1)
+    return {**entry, "notes": notes, "options": settings, "seconds": seconds}
+
+
+def _picture(entry: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> None:
+    """Draw, or note in the entry why not."""
+    _noting(entry, "A picture could not be drawn", make, *arguments)
+
+
+def _noting(entry: dict[str, Any], failure: str, make: Callable[..., Any], *arguments: Any) -> None:
+    """Make something, or note in the entry why not."""
+    try:
+        make(*arguments)
+    except Exception as error:  # whatever it is, it is worth less than the numbers
+        entry["notes"] = [*entry.get("notes", []), f"{failure}: {error}"]
+
+
+def _record(run: RunFolder, protocol: str, entry: dict[str, Any]) -> None:
+    """Write an entry; an error is put beside what an earlier evaluation found."""
+    done = run.read_evaluation()
+    if "error" in entry and "error" not in done.get(protocol, entry):
+        entry = {**done[protocol], "last_error": entry["error"]}
+    run.write_json(run.evaluation, {**done, protocol: entry})
+
+
+def check_labels(comparison: Comparison) -> None:
+    """Refuse labels that no protocol could use.
+
+    Args:
+        comparison: `Comparison`.
+
+    Raises:
+        TypeError: if labels are not integers.
+        ValueError: if there are none, or they are not numbers of the classes.
+    """
+    for name, (_, labels) in zip(("train", "validation", "test"), comparison.pixels, strict=True):
+        if labels is None:
+            raise ValueError(f"Evaluation needs labels. Received: a {name} split without")
+        labels = np.asarray(labels)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise TypeError(f"Labels must be integers. Received: {name} labels of {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= comparison.num_classes:
+            raise ValueError(
+                f"Labels must be in [0, {comparison.num_classes}). Received: {name} labels from "
+                f"{labels.min()} to {labels.max()}"
+            )
+
+
+def label_notes(comparison: Comparison) -> list[str]:
+    """Sentences on classes that the accuracies cannot speak of.
+
+    Args:
+        comparison: `Comparison`.
+
+    Returns:
+        List of str.
+    """
+    (_, train), _, (_, test) = comparison.pixels
+    names, present = comparison.images.class_names, {*map(int, train), *map(int, test)}
+    absent = [number for number in range(comparison.num_classes) if number not in present]
+    notes = evaluation.class_notes(train, test, names)
+    if absent:
+        shown = ", ".join(str(names[number] if names else number) for number in absent[:10])
+        notes.append(f"{len(absent)} classes have no image at all: {shown}.")
+    return notes

@@ -1,0 +1,328 @@
+"""What can be done with a finished run: load it, draw with it, export it; runs from checkpoints."""
+
+import dataclasses
+import keras
+import numpy as np
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from mae_keras import data, figures, interop
+from mae_keras.data.image_files import find_image_files
+from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
+from mae_keras.models import ImageClassifier, MaskedAutoencoder, PRESETS, load_model
+from mae_keras.models.exporting import check_backend
+from mae_keras.runs.folder import RunFolder
+from mae_keras.runs.options import export_format
+from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
+from mae_keras.training import reconstruction_of
+from typing import Any
+
+# A folder may hold a million images: so many of it are drawn.
+_DRAWN_OF_A_FOLDER = 8
+
+
+def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
+    """The recipe and the trained model of a run.
+
+    Args:
+        path: folder of the run.
+
+    Returns:
+        `Recipe`, and `MaskedAutoencoder` or, where it was imported, `ImageClassifier`. What an
+        import does not know of its training is at its default in the recipe.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run.
+    """
+    run = RunFolder(path)
+    run.check_kinds()
+    if not run.config.exists():
+        raise ValueError(f"`run` must be the folder of a run. Received: {str(run.path)!r}")
+    if not run.model.exists():
+        raise ValueError(
+            f"The run in {str(run.path)!r} is not finished: it has no model.keras. "
+            f"`mae-keras pretrain --resume` goes on with it"
+        )
+    config = run.read_config()
+    run.check_metrics()
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    recipe = Recipe(**{key: value for key, value in config.items() if key in known})
+    recipe = as_begun(recipe, config)
+    return recipe, load_model(run.model)
+
+
+def load_trained(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
+    """The same as `load_run`, of a folder or of a `.keras` file alone.
+
+    Args:
+        path: folder of a run, or a `.keras` file, whose `Recipe` is all defaults.
+
+    Returns:
+        `Recipe`, and the model.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run, or there is no such file.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.suffix != ".keras" or path.is_dir():
+        return load_run(path)
+    if not path.is_file():
+        raise ValueError(f"`run` must be an existing folder or file. Received: {str(path)!r}")
+    return Recipe(), load_model(path, compile=False)
+
+
+def load_autoencoder(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoencoder]:
+    """The same as `load_run`, for what a classifier, which may have been imported, cannot do.
+
+    Args:
+        path: folder of the run, or a `.keras` file.
+
+    Returns:
+        `Recipe`, `MaskedAutoencoder`.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run, or its model is a classifier.
+    """
+    recipe, model = load_trained(path)
+    if not hasattr(model, "reconstruct"):
+        raise ValueError(
+            f"`run` must be one of an autoencoder: a classifier has no decoder. Received: "
+            f"{str(path)!r}, whose model is an {type(model).__name__}"
+        )
+    return recipe, model
+
+
+def reconstruct_files(
+    path: str | os.PathLike[str],
+    images: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    mask_ratio: float | None = None,
+    *,
+    announce: Callable[[str], Any] = lambda line: None,
+) -> None:
+    """Draw the reconstructions of image files.
+
+    Args:
+        path: folder of the run, or a `.keras` file.
+        images: image files, and folders, of which the first 8 images each are drawn.
+        out: picture to write.
+        mask_ratio: float in (0, 1); defaults to the model's.
+        announce: called with a line for every folder of which some images are left out.
+
+    Raises:
+        ValueError: if there are no files, one cannot be read, or the model is a classifier.
+    """
+    if not images:
+        raise ValueError("`images` must name at least one image file. Received: none")
+    files, notes = _drawn_files(images)
+    recipe, model = load_autoencoder(path)
+    if mask_ratio is not None:
+        model.set_mask_ratio(mask_ratio)
+    how = {"resize": recipe.resize, "value_range": model.value_range}
+    pixels = np.stack([data.read_image(image, model.image_shape, **how) for image in files])
+    figure = reconstruction_of(model, pixels, max_rows=len(pixels))
+    figures.save_figure(figure, pathlib.Path(out).expanduser())
+    for note in notes:
+        announce(note)
+
+
+def images_of_folder(path: pathlib.Path) -> list[str]:
+    """Paths of the image files of a folder.
+
+    Args:
+        path: folder.
+
+    Returns:
+        List of paths.
+
+    Raises:
+        ValueError: if it holds none.
+
+    Example:
+    >>> import tempfile
+    >>> images_of_folder(pathlib.Path(tempfile.mkdtemp()))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: `images` must be image files or folders of them. Received: ... which holds none
+    """
+    found = find_image_files(path).images
+    if not found:
+        raise ValueError(
+            f"`images` must be image files or folders of them. Received: {str(path)!r}, which "
+            f"holds none"
+        )
+    return found
+
+
+def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str]]:
+    """Image files to draw, and a line for every folder of which some are left out."""
+    files: list[str] = []
+    notes: list[str] = []
+    for image in images:
+        path = pathlib.Path(image).expanduser()
+        if path.is_dir():
+            found = images_of_folder(path)
+            files += found[:_DRAWN_OF_A_FOLDER]
+            if len(found) > _DRAWN_OF_A_FOLDER:
+                notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(found):,} in {path}/")
+        else:
+            files.append(str(path))
+    return files, notes
+
+
+def export_run(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    format: str | None = None,
+    signatures: Sequence[str] | None = None,
+    quantize: bool = False,
+) -> dict[str, float]:
+    """Write a run's model in a format for serving, verified.
+
+    Args:
+        path: folder of the run, or a `.keras` file.
+        out: what to write: a folder, or a file with the ending of the format.
+        format: `"saved-model"`, `"onnx"` or `"litert"`. Defaults to what the ending of `out` says:
+            `.onnx`, `.tflite`, else a SavedModel.
+        signatures: names of what the model is to be asked for, or `None`: all that it has; for
+            `"onnx"` one name, by default `"classify"` for a classifier and `"encode"` for others.
+        quantize: bool, int8 matrices, for `"litert"`.
+
+    Returns:
+        `"signature/key"` to the largest relative difference from the live model.
+
+    Raises:
+        ImportError, OSError, TypeError, ValueError, VerificationError: as `export_saved_model`,
+            `export_onnx` and `export_litert` of `mae_keras.interop` do; and if the folder is not
+            that of a finished run.
+    """
+    out = pathlib.Path(out).expanduser()
+    format = export_format(out, format)
+    if quantize and format != "litert":
+        raise ValueError(f"`quantize` is for format='litert'. Received: format={format!r}")
+    if format == "onnx" and signatures is not None and len(signatures) != 1:
+        raise ValueError(
+            f"An ONNX file holds one signature: export others to files of their own. "
+            f"Received: signatures={list(signatures)}"
+        )
+    _, model = load_trained(path)
+    if format == "onnx":
+        return interop.export_onnx(model, out, signature=(signatures or [None])[0])
+    if format == "litert":
+        return interop.export_litert(model, out, signatures=signatures, quantize=quantize)
+    return interop.export_saved_model(model, out, signatures=signatures)
+
+
+def verified_line(differences: Mapping[str, float]) -> str:
+    """What an export found, in one line.
+
+    Args:
+        differences: what `export_run` returned.
+
+    Returns:
+        str, with the largest difference of each signature.
+
+    Example:
+    >>> verified_line({"encode/features": 1.2e-07, "inpaint/pasted": 0.0, "inpaint/mask": 0.0})
+    'Verified; largest differences from the live model, relative: encode 1.2e-07, inpaint 0'
+    """
+    largest: dict[str, float] = {}
+    for output, difference in differences.items():
+        name = output.split("/")[0]
+        largest[name] = max(difference, largest.get(name, 0.0))
+    listed = ", ".join(f"{name} {difference:.2g}" for name, difference in largest.items())
+    return f"Verified; largest differences from the live model, relative: {listed}"
+
+
+def import_checkpoint(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    dataset: str | None = None,
+    **options: Any,
+) -> WeightsReport:
+    """Build the model of a PyTorch checkpoint and write it as a run: `reconstruct`, `export` go on.
+
+    Writes `model.keras`, `config.json`, `report.json` (what became of every tensor) and, verified,
+    `saved_model`.
+
+    Args:
+        checkpoint: what `mae_keras.interop.model_from_torch` takes.
+        out: folder of the run.
+        overwrite: bool, replace the run in `out`.
+        dataset: as in `Recipe`, what `evaluate` is to evaluate on; resized to the model's size.
+        **options: arguments of `model_from_torch`.
+
+    Returns:
+        `WeightsReport`.
+
+    Raises:
+        ImportError, MemoryError, ValueError: as `model_from_torch` does; and if the folder holds
+            something else, or Keras runs on neither TensorFlow nor JAX. Nothing is written then.
+        OSError: if the run cannot be written.
+        VerificationError: if `saved_model`, which comes last, is not what the model is; it is
+            not written then.
+
+    Example:
+    >>> report = import_checkpoint("mae_pretrain_vit_base.pth", "runs/base")  # doctest: +SKIP
+    >>> report.missing_parts  # doctest: +SKIP
+    ('decoder',)
+    """
+    if options.get("kind") == "encoder":
+        raise ValueError(
+            "`kind` must be 'autoencoder' or 'classifier' for a run. Received: kind='encoder'"
+        )
+    run = RunFolder(out)
+    check_backend()  # of `saved_model`, which comes last; before a large file is read
+    run.check({}, overwrite=overwrite, resumable=False)
+    model, report = model_from_torch(checkpoint, **options)
+    config = _config(model, checkpoint, dataset)
+    with run.locked():
+        run.check(config, overwrite=overwrite, resumable=False)
+        run.start(config)
+        run.write_json(run.path / "report.json", report.as_dict())
+        _save(model, run)
+        export_saved_model(model, run.saved_model)
+    return report
+
+
+def _save(model: keras.Model, run: RunFolder) -> None:
+    try:
+        model.save(run.model)
+    except (OSError, RuntimeError) as error:  # as h5py says it
+        raise OSError(
+            f"The model could not be written to {str(run.model)!r} ({error}). Make room, and "
+            f"import it again with --overwrite"
+        ) from error
+
+
+def _config(model: keras.Model, checkpoint: Any, dataset: str | None) -> dict[str, Any]:
+    """What is known of a recipe; the settings of the training are not."""
+    encoder = model.encoder
+    sides, patches = set(encoder.image_shape[:-1]), set(encoder.patch_size)
+    config: dict[str, Any] = {
+        "imported_from": os.fspath(checkpoint),
+        "model": type(model).__name__,
+        "preset": _preset(encoder),
+        "backend": keras.backend.backend(),
+        **{name: getattr(Recipe(), name) for name in EARLIER},
+    }
+    if dataset is not None:
+        config["dataset"] = dataset
+    if len(sides) == 1:
+        config["image_size"] = sides.pop()
+    if len(patches) == 1:
+        config["patch_size"] = patches.pop()
+    if not isinstance(model, ImageClassifier):
+        config["mask_ratio"] = model.masking.mask_ratio
+        config["normalize_targets"] = model.normalize_targets
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _preset(encoder: Any) -> str | None:
+    """The name of an encoder's sizes, if they have one."""
+    sizes = (encoder.hidden_dim, encoder.num_layers, encoder.num_heads, encoder.mlp_dim)
+    for name, preset in PRESETS.items():
+        if sizes == (preset.hidden_dim, preset.num_layers, preset.num_heads, preset.mlp_dim):
+            return name
+    return None

@@ -1,0 +1,398 @@
+"""What fine-tuning, evaluation, prediction and export can be told. Imports nothing heavy."""
+
+import dataclasses
+import difflib
+import inspect
+import os
+import pathlib
+from collections.abc import Callable
+from mae_keras.arguments import check_array, check_choice, check_int, check_number
+from typing import Any, Literal
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """A data set other than the one that a run was trained on, or another way to divide it.
+
+    Args:
+        dataset: digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, a folder of
+            images whose sub-folders are classes; by default the run's own.
+        train: folder or array file of the training images, in place of `dataset`.
+        validation: folder or array file of the validation images.
+        test: folder or array file of the test images.
+        splits: fractions of train, validation and test, such as 0.8 0.1 0.1; 0 leaves one empty. By
+            default 0.7 0.15 0.15, and 0.9 0.05 0.05 from 10,000 images on.
+        groups: what no two splits may share: parent (images of one folder), a regular expression
+            for the path below the folder, or the name of an array in an .npz file.
+
+    Raises:
+        ValueError: if `splits` are no fractions that add up to 1.
+
+    Example:
+    >>> DataOptions(dataset="labelled/", splits=(0.8, 0.2, 0.0)).given
+    True
+    """
+
+    dataset: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    splits: tuple[float, float, float] | None = None
+    groups: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.splits is None:
+            return
+        splits = tuple(check_array("splits", self.splits, 1).tolist())
+        object.__setattr__(self, "splits", splits)  # JSON has lists
+        shares = len(splits) == 3 and all(0 <= share <= 1 for share in splits)
+        if not shares or abs(sum(splits) - 1) > 1e-6:
+            raise ValueError(
+                f"`splits` must be three fractions that add up to 1. Received: splits={splits}"
+            )
+        if self.dataset is not None and self.train is not None:
+            raise ValueError(
+                f"`dataset` and `train` exclude each other. Received: dataset={self.dataset!r}, "
+                f"train={self.train!r}"
+            )
+
+    @property
+    def given(self) -> bool:
+        """Whether images are named here."""
+        return self.dataset is not None or self.train is not None
+
+    @property
+    def name(self) -> str | None:
+        """What the images are called in messages and tables."""
+        return self.dataset if self.train is None else self.train
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is not at its default."""
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
+
+
+def same_place(first: Any, second: Any) -> bool:
+    """Whether two names are of one data set, however a path is written.
+
+    Args:
+        first: name or path, as `data.load` takes.
+        second: the same.
+
+    Example:
+    >>> same_place("photos/", "./photos"), same_place("mnist", "digits")
+    (True, False)
+    """
+    return os.path.realpath(os.path.expanduser(str(first))) == os.path.realpath(
+        os.path.expanduser(str(second))
+    )
+
+
+def load_labelled(
+    options: DataOptions,
+    recipe: Any,
+    image_shape: tuple[int, ...],
+    *,
+    data_dir: str | None = None,
+    seed: int | None = None,
+    value_range: Any = None,
+    announce: Callable[[str], Any] = lambda text: None,
+) -> Any:
+    """Load the images that `options` name, in the size that a model takes.
+
+    Image files are also converted to the model's gray or color and to its range of pixels.
+
+    Args:
+        options: `DataOptions`.
+        recipe: `Recipe` of the run, for what `options` leave open.
+        image_shape: what the model takes.
+        data_dir: folder of TensorFlow Datasets.
+        seed: int, chooses the division; defaults to the recipe's.
+        value_range: `(low, high)` of the model's pixels, or `None` for any.
+        announce: called with every note about the images, also if they are refused then.
+
+    Returns:
+        `data.ImageData`.
+
+    Raises:
+        ValueError: if they cannot be read, or do not fit the model.
+    """
+    from mae_keras import data
+
+    known = inspect.signature(data.load).parameters
+    own = not options.given
+    settings: dict[str, Any] = {"data_dir": data_dir, "strict": recipe.strict}
+    settings["seed"] = recipe.seed if seed is None else check_int("seed", seed, 0)
+    for name in ("groups", "split_by", "resize", "kind"):  # as the run had it, for its own images
+        if (own or name == "resize") and name in known and hasattr(recipe, name):
+            settings[name] = getattr(recipe, name)
+    if own and "splits" in known:
+        settings["splits"] = getattr(recipe, "splits", None)
+    given = options.as_dict()
+    given.pop("dataset", None)
+    settings |= given
+    if own:
+        settings["image_size"] = recipe.image_size
+    elif len(image_shape) == 3:
+        settings["image_size"] = tuple(image_shape[:2])
+    name = None if options.train is not None else options.dataset or recipe.dataset
+    settings |= file_settings(options.train if name is None else name, image_shape, value_range)
+    images = data.load(name, **settings) if name is not None else data.load(**settings)
+    for note in images.notes:
+        announce(note)
+    check_images(images, image_shape, value_range)
+    return images
+
+
+def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> dict[str, Any]:
+    """Arguments of `data.load` by which image files are read as a model takes them.
+
+    Args:
+        name: data set or path.
+        image_shape: what the model takes.
+        value_range: `(low, high)` of the model's pixels, or `None` for any.
+
+    Returns:
+        Dict, empty where there is nothing to convert: not a folder, or no model of pictures.
+
+    Example:
+    >>> file_settings("digits", (8, 8, 3), (0, 255))
+    {}
+    """
+    from mae_keras import data
+
+    if len(image_shape) != 3 or image_shape[-1] not in (1, 3) or data.kind(name) != "folder":
+        return {}
+    return {"channels": image_shape[-1], "value_range": value_range}
+
+
+def check_images(images: Any, image_shape: tuple[int, ...], value_range: Any = None) -> None:
+    """Refuse images that a model does not take, and say what to do about it.
+
+    Args:
+        images: `data.ImageData`.
+        image_shape: what the model takes.
+        value_range: `(low, high)` of the model's pixels, or `None` for any.
+
+    Raises:
+        ValueError: if shape or range differ.
+    """
+    here, wanted = tuple(images.image_shape), tuple(image_shape)
+    if here != wanted:
+        advice = "Convert them, or pretrain on images like these."
+        if here[:-1] == wanted[:-1] and {here[-1], wanted[-1]} == {1, 3}:
+            kinds = {1: "grey", 3: "color"}
+            advice = (
+                f"The model was trained on {kinds[wanted[-1]]} images and these are "
+                f"{kinds[here[-1]]}: convert these, or pretrain on {kinds[here[-1]]} ones."
+            )
+        elif len(here) == len(wanted) and here[-1] == wanted[-1]:
+            advice = "Resize them to that size, or pretrain on images of this one."
+        raise ValueError(
+            f"`dataset` must hold images of the shape that the model was trained on, {wanted}. "
+            f"{advice} Received: {images.name!r} with images of shape {here}"
+        )
+    if value_range is not None and tuple(images.value_range) != tuple(value_range):
+        raise ValueError(
+            f"`dataset` must hold pixels in the range that the model was trained on, "
+            f"{tuple(value_range)}: save them so. Received: {images.name!r} with pixels in "
+            f"{tuple(images.value_range)}"
+        )
+
+
+AUGMENTATIONS = ("auto", "none", "light", "paper")
+# Training is a number of steps: 60 images and 60,000 need about as many.
+DEFAULT_STEPS = 2000
+_FEWEST_EPOCHS = 5
+_LARGEST_BATCH, _SMALLEST_BATCH = 128, 8
+# With fewer, an epoch of a small data set would be a handful of steps.
+_STEPS_OF_AN_EPOCH = 16
+# Narrow networks bear larger steps, and a few epochs need them.
+_RATE, _NARROW_RATE, _NARROW = 1e-3, 4e-3, 384
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneOptions:
+    """The numbers of one fine-tuning run; the defaults suit from 5 images per class upwards.
+
+    Args:
+        steps: updates of the weights, rounded to whole epochs, 5 at least; by default about 2,000.
+        epochs: passes over the training images, in place of `steps`.
+        batch_size: images per step; by default 128, fewer where there are fewer than 2,048
+            training images.
+        learning_rate: base rate of the head, for 256 images per step; it is scaled with the
+            batch. By default the paper's 0.001, and 0.004 for encoders up to a width of 384.
+        layer_decay: in (0, 1], factor on the rate from one block to the one before; by default
+            0.75.
+        weight_decay: AdamW's.
+        warmup_epochs: epochs of linear warmup; by default a tenth of all, at most 5.
+        train_blocks: number of last blocks to train; 0 trains only the head; by default
+            everything.
+        pooling: classify the mean over the patch tokens, or the class token.
+        augmentation: none, light (small shifts and rotations), paper (for photographs, with mixup
+            and cutmix), or auto, what suits the data set.
+        mixup: strength of mixup, 0 for none; by default the augmentation's own value.
+        cutmix: strength of cutmix, 0 for none; by default the augmentation's own value.
+        drop_path_rate: in [0, 1), stochastic depth of the last block.
+        label_smoothing: in [0, 1), share of each label that is spread over all classes.
+        ema_momentum: in (0, 1), keep an exponential moving average of the weights as the result;
+            by default none.
+        balance: in [0, 1], how far rare classes are repeated: 0 not at all, 1 until every class
+            comes up equally often.
+        from_scratch: start from fresh weights in place of the pretrained ones, as a baseline.
+        jit_compile: compile with XLA; auto picks what measured faster.
+        seed: of the splits, first weights of the head, data order and augmentation; by default the
+            pretrained run's, so that the same data set is split the same.
+
+    Raises:
+        ValueError: if a value is out of range, or both `steps` and `epochs` are given.
+
+    Example:
+    >>> FineTuneOptions().plan(60)
+    (8, 286)
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    layer_decay: float | None = None
+    weight_decay: float = 0.05
+    warmup_epochs: float | None = None
+    train_blocks: int | None = None
+    pooling: Literal["mean", "token"] = "mean"
+    augmentation: Literal["auto", "none", "light", "paper"] = "auto"
+    mixup: float | None = None
+    cutmix: float | None = None
+    drop_path_rate: float = 0.1
+    label_smoothing: float = 0.1
+    ema_momentum: float | None = None
+    balance: float = 0.0
+    from_scratch: bool = False
+    jit_compile: Literal["auto", "true", "false"] = "auto"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epochs", "batch_size"):
+            check_int(name, getattr(self, name), 1, optional=True)
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(
+                f"`steps` and `epochs` exclude each other: both say how long to train. Received: "
+                f"steps={self.steps}, epochs={self.epochs}"
+            )
+        check_number("learning_rate", self.learning_rate, 0, above=True, optional=True)
+        check_number("layer_decay", self.layer_decay, 0, 1, above=True, optional=True)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("warmup_epochs", self.warmup_epochs, 0, optional=True)
+        check_int("train_blocks", self.train_blocks, 0, optional=True)
+        check_int("seed", self.seed, 0, 2**31 - 1, optional=True)
+        for name in ("mixup", "cutmix"):
+            check_number(name, getattr(self, name), 0, optional=True)
+        for name in ("drop_path_rate", "label_smoothing"):
+            check_number(name, getattr(self, name), 0, 1, below=True)
+        check_number("ema_momentum", self.ema_momentum, 0, 1, above=True, below=True, optional=True)
+        check_number("balance", self.balance, 0, 1)
+        check_choice("pooling", self.pooling, ("mean", "token"))
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
+        check_choice("jit_compile", self.jit_compile, ("auto", "true", "false"))
+
+    def plan(self, num_images: int) -> tuple[int, int]:
+        """Images per step and number of epochs for so many training images.
+
+        Args:
+            num_images: int, at least 1.
+
+        Returns:
+            `batch_size`, `epochs`.
+        """
+        suits = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, num_images // _STEPS_OF_AN_EPOCH))
+        batch_size = min(self.batch_size or suits, num_images)
+        steps_per_epoch = num_images // batch_size
+        if self.epochs is not None:
+            return batch_size, self.epochs
+        epochs = round((self.steps or DEFAULT_STEPS) / steps_per_epoch)
+        return batch_size, max(1 if self.steps else _FEWEST_EPOCHS, epochs)
+
+    def rate(self, hidden_dim: int) -> float:
+        """Base learning rate for an encoder of a width.
+
+        Args:
+            hidden_dim: int.
+
+        Returns:
+            float.
+        """
+        return self.learning_rate or (_NARROW_RATE if hidden_dim <= _NARROW else _RATE)
+
+
+def no_labels(name: Any, own: bool = False) -> str:
+    """The sentence on images without labels.
+
+    Args:
+        name: what the images are called.
+        own: bool, whether they are the run's own, not named by the user. Defaults to `False`.
+
+    Returns:
+        str.
+
+    Example:
+    >>> no_labels("photos", own=True)[:63]
+    "The run's own images, 'photos', have no labels: pass `dataset`,"
+    """
+    if own:
+        return (
+            f"The run's own images, {str(name)!r}, have no labels: pass `dataset`, a folder with a "
+            f"sub-folder for each class or an array file with an array `labels`"
+        )
+    return (
+        f"`dataset` must have labels: sub-folders of a folder are its classes, an array file has "
+        f"an array `labels`. Received: {str(name)!r} without"
+    )
+
+
+FORMATS = ("saved-model", "onnx", "litert")
+_FILES = {"onnx": ".onnx", "litert": ".tflite"}
+
+
+def export_format(out: str | os.PathLike[str], format: str | None = None) -> str:
+    """The format to write, which the ending of a file says and `format` may confirm.
+
+    Args:
+        out: what to write.
+        format: one of `FORMATS`, or `None`.
+
+    Returns:
+        One of `FORMATS`.
+
+    Raises:
+        ValueError: if both are given and contradict each other, or the ending looks like a
+            misspelled `.onnx` or `.tflite`.
+
+    Example:
+    >>> export_format("model.onnx"), export_format("served")
+    ('onnx', 'saved-model')
+    """
+    suffix = pathlib.Path(out).suffix
+    by_suffix = next((name for name, ending in _FILES.items() if ending == suffix.lower()), None)
+    if format is None:
+        near = difflib.get_close_matches(suffix.lower(), _FILES.values(), 1, 0.7)
+        if by_suffix is None and near:
+            wanted = pathlib.Path(out).with_suffix(near[0])
+            raise ValueError(
+                f"`out` must end in .onnx or .tflite for a file; did you mean {str(wanted)!r}? "
+                f"Received: {os.fspath(out)!r}; for a SavedModel in a folder of that name, pass "
+                f"`format` saved-model"
+            )
+        return by_suffix or "saved-model"
+    check_choice("format", format, FORMATS)
+    if format == "saved-model" and by_suffix is not None:
+        raise ValueError(
+            f"`out` must be a folder for format 'saved-model': leave `format` out to write a file "
+            f"in format {by_suffix!r}. Received: {os.fspath(out)!r}"
+        )
+    if format != "saved-model" and suffix != _FILES[format]:
+        raise ValueError(
+            f"`out` must end in {_FILES[format]!r} for format {format!r}. Received: "
+            f"{os.fspath(out)!r}"
+        )
+    return format

@@ -1,0 +1,599 @@
+"""Running a recipe: data, model, training, and everything a run's folder holds."""
+
+import contextlib
+import dataclasses
+import keras
+import os
+import sys
+import time
+from collections.abc import Iterator
+from mae_keras import data, figures
+from mae_keras.console import unfailing_output
+from mae_keras.models import load_model
+from mae_keras.models.exporting import check_backend
+from mae_keras.runs.building import (
+    check_shares,
+    compile_model,
+    epoch_steps,
+    fingerprint,
+    initialize_from,
+    load_images,
+    path_of,
+    same_data,
+    source_digest,
+    training_augmentation,
+    training_split,
+    untrained_model,
+)
+from mae_keras.runs.comparison import score
+from mae_keras.runs.folder import Checkpoint, RunFolder
+from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
+from mae_keras.runs.report import few_steps
+from mae_keras.runs.resuming import (
+    ComputedAs,
+    Interrupted,
+    Progress,
+    RunCheckpoint,
+    StopRequest,
+    agreed_checkpoint,
+    check_agreement,
+    fit_from,
+)
+from mae_keras.runtime.replicas import num_replicas
+from mae_keras.training import (
+    CosineMaskRatio,
+    LinearMaskRatio,
+    MaskRatioScheduler,
+    StopAtNonFinite,
+    distribute,
+    enable_determinism,
+    explaining_out_of_memory,
+    is_writer,
+    reconstruction_of,
+    shard,
+)
+from mae_keras.training.callbacks import Stopwatch
+from typing import Any, TextIO
+
+# A log in a file: about so many lines, however many epochs there are.
+_MOST_LINES = 25
+_REFRESH_SECONDS = 0.5
+
+
+class EpochLines(keras.callbacks.Callback):
+    """Print a line after an epoch; on a terminal after every one, and the steps in between.
+
+    Where the output is a file or a pipe, about 25 epochs of the whole training get a line, the
+    first and the last among them.
+
+    Args:
+        epochs: int, the number that training ends at.
+        steps_per_epoch: int, steps of a whole epoch.
+        stream: where to print; defaults to standard output.
+
+    Example:
+    >>> callback = EpochLines(epochs=2, steps_per_epoch=1)
+    >>> callback.on_train_begin()
+    >>> callback.on_epoch_begin(1)
+    >>> callback.on_epoch_end(1, {"loss": 0.25})  # doctest: +ELLIPSIS
+    epoch 2 of 2: loss 0.25, ...
+    """
+
+    async_safe = True  # Keras need not fetch the numbers of every step
+
+    def __init__(self, epochs: int, steps_per_epoch: int, stream: TextIO | None = None):
+        super().__init__()
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self._stream = stream
+        self._every = max(1, -(-epochs // _MOST_LINES))
+        self._began: float | None = None
+        self._drawn = 0
+        self._first: int | None = None
+
+    @property
+    def stream(self) -> TextIO:
+        """Where lines go."""
+        return sys.stdout if self._stream is None else self._stream
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self._began is None:  # a resumed epoch makes training begin twice
+            self._began = self._refreshed = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch, self._started = epoch, time.perf_counter()
+        if self._first is None:
+            self._first = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        if now - self._refreshed < _REFRESH_SECONDS or not self._live():
+            return
+        self._refreshed = now
+        loss = "" if not logs or "loss" not in logs else f", loss {_short(logs['loss'])}"
+        self._draw(
+            f"epoch {self._epoch + 1} of {self.epochs}: step {batch + 1} of "
+            f"{self.params.get('steps') or self.steps_per_epoch}{loss}"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        live, done = self._live(), epoch + 1
+        shown = live or done % self._every == 0 or done == self.epochs or epoch == self._first
+        if not shown:
+            return
+        now = time.perf_counter()
+        numbers = [f"{name} {_short(value)}" for name, value in (logs or {}).items()]
+        measured = done - self._first
+        left = 0.0
+        if measured > 1:  # the first epoch compiles the model: how long others take is not known
+            left = (now - self._second) / (measured - 1) * (self.epochs - done)
+        ending = f", {_time(left)} left" if left else ""
+        line = f"epoch {done} of {self.epochs}: {', '.join(numbers)}, "
+        line += f"{_time(now - self._started)}{ending}"
+        if live:
+            self._draw(line)
+            self._drawn = 0
+            self.stream.write("\n")
+        else:
+            self.stream.write(f"{line}\n")
+        self.stream.flush()
+        if measured == 1:
+            self._second = time.perf_counter()
+
+    def _live(self) -> bool:
+        return bool(getattr(self.stream, "isatty", lambda: False)())
+
+    def _draw(self, line: str) -> None:
+        self.stream.write(f"\r{line.ljust(self._drawn)}")
+        self._drawn = len(line)
+        self.stream.flush()
+
+
+def _short(value: Any) -> str:
+    return f"{float(value):.4g}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+_VALIDATION_IMAGES = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """When checkpoints are written; changes nothing about the result.
+
+    Args:
+        minutes: float, save in the middle of an epoch after so many minutes without.
+        every: int or `None`, save after every so many steps of an epoch as well.
+        keep: int, how many of the latest to keep; the one of the best `val_loss`, of those saved
+            at the end of an epoch, is kept besides.
+        min_seconds: float, epochs that end sooner after a checkpoint write none.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+    >>> Saving(minutes=1.0).keep
+    2
+    """
+
+    minutes: float = 5.0
+    every: int | None = None
+    keep: int = 2
+    min_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("minutes", 0), ("min_seconds", 0), ("keep", 1), ("every", 1)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value!r}")
+
+
+def fit_recipe(
+    model: keras.Model,
+    recipe: Recipe,
+    images: Any,
+    run: RunFolder,
+    start: Progress,
+    saving: Saving,
+    verbose: Any = "auto",
+) -> Stopwatch:
+    """Train a compiled model by a recipe, from where `start` says it is.
+
+    Args:
+        model: compiled `MaskedAutoencoder`.
+        recipe: `Recipe`.
+        images: `data.ImageData`; its validation split is scored after every epoch.
+        run: `RunFolder`, claimed.
+        start: `Progress` of the model.
+        saving: `Saving`.
+        verbose: as in `keras.Model.fit`; `"auto"` prints a line after an epoch, see `EpochLines`.
+
+    Returns:
+        `Stopwatch`, with the speed of training.
+
+    Raises:
+        NonFiniteError: if training diverges.
+        OutOfMemoryError: if a step does not fit into memory.
+        Interrupted: if the process was asked to stop; the run can be resumed.
+    """
+    split = training_split(recipe, images)
+    steps = epoch_steps(recipe, split)
+    if is_writer():
+        print(_announcement(model, recipe, len(split), steps, start))
+        if few_steps(recipe.epochs * steps):
+            print(few_steps(recipe.epochs * steps))
+    stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
+    nonfinite = StopAtNonFinite(run.checkpoints)
+    others = [nonfinite, stopwatch, ComputedAs(model)]
+    checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
+    lines = [EpochLines(recipe.epochs, steps)] if verbose == "auto" and is_writer() else []
+    if start.epoch >= recipe.epochs:
+        _finish_averaging(model)
+        return stopwatch
+    with (
+        # The other processes of a run end when they find the writer gone.
+        stop.listening() if is_writer() else contextlib.nullcontext(),
+        _naming_files(split, images.validation),
+        explaining_out_of_memory(recipe.batch_size, recipe.gradient_accumulation_steps),
+    ):
+        fit_from(
+            model,
+            _batches(recipe, images, split),
+            epochs=recipe.epochs,
+            steps_per_epoch=steps,
+            first_epoch=start.epoch,
+            first_step=start.step,
+            validation_data=_held_out(recipe, images),
+            callbacks=[*_schedule(recipe), stopwatch, nonfinite, *lines, stop, checkpoint],
+            shuffle=False,
+            verbose=verbose if is_writer() and not lines else 0,
+        )
+    if stop.requested is not None:  # while the last checkpoint was being written
+        raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
+    return stopwatch
+
+
+@contextlib.contextmanager
+def _naming_files(*splits: data.Split) -> Iterator[None]:
+    """Say which image files could not be read: TensorFlow's own error hides it."""
+    try:
+        yield
+    except Exception as error:
+        failures = [split.failure for split in splits if split.failure]
+        if not failures:
+            raise
+        raise OSError(
+            f"{failures[0]}. Training stopped; put the files back and go on with --resume"
+        ) from error
+
+
+def _checkpoint(
+    run: RunFolder,
+    recipe: Recipe,
+    steps: int,
+    start: Progress,
+    stop: StopRequest,
+    saving: Saving,
+    others: list[Any],
+) -> RunCheckpoint:
+    return RunCheckpoint(
+        run,
+        recipe.epochs,
+        steps,
+        start=start,
+        stop=stop,
+        min_seconds=saving.min_seconds,
+        max_seconds=60 * saving.minutes,
+        every=saving.every,
+        keep=saving.keep,
+        others=others,
+    )
+
+
+def _held_out(recipe: Recipe, images: Any) -> Any:
+    size, whole = recipe.batch_size, {}
+    if keras.backend.backend() == "jax" and num_replicas() > 1:  # which take even shares only
+        size = min(size, len(images.validation)) // num_replicas() * num_replicas()
+        whole = {"drop_remainder": True, "shard": shard()}
+    batches = data.evaluation_batches(images.validation, size, **whole)
+    return batches.take(max(1, _VALIDATION_IMAGES // size))
+
+
+def _batches(recipe: Recipe, images: Any, split: data.Split) -> Any:
+    augmentation = training_augmentation(recipe, images)
+
+    def batches(epoch: int, step: int) -> Any:
+        return data.training_batches(
+            split,
+            recipe.batch_size,
+            seed=recipe.seed,
+            start_epoch=epoch,
+            start_step=step,
+            multiple_of=recipe.steps_per_execution,
+            augmentation=augmentation,
+            shard=shard(),
+        )
+
+    return batches
+
+
+def _finish_averaging(model: keras.Model) -> None:
+    """A checkpoint is from before Keras's final averaging."""
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # nothing without EMA
+
+
+def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start: Progress) -> str:
+    branches = f" in {model.num_branches} branches" if model.num_branches > 1 else ""
+    going_on = ""
+    if start.epoch or start.step:
+        within = f" and {start.step} steps" if start.step else ""
+        going_on = f"; going on after epoch {start.epoch} of {recipe.epochs}{within}"
+    return (
+        f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
+        f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
+        f"XLA compiles {model.xla}{branches}, {recipe.dtype_policy}, "
+        f"{keras.backend.backend()}{going_on}"
+    )
+
+
+def _schedule(recipe: Recipe) -> list[MaskRatioScheduler]:
+    if recipe.mask_ratio_start is None:
+        return []
+    kind = LinearMaskRatio if recipe.mask_schedule == "linear" else CosineMaskRatio
+    ramp = max(recipe.epochs // 2, 1)
+    return [MaskRatioScheduler(kind(recipe.mask_ratio_start, recipe.mask_ratio, ramp))]
+
+
+# What a setting means in a run that was begun by a version that did not have it.
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)} | EARLIER
+
+
+@unfailing_output()
+def pretrain(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    resume: bool = False,
+    overwrite: bool = False,
+    data_dir: str | None = None,
+    images: data.ImageData | None = None,
+    verbose: Any = "auto",
+    init_from: str | os.PathLike[str] | None = None,
+    saving: Saving | None = None,
+    distribution: str = "none",
+) -> dict[str, Any]:
+    """Train a masked autoencoder by a recipe and write everything about it into a folder.
+
+    A run that was stopped or killed at any moment and is resumed ends with the same weights,
+    history and pictures as one that was not, to the bit, on the same machine.
+
+    Args:
+        recipe: `Recipe`.
+        out: folder of the run; see `RunFolder` for what it will hold.
+        resume: bool, go on with the run in `out`, whose settings must be the same, from its
+            newest whole checkpoint.
+        overwrite: bool, replace the run in `out`.
+        data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
+        images: `data.ImageData` to use in place of the recipe's own data set, cut otherwise.
+        verbose: as in `keras.Model.fit`.
+        init_from: another run's folder or a `.keras` file to take the first weights from, and
+            nothing else: a new run with a step count and a schedule of its own.
+        saving: `Saving`, when checkpoints are written.
+        distribution: `"none"`, `"devices"` or `"processes"`, see `mae_keras.training.distribute`.
+            The batch is the recipe's, cut among them.
+
+    Returns:
+        What `metrics.json` holds; in processes other than the first, which write nothing, `{}`.
+
+    Raises:
+        ValueError: if settings, data and folder do not fit together; nothing is written then.
+        NonFiniteError: if training diverges.
+        Interrupted: if the process is asked to stop (SIGINT, SIGTERM, SIGHUP); `resume` goes on.
+
+    Example:
+    >>> from mae_keras.runs import adapt, find_recipe, pretrain
+    >>> recipe = adapt(find_recipe("digits"), epochs=1)
+    >>> pretrain(recipe, "runs/digits")["versions"]["mae_keras"]  # doctest: +SKIP
+    '0.1.0'
+    """
+    started = time.perf_counter()
+    run, saving = RunFolder(out), saving or Saving()
+    if resume and run.config.exists():
+        recipe = as_begun(recipe, run.read_json(run.config))
+    config, images = _prepare(recipe, run, resume, overwrite, data_dir, images, init_from)
+    with contextlib.ExitStack() as held:
+        with distribute(distribution):
+            check_agreement({**config, "resume": resume})
+            check_shares(recipe, images)
+            # Settings that do not fit are refused here, before anything is written.
+            training_augmentation(recipe, images)
+            model = None if resume else _compiled_model(recipe, images, init_from, config)
+            checkpoint = _claim(run, config, resume, overwrite, held)
+            if checkpoint is not None:
+                model = load_model(checkpoint.model)
+            elif model is None:  # it stopped before its first checkpoint
+                model = _compiled_model(recipe, images, init_from, run.read_json(run.config))
+            start = Progress.of(checkpoint)
+            speed = fit_recipe(model, recipe, images, run, start, saving, verbose)
+            writing = is_writer()
+            if writing:
+                _save(model, run)
+        if not writing:
+            return {}
+        if distribution != "none":
+            model = load_model(run.model)  # on one device
+        return _finish(model, recipe, images, run, speed.metrics(), started - start.seconds)
+
+
+def _prepare(
+    recipe: Recipe,
+    run: RunFolder,
+    resume: bool,
+    overwrite: bool,
+    data_dir: str | None,
+    images: Any,
+    init_from: Any,
+) -> tuple[dict[str, Any], Any]:
+    """What defines the run, and its images; a folder that cannot be used is refused first."""
+    if recipe.deterministic:
+        enable_determinism()
+    config = _config(recipe, init_from)
+    unknown = ["data", "dataset"] if resume else ["data"]  # compared when the images are known
+    run.check(config, resume, overwrite, unknown=unknown, defaults=_DEFAULTS)
+    if init_from is not None and not resume:
+        config["init_from_sha256"] = source_digest(init_from)
+    path = path_of(recipe.dataset) if images is None else None
+    images = load_images(recipe, data_dir) if images is None else images
+    for note in images.notes:
+        print(note)
+    about = fingerprint(images)
+    if resume:
+        config["dataset"] = _dataset_of(run, config["dataset"], about)
+    return {**config, "data": about if path is None else {**about, "path": path}}, images
+
+
+def _dataset_of(run: RunFolder, dataset: str, about: dict[str, Any]) -> str:
+    """The data set as the run calls it, where it lies under another path now."""
+    before = run.read_config()
+    if before.get("dataset") == dataset or not same_data(before, dataset, about):
+        return dataset
+    print(f"{dataset!r} holds the same images as {before['dataset']!r}, which the run began with.")
+    return str(before["dataset"])
+
+
+def _save(model: keras.Model, run: RunFolder) -> None:
+    run.check_held()
+    try:
+        model.save(run.model)
+    except (OSError, RuntimeError) as error:  # as h5py says it
+        raise OSError(
+            f"The trained model could not be written to {str(run.model)!r} ({error}). Its last "
+            f"checkpoint is whole: make room and go on with --resume"
+        ) from error
+
+
+def _claim(
+    run: RunFolder,
+    config: dict[str, Any],
+    resume: bool,
+    overwrite: bool,
+    held: contextlib.ExitStack,
+) -> Checkpoint | None:
+    """Take the folder, in the process that writes, and find where to go on."""
+    checkpoint = None
+    if is_writer():
+        held.enter_context(run.locked())
+        # Again, now that nobody else can change it.
+        run.check(config, resume, overwrite, defaults=_DEFAULTS)
+        run.start(config, resume)
+        checkpoint = run.newest_checkpoint() if resume else None
+    return agreed_checkpoint(run, checkpoint)
+
+
+def _compiled_model(
+    recipe: Recipe, images: Any, init_from: Any, config: dict[str, Any]
+) -> keras.Model:
+    model = untrained_model(recipe, images)
+    if init_from is not None:
+        print(initialize_from(model, init_from))
+        # Of a run that is still training: its newest checkpoint is another one by now.
+        if config.get("init_from_sha256") not in (None, source_digest(init_from)):
+            raise ValueError(
+                f"`init_from` must give the weights that the run began with. Received: "
+                f"{os.fspath(init_from)!r}, whose weights have changed since. Begin again with "
+                f"--overwrite, and with a copy or a finished run"
+            )
+    compile_model(model, recipe, epoch_steps(recipe, training_split(recipe, images)))
+    return model
+
+
+def _config(recipe: Recipe, init_from: Any) -> dict[str, Any]:
+    """What defines a run; `resume` compares it."""
+    config = {**dataclasses.asdict(recipe), "backend": keras.backend.backend()}
+    return config if init_from is None else {**config, "init_from": os.fspath(init_from)}
+
+
+def _finish(
+    model: keras.Model,
+    recipe: Recipe,
+    images: Any,
+    run: RunFolder,
+    speed: dict[str, Any],
+    started: float,
+) -> dict[str, Any]:
+    """Write model, pictures and numbers of a trained model."""
+    history = run.read_history()
+    _export(model, run)
+    _draw(model, images, run)
+    _draw_loss(history, run)
+    metrics = {
+        **score(model, untrained_model(recipe, images), images),
+        **speed,
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "steps": recipe.epochs * epoch_steps(recipe, training_split(recipe, images)),
+        **_conditions(model, recipe),
+        "run_id": run.run_id(),
+    }
+    run.check_held()  # scoring takes its time
+    run.write_json(run.metrics, metrics)
+    _draw_loss(history, run, baselines=metrics["baseline_loss"])
+    return metrics
+
+
+def _export(model: Any, run: RunFolder) -> None:
+    """The SavedModel, where there can be one: it is not worth losing the numbers after it."""
+    try:
+        check_backend()
+    except ValueError as error:
+        print(f"No SavedModel was written. {error}")
+    else:
+        model.export(run.saved_model)
+
+
+def _draw(model: Any, images: Any, run: RunFolder) -> None:
+    shown, _ = images.test.arrays(limit=8)
+    figure = reconstruction_of(model, shown, title="Held-out images")
+    figures.save_figure(figure, run.reconstructions)
+
+
+def _draw_loss(history: dict[str, Any], run: RunFolder, **options: Any) -> None:
+    if history:  # empty when a run was resumed that had ended before its first epoch did
+        figures.save_figure(figures.loss_figure(history, **options), run.loss_picture)
+
+
+def _conditions(model: Any, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "epochs": recipe.epochs,
+        "seed": recipe.seed,
+        **conditions(model),
+        "dtype_policy": recipe.dtype_policy,
+    }
+
+
+def conditions(model: Any) -> dict[str, Any]:
+    """What has to be known of machine and versions to read the numbers.
+
+    Args:
+        model: compiled model that was trained.
+
+    Returns:
+        Dict that JSON can hold.
+    """
+    import importlib.metadata
+    import platform
+
+    packages = ("mae_keras", "keras", keras.backend.backend(), "numpy", "scikit-learn")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "backend": keras.backend.backend(),
+        "device": ", ".join(keras.distribution.list_devices()) or platform.machine(),
+        "num_cores": os.cpu_count(),
+        "jit_compile": bool(model.jit_compile),
+        "xla": model.xla,
+        "branches": model.num_branches,
+        "versions": {"python": platform.python_version(), **versions},
+    }

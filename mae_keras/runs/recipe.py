@@ -1,0 +1,352 @@
+"""Recipes: what one pretraining experiment consists of. Imports nothing heavy."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
+from mae_keras.models.presets import find_preset
+from typing import Any, Literal
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The numbers of one pretraining run.
+
+    Args:
+        dataset: one of digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, a
+            folder of images.
+        preset: size of the model; `mae-keras presets` lists them.
+        image_size: pixels per side to resize images to; by default as stored.
+        patch_size: pixels per side of a patch; must divide the image.
+        mask_ratio: fraction of patches to hide, in (0, 1). With a schedule: the final value.
+        mask_ratio_start: fraction hidden at first, to grow to `mask_ratio` during the first half
+            of the run; by default the ratio is constant.
+        mask_schedule: how the ratio grows.
+        masking: how patches are chosen.
+        normalize_targets: standardize each target patch by its own mean and variance: better
+            features, pictures that need statistics from elsewhere.
+        loss_on: hidden patches (the paper's) or all.
+        uniformity_weight: weight of a regularizer that spreads features over directions; 0.01
+            helps linear probes.
+        decoder_attention: self, or cross: hidden patches look at visible ones only, which is
+            cheaper.
+        decode_ratio: in (0, 1], fraction of the patches in the loss that a step decodes; below 1
+            with cross attention only.
+        augment: random crops and flips that suit the data set.
+        min_crop_scale: in (0, 1], least fraction of an image's area that a random crop keeps, 1
+            for none; by default 0.2 where the data set suits crops.
+        balance: in [0, 1], how far rare classes are repeated: 0 not at all, 1 until every class
+            comes up equally often; needs labels, which are used for nothing else.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        gradient_accumulation_steps: steps per update of the weights.
+        learning_rate: base rate, for 256 images per update; it is scaled with the batch.
+        weight_decay: AdamW's, kept off biases, norms, tokens and positions.
+        warmup_epochs: epochs of linear warmup before the cosine decay.
+        ema_momentum: in (0, 1), train an exponential moving average of the weights as the
+            result; by default none.
+        steps_per_execution: steps that TensorFlow runs per call from Python.
+        dtype_policy: float32, mixed_bfloat16 or mixed_float16.
+        jit_compile: compile with XLA; auto picks what measured faster.
+        on_nan: stop at a loss or weight that is not finite, or skip such steps, up to 100.
+        deterministic: use operations that give the same result every time on GPUs too, slower;
+            on CPUs runs are the same to the bit without it.
+        seed: of weights, masks, data order and augmentation.
+        strict: refuse a folder with unreadable files instead of skipping them.
+        resize: crop (the shorter side is resized, the middle is kept), pad (the longer side is
+            resized, black is added) or stretch (proportions are not kept).
+        kind: what an array file holds: images, signals or volumes; by default what the name of
+            its array, or its shape, says.
+        splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
+            0.15, and 0.9 0.05 0.05 from 10,000 images on.
+        groups: what no two splits may share: parent (images of one folder), a regular expression
+            for the path below the folder, or the name of an array in an .npz file.
+        split_by: key (a new image changes no other's split) or order (as in runs of earlier
+            versions).
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+    >>> Recipe(dataset="photos/", image_size=64).preset
+    'nano'
+    """
+
+    dataset: str = "digits"
+    preset: str = "nano"
+    image_size: int | None = None
+    patch_size: int = 4
+    mask_ratio: float = 0.75
+    mask_ratio_start: float | None = None
+    mask_schedule: Literal["linear", "cosine"] = "linear"
+    masking: Literal["random", "block", "grid"] = "random"
+    normalize_targets: bool = False
+    loss_on: Literal["hidden", "all"] = "hidden"
+    uniformity_weight: float = 0.0
+    decoder_attention: Literal["self", "cross"] = "self"
+    decode_ratio: float = 1.0
+    augment: bool = True
+    min_crop_scale: float | None = None
+    balance: float = 0.0
+    epochs: int = 10
+    batch_size: int = 256
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: int = 1
+    ema_momentum: float | None = None
+    steps_per_execution: int = 1
+    dtype_policy: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: Literal["auto", "true", "false"] = "auto"
+    on_nan: Literal["stop", "skip"] = "stop"
+    deterministic: bool = False
+    seed: int = 0
+    strict: bool = False
+    resize: Literal["crop", "pad", "stretch"] = "crop"
+    kind: Literal["images", "signals", "volumes"] | None = None
+    splits: tuple[float, float, float] | None = None
+    groups: str | None = None
+    split_by: Literal["key", "order"] = "key"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patch_size", "gradient_accumulation_steps"):
+            check_int(name, getattr(self, name), 1, LARGEST_SEED)
+        check_int("steps_per_execution", self.steps_per_execution, 1, LARGEST_SEED)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
+        find_preset(self.preset)
+        between = {"above": True, "below": True}
+        check_number("mask_ratio", self.mask_ratio, 0, 1, **between)
+        check_number("mask_ratio_start", self.mask_ratio_start, 0, 1, **between, optional=True)
+        check_number("learning_rate", self.learning_rate, 0, above=True)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("uniformity_weight", self.uniformity_weight, 0)
+        check_number("balance", self.balance, 0, 1)
+        check_number("decode_ratio", self.decode_ratio, 0, 1, above=True)
+        check_number("min_crop_scale", self.min_crop_scale, 0, 1, above=True, optional=True)
+        check_number("ema_momentum", self.ema_momentum, 0, 1, **between, optional=True)
+        check_int("warmup_epochs", self.warmup_epochs)
+        fits = self.decode_ratio == 1 or self.decoder_attention == "cross"
+        _require(self, "decode_ratio", fits, "1 unless `decoder_attention` is cross")
+        crop = self.min_crop_scale
+        unused = crop is not None and not self.augment
+        _require(self, "min_crop_scale", not unused, "left out with augment=False")
+        shorter = 0 <= self.warmup_epochs < self.epochs
+        _require(self, "warmup_epochs", shorter, f"at least 0 and less than epochs={self.epochs}")
+        if self.splits is not None:
+            object.__setattr__(self, "splits", tuple(self.splits))  # JSON has lists
+            shares = len(self.splits) == 3 and all(0 < share < 1 for share in self.splits)
+            shares = shares and abs(sum(self.splits) - 1) < 1e-6
+            _require(self, "splits", shares, "three fractions above 0 that add up to 1")
+        for name, known in _CHOICES.items():
+            check_choice(name, getattr(self, name), known)
+
+
+_CHOICES = {
+    "masking": ("random", "block", "grid"),
+    "loss_on": ("hidden", "all"),
+    "decoder_attention": ("self", "cross"),
+    "mask_schedule": ("linear", "cosine"),
+    "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "jit_compile": ("auto", "true", "false"),
+    "on_nan": ("stop", "skip"),
+    "kind": ("images", "signals", "volumes", None),
+    "resize": ("crop", "pad", "stretch"),
+    "split_by": ("key", "order"),
+}
+
+# What a setting means in a run that was begun before there was such a setting, where that is not
+# its default.
+EARLIER = {"kind": "images", "resize": "stretch", "split_by": "order"}
+
+
+# Sides of the square images of built-in data sets, as stored.
+_SIDES = {"digits": 8, "mnist": 28, "fashion_mnist": 28, "cifar10": 32}
+
+
+def check_patch_size(patch_size: int, sides: Sequence[int], resized: bool = False) -> None:
+    """Refuse patches that do not fill an image.
+
+    Args:
+        patch_size: int, pixels per side of a patch.
+        sides: pixels of each axis of an image.
+        resized: bool, whether `image_size` made the images that large. Defaults to `False`.
+
+    Raises:
+        ValueError: if a side is no multiple of `patch_size`.
+
+    Example:
+    >>> check_patch_size(7, [64, 64], resized=True)
+    Traceback (most recent call last):
+    ValueError: `patch_size` must divide the sides of the images, 64 x 64 pixels: 1, 2, 4, 8, 16,
+    32 and 64 do. Received: patch_size=7, image_size=64
+    """
+    if not any(side % patch_size for side in sides):
+        return
+    common = math.gcd(*sides)
+    *most, last = [str(size) for size in range(1, common + 1) if common % size == 0]
+    fitting = f"{', '.join(most)} and {last} do" if most else f"only {last} does"
+    remedy = "" if resized else ", or resize them with `image_size`"
+    received = f", image_size={sides[0]}" if resized else ""
+    raise ValueError(
+        f"`patch_size` must divide the sides of the images, {' x '.join(map(str, sides))} pixels: "
+        f"{fitting}{remedy}. Received: patch_size={patch_size}{received}"
+    )
+
+
+def check_known_sides(recipe: Recipe) -> None:
+    """Refuse patches that do not fill images whose size is known before they are read.
+
+    Args:
+        recipe: `Recipe`.
+
+    Raises:
+        ValueError: as `check_patch_size` does.
+
+    Example:
+    >>> check_known_sides(Recipe(dataset="photos/", image_size=64, patch_size=8))
+    """
+    side = recipe.image_size or _SIDES.get(recipe.dataset)
+    if side and side > 0 and recipe.kind in (None, "images"):
+        check_patch_size(recipe.patch_size, (side, side), resized=recipe.image_size is not None)
+
+
+def as_begun(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:
+    """The recipe for going on with a run, by which its images stay what they were.
+
+    Args:
+        recipe: `Recipe`.
+        config: what `config.json` of the run holds.
+
+    Returns:
+        `Recipe`, with the earlier meaning of settings that the run does not know.
+
+    Example:
+    >>> as_begun(Recipe(), {"dataset": "photos/"}).split_by
+    'order'
+    """
+    changes = {name: value for name, value in EARLIER.items() if name not in config}
+    return dataclasses.replace(recipe, **changes)
+
+
+def _require(recipe: Recipe, name: str, valid: bool, expected: str) -> None:
+    if not valid:
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={getattr(recipe, name)!r}")
+
+
+DIGITS = Recipe(
+    dataset="digits",
+    preset="nano",
+    patch_size=2,
+    mask_ratio=0.5,
+    epochs=200,
+    batch_size=64,
+    learning_rate=6e-3,
+    warmup_epochs=10,
+)
+
+
+MNIST = Recipe(
+    dataset="mnist",
+    preset="micro",
+    patch_size=4,
+    mask_ratio=0.75,
+    uniformity_weight=0.01,
+    epochs=15,
+    batch_size=64,
+    learning_rate=4e-3,
+    warmup_epochs=1,
+)
+
+
+FASHION_MNIST = dataclasses.replace(MNIST, dataset="fashion_mnist")
+
+
+CIFAR10 = Recipe(
+    dataset="cifar10",
+    preset="micro",
+    patch_size=4,
+    mask_ratio=0.75,
+    epochs=15,
+    batch_size=64,
+    learning_rate=4e-3,
+    warmup_epochs=1,
+)
+
+
+IMAGES = Recipe(
+    dataset="photos/",
+    preset="micro",
+    patch_size=4,
+    mask_ratio=0.75,
+    epochs=50,
+    batch_size=64,
+    learning_rate=1e-3,
+    warmup_epochs=5,
+)
+
+
+RECIPES: dict[str, Recipe] = {
+    "digits": DIGITS,
+    "mnist": MNIST,
+    "fashion_mnist": FASHION_MNIST,
+    "cifar10": CIFAR10,
+    "images": IMAGES,
+}
+
+
+def find_recipe(name: str | None = None, dataset: str | None = None) -> Recipe:
+    """The recipe of a name, or the one that suits a data set.
+
+    Args:
+        name: key of `RECIPES`, or `None`.
+        dataset: name of a data set, used when `name` is `None`; without either: digits.
+
+    Returns:
+        `Recipe`.
+
+    Raises:
+        ValueError: if there is no recipe of that name.
+
+    Example:
+    >>> find_recipe(dataset="tfds:mnist").preset
+    'micro'
+    """
+    if name is None:
+        key = (dataset or "digits").removeprefix("tfds:").split(":")[0].split("/")[0]
+        return RECIPES.get(key, RECIPES["images"])
+    if name not in RECIPES:
+        close = difflib.get_close_matches(str(name), RECIPES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"`recipe` must be one of {', '.join(RECIPES)}.{hint} Received: recipe={name!r}"
+        )
+    return RECIPES[name]
+
+
+def adapt(recipe: Recipe, **changes: Any) -> Recipe:
+    """A recipe with some fields changed; `None` leaves a field as it is.
+
+    A warmup that the changed number of epochs leaves no room for is shortened with it, unless it
+    was given too.
+
+    Args:
+        recipe: `Recipe`.
+        **changes: fields of `Recipe`.
+
+    Returns:
+        `Recipe`.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+    >>> adapt(RECIPES["digits"], epochs=2).warmup_epochs
+    0
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}")
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "epochs" in given and "warmup_epochs" not in given:
+        share = recipe.warmup_epochs / recipe.epochs
+        given["warmup_epochs"] = min(recipe.warmup_epochs, int(share * given["epochs"]))
+    return dataclasses.replace(recipe, **given)

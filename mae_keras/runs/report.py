@@ -1,0 +1,512 @@
+"""Words, tables and pages about a run, made of what was measured and of nothing else."""
+
+import html
+import math
+import re
+from collections.abc import Mapping
+from mae_keras.files import replacing
+from mae_keras.runs.folder import RunFolder
+from mae_keras.runs.predicting import unscored_classes
+from typing import Any
+
+# A model of this package that has taken fewer steps has hardly begun to learn, whatever the data.
+_FEW_STEPS = 1000
+
+_BASELINES = {
+    "mean_image": "the data set's mean patch at each place",
+    "visible_mean": "the mean of the image's visible pixels",
+    "nearest_visible": "the nearest visible patches",
+}
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The few lines printed when a run is done.
+
+    Args:
+        metrics: what `metrics.json` holds.
+
+    Returns:
+        Several lines; the last is one sentence that says whether the run is any good.
+
+    Example:
+    >>> print(summary({"hidden_loss": 1.0, "baseline_loss": {"mean_image": 2.0}}))
+    Hidden-patch loss on held-out images: 1
+      mean_image            2      (the data set's mean patch at each place)
+    The run beats all the trivial predictors.
+    """
+    lines = [f"Hidden-patch loss on held-out images: {metrics['hidden_loss']:.4g}"]
+    for name, value in metrics["baseline_loss"].items():
+        lines.append(f"  {name:<18} {value:>7.4g}      ({_BASELINES[name]})")
+    for key, title in (("knn_accuracy", "20-NN"), ("linear_probe_accuracy", "Linear probe")):
+        if metrics.get(key):
+            scores = ", ".join(f"{name} {value:.1%}" for name, value in metrics[key].items())
+            lines.append(f"{title} accuracy: {scores}")
+    if metrics.get("images_per_second"):
+        lines.append(
+            f"{metrics['images_per_second']:,.0f} images/s, {metrics['compile_seconds']} s to "
+            f"compile, {metrics['wall_seconds']} s in all"
+        )
+    return "\n".join([*lines, verdict(metrics)])
+
+
+def verdict(metrics: dict[str, Any]) -> str:
+    """One sentence: does the run beat what needs no training?
+
+    Args:
+        metrics: what `metrics.json` holds.
+
+    Returns:
+        str.
+
+    Example:
+    >>> scores = {"trained": 0.9, "untrained": 0.5, "pixels": 0.95}
+    >>> loss = {"hidden_loss": 1.0, "baseline_loss": {"mean_image": 2.0}}
+    >>> verdict({**loss, "knn_accuracy": scores}).split("; ")[1]
+    'its features beat untrained ones but not raw pixels in 20-NN.'
+    """
+    loss, baselines = metrics["hidden_loss"], metrics["baseline_loss"]
+    unbeaten = [name for name, value in baselines.items() if not loss < value]
+    first = (
+        f"The run does not beat {_joined(unbeaten)} in reconstruction"
+        if unbeaten
+        else "The run beats all the trivial predictors"
+    )
+    parts = [
+        f"{_comparison(metrics[key])} in {title}"
+        for key, title in (("linear_probe_accuracy", "the linear probe"), ("knn_accuracy", "20-NN"))
+        if metrics.get(key)
+    ]
+    said = f"{first}; its features {' and '.join(parts)}." if parts else f"{first}."
+    return " ".join(filter(None, [said, few_steps(metrics.get("steps"))]))
+
+
+def few_steps(steps: int | None) -> str:
+    """A sentence on a run that is too short to be judged; empty for others.
+
+    Args:
+        steps: int, training steps of the whole run, or `None` where that is not known.
+
+    Returns:
+        str.
+
+    Example:
+    >>> few_steps(78)
+    '78 steps are too few to learn much. Raise --epochs to reach 1,000 steps.'
+    """
+    if steps is None or steps >= _FEW_STEPS:
+        return ""
+    few = "1 step is" if steps == 1 else f"{steps} steps are"
+    return f"{few} too few to learn much. Raise --epochs to reach {_FEW_STEPS:,} steps."
+
+
+def _comparison(scores: dict[str, float]) -> str:
+    words = {"untrained": "untrained ones", "pixels": "raw pixels", "pca": "their PCA"}
+    words = {name: text for name, text in words.items() if name in scores}
+    ahead = [words[name] for name in words if scores["trained"] > scores[name]]
+    behind = [words[name] for name in words if words[name] not in ahead]
+    if not ahead:
+        return f"do not beat {_joined(behind)}"
+    return f"beat {_joined(ahead)}" + (f" but not {_joined(behind)}" if behind else "")
+
+
+def _joined(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+_DETAILS = (("k", "neighbors"), ("block", "block"), ("epochs", "epochs"))
+RIVALS = ("trained", "untrained", "pca", "pixels")
+
+
+def evaluation_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each protocol, a column for each encoder and rival.
+
+    Args:
+        entries: protocol to its entry of `evaluation.json`.
+
+    Returns:
+        Several lines, accuracies in percent; failures and notes come below.
+
+    Example:
+    >>> scores = {"trained": 0.9, "untrained": 0.5, "pca": 0.8, "pixels": 0.85}
+    >>> entry = {"accuracies": scores, "interval": [0.87, 0.92], "k": 5}
+    >>> print(evaluation_table({"knn": entry}))
+    test accuracy, %    trained      95 % interval  untrained    pca  pixels
+    knn                    90.0     87.0 to 92.0         50.0   80.0    85.0  neighbors 5
+    """
+    width = max(18, *map(len, entries)) if entries else 18
+    lines = [
+        f"{'test accuracy, %':<{width}}{'trained':>9}{'95 % interval':>19}"
+        f"{'untrained':>11}{'pca':>7}{'pixels':>8}"
+    ]
+    lines += [_line(name, entry, width) for name, entry in entries.items() if "accuracies" in entry]
+    lines = lines if len(lines) > 1 else []
+    for name, entry in entries.items():
+        lines += _below(name, entry)
+    return "\n".join(lines)
+
+
+def _line(name: str, entry: Mapping[str, Any], width: int) -> str:
+    accuracies = entry["accuracies"]
+    cells = [_percent(accuracies.get(rival)) for rival in RIVALS]
+    interval = entry.get("interval")
+    between = "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    detail = next((f"{text} {entry[key]}" for key, text in _DETAILS if key in entry), "")
+    line = f"{name:<{width}}{cells[0]:>9}{between:>17}  {cells[1]:>11}{cells[2]:>7}{cells[3]:>8}"
+    return f"{line}  {detail}".rstrip()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _below(name: str, entry: Mapping[str, Any]) -> list[str]:
+    if "error" in entry:
+        return [f"{name} failed: {entry['error']}"]
+    lines = []
+    if "classes" in entry:
+        classes = entry["classes"]
+        lines.append(
+            f"{name}: balanced accuracy {100 * classes['balanced_accuracy']:.1f}, macro-F1 "
+            f"{100 * classes['macro_f1']:.1f}, worst class {classes['worst_class']} "
+            f"({100 * classes['worst_recall']:.1f})"
+        )
+    for method, scores in entry.get("methods", {}).items():
+        lines.append(
+            f"{name}, {method}: PSNR {scores['psnr_missing']:.1f} dB in the hole, "
+            f"SSIM {scores['ssim']:.3f}"
+        )
+    return lines + [f"{name}: {note}" for note in entry.get("notes", [])]
+
+
+_SETTINGS = (
+    "preset",
+    "image_size",
+    "patch_size",
+    "mask_ratio",
+    "masking",
+    "normalize_targets",
+    "uniformity_weight",
+    "decoder_attention",
+    "decode_ratio",
+    "augment",
+    "min_crop_scale",
+    "balance",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "dtype_policy",
+    "seed",
+    "backend",
+)
+_PICTURES = {
+    "reconstructions.png": "Reconstructions of held-out images",
+    "loss.png": "Losses",
+    "evaluation/features.png": "Features of test images",
+    "evaluation/layers.png": "Linear probe after each block",
+    "evaluation/label_fractions.png": "Linear probe with fewer labels",
+    "evaluation/confusion.png": "Confusion matrix",
+    "evaluation/calibration.png": "Calibration",
+    "evaluation/robustness.png": "Linear probe on corrupted images",
+    "evaluation/attention.png": "Attention",
+}
+
+
+_COLUMNS = (
+    "Columns: `trained` is this encoder, `untrained` the same network before training, `pca` "
+    "principal components of the pixels, `pixels` the pixels themselves. The interval is that of "
+    "`trained`. The last column says what was chosen on validation images: neighbors that vote, "
+    "or the block whose features are used; or how many epochs a network was trained."
+)
+
+
+def write_model_card(run: RunFolder) -> None:
+    """Write `model_card.md` beside a run's weights, out of the run's own files.
+
+    Args:
+        run: `RunFolder` with `config.json`; what else it holds is told, what it lacks is not.
+    """
+    with replacing(run.model_card) as aside:
+        # File names that are no text are written as escapes.
+        aside.write_text(model_card(run), encoding="utf-8", errors="backslashreplace")
+
+
+def model_card(run: RunFolder) -> str:
+    """The text of `model_card.md`.
+
+    Args:
+        run: `RunFolder` with `config.json`.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        ValueError: if there is no run in the folder.
+
+    Example:
+    >>> import tempfile
+    >>> run = RunFolder(tempfile.mkdtemp())
+    >>> run.write_json(run.config, {"preset": "nano", "dataset": "digits"})
+    >>> model_card(run).splitlines()[0]
+    '# Masked autoencoder, nano, pretrained on digits'
+    """
+    config = run.read_json(run.config)
+    metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
+    parts = [
+        _title(config),
+        "Written by `mae-keras` from the files beside it. Only the results below were measured: "
+        "not other data, other tasks, or groups of people or things within the data.",
+        _settings(config, metrics),
+        _reconstruction(metrics),
+        _evaluation(run.read_evaluation()),
+        *(f"![{title}]({name})" for name, title in _PICTURES.items() if (run.path / name).exists()),
+        _use(config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(config: dict[str, Any]) -> str:
+    size = markdown_text(config.get("preset", "of its own size"))
+    if "imported_from" in config:  # what it was trained on is not known
+        source = markdown_text(config["imported_from"])
+        return f"# Masked autoencoder, {size}, weights imported from {source}"
+    return f"# Masked autoencoder, {size}, pretrained on {markdown_text(config['dataset'])}"
+
+
+def _settings(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+    imported = "imported_from" in config
+    rows: list[tuple[str, Any]] = [
+        (name, config[name]) for name in _SETTINGS if config.get(name) is not None
+    ]
+    if imported and "dataset" in config:
+        rows.append(("evaluated_on", config["dataset"]))
+    for name in ("wall_seconds", "images_per_second", "device", "num_cores", "xla", "branches"):
+        if metrics.get(name) is not None:
+            rows.append((name, metrics[name]))
+    rows = _data_rows(config.get("data")) + rows
+    rows += sorted(metrics.get("versions", {}).items())
+    heading = "## Settings" if imported else "## Training"
+    lines = [heading, "", "| setting | value |", "|---|---|"]
+    cells = [(name.replace("_", " "), value) for name, value in rows]
+    return "\n".join(
+        lines + [f"| {markdown_text(name)} | {markdown_text(value)} |" for name, value in cells]
+    )
+
+
+def _data_rows(counts: Any) -> list[tuple[str, Any]]:
+    """What was trained on: the shape of a sample, and how many each split holds."""
+    if not isinstance(counts, dict):
+        return []
+    rows: list[tuple[str, Any]] = []
+    if isinstance(counts.get("image_shape"), list):
+        rows.append(("sample shape", " × ".join(map(str, counts["image_shape"]))))
+    rows += [
+        (f"{name} samples", f"{counts[name]:,}")
+        for name in ("train", "validation", "test")
+        if isinstance(counts.get(name), int)
+    ]
+    return rows
+
+
+def markdown_text(value: Any) -> str:
+    """A value on one line that Markdown shows as it is: no HTML, links, code or cells of tables."""
+    line = " ".join(html.escape(str(value), quote=False).split())
+    return re.sub(r"([\\`*|\[\]$])", r"\\\1", line)
+
+
+def _code(text: str) -> str:
+    """A block in a fence that is longer than any in the text."""
+    runs = re.findall("`+", text)
+    fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _reconstruction(metrics: dict[str, Any]) -> str:
+    if not math.isfinite(metrics.get("hidden_loss", math.nan)):
+        return ""
+    baselines = "".join(
+        f", {markdown_text(name.replace('_', ' '))} {value:.4g}"
+        for name, value in metrics.get("baseline_loss", {}).items()
+    )
+    return (
+        f"## Reconstruction\n\nHidden-patch loss on held-out images: {metrics['hidden_loss']:.4g} "
+        f"(predictors that need no training{baselines})."
+    )
+
+
+def _evaluation(entries: dict[str, Any]) -> str:
+    measured = {name: entry for name, entry in entries.items() if "error" not in entry}
+    if not measured:
+        return ""
+    counts = [entry["shared_images"] for entry in measured.values() if "shared_images" in entry]
+    apart = " No image used is in two of the three." if counts and not max(counts) else ""
+    changed = [name for name, entry in measured.items() if entry.get("data_changed")]
+    if changed:
+        apart = (
+            f"\n\n**The data changed between training and evaluation: test images of "
+            f"{markdown_text(', '.join(changed))} may have been trained on, and these numbers "
+            f"may be too good.**"
+        )
+    return (
+        f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
+        f"test images.{apart}\n\n{_code(evaluation_table(measured))}\n\n{_COLUMNS}"
+    )
+
+
+def _use(config: dict[str, Any]) -> str:
+    return (
+        "## Use\n\n```python\nfrom mae_keras.models import load_model\n\n"
+        'model = load_model("model.keras")\n'
+        "features = model.encode(images)  # pixels as stored, not divided by 255\n```"
+    )
+
+
+_CLASSIFIER_PICTURES = {
+    "evaluation/confusion.png": "Confusion matrix",
+    "evaluation/calibration.png": "Calibration: how often predictions of a confidence are right",
+    "loss.png": "Losses of training and validation images",
+}
+_CLASSIFIER_SETTINGS = (
+    "epochs",
+    "batch_size",
+    "base_learning_rate",
+    "layer_decay",
+    "weight_decay",
+    "train_blocks",
+    "drop_path_rate",
+    "label_smoothing",
+    "ema_momentum",
+    "balance",
+    "pooling",
+    "from_scratch",
+    "seed",
+)
+
+
+def write_classifier_card(run: RunFolder) -> None:
+    """Write `model_card.md` beside a classifier, out of the run's own files.
+
+    Args:
+        run: `RunFolder` of a fine-tuned classifier.
+    """
+    with replacing(run.model_card) as aside:
+        aside.write_text(classifier_card(run), encoding="utf-8", errors="backslashreplace")
+
+
+def classifier_card(run: RunFolder) -> str:
+    """The text of a classifier's `model_card.md`.
+
+    Args:
+        run: `RunFolder` with `config.json`.
+
+    Returns:
+        Markdown.
+
+    Example:
+    >>> import tempfile
+    >>> run = RunFolder(tempfile.mkdtemp())
+    >>> run.write_json(run.config, {"dataset": "labelled/", "class_names": ["cat", "dog"]})
+    >>> classifier_card(run).splitlines()[0]
+    '# Image classifier, 2 classes, fine-tuned on labelled/'
+    """
+    config = run.read_json(run.config)
+    metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
+    entries = run.read_evaluation()
+    dataset = markdown_text(config.get("dataset"))
+    parts = [
+        f"# Image classifier, {_count(config)}, fine-tuned on {dataset}",
+        "Written by `mae-keras` from the files beside it. Only the results below were measured: "
+        "not other data, other classes, or groups of people or things within the data.",
+        *(_scores(name, entry) for name, entry in entries.items() if "classes" in entry),
+        "" if entries else "## Scores\n\nNot scored: there were no images to score on.",
+        *(f"![{title}]({name})" for name, title in _CLASSIFIER_PICTURES.items() if (run.path / name).exists()),
+        _training(config, metrics),
+        _classifier_use(config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _count(config: dict[str, Any]) -> str:
+    names = config.get("class_names")
+    return f"{len(names)} classes" if names else "classes without names"
+
+
+def _scores(name: str, entry: dict[str, Any]) -> str:
+    low, high = entry["interval"]
+    classes = entry["classes"]
+    on = f"{entry['num_test']:,} {entry['split']} images of {markdown_text(entry['dataset'])}"
+    lines = [
+        f"## Scores on {on}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| accuracy | {_percent(entry['test_accuracy'])} % (95 % interval {_percent(low)} to "
+        f"{_percent(high)}) |",
+        f"| always the most frequent class | {_percent(entry['most_frequent_class'])} % |",
+        f"| balanced accuracy (mean recall of the classes) | "
+        f"{_percent(classes['balanced_accuracy'])} % |",
+        f"| macro-F1 | {_percent(classes['macro_f1'])} % |",
+        f"| expected calibration error | {_percent(classes['calibration']['error'])} % |",
+        "",
+        "| class | precision | recall | F1 | images |",
+        "|---|---|---|---|---|",
+    ]
+    for one in classes["classes"]:
+        values = [
+            "-" if one[key] is None else f"{one[key]:.3f}" for key in ("precision", "recall", "f1")
+        ]
+        lines.append(
+            f"| {markdown_text(one['name'])} | {' | '.join(values)} | {one['support']:,} |"
+        )
+    if name == "classifier":
+        absent = [markdown_text(one["name"]) for one in classes["classes"] if not one["support"]]
+        if absent:
+            lines += ["", f"**{unscored_classes(absent, entry['split'])}**"]
+    if entry["split"] == "validation":
+        lines += ["", "There were no test images. Nothing was chosen on these, unless by hand."]
+    return "\n".join(lines)
+
+
+def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+    settings = config.get("fine_tune", {})
+    sizes = config.get("data", {})
+    rows = [
+        ("pretrained weights", config.get("fine_tuned_from")),
+        ("pretrained on, without labels", config.get("pretrained_on")),
+        ("preset", config.get("preset")),
+        ("sample shape", " x ".join(map(str, sizes.get("image_shape", ()))) or None),
+    ]
+    rows += [(f"{name} images", sizes.get(name)) for name in ("train", "validation", "test")]
+    rows += [(name.replace("_", " "), settings.get(name)) for name in _CLASSIFIER_SETTINGS]
+    changes = dict(settings.get("augmentation", {}))
+    if not changes.get("crop_scale"):
+        changes.pop("crop_ratio", None)
+    if not changes.get("num_ops"):
+        changes.pop("magnitude", None)
+    used = [f"{name.replace('_', ' ')}{_amount(value)}" for name, value in changes.items() if value]
+    if changes:
+        rows.append(("augmentation", ", ".join(used) or "none"))
+    for name in ("steps", "num_trained_weights", "train_seconds", "device"):
+        rows.append((name.replace("_", " "), metrics.get(name)))
+    rows += sorted(metrics.get("versions", {}).items())
+    lines = ["## Training", "", "| setting | value |", "|---|---|"]
+    lines += [f"| {name} | {markdown_text(value)} |" for name, value in rows if value is not None]
+    return "\n".join(lines)
+
+
+def _amount(value: Any) -> str:
+    if value is True:
+        return ""
+    return f" {' to '.join(f'{v:g}' for v in value)}" if isinstance(value, list) else f" {value:g}"
+
+
+def _classifier_use(config: dict[str, Any]) -> str:
+    return (
+        "## Use\n\n```sh\nmae-keras predict . new/ --csv predictions.csv\n```\n\n"
+        "```python\nfrom mae_keras.models import load_model\n\n"
+        'model = load_model("model.keras")\n'
+        "probabilities = model.probabilities(images)  # pixels as stored, not divided by 255\n"
+        "model.class_names  # in the order of the columns\n```\n\n"
+        "`saved_model/` gives the same with TensorFlow alone: `serving_default` takes `images` and "
+        "gives `probabilities`, `logits` and `class_names`."
+    )

@@ -1,0 +1,144 @@
+"""The protocols of `mae-keras evaluate` that train a network."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from mae_keras import data, evaluation
+from mae_keras.runs.comparison import Comparison
+from mae_keras.runs.feature_protocols import entry_of
+from mae_keras.runs.protocols import EvaluationOptions
+
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 5, 50
+# Narrow networks bear larger steps, and a few epochs need them.
+_RATE, _NARROW_RATE, _NARROW = 1e-3, 4e-3, 384
+# Below it an epoch has too few steps for the paper's batch of images.
+_SMALLEST_EPOCH = 16
+
+
+def fine_tune(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
+    """Train encoder and head on the labels.
+
+    Args:
+        comparison: `Comparison`.
+        options: `EvaluationOptions`.
+
+    Returns:
+        Entry of `evaluation.json`.
+    """
+    return _tuned(comparison, options)
+
+
+def partial_fine_tune(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
+    """Train the last blocks and the head, `options.train_blocks` of them.
+
+    Args:
+        comparison: `Comparison`.
+        options: `EvaluationOptions`.
+
+    Returns:
+        Entry of `evaluation.json`.
+    """
+    entry = _tuned(comparison, options, train_blocks=options.train_blocks)
+    return {**entry, "train_blocks": options.train_blocks}
+
+
+def from_scratch(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
+    """Train the same classifier at the same cost without pretraining: the baseline.
+
+    Args:
+        comparison: `Comparison`.
+        options: `EvaluationOptions`.
+
+    Returns:
+        Entry of `evaluation.json`; the accuracy stands under `untrained`.
+    """
+    entry = _tuned(comparison, options, from_scratch=True)
+    return {**entry, "accuracies": {"untrained": entry["test_accuracy"]}}
+
+
+def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) -> dict[str, Any]:
+    train, validation, test = comparison.pixels
+    batch_size = max(1, min(options.batch_size, len(train[0]) // _SMALLEST_EPOCH))
+    epochs = options.fine_tune_epochs or _epochs(len(train[0]) // batch_size)
+    narrow = comparison.model.encoder.hidden_dim <= _NARROW
+    rate = options.learning_rate or (_NARROW_RATE if narrow else _RATE)
+    result = evaluation.fine_tune(
+        comparison.model,
+        train,
+        validation,
+        test,
+        comparison.num_classes,
+        epochs=epochs,
+        batch_size=batch_size,
+        base_learning_rate=rate,
+        augmentation=augmentation_for(comparison.images),
+        pooling=options.pooling,
+        seed=options.seed,
+        callbacks=[_told(comparison.announce, epochs)],
+        **settings,
+    )
+    report = evaluation.class_report(
+        test[1],
+        result.test_predictions,
+        comparison.num_classes,
+        comparison.images.class_names,
+    )
+    own = {
+        "test_accuracy": result.test_accuracy,
+        "validation_accuracy": result.validation_accuracy,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "base_learning_rate": rate,
+        "num_trained_weights": result.num_trained_weights,
+        "train_seconds": round(result.train_seconds, 1),
+        "history": result.history,
+    }
+    return {**entry_of({"trained": own}, comparison), "classes": report.as_dict()}
+
+
+def _told(announce: Callable[[str], Any], epochs: int) -> keras.callbacks.Callback:
+    """Says after every epoch how it went: fine-tuning may take an hour."""
+
+    def say(epoch: int, logs: dict[str, float]) -> None:
+        values = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
+        announce(f"  epoch {epoch + 1} of {epochs}: {values}")
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=say)
+
+
+def _epochs(steps: int) -> int:
+    return max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(_STEPS / max(steps, 1))))
+
+
+def augmentation_for(images: Any) -> Any:
+    """Augmentation of labelled images that suits a data set.
+
+    Where images of its kind are mirrored and cropped in pretraining, so are they here; elsewhere
+    small shifts and rotations.
+
+    Args:
+        images: `data.ImageData`.
+
+    Returns:
+        `data.ClassificationAugmentation`.
+
+    Example:
+    >>> from mae_keras import data
+    >>> augmentation_for(data.load("digits")).flip
+    False
+    """
+    try:
+        own = data.default_augmentation(images.name)
+    except ValueError:  # made by hand, under a name that says nothing
+        own = None
+    light = data.ClassificationAugmentation.preset("light")
+    if own is None:
+        return light
+    if own.crop_scale is None:
+        return dataclasses.replace(light, flip=own.flip)
+    return data.ClassificationAugmentation(
+        crop_scale=(0.5, 1.0), flip=own.flip, mixup_alpha=0.2, cutmix_alpha=0.0
+    )
