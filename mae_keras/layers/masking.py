@@ -341,3 +341,23 @@ class GridMasking(PatchMasking):
 
     def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
         return per_sample(grid_scores(grid), samples)
+
+
+MASKINGS = {"random": RandomMasking, "block": BlockMasking, "grid": GridMasking}
+
+
+def make_masking(masking: Any, mask_ratio: float | None, seed: int | None) -> PatchMasking:
+    """A masking layer by name, or the layer that was given."""
+    if isinstance(masking, PatchMasking):
+        if mask_ratio is not None or seed is not None:
+            raise ValueError(
+                "`mask_ratio` and `seed` must be given to the masking layer when `masking` is "
+                f"one. Received: mask_ratio={mask_ratio}, seed={seed}"
+            )
+        return masking
+    if not isinstance(masking, str) or masking not in MASKINGS:
+        raise ValueError(
+            f"`masking` must be one of {', '.join(MASKINGS)} or a masking layer. "
+            f"Received: masking={masking!r}"
+        )
+    return MASKINGS[masking](0.75 if mask_ratio is None else mask_ratio, seed, name="masking")

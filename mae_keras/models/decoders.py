@@ -5,13 +5,14 @@ patches that it is asked for.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from mae_keras.arguments import check_epsilon
+from mae_keras.arguments import check_choice, check_epsilon
 from mae_keras.layers import CrossAttentionBlock, PositionEmbedding, TransformerBlock
 from mae_keras.layers.transformer import last_tokens
 from mae_keras.models.vit_encoder import check_sizes, join_masks
@@ -417,3 +418,21 @@ def draw_decoded(counted: Any, count: int, seed: int, step: Any, samples: Any) -
     noise = counter_noise(seed ^ _STREAM, step, samples, counted.shape[-1])
     order = ops.argsort(ops.where(counted, noise, noise + 1.0), axis=-1)
     return ops.cast(order[:, :count], "int32")
+
+
+_DECODERS = {"self": MAEDecoder, "cross": CrossAttentionDecoder}
+
+
+def find_decoder(attention: str) -> type[MAEDecoder]:
+    """The class of a kind of decoder."""
+    return _DECODERS[check_choice("decoder_attention", attention, _DECODERS)]
+
+
+def build_decoder(cls: type[MAEDecoder], arguments: dict[str, Any]) -> MAEDecoder:
+    """A decoder whose errors name the arguments as `from_preset` calls them."""
+    try:
+        return cls(**arguments, name="decoder")
+    except ValueError as error:
+        names = "|".join(set(arguments) - {"dtype"})
+        message = re.sub(rf"(?<!\w)({names})(?!\w)", r"decoder_\1", str(error))
+        raise ValueError(message) from None

@@ -10,16 +10,20 @@ from keras import ops
 from mae_keras import losses as uniformity
 from mae_keras.arguments import check_number
 from mae_keras.layers import PatchMasking, RandomMasking
+from mae_keras.layers.masking import make_masking
 from mae_keras.models.base import from_versioned_config, with_version
 from mae_keras.models.checks import check_shape
-from mae_keras.models.decoders import MAEDecoder, draw_decoded, num_decoded
+from mae_keras.models.decoders import (
+    MAEDecoder,
+    build_decoder,
+    draw_decoded,
+    find_decoder,
+    num_decoded,
+)
 from mae_keras.models.masked_model import MaskedModel, neighbour_weights
 from mae_keras.models.presets import (
-    build_decoder,
     fill_sizes,
-    find_decoder,
     find_preset,
-    make_masking,
 )
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import (
