@@ -11,6 +11,14 @@ from mae_keras.arguments import check_array, check_choice, check_number, check_t
 
 _REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
+__all__ = [
+    "LogitAdjustedCrossentropy",
+    "MaskedReconstructionLoss",
+    "adjust_logits",
+    "reconstruction_weights",
+    "uniformity",
+]
+
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class MaskedReconstructionLoss(keras.losses.Loss):

@@ -9,7 +9,7 @@ import pytest
 
 import mae_keras
 
-ROOMS = (
+PACKAGES = (
     "ops",
     "layers",
     "losses",
@@ -19,7 +19,7 @@ ROOMS = (
     "evaluation",
     "figures",
     "interop",
-    "recipes",
+    "runs",
     "testing",
 )
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -60,12 +60,12 @@ NOT_CONSTRUCTED = {
     "models.Preset",
     "models.Reconstruction",
     "models.Restoration",
+    "runs.Checkpoint",
+    "runs.DamagedError",
+    "runs.Interrupted",
+    "runs.LockedError",
     "training.LostProcessError",
     "training.NonFiniteError",
-    "training.Checkpoint",
-    "training.DamagedError",
-    "training.Interrupted",
-    "training.LockedError",
     "training.OutOfMemoryError",
 }
 # They train, compiled as a user would have it.
@@ -77,16 +77,16 @@ SLOW = {
 }
 
 
-def public_names(room):
-    """Exported classes and functions; a room without `__all__` exports what it imports."""
-    module = importlib.import_module(f"mae_keras.{room}")
+def public_names(package):
+    """Exported classes and functions; a package without `__all__` exports what it imports."""
+    module = importlib.import_module(f"mae_keras.{package}")
     names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
     values = {name: getattr(module, name) for name in names}
     documented = {n: v for n, v in values.items() if inspect.isclass(v) or inspect.isfunction(v)}
-    return sorted((f"{room}.{name}", value) for name, value in documented.items())
+    return sorted((f"{package}.{name}", value) for name, value in documented.items())
 
 
-PUBLIC = [pair for room in ROOMS for pair in public_names(room)]
+PUBLIC = [pair for package in PACKAGES for pair in public_names(package)]
 CONSTRUCTED = [pair for pair in PUBLIC if pair[0] not in NOT_CONSTRUCTED]
 EVERYTHING_PUBLIC = pytest.mark.parametrize(
     "value", [value for _, value in PUBLIC], ids=[name for name, _ in PUBLIC]
@@ -126,7 +126,7 @@ def test_every_module_says_what_it_owns(name):
 
 
 def test_rooms_export_something():
-    assert {name.partition(".")[0] for name, _ in PUBLIC} == set(ROOMS)
+    assert {name.partition(".")[0] for name, _ in PUBLIC} == set(PACKAGES)
 
 
 @EVERYTHING_PUBLIC
