@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mae_keras.arguments import check_choice, check_int, check_range
-from mae_keras.data.arrays import in_memory_data
-from mae_keras.data.division import Division
-from mae_keras.data.splits import ImageData
 from mae_keras.runtime.tf_data import stay_on_host
 
 if TYPE_CHECKING:
+    from mae_keras.data.division import Division
     from mae_keras.data.splits import ImageData
 
 # Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
@@ -260,15 +256,18 @@ def load_digits(
     *,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
-    division: Division,
+    division: "Division",
     resize: str = "crop",
-) -> ImageData:
+) -> "ImageData":
     """Return the 1797 real 8x8 digits of scikit-learn as uint8 `ImageData`.
 
     References:
         - Alpaydin and Kaynak 1998, UCI "Optical Recognition of Handwritten Digits".
     """
+    import numpy as np
     from sklearn import datasets
+
+    from mae_keras.data.arrays import in_memory_data
 
     digits = datasets.load_digits()
     # Stored as ink counts 0 to 16.
