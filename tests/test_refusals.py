@@ -50,11 +50,11 @@ def autoencoder(**changes):
         (lambda: autoencoder(dtype="flaot32"), "`dtype` must be a dtype.*'flaot32'"),
         (lambda: autoencoder(dtype=3), "`dtype` must be a dtype.*3"),
         (
-            lambda: models.reconstruction.read_patch_mask(RAGGED, (2, 2), 2),
+            lambda: models.masked_model.read_patch_mask(RAGGED, (2, 2), 2),
             "`patch_mask` must be one array",
         ),
         (
-            lambda: models.label_checks.check_labels([[1], [1, 2]], 2, 3),
+            lambda: models.checks.check_labels([[1], [1, 2]], 2, 3),
             "`labels` must be one array",
         ),
         (lambda: ops.counter_noise(0, 0, [[1], [1, 2]], 3), "`samples` must be one array"),
@@ -72,11 +72,11 @@ def autoencoder(**changes):
             "`sample_weight` must be one array",
         ),
         (
-            lambda: models.input_checks.check_weights([[1.0], [1.0, 2.0]], 2),
+            lambda: models.checks.check_weights([[1.0], [1.0, 2.0]], 2),
             "`sample_weight` must be one array",
         ),
         (
-            lambda: models.pixel_masks.read_missing(RAGGED, (2, 2, 2, 1)),
+            lambda: models.checks.read_missing(RAGGED, (2, 2, 2, 1)),
             "`missing` must be one array",
         ),
         (lambda: recipes.find_recipe(5), "`recipe` must be one of .*5"),
