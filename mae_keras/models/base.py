@@ -57,7 +57,7 @@ class CompiledAsAsked:
     def xla(self) -> str:
         """What XLA compiles of a training step: `"all"`, `"pieces"` or `"nothing"`.
 
-        Pieces are what lies between a block's matrix products (`mae_keras.runtime.cpu_kernels`): on a CPU,
+        Pieces are what lies between a block's matrix products (`runtime.cpu_kernels`): on a CPU,
         where `"auto"` left the products to TensorFlow.
         """
         if self.jit_compile:
