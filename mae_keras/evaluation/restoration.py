@@ -21,7 +21,6 @@ from mae_keras.arguments import (
 )
 from mae_keras.evaluation.class_report import MeanInterval, mean_interval
 from mae_keras.extras import install_command
-from mae_keras.models.checks import read_missing, touched_patches
 
 # An error of a quarter of a grey level of 256, about that of rounding to them. Flat background
 # filled in exactly has infinite PSNR, and one such image would decide a mean.
@@ -139,6 +138,8 @@ def is_restorable(images: Any, missing: Any, grid: Sequence[int]) -> np.ndarray:
     spatial = images.shape[1:-1]
     if len(grid) != len(spatial) or any(n % m for n, m in zip(spatial, grid, strict=True)):
         raise ValueError(f"`grid` must divide `images` of {spatial} pixels. Received: grid={grid}")
+    from mae_keras.models.checks import touched_patches
+
     seen = ~touched_patches(missing, grid).all(axis=1)
     if images.dtype.kind != "f":
         return seen
@@ -284,6 +285,8 @@ def _pixels_and_holes(images: Any, missing: Any) -> tuple[np.ndarray, np.ndarray
     if np.isinf(images).any():
         raise ValueError("`images` must be finite. Received: infinite pixels")
     missing = check_array("missing", missing, kinds="buif")
+    from mae_keras.models.checks import read_missing
+
     return images, read_missing(missing, images.shape)
 
 
