@@ -72,6 +72,7 @@ def test_presets_and_data_sets_are_listed(capsys):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -347,6 +348,7 @@ def runs(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -108,6 +108,7 @@ def test_what_libraries_say_about_themselves_is_dropped_and_errors_are_not(tmp_p
     assert done.stderr.splitlines() == ["E0000 00:00:17.5 3 disk.cc:9] The disk is full", "after"]
 
 
+@pytest.mark.slow
 def test_values_keep_their_case_and_usage_and_flags_read_alike(capsys):
     def text(command):
         with pytest.raises(SystemExit):

@@ -22,6 +22,7 @@ def in_tf_data(images, augmentation, seed):
 both_ways = pytest.mark.parametrize("apply", [eagerly, in_tf_data])
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 17, 3), (1, 5, 2)])
 def test_a_crop_of_everything_changes_nothing(apply, shape, random_images):

@@ -47,6 +47,7 @@ def test_files_that_are_no_images_are_counted_and_hidden_ones_ignored(image_fold
     assert data.notes == ("ignored 2 files that are not images.",)
 
 
+@pytest.mark.slow
 def test_copies_of_a_file_land_in_one_split(image_folder, random_images):
     images = random_images(8, (8, 8, 3))
     files = {f"{copy}/{index}.png": images[index] for copy in "abc" for index in range(8)}
@@ -98,6 +99,7 @@ def test_files_that_have_their_size_are_not_resized(image_folder, monkeypatch):
     assert images.shape[1:] == (10, 14, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["16 bits", "OS/2"])
 def test_bitmaps_that_tensorflow_cannot_read_are_read(image_folder, kind):
     sizes = {"16 bits": (40, "<IiiHHIIiiII", (2, 2, 1, 16, 0, 0, 0, 0, 0, 0), bytes(8))}
@@ -112,6 +114,7 @@ def test_bitmaps_that_tensorflow_cannot_read_are_read(image_folder, kind):
     assert len(found) == 5 and (found == 0).all(axis=(1, 2, 3)).any()
 
 
+@pytest.mark.slow
 def test_a_gif_whose_frame_does_not_fill_its_canvas_is_resized(image_folder):
     folder = image_folder(many(4, (20, 24, 3)))
     small = io.BytesIO()
@@ -124,6 +127,7 @@ def test_a_gif_whose_frame_does_not_fill_its_canvas_is_resized(image_folder):
     assert sum(len(split.arrays()[0]) for split in splits(data)) == 5
 
 
+@pytest.mark.slow
 def test_mixed_sizes_become_the_median_shorter_side_in_steps_of_16(image_folder):
     sizes = [(40, 90, 3), (80, 53, 3), (53, 53, 3), (100, 70, 3)]
     data = load(image_folder({f"{index}.png": size for index, size in enumerate(sizes)}))
@@ -153,6 +157,7 @@ def test_image_size_overrides(image_folder, image_size, expected):
         assert data.notes == (f"images are {how}.",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
 def test_proportions_are_kept_unless_stretched(image_folder, how):
     """A gray disc of 40 pixels in the middle of a wide black picture."""
@@ -197,6 +202,7 @@ def test_a_broken_file_is_skipped_and_named(image_folder, name):
     assert any(part in note for part in reason.split("|"))
 
 
+@pytest.mark.slow
 def test_a_jpeg_with_data_after_its_end_is_whole(image_folder):
     tail = encoded("JPEG") + b"camera notes"
     data = load(image_folder(many(4) | {"tail.jpg": tail}))
@@ -425,6 +431,7 @@ def test_a_decompression_bomb_is_refused(image_folder, monkeypatch):
     assert "bomb.png (DecompressionBombError" in data.notes[0]
 
 
+@pytest.mark.slow
 def test_pictures_are_turned_as_their_exif_tag_says(image_folder):
     rng, upright = np.random.default_rng(0), {}
     folder = image_folder({f"{n}.png": (12, 8, 3) for n in range(4)})
@@ -550,6 +557,7 @@ def write_depths(folder, deep, shallow, top=65535):
     return shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value_range", "deep", "note", "tolerance"),
     [

@@ -35,6 +35,7 @@ def make_split(request, numbered_split, numbered_stream):
     return numbered_split if request.param == "indexed" else numbered_stream
 
 
+@pytest.mark.slow
 def test_an_epoch_without_remainder_visits_every_image_once(make_split):
     visited = sum(numbers(training_batches(make_split(12), 4, seed=0, epochs=1)), [])
     assert sorted(visited) == list(range(12)) != visited
@@ -54,6 +55,7 @@ def test_the_remainder_is_kept_when_wanted(make_split):
     assert sorted(sum(batches[3:], [])) == list(range(11))
 
 
+@pytest.mark.slow
 def test_the_order_depends_on_the_seed_and_the_epoch(make_split):
     split = make_split(32)
     first = numbers(training_batches(split, 8, seed=1, epochs=2))
@@ -111,6 +113,7 @@ def test_what_comes_before_the_start_is_not_decoded(numbered_stream):
     assert len(decoded) == 2
 
 
+@pytest.mark.slow
 def test_an_epoch_ends_at_a_multiple_of_the_steps_done_at_once(make_split):
     split = make_split(22)
     assert steps_per_epoch(split, 4, multiple_of=2) == 4
@@ -131,6 +134,7 @@ def test_more_steps_than_an_epoch_has_are_refused(numbered_split, wrong, message
         training_batches(numbered_split(10), 2, seed=0, **wrong)
 
 
+@pytest.mark.slow
 def test_resumed_augmentation_is_the_same_to_the_bit(random_images):
     split = ArraySplit(random_images(24))
     options = {"seed": 3, "epochs": 3, "augmentation": Augmentation(flip=True)}
@@ -139,6 +143,7 @@ def test_resumed_augmentation_is_the_same_to_the_bit(random_images):
     np.testing.assert_array_equal(resumed, unbroken[6:])
 
 
+@pytest.mark.slow
 def test_an_image_is_augmented_anew_in_every_epoch(random_images):
     split = ArraySplit(random_images(1, (16, 16, 1)))
     first, second = training_batches(split, 1, seed=0, epochs=2, augmentation=Augmentation())
@@ -153,6 +158,7 @@ def test_the_number_of_batches_is_known(numbered_split):
     assert len(training_batches(numbered_split(10), 4, seed=0, epochs=5, start_epoch=2)) == 6
 
 
+@pytest.mark.slow
 def test_training_shapes_are_static(make_split):
     for augmentation in (None, Augmentation(flip=True)):
         batches = training_batches(
@@ -182,6 +188,7 @@ def test_evaluation_gives_labels_when_asked(numbered_split):
     assert [labels.numpy().tolist() for _, labels in batches] == [[0, 1, 2, 3], [4]]
 
 
+@pytest.mark.slow
 def test_folders_feed_the_pipeline(image_folder):
     from mae_keras.data import load
 

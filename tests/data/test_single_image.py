@@ -82,6 +82,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_training_and_inference_read_the_same_pixels_as_pillow(tmp_path, name, channels):

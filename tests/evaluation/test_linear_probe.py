@@ -25,6 +25,7 @@ def digits():
     return [part for rows in parts for part in (features[rows], labels[rows])]
 
 
+@pytest.mark.slow
 def test_real_digits_are_told_apart(digits):
     result = linear_probe(*digits)
     assert 0.93 < result.test_accuracy < 1.0
@@ -32,6 +33,7 @@ def test_real_digits_are_told_apart(digits):
     assert result.num_train == 1300
 
 
+@pytest.mark.slow
 def test_agrees_with_a_scikit_learn_pipeline_at_one_strength(digits):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

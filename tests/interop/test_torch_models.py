@@ -41,6 +41,7 @@ def test_a_checkpoint_that_pytorch_wrote_tells_its_training_arguments(tmp_path):
     assert any("the arguments saved with the weights" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_an_encoder_alone_gets_the_decoder_of_the_paper(build):
     with pytest.warns(UserWarning, match="No decoder"):
         model, report = build(meta_tensors(decoder=None), decoder_num_heads=None)
@@ -154,6 +155,7 @@ def test_arguments_of_the_encoder_may_be_overridden(build):
     assert model.decoder.layer_norm_epsilon == 1e-3
 
 
+@pytest.mark.slow
 def test_a_built_model_round_trips_through_keras(build, tmp_path):
     from mae_keras.models import load_model
 

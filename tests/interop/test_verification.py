@@ -90,6 +90,7 @@ def test_other_shapes_and_other_keys_are_errors():
         check_equal({"y": np.zeros(1)}, one(1.0), 1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_wrong_for_single_images_only_is_found(tiny):
     def run(name, inputs):
         made = live_outputs(tiny, name, inputs)

@@ -38,6 +38,7 @@ def test_attention_and_its_gradients_are_those_of_keras(dtype, atol):
         np.testing.assert_allclose(got, want, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaled", [True, False])
 def test_heads_and_their_gradients_are_those_of_slices(scaled):
     dense = keras.layers.Dense(24)
@@ -106,6 +107,7 @@ HALF = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["own", "last", "masked", "cross"])
 @pytest.mark.parametrize("dtype", ["float32", *HALF])
 def test_a_block_and_all_its_gradients_are_those_in_single_precision_without_pieces(way, dtype):
@@ -129,6 +131,7 @@ def test_a_block_and_all_its_gradients_are_those_in_single_precision_without_pie
         np.testing.assert_allclose(got, want, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floatx", ["bfloat16", "float16"])
 def test_pieces_do_not_depend_on_what_keras_computes_in_by_default(floatx):
     tokens = ops.convert_to_tensor(draw(2, 5, 8))
@@ -145,6 +148,7 @@ def test_pieces_do_not_depend_on_what_keras_computes_in_by_default(floatx):
     np.testing.assert_array_equal(ops.cast(made, "float32"), ops.cast(expected, "float32"))
 
 
+@pytest.mark.slow
 def test_a_cross_attention_with_one_quantised_projection_is_left_to_keras():
     layer = MultiHeadCrossAttention(num_heads=2)
     tokens, context = draw(2, 5, 8), draw(2, 3, 8, seed=1)

@@ -17,6 +17,7 @@ def dropped(layer, batch=64):
     return array(layer(np.ones((batch, 1), "float32"), training=True))[:, 0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "num_weights"), [(0.0, 0), (0.5, 2)], ids=["nothing dropped", "half dropped"]
 )

@@ -8,6 +8,7 @@ from layer_checks import check_layer
 from mae_keras.layers import PatchExtraction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patch_size", "shape"),
     [(3, (12, 2)), (2, (4, 6, 3)), ((2, 3), (4, 6, 1)), ((2, 1, 4), (4, 3, 8, 2))],

@@ -15,6 +15,7 @@ def array(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "init_kwargs",
     [

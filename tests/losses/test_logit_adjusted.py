@@ -128,6 +128,7 @@ def test_the_arithmetic_is_float32_under_every_policy(policy):
     assert keras.backend.standardize_dtype(loss.dtype) == "float32"
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_a_rare_class_predicts_it_as_often_as_the_other():
     """All inputs are alike, so plain crossentropy learns the frequencies, this one learns none."""
     labels = np.array([0] * 9 + [1])

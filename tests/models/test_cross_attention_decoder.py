@@ -106,6 +106,7 @@ def first_step(model, images):
     return loss, errors, array(mask), samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "normalize", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["pixels", "standardised"]
 )
@@ -114,6 +115,7 @@ def test_the_loss_is_that_of_all_hidden_patches(cross, images, normalize):
     assert loss == pytest.approx(errors[mask].mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss_on",
     [
@@ -197,6 +199,7 @@ def test_models_of_every_kind_train(cross, options):
     assert np.isfinite(model.encode(images)).all()
 
 
+@pytest.mark.slow
 def test_presets_make_it():
     sizes = {"image_shape": (8, 8, 1), "patch_size": 2, "decode_ratio": 0.25}
     model = MaskedAutoencoder.from_preset("nano", decoder_attention="cross", **sizes)

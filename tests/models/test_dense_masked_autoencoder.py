@@ -118,6 +118,7 @@ def test_missing_elements_stay_out_of_the_weights_and_of_the_loss(images):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+@pytest.mark.slow
 def test_rank_1_and_3_are_reconstructed():
     for shape in ((12, 2), (4, 4, 2, 1)):
         images = np.random.default_rng(0).integers(0, 256, (3, *shape)).astype("uint8")
@@ -126,6 +127,7 @@ def test_rank_1_and_3_are_reconstructed():
         assert model.encode(images).shape == (3, 12)
 
 
+@pytest.mark.slow
 def test_a_reloaded_model_is_the_same(trained, images, tmp_path):
     model, _ = trained
     model.save(tmp_path / "model.keras")
@@ -155,6 +157,7 @@ def test_a_dtype_policy_survives_the_config():
     assert again.head.compute_dtype == "bfloat16"
 
 
+@pytest.mark.slow
 def test_an_exported_model_has_the_same_signatures(trained, images, tmp_path):
     model, _ = trained
     model.export(tmp_path / "saved_model")

@@ -161,6 +161,7 @@ LATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @sources
 @pytest.mark.parametrize("fault", LATE)
@@ -187,6 +188,7 @@ def test_a_first_batch_that_is_refused_leaves_the_weights(autoencoder, method, s
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @sources
 def test_held_out_batches_are_checked_too(autoencoder, source):
@@ -194,6 +196,7 @@ def test_held_out_batches_are_checked_too(autoencoder, source):
         autoencoder.fit(GOOD, validation_data=source(infinite()), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @sources
 @pytest.mark.parametrize("label", [3, -1])
@@ -247,6 +250,7 @@ def test_a_functional_model_around_an_encoder_refuses_what_does_not_fit(function
         functional.predict(images, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_a_functional_model_around_an_encoder_takes_what_fits(functional):
     made = functional.predict(FLOATS, verbose=0)
@@ -260,6 +264,7 @@ def test_a_functional_model_around_an_encoder_takes_what_fits(functional):
 DARK = (FLOATS > 128).astype("float32")  # whole numbers from 0 to 1
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize(
     "entry", ["predict", "train_on_batch", "call", "encoder", "encode", "reconstruct"]
@@ -377,6 +382,7 @@ def test_batches_are_checked_ahead_where_the_data_set_reads_ahead(ahead):
     np.testing.assert_array_equal(np.concatenate(list(iterator)), images[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_weights_may_be_booleans(autoencoder):
     keep = np.array([True, False, True, True, False, True])

@@ -45,6 +45,7 @@ def test_visible_pixels_do_influence_the_prediction(tiny, images, random_masks):
     assert all(not np.allclose(a, b, atol=0.1) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_visible_statistics_keep_hidden_pixels_out_of_the_picture(make_tiny, images, random_masks):
     model = make_tiny(normalize_targets=True)
     changed = np.where(cover(random_masks), 255 - images, images).astype("uint8")
@@ -133,11 +134,13 @@ def test_features_are_the_encoders_tokens(tiny, images):
     np.testing.assert_allclose(tiny.encode(images, "token"), tokens[:, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_come_from_labelled_datasets(tiny, images):
     batches = tf.data.Dataset.from_tensor_slices((images, np.arange(16))).batch(5)
     np.testing.assert_allclose(tiny.encode(batches), tiny.encode(images), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 5, 16, 1000])
 def test_features_do_not_depend_on_the_batch_size(tiny, images, batch_size):
     features = tiny.encode(images, batch_size=batch_size)
@@ -151,6 +154,7 @@ def test_missing_patches_are_left_out_of_the_features(tiny, images):
     np.testing.assert_allclose(tiny.encode(holed), tokens[:, 2:].mean(axis=1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_missing_patches_are_filled_in_and_the_rest_is_kept(tiny, images):
     holed = images.astype("float32")
     holed[:, :2, 2] = np.nan
@@ -161,6 +165,7 @@ def test_missing_patches_are_filled_in_and_the_rest_is_kept(tiny, images):
     np.testing.assert_array_equal(made.pasted[:, kept], holed[:, kept])
 
 
+@pytest.mark.slow
 def test_missing_patches_are_among_the_hidden_when_masks_are_drawn(tiny, images):
     holed = images.astype("float32")
     holed[:, 6:, 6:] = np.nan
@@ -170,6 +175,7 @@ def test_missing_patches_are_among_the_hidden_when_masks_are_drawn(tiny, images)
     assert not tiny.predict_patches(holed).counted[:, 15].any()
 
 
+@pytest.mark.slow
 def test_a_wholly_missing_image_is_reconstructed_in_finite_numbers(tiny):
     nothing = np.full((2, 8, 8, 1), np.nan, "float32")
     with pytest.warns(UserWarning, match="2 of 2 `images` have a missing"):
@@ -229,6 +235,7 @@ def test_unknown_pooling_is_refused(tiny, images):
         tiny.encode(images, pooling="max")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "token"])
 def test_features_of_blocks_run_from_the_embedding_to_the_features(make_tiny, images, pooling):
     model = make_tiny(num_layers=2)
@@ -245,6 +252,7 @@ def test_features_of_blocks_run_from_the_embedding_to_the_features(make_tiny, im
         tokens = model.encoder.blocks[block](tokens)
 
 
+@pytest.mark.slow
 def test_missing_patches_are_left_out_of_the_features_of_every_block(make_tiny, images):
     model = make_tiny(num_layers=2)
     holed = images.astype("float32")

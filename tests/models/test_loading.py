@@ -47,6 +47,7 @@ def test_the_version_is_in_the_file(saved):
     assert config["mae_keras_version"] == mae_keras.__version__
 
 
+@pytest.mark.slow
 def test_a_file_of_another_version_that_fits_is_loaded(saved, images):
     expected = load_model(saved).encode(images)
     change_config(saved, lambda config: config.update(mae_keras_version="0.0.9"))
@@ -144,6 +145,7 @@ def test_any_keras_model_can_be_loaded(tmp_path):
     assert load_model(path).count_params() == 9
 
 
+@pytest.mark.slow
 def test_weights_of_another_size_are_an_error_in_words(saved):
     change_config(saved, lambda config: config["encoder"]["config"].update(hidden_dim=32))
     with pytest.raises(ValueError, match="cannot be loaded"):
@@ -325,6 +327,7 @@ def test_a_class_of_another_module_of_the_same_name_is_not_the_one_passed(tmp_pa
         load_model(tmp_path / "m.keras", custom_objects={"SimpleRNN": Unregistered})
 
 
+@pytest.mark.slow
 def test_the_module_that_a_file_names_for_our_classes_does_not_matter(saved, images):
     """Earlier versions had other modules; the registered name finds the class."""
     expected = load_model(saved).encode(images)
@@ -425,6 +428,7 @@ def test_a_checkpoint_callback_that_fails_leaves_the_previous_file_whole(
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_keras_saves_the_model_too(tiny, tmp_path, images):
     keras.saving.save_model(tiny, tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -439,6 +443,7 @@ def test_an_existing_file_is_kept_when_asked(tiny, tmp_path):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_weights_alone_are_saved_and_loaded(tiny, make_tiny, tmp_path, images):
     tiny.save_weights(tmp_path / "model.weights.h5")
     other = make_tiny(weights_seed=9)

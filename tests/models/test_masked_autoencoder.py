@@ -67,6 +67,7 @@ def test_calling_gives_pixels_of_the_shape_of_the_images(make_tiny, rank):
     np.testing.assert_allclose(model.predict(images, verbose=0), called, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_prediction_is_in_pixels_as_given(make_tiny):
     # A head that is blind predicts its bias, in normalised units, everywhere.
     model = make_tiny(mean=0.5, std=0.25)
@@ -105,6 +106,7 @@ def test_three_quarters_are_hidden_by_default():
     assert (model.mask_ratio, model.num_hidden) == (0.75, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0, 1, 1.2, -0.5, True, "most", 0.01, 0.99])
 def test_ratios_that_hide_none_or_all_are_refused(ratio):
     encoder = ViTEncoder((8, 8, 1), 2, 16, 1, 2)
@@ -171,6 +173,7 @@ def test_a_saved_model_keeps_outputs_optimizer_and_mask_ratio(make_tiny, images,
     assert loaded.optimizer.weight_decay == pytest.approx(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", ["auto", False, True])
 def test_a_saved_model_keeps_what_was_asked_of_xla(make_tiny, tmp_path, jit_compile):
     model = make_tiny()

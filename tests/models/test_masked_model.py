@@ -110,6 +110,7 @@ def test_the_loss_of_evaluate_is_that_of_its_masks(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normalize", "loss_on"),
     [
@@ -162,6 +163,7 @@ def test_evaluate_does_not_depend_on_training_steps_or_disturb_them(make_tiny, i
     assert first.history["loss"] == second.history["loss"]
 
 
+@pytest.mark.slow
 @every_backend
 def test_every_step_draws_other_masks(make_tiny, images):
     model = make_tiny()
@@ -195,6 +197,7 @@ def test_visible_patches_do_not_enter_the_loss(make_tiny, images):
     assert model.evaluate(images, batch_size=16, verbose=0) == pytest.approx(values[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_on_all_patches_counts_all(make_tiny, images):
     model = make_tiny(loss_on="all")
     model.compile("sgd", **GRAPH)
@@ -245,6 +248,7 @@ def fixed_masks(model):
     return draw
 
 
+@pytest.mark.slow
 def test_accumulation_moves_the_masks_on_every_micro_step(make_tiny, images):
     model = make_tiny()
     optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=4)
@@ -448,6 +452,7 @@ def test_class_weights_without_labels_are_refused(make_tiny, images):
         model.fit(images, class_weight={0: 1.0}, verbose=0)
 
 
+@pytest.mark.slow
 def test_validation_weights_count_without_labels(make_tiny, images):
     weights = np.linspace(0, 3, 16)
     model = make_tiny()
@@ -485,6 +490,7 @@ class HideBright(PatchMasking):
         return keras.ops.mean(patches, axis=-1)
 
 
+@pytest.mark.slow
 @every_backend
 def test_a_strategy_that_looks_at_the_samples_is_shown_them_everywhere(make_tiny, images):
     """In training, evaluation and reconstruction, with 0 in place of what is missing."""

@@ -21,6 +21,7 @@ def tokens_of(encoder, images, **arguments):
     return keras.ops.convert_to_numpy(encoder(images, **arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_token", [True, False])
 @pytest.mark.parametrize(
     ("shape", "patch", "patches"),
@@ -32,6 +33,7 @@ def test_there_is_a_token_for_every_patch(shape, patch, patches, class_token):
     assert tokens_of(encoder, pixels(2, *shape)).shape == (2, patches + class_token, 16)
 
 
+@pytest.mark.slow
 def test_pixels_are_normalised_inside():
     images = pixels(2, 8, 8, 1)
     stored = build(mean=0.5, std=0.2)
@@ -43,6 +45,7 @@ def test_pixels_are_normalised_inside():
     )
 
 
+@pytest.mark.slow
 def test_all_dtypes_of_the_same_pixels_give_the_same_tokens():
     encoder, images = build(), pixels(2, 8, 8, 1)
     expected = tokens_of(encoder, images)
@@ -58,6 +61,7 @@ def test_half_precision_does_not_round_the_pixels_first():
     assert float(second[0, 0, 0] - first[0, 0, 0]) == pytest.approx(1 / 1024, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sincos", "learned"])
 @pytest.mark.parametrize("size", [(4, 8), (12, 16), (2, 2)])
 def test_other_image_sizes_are_encoded(kind, size):
@@ -66,6 +70,7 @@ def test_other_image_sizes_are_encoded(kind, size):
     assert tokens_of(encoder, pixels(2, *size, 1)).shape == (2, count + 1, 16)
 
 
+@pytest.mark.slow
 def test_sincos_positions_of_another_size_are_those_of_an_encoder_of_that_size():
     small, large = build(), build((12, 16, 1))
     large.set_weights(small.get_weights())
@@ -73,6 +78,7 @@ def test_sincos_positions_of_another_size_are_those_of_an_encoder_of_that_size()
     np.testing.assert_allclose(tokens_of(small, images), tokens_of(large, images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_learned_positions_of_another_size_are_interpolated():
     small = build(position_embedding="learned")
     large = build((12, 16, 1), position_embedding="learned")
@@ -197,6 +203,7 @@ def test_drop_path_grows_linearly_to_the_last_block():
     assert [block.drop_path_rate for block in encoder.blocks] == pytest.approx([0, 0.2, 0.4])
 
 
+@pytest.mark.slow
 def test_drop_path_acts_in_training_only():
     encoder, images = build(drop_path_rate=0.9), pixels(8, 8, 8, 1)
     calm = tokens_of(encoder, images)
@@ -204,6 +211,7 @@ def test_drop_path_acts_in_training_only():
     assert not np.allclose(tokens_of(encoder, images, training=True), calm)
 
 
+@pytest.mark.slow
 def test_its_config_rebuilds_it():
     encoder = build((8, 6, 3), (2, 3), mean=(0.1, 0.2, 0.3), std=0.5, position_embedding="learned")
     again = ViTEncoder.from_config(encoder.get_config())
@@ -213,6 +221,7 @@ def test_its_config_rebuilds_it():
     np.testing.assert_array_equal(tokens_of(again, images), tokens_of(encoder, images))
 
 
+@pytest.mark.slow
 def test_a_saved_encoder_gives_the_same_tokens(tmp_path):
     encoder, images = build(value_range=(0, 1), drop_path_rate=0.1), pixels(2, 8, 8, 1) / 255.0
     encoder.save(tmp_path / "encoder.keras")

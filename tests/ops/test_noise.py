@@ -14,6 +14,7 @@ def noise(seed=0, step=1, samples=64, num_elements=64):
     return keras.ops.convert_to_numpy(counter_noise(seed, step, samples, num_elements))
 
 
+@pytest.mark.slow
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**31 - 1))
 def test_values_are_in_the_half_open_unit_interval(seed, step):
     values = noise(seed, step, 8, 16)
@@ -24,6 +25,7 @@ def test_values_are_in_the_half_open_unit_interval(seed, step):
     np.testing.assert_array_equal(values * 2**24, np.rint(values * 2**24))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31 - 1), st.integers(0, 2**20), st.integers(0, 2**20))
 def test_noise_depends_on_the_place_of_a_sample_and_not_on_its_batch(seed, step, first):
     whole = noise(seed, step, np.arange(first, first + 6), 5)

@@ -79,6 +79,7 @@ def test_another_run_is_not_touched(finished, short_recipe):
     assert {item.name: item.stat().st_mtime_ns for item in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_nothing_is_written_when_settings_and_data_do_not_fit(short_recipe, tmp_path):
     out = tmp_path / "run"
     for change, message in (

@@ -130,6 +130,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "message"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
 def test_what_is_broken_is_named(kind, message):
     keras.utils.set_random_seed(0)
@@ -137,6 +138,7 @@ def test_what_is_broken_is_named(kind, message):
         check_encoder(kind((8, 8, 1), 4, **SIZES))
 
 
+@pytest.mark.slow
 def test_a_setting_that_a_file_forgets_is_named():
     with pytest.raises(CheckError, match="must give the same tokens after"):
         check_encoder(ForgetsScale((8, 8, 1), 4, scale=2.0, **SIZES))

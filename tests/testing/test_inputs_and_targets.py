@@ -43,6 +43,7 @@ def test_our_inputs_pass(kind, samples):
     check_inputs(model_of(kind), SAMPLES[samples])
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("samples", SAMPLES)
 @pytest.mark.parametrize("kind", ["dense", "plain", "standardized", "cross"])
@@ -57,6 +58,7 @@ class Pixels:
         return split_missing(patchify(ops.cast(samples, "float32") / 255.0, 4))
 
 
+@pytest.mark.slow
 def test_the_least_that_is_needed_passes():
     for samples in SAMPLES.values():
         check_inputs(Pixels(), samples)

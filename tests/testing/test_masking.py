@@ -201,6 +201,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "message"), BROKEN, ids=[s.__name__ for s, _ in BROKEN])
 def test_what_is_broken_is_named(strategy, message, monkeypatch):
     monkeypatch.setattr("mae_keras.testing.masking._GRIDS", ((12,),))
@@ -209,6 +210,7 @@ def test_what_is_broken_is_named(strategy, message, monkeypatch):
         check_masking(strategy(mask_ratio=0.5, seed=0))
 
 
+@pytest.mark.slow
 def test_an_argument_that_the_config_forgets_is_named(monkeypatch):
     monkeypatch.setattr("mae_keras.testing.masking._GRIDS", ((12,),))
     with pytest.raises(CheckError, match="every argument of `__init__` belongs"):

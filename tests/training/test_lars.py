@@ -117,6 +117,7 @@ def test_at_a_constant_rate_it_is_the_optimizer_of_the_mae_code():
     assert_same(ours[-1:], [theirs])
 
 
+@pytest.mark.slow
 def test_under_a_schedule_it_differs_from_the_mae_code():
     schedule = warmup_cosine(2.0, STEPS, 4)
     theirs = meta_trajectory(lambda step: float(schedule(step)), weight_decay=0.0)
@@ -184,6 +185,7 @@ def regression(count=64):
     return inputs, inputs @ rng.normal(size=(6, 3)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_fit_brings_the_loss_down():
     model = small_model(trust_coefficient=0.2)
@@ -191,6 +193,7 @@ def test_fit_brings_the_loss_down():
     assert losses[-1] < 0.2 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_a_saved_run_goes_on_as_if_never_stopped(tmp_path):
     inputs, targets = regression()

@@ -119,6 +119,7 @@ def test_it_equals_optax_with_one_adamw_per_layer():
         np.testing.assert_allclose(weight, theirs[name], rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_fit_moves_the_weights_of_each_layer_by_its_rate():
     """The first step of Adam is the rate times the sign of the gradient."""
@@ -163,6 +164,7 @@ def test_config_round_trip():
     assert again.beta_2 == 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_a_loaded_model_goes_on_at_the_same_rates(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1)).astype("uint8")

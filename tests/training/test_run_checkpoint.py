@@ -62,17 +62,20 @@ def steps(run):
     return [int(path.name[5:]) for path in sorted(run.checkpoints.iterdir())]
 
 
+@pytest.mark.slow
 def test_short_epochs_save_the_last_one_alone(run, model):
     fit(model, RunCheckpoint(run, 2, 4, min_seconds=3600))
     assert steps(run) == [8]
     assert run.read_history()["epoch"] == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_every_so_many_steps_within_an_epoch(run, model):
     fit(model, RunCheckpoint(run, 2, 4, min_seconds=3600, every=2, keep=9))
     assert steps(run) == [2, 6, 8]
 
 
+@pytest.mark.slow
 def test_long_epochs_save_by_the_clock(run, model):
     fit(model, RunCheckpoint(run, 1, 4, min_seconds=0, max_seconds=0, keep=9), epochs=1)
     assert steps(run) == [1, 2, 3, 4]
@@ -102,6 +105,7 @@ def test_metrics_of_a_begun_epoch_go_on(run, model):
     assert seen[1] == part.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_compiled_metrics_of_a_begun_epoch_go_on_in_a_new_model(run, model):
     rows = np.arange(16.0, dtype="float32").reshape(4, 2, 2)
