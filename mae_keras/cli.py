@@ -43,7 +43,7 @@ from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format, 
 from mae_keras.runs.protocols import PROTOCOLS, EvaluationOptions, check_protocol
 from mae_keras.runs.recipe import RECIPES, Recipe, adapt, check_known_sides, find_recipe
 
-WIDEST_IN_BRANCHES = 192
+WIDEST_SHARDED = 192
 
 _RUN = Group.create_ordered("Run")
 _DATA = Group.create_ordered("Data")
@@ -195,7 +195,7 @@ def pretrain(
     from mae_keras.runs.folder import RunFolder
 
     if chosen.jit_compile != "true" and distribute == "none":
-        _use_branches(chosen.preset)
+        _shard_batches(chosen.preset)
     metrics = pretrain(
         chosen,
         out,
@@ -252,7 +252,7 @@ def fine_tune(
     from mae_keras.runs.predicting import report_lines
 
     if options.jit_compile != "true":
-        _use_branches(_preset_of(run))
+        _shard_batches(_preset_of(run))
     metrics = fine_tune_run(
         run,
         out,
@@ -309,7 +309,7 @@ def evaluate(
     from mae_keras.runs import evaluate_run, evaluation_table
     from mae_keras.runs.predicting import report_lines
 
-    _use_branches(_preset_of(run))
+    _shard_batches(_preset_of(run))
     where = None if data_dir is None else str(data_dir)
     made = evaluate_run(
         run,
@@ -430,14 +430,14 @@ def _preset_of(run: Path) -> str | None:
     return config_of(run).get("preset")
 
 
-def _use_branches(preset: str | None) -> None:
+def _shard_batches(preset: str | None) -> None:
     """For models of a width that was measured to gain, in `docs/performance.md`."""
-    if preset not in PRESETS or PRESETS[preset].hidden_dim > WIDEST_IN_BRANCHES:
+    if preset not in PRESETS or PRESETS[preset].hidden_dim > WIDEST_SHARDED:
         return
-    from mae_keras.training import use_branches
+    from mae_keras.training import shard_batches_across_cores
 
     with contextlib.suppress(RuntimeError):  # called from a program that has used TensorFlow
-        use_branches()
+        shard_batches_across_cores()
 
 
 @app.command(
@@ -470,7 +470,7 @@ def predict(
     _start_keras()
     from mae_keras.runs import predict_files
 
-    _use_branches(_preset_of(run))
+    _shard_batches(_preset_of(run))
     made = predict_files(run, images, csv, batch_size=batch_size)
     counts = ", ".join(f"{name} {count:,}" for name, count in made.counts.items() if count)
     print(f"{made.num_predicted:,} images: {counts}")

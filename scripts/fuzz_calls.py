@@ -64,7 +64,7 @@ EXEMPT = {
         "training.distribute training.enable_determinism training.exit_at_once "
         "training.explaining_out_of_memory training.gather training.is_writer "
         "training.load_checkpoint training.locked training.process_index training.shard "
-        "training.use_branches training.wait_for_all training.ReconstructionCallback "
+        "training.shard_batches_across_cores training.wait_for_all training.ReconstructionCallback "
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
         "data.StreamSplit data.load data.kind data.read_image recipes.evaluate_run "
         "recipes.import_checkpoint recipes.model_card recipes.pretrain recipes.score "

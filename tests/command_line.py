@@ -9,7 +9,7 @@ def run(capsys, *arguments):
     """Exit code, standard output and standard error of a command."""
     try:
         # Which holds for the whole process, if TensorFlow has not started in it yet.
-        with mock.patch("mae_keras.cli._use_branches"):
+        with mock.patch("mae_keras.cli._shard_batches"):
             main([str(argument) for argument in arguments])
         code = 0
     except SystemExit as stop:

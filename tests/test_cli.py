@@ -298,15 +298,15 @@ def test_the_module_runs_as_a_command():
 
 
 @pytest.mark.parametrize(("preset", "asked"), [("nano", 1), ("tiny", 1), ("base", 0), (None, 0)])
-def test_branches_are_for_models_that_gain(preset, asked, monkeypatch):
+def test_batches_are_sharded_for_models_that_gain(preset, asked, monkeypatch):
     calls = []
 
-    def use_branches():
+    def shard_batches_across_cores():
         calls.append(preset)
         raise RuntimeError("TensorFlow has started")
 
-    monkeypatch.setattr("mae_keras.training.use_branches", use_branches)
-    cli._use_branches(preset)
+    monkeypatch.setattr("mae_keras.training.shard_batches_across_cores", shard_batches_across_cores)
+    cli._shard_batches(preset)
     assert len(calls) == asked
 
 

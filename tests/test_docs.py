@@ -62,7 +62,7 @@ def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):
 def test_the_lines_in_the_readme_learn_more_than_the_mean_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    code = lines_of_the_readme().replace("training.use_branches()", "")  # TensorFlow has started
+    code = lines_of_the_readme()
     exec(compile(code, "README.md", "exec"), names)
     images, held_out = names["images"], names["digits"].test.arrays()[0]
     by_mean_image = ((held_out - images.mean(axis=0)) ** 2).mean() / images.var()  # all pixels

@@ -16,7 +16,7 @@ from mae_keras.arguments import (
     check_tensor,
 )
 from mae_keras.ops import counter_noise
-from mae_keras.runtime.batch_shards import first_of_branch, in_first_branch
+from mae_keras.runtime.batch_shards import in_first_shard, shard_offset
 from mae_keras.runtime.cpu_kernels import (
     activated,
     added,
@@ -391,10 +391,10 @@ class DropPath(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.micro_step is None:
             return inputs
-        if in_first_branch():
+        if in_first_shard():
             self.micro_step.assign(self.micro_step + 1)
         batch = ops.shape(inputs)[0]
-        samples = first_sample(batch) + first_of_branch() + ops.arange(batch, dtype="int32")
+        samples = first_sample(batch) + shard_offset() + ops.arange(batch, dtype="int32")
         noise = counter_noise(self.stream, self.micro_step, samples, 1)
         kept = ops.reshape(noise >= self.drop_path_rate, (batch, *[1] * (len(inputs.shape) - 1)))
         return inputs * ops.cast(kept, inputs.dtype) / (1.0 - self.drop_path_rate)

@@ -17,7 +17,7 @@ from keras import ops
 from mae_keras import __version__
 from mae_keras.arguments import check_int
 from mae_keras.files import replacing
-from mae_keras.runtime.batch_shards import branched, in_branches, possible_branches
+from mae_keras.runtime.batch_shards import available_shards, map_shards, sharded_batches
 from mae_keras.runtime.cpu_kernels import compiled_pieces
 from mae_keras.runtime.replicas import agreed, alone, check_strategy, num_processes, num_replicas
 from mae_keras.runtime.tf_data import without_tuning
@@ -38,8 +38,8 @@ class CompiledAsAsked:
 
     # Tokens of an image, where there are most of them; 1 without a transformer.
     num_tokens = 1
-    # In how many parts a step computes its batch, each on a core: `mae_keras.runtime.batch_shards`.
-    num_branches = 1
+    # Shards of each batch, one per core: `mae_keras.runtime.batch_shards`.
+    num_shards = 1
     _compiles_pieces = False
 
     def compile(self, *args: Any, jit_compile: bool | str, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class CompiledAsAsked:
             jit_compile = False
         chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
         super().compile(*args, jit_compile=chosen, **kwargs)
-        self.num_branches = self._branches_now()
+        self.num_shards = self._num_shards_now()
         left_to_tensorflow = jit_compile == "auto" and not chosen
         self._compiles_pieces = left_to_tensorflow and _has_pieces(self)
 
@@ -66,21 +66,21 @@ class CompiledAsAsked:
 
     def train_step(self, *args: Any) -> Any:
         """As in Keras."""
-        with compiled_pieces(self.xla == "pieces"), branched(self.num_branches):
+        with compiled_pieces(self.xla == "pieces"), sharded_batches(self.num_shards):
             return super().train_step(*args)
 
     def test_step(self, *args: Any) -> Any:
         """As in Keras."""
-        with branched(self.num_branches):
+        with sharded_batches(self.num_shards):
             return super().test_step(*args)
 
     def predict_step(self, *args: Any) -> Any:
         """As in Keras."""
-        with branched(self._branches_now()):  # which works uncompiled as well
+        with sharded_batches(self._num_shards_now()):  # which works uncompiled as well
             return super().predict_step(*args)
 
-    def _branches_now(self) -> int:
-        return 1 if self.jit_compile or self.run_eagerly else branches_here()
+    def _num_shards_now(self) -> int:
+        return 1 if self.jit_compile or self.run_eagerly else usable_shards()
 
     def get_compile_config(self) -> dict[str, Any]:
         """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
@@ -138,13 +138,13 @@ def resolve_jit_compile(
         return True
     narrow = hidden_dim <= LARGEST_XLA_CPU_DIM
     small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
-    whole = possible_branches() == 1  # or XLA's products would have one thread, and no branches
+    whole = available_shards() == 1  # or XLA's products would have one thread, and no shards
     return compute_dtype == "float32" and narrow and small and whole
 
 
-def branches_here() -> int:
-    """How many branches what XLA does not compile has, on the devices in use."""
-    return 1 if _elsewhere() else possible_branches()
+def usable_shards() -> int:
+    """Number of batch shards on the devices in use, in what XLA does not compile."""
+    return 1 if _elsewhere() else available_shards()
 
 
 def _has_pieces(model: Any) -> bool:
@@ -197,8 +197,8 @@ class _Endpoint(keras.Model):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        with branched(branches_here()):
-            return in_branches(self.function, inputs)
+        with sharded_batches(usable_shards()):
+            return map_shards(self.function, inputs)
 
 
 class Endpoints:

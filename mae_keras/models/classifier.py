@@ -23,7 +23,7 @@ from mae_keras.models.checks import check_shape
 from mae_keras.models.entry_points import ChecksSamples
 from mae_keras.models.exporting import Exporting
 from mae_keras.models.vit_encoder import ViTEncoder
-from mae_keras.runtime.batch_shards import in_branches
+from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.runtime.replicas import num_replicas
 
 
@@ -356,7 +356,7 @@ class ImageClassifier(Exporting, SupervisedModel):
 
     def call(self, images: Any, training: bool = False) -> Any:
         check_shape(images.shape, self.image_shape)
-        features = in_branches(lambda part: self._features(part, training), images)
+        features = map_shards(lambda part: self._features(part, training), images)
         return self.head(self.head_dropout(features, training=training))
 
     def _features(self, images: Any, training: bool = False) -> Any:

@@ -14,7 +14,7 @@ from mae_keras.models.checks import check_shape
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import as_image_shape, can_be_missing, split_missing
-from mae_keras.runtime.batch_shards import in_branches
+from mae_keras.runtime.batch_shards import map_shards
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -161,11 +161,11 @@ class DenseMaskedAutoencoder(MaskedModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
             check_shape(inputs.shape, self.image_shape)
-            made = in_branches(lambda part: self.reconstruct_batch(part, None), inputs)
+            made = map_shards(lambda part: self.reconstruct_batch(part, None), inputs)
             return made["prediction"]
         if training:
             self.masking.advance()
-        return in_branches(self._predict_batch, inputs)
+        return map_shards(self._predict_batch, inputs)
 
     def _predict_batch(self, inputs: dict[str, Any]) -> Any:
         hidden = join_masks(inputs["patch_mask"], inputs.get("missing"))

@@ -33,7 +33,7 @@ from mae_keras.ops import (
     unpatchify,
     unstandardize_patches,
 )
-from mae_keras.runtime.batch_shards import in_branches
+from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.runtime.cpu_kernels import projected
 from mae_keras.runtime.replicas import in_replica, joined
 
@@ -304,11 +304,11 @@ class MaskedAutoencoder(MaskedModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
             check_shape(inputs.shape, self.image_shape)
-            made = in_branches(lambda part: self.reconstruct_batch(part, None), inputs)
+            made = map_shards(lambda part: self.reconstruct_batch(part, None), inputs)
             return made["prediction"]
         if training:
             self.masking.advance()
-        predicted, tokens = in_branches(
+        predicted, tokens = map_shards(
             lambda part: self._predict_patches(**part, training=training), inputs
         )
         if training and self.uniformity_weight:

@@ -328,7 +328,7 @@ def _finish_averaging(model: keras.Model) -> None:
 
 
 def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start: Progress) -> str:
-    branches = f" in {model.num_branches} branches" if model.num_branches > 1 else ""
+    shards = f" in {model.num_shards} shards" if model.num_shards > 1 else ""
     going_on = ""
     if start.epoch or start.step:
         within = f" and {start.step} steps" if start.step else ""
@@ -336,7 +336,7 @@ def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start
     return (
         f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
         f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
-        f"XLA compiles {model.xla}{branches}, {recipe.dtype_policy}, "
+        f"XLA compiles {model.xla}{shards}, {recipe.dtype_policy}, "
         f"{keras.backend.backend()}{going_on}"
     )
 
@@ -594,6 +594,6 @@ def conditions(model: Any) -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "jit_compile": bool(model.jit_compile),
         "xla": model.xla,
-        "branches": model.num_branches,
+        "branches": model.num_shards,
         "versions": {"python": platform.python_version(), **versions},
     }

@@ -383,7 +383,7 @@ class ComputedAs:
     """
 
     def __init__(self, model: keras.Model):
-        self._now = {"xla": model.xla, "branches": model.num_branches}
+        self._now = {"xla": model.xla, "branches": model.num_shards}
 
     def get_state(self) -> dict[str, Any]:
         """What is kept."""
@@ -399,7 +399,7 @@ class ComputedAs:
 
 
 def _said(state: dict[str, Any]) -> str:
-    return f"XLA compiled {state.get('xla')}, in branches: {state.get('branches')}"
+    return f"XLA compiled {state.get('xla')}, in batch shards: {state.get('branches')}"
 
 
 def fit_from(

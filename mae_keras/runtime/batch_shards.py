@@ -1,11 +1,10 @@
-"""A batch computed in shards, one for each processor core, on TensorFlow.
+"""Batches split into shards, one per CPU core, on TensorFlow.
 
-TensorFlow shares the work of each operation among all cores, one operation after the other: most
-operations of a small transformer are too short for that. Shards divide the batch instead: each
-core takes its images through the whole network, with operations of one thread. How many threads
-operations have holds for the whole process and is said before TensorFlow starts, so that it has to
-be asked for. TensorFlow is imported on use, where it is Keras's backend. Imports nothing of the
-package.
+TensorFlow splits each operation across the cores, one operation after the other. Most operations
+of a small transformer are too short for that. With shards, each core takes its samples through the
+whole network, and each operation has one thread. The number of threads holds for the whole process
+and must be set before TensorFlow starts, so the user has to call `shard_batches_across_cores`.
+TensorFlow is imported on use, where it is Keras's backend. Imports nothing of the package.
 """
 
 import contextlib
@@ -17,155 +16,134 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-# Every branch is traced and built, so that many would start slowly. Measured with two.
-MOST_BRANCHES = 8
+# Each shard is traced separately, so many shards start slowly. Measured with two.
+MAX_SHARDS = 8
 
 
-class _Branch(NamedTuple):
+class _Shard(NamedTuple):
     index: int
     start: Any  # number of its first sample in the batch
 
 
-_asked_for = 1
-_NUMBER: contextvars.ContextVar[int] = contextvars.ContextVar("num_branches", default=1)
-_BRANCH: contextvars.ContextVar[_Branch | None] = contextvars.ContextVar("branch", default=None)
+_available = 1
+_NUM_SHARDS: contextvars.ContextVar[int] = contextvars.ContextVar("num_shards", default=1)
+_SHARD: contextvars.ContextVar[_Shard | None] = contextvars.ContextVar("shard", default=None)
 
 
-def use_branches() -> int:
-    """From here on, models on TensorFlow compute each batch in branches, one for each core.
+def shard_batches_across_cores() -> int:
+    """Split every batch into shards, one per CPU core, for the rest of this process.
 
-    In training, evaluation and inference, where XLA does not compile the model as a whole; its
-    `"auto"` then does not. To be called before anything else: TensorFlow takes numbers of threads
-    only before it starts. Operations have one thread then in all that this process does; models
-    that know nothing of branches are slower with it. Measured (docs/performance.md): models of
-    width 64 to 192 train up to 1.4 times as fast, of width 768 0.85 times.
+    Call it before TensorFlow creates its first tensor. It sets one thread per operation, which
+    slows down models from other packages. It applies to training, evaluation and inference, unless
+    XLA compiles the whole step; `jit_compile="auto"` then does not choose that. Measured
+    (docs/performance.md): models of width 64 to 192 train up to 1.4 times as fast, of width 768
+    0.85 times. `mae-keras` calls it where it helps.
 
     Returns:
-        int, the number of branches. 1, which changes nothing, with one core or more than eight (not
-        measured), a GPU, another backend than TensorFlow, or where numbers of threads were set
-        already: by `tf.config.threading` or the environment variables `TF_NUM_INTRAOP_THREADS` and
-        `TF_NUM_INTEROP_THREADS`. Another call gives the same number again.
+        int, the number of shards. 1 means no change: with one core or more than eight (not
+        measured), on a GPU, on other backends than TensorFlow, or if the number of threads is
+        already set by `tf.config.threading`, `TF_NUM_INTRAOP_THREADS` or `TF_NUM_INTEROP_THREADS`.
+        Later calls return the same number.
 
     Raises:
-        RuntimeError: if there would be branches, but TensorFlow has started.
+        RuntimeError: if TensorFlow has already created a tensor.
 
     Example:
-    >>> use_branches()  # doctest: +SKIP
+    >>> shard_batches_across_cores()  # doctest: +SKIP
     2
     """
-    global _asked_for
+    global _available
     cores = _num_cores()
-    if _asked_for > 1 or not 1 < cores <= MOST_BRANCHES or not _threads_are_free():
-        return _asked_for
+    if _available > 1 or not 1 < cores <= MAX_SHARDS or not _threads_are_free():
+        return _available
     import tensorflow as tf
 
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError as error:
         raise RuntimeError(
-            "`use_branches` must be called before TensorFlow makes its first tensor: it takes "
-            "numbers of threads only before"
+            "`shard_batches_across_cores` must be called before TensorFlow creates its first "
+            "tensor: the number of threads is fixed from then on"
         ) from error
-    _asked_for = cores
+    _available = cores
     return cores
 
 
-def possible_branches() -> int:
-    """How many branches `use_branches` made possible: 1 without.
-
-    Example:
-    >>> possible_branches()
-    1
-    """
-    return _asked_for
+def available_shards() -> int:
+    """Number of shards set by `shard_batches_across_cores`: 1 without it."""
+    return _available
 
 
 @contextlib.contextmanager
-def branched(number: int) -> Iterator[None]:
-    """`in_branches` inside makes so many.
-
-    Args:
-        number: int, 1 for none.
-
-    Yields:
-        Nothing.
+def sharded_batches(num_shards: int) -> Iterator[None]:
+    """`map_shards` splits batches into `num_shards` inside the block; 1 leaves them whole.
 
     Example:
-    >>> with branched(2):
-    ...     in_branches(lambda x: x + first_of_branch(), ops.zeros(4)).numpy().tolist()
+    >>> with sharded_batches(2):
+    ...     map_shards(lambda x: x + shard_offset(), ops.zeros(4)).numpy().tolist()
     [0.0, 0.0, 2.0, 2.0]
     """
-    token = _NUMBER.set(number)
+    token = _NUM_SHARDS.set(num_shards)
     try:
         yield
     finally:
-        _NUMBER.reset(token)
+        _NUM_SHARDS.reset(token)
 
 
-def in_branches(function: Callable[[Any], Any], batch: Any) -> Any:
-    """What `function` makes of a batch, image by image, in the branches asked for by `branched`.
+def map_shards(function: Callable[[Any], Any], batch: Any) -> Any:
+    """Apply a function to each shard of a batch and concatenate the results.
 
     Args:
-        function: takes and gives tensors, or structures of them, with a first axis for the images;
-            what it makes of an image may not depend on the others.
+        function: maps tensors, or structures of them, to the same; the first axis is the batch,
+            and each sample's result must not depend on the others.
         batch: tensor or structure of tensors.
 
     Returns:
         As `function(batch)`.
 
     Example:
-    >>> in_branches(lambda x: 2 * x, 3)
+    >>> map_shards(lambda x: 2 * x, 3)
     6
     """
-    number = _NUMBER.get()
-    if number == 1:
+    num_shards = _NUM_SHARDS.get()
+    if num_shards == 1:
         return function(batch)
-    made = []
-    with branched(1):
-        for index, (part, start) in enumerate(_parts(batch, number)):
-            token = _BRANCH.set(_Branch(index, start))
+    outputs = []
+    with sharded_batches(1):
+        for index, (shard, start) in enumerate(_split(batch, num_shards)):
+            token = _SHARD.set(_Shard(index, start))
             try:
-                made.append(function(part))
+                outputs.append(function(shard))
             finally:
-                _BRANCH.reset(token)
-    return keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *made)
+                _SHARD.reset(token)
+    return keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *outputs)
 
 
-def in_first_branch() -> bool:
-    """Whether what a step does once is to be done here: always, without branches.
-
-    Example:
-    >>> in_first_branch()
-    True
-    """
-    branch = _BRANCH.get()
-    return branch is None or branch.index == 0
+def in_first_shard() -> bool:
+    """Whether to do here what a step does once: always, without shards."""
+    shard = _SHARD.get()
+    return shard is None or shard.index == 0
 
 
-def first_of_branch() -> Any:
-    """Number of this branch's first image in the batch: an int, or an int32 scalar tensor.
-
-    Example:
-    >>> first_of_branch()
-    0
-    """
-    branch = _BRANCH.get()
-    return 0 if branch is None else branch.start
+def shard_offset() -> Any:
+    """Index in the batch of this shard's first sample: an int or an int32 scalar tensor."""
+    shard = _SHARD.get()
+    return 0 if shard is None else shard.start
 
 
-def _parts(batch: Any, number: int) -> list[tuple[Any, Any]]:
-    """The parts of a batch, as equal as they can be, and where each starts."""
+def _split(batch: Any, num_shards: int) -> list[tuple[Any, Any]]:
+    """Shards of a batch, of sizes as equal as possible, each with the index where it starts."""
     import tensorflow as tf
 
     leaves = keras.tree.flatten(batch)
     count = leaves[0].shape[0]
     count = tf.shape(leaves[0])[0] if count is None else count
-    bounds = [count * index // number for index in range(number + 1)]
+    bounds = [count * index // num_shards for index in range(num_shards + 1)]
     sizes = [end - start for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
-    parts = zip(*(tf.split(leaf, sizes) for leaf in leaves), strict=True)
+    shards = zip(*(tf.split(leaf, sizes) for leaf in leaves), strict=True)
     return [
-        (keras.tree.pack_sequence_as(batch, part), start)
-        for part, start in zip(parts, bounds[:-1], strict=True)
+        (keras.tree.pack_sequence_as(batch, shard), start)
+        for shard, start in zip(shards, bounds[:-1], strict=True)
     ]
 
 

@@ -5,7 +5,7 @@ import warnings as _warnings
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
-from mae_keras.runtime.batch_shards import use_branches as use_branches
+from mae_keras.runtime.batch_shards import shard_batches_across_cores as shard_batches_across_cores
 from mae_keras.training.callbacks import CosineMaskRatio as CosineMaskRatio
 from mae_keras.training.callbacks import LinearMaskRatio as LinearMaskRatio
 from mae_keras.training.callbacks import MaskRatioScheduler as MaskRatioScheduler
@@ -55,7 +55,17 @@ _MOVED_TO_RUNS = (
 )
 
 
+_RENAMED = {"use_branches": "shard_batches_across_cores"}
+
+
 def __getattr__(name: str) -> _Any:
+    if name in _RENAMED:
+        _warnings.warn(
+            f"mae_keras.training.{name} is deprecated: use mae_keras.training.{_RENAMED[name]}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return globals()[_RENAMED[name]]
     if name not in _MOVED_TO_RUNS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _warnings.warn(

@@ -22,7 +22,7 @@ from contenders.keras_side import KerasContender, draw_images, make_model
 from contenders.turns import command_line, compared, seconds_per_step, write
 
 from mae_keras.models import training_flops
-from mae_keras.training import MaskedAdamW, use_branches
+from mae_keras.training import MaskedAdamW, shard_batches_across_cores
 
 
 def build(sizes: dict[str, Any], dtype: str, ratio: float | None) -> KerasContender:
@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser = command_line(__doc__.splitlines()[0])
     parser.add_argument("--ratios", nargs="+", type=float, default=[1.0, 0.25])
     options = parser.parse_args(arguments)
-    if options.branches:
-        use_branches()
+    if options.shards:
+        shard_batches_across_cores()
     print("| configuration | decoder | ms | times as fast | range | by FLOPs |")
     print("|---|---|---|---|---|---|")
     results: list[dict[str, Any]] = []

@@ -9,8 +9,8 @@
         "PYTHONPATH=$PWD/../../earlier/scripts/benchmarks:$PWD/../../earlier"
 
 Each argument is a process of its own that trains the same model with those variables set; a
-further one has none of them, and computes in branches (`mae_keras.training.use_branches`), as all
-do that are not told a number of threads: TF_NUM_INTRAOP_THREADS=2 is two cores without branches.
+further one has none of them, and shards batches (`mae_keras.training.shard_batches_across_cores`),
+as all do that set no number of threads: TF_NUM_INTRAOP_THREADS=2 is two cores without shards.
 They work in turn, and each round begins with another. Printed for each: median milliseconds per
 step, how many times as fast as without (median and range of the ratios round by round), what a step
 takes of the cores, in the program and in the kernel, and how many pages of memory it is given: a

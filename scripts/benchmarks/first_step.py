@@ -2,7 +2,7 @@
 
     git worktree add ../earlier 32425f0
     python scripts/benchmarks/first_step.py ../earlier [--configs cifar48 ...] [--rounds 5] \
-        [--branches]
+        [--shards]
 
 Each measurement is a process of its own that imports `mae_keras` from one of the two trees, makes
 and compiles the model with that tree's defaults, and trains one step and then one more; in turn,
@@ -25,11 +25,10 @@ AIM = 1.3
 HERE = pathlib.Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys, time
-sizes, branches = json.loads(sys.argv[1])
-import importlib.util
-if branches and importlib.util.find_spec("mae_keras.runtime.batch_shards"):
-    from mae_keras.runtime.batch_shards import use_branches
-    use_branches()
+sizes, shards = json.loads(sys.argv[1])
+from mae_keras import training
+if shards and hasattr(training, "shard_batches_across_cores"):
+    training.shard_batches_across_cores()
 import numpy as np, keras, mae_keras
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.training import MaskedAdamW
@@ -47,11 +46,11 @@ print(json.dumps({"from": mae_keras.__file__, "xla": bool(model.jit_compile), "s
 """
 
 
-def first_step(tree: pathlib.Path, sizes: dict[str, Any], branches: bool) -> dict[str, Any]:
+def first_step(tree: pathlib.Path, sizes: dict[str, Any], shards: bool) -> dict[str, Any]:
     """Seconds of the first and of the second `fit` of a fresh process."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([sizes, branches])],
+        [sys.executable, "-c", CHILD, json.dumps([sizes, shards])],
         cwd=tree,  # which Python looks in first
         env=environment,
         check=True,
@@ -64,11 +63,11 @@ def first_step(tree: pathlib.Path, sizes: dict[str, Any], branches: bool) -> dic
     return said
 
 
-def measure(name: str, other: pathlib.Path, rounds: int, branches: bool) -> str:
+def measure(name: str, other: pathlib.Path, rounds: int, shards: bool) -> str:
     """One configuration as a row of Markdown."""
     sizes = sizes_of(name)
     pairs = [
-        tuple(first_step(tree, sizes, branches) for tree in (HERE, other)) for _ in range(rounds)
+        tuple(first_step(tree, sizes, shards) for tree in (HERE, other)) for _ in range(rounds)
     ]
     ratios = [now["seconds"][0] / then["seconds"][0] for now, then in pairs]
     now, then = (
@@ -88,13 +87,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("other", type=pathlib.Path, help="another checkout of this repository")
     parser.add_argument("--configs", nargs="+", choices=CONFIGURATIONS, default=list(CPU))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--branches", action="store_true", help="one for each core, where it can")
+    parser.add_argument("--shards", action="store_true", help="one for each core, where it can")
     options = parser.parse_args(arguments)
     print(
         "| configuration | now, s | then, s | now / then | range | aim 1.3 |\n" + 6 * "|---" + "|"
     )
     for name in options.configs:
-        print(measure(name, options.other.resolve(), options.rounds, options.branches), flush=True)
+        print(measure(name, options.other.resolve(), options.rounds, options.shards), flush=True)
 
 
 if __name__ == "__main__":

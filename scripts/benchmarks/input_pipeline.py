@@ -35,7 +35,7 @@ from contenders.keras_side import draw_images, make_model
 from contenders.picture_sources import linked_folder, picture_folder, picture_stream
 
 from mae_keras import data
-from mae_keras.training import MaskedAdamW, use_branches
+from mae_keras.training import MaskedAdamW, shard_batches_across_cores
 
 AIM = 0.95
 AUGMENTATION = data.Augmentation(flip=True)
@@ -204,7 +204,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--memory-kinds", nargs="+", default=["stream", "folder"])
     parser.add_argument("--memory-steps", type=int, default=300)
     parser.add_argument("--memory-run", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--branches", action="store_true", help="one for each core")
+    parser.add_argument("--shards", action="store_true", help="one for each core")
     parser.add_argument("--json", help="file to write everything to")
     return parser.parse_args(arguments)
 
@@ -216,8 +216,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any] | None:
         kind, place, count = options.memory_run
         print(json.dumps(memory_run(kind, place, int(count), options.memory_steps)))
         return None
-    if options.branches:
-        use_branches()
+    if options.shards:
+        shard_batches_across_cores()
     results = {
         "rates": rates(options) if options.configs else [],
         "memory": memory(options) if options.memory_images else [],

@@ -3,9 +3,9 @@
     python scripts/benchmarks/pieces.py [--dtypes bfloat16] [--sizes 128,17,128,4] [--rounds 9]
 
 A piece is all that lies between two matrix products, with the product before it where the bias is
-in question. Sizes are batch, tokens, features and heads, by default those of one branch of the
+in question. Sizes are batch, tokens, features and heads, by default those of one shard of the
 encoder of `cifar48` and of its decoder. Forward and backward pass with one thread for operations,
-as in branches; in turn, A B A B; median of the milliseconds and of the ratios round by round.
+as in shards; in turn, A B A B; median of the milliseconds and of the ratios round by round.
 """
 
 import argparse

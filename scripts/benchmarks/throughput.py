@@ -17,8 +17,8 @@ AdamW on one batch in memory. mae_keras and plain_keras pay for `fit`, hf_* for 
 mae_keras also normalises uint8 pixels in every step, hf_* get floats that lie on the device.
 mae_keras_cross is another model with the same encoder: its decoder of cross-attention predicts a
 quarter of the hidden patches in each step (`CrossAttentionDecoder`, `decode_ratio`). On processors
-mae_keras computes each batch in branches, as `mae-keras pretrain` does and `fit` after
-`use_branches()`; mae_keras_unbranched is `fit` without.
+mae_keras computes each batch in shards, as `mae-keras pretrain` does and `fit` after
+`shard_batches_across_cores()`; mae_keras_unsharded is `fit` without.
 
 Printed for each configuration and precision: images/s (median over rounds), how many times as fast
 mae_keras is (median and range of the ratios round by round), FLOP/s of the model's matrix products
@@ -157,10 +157,10 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _compiled(one: dict[str, Any]) -> str:
-    branches = f", {one['branches']} branches" if one.get("branches", 1) > 1 else ""
+    shards = f", {one['shards']} shards" if one.get("shards", 1) > 1 else ""
     if one["jit_compile"]:
         return "yes"
-    return ("pieces" if one.get("xla") == "pieces" else "no") + branches
+    return ("pieces" if one.get("xla") == "pieces" else "no") + shards
 
 
 def verdicts(result: dict[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ from keras import ops
 from mae_keras.models import MaskedAutoencoder, training_flops
 from mae_keras.ops import gather_patches
 from mae_keras.runtime.cpu_kernels import normed, projected
-from mae_keras.training import MaskedAdamW, use_branches
+from mae_keras.training import MaskedAdamW, shard_batches_across_cores
 
 AIM = 0.9
 
@@ -111,8 +111,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print a table, and write what was measured."""
     options = command_line(__doc__.splitlines()[0]).parse_args(arguments)
-    if options.branches:
-        use_branches()
+    if options.shards:
+        shard_batches_across_cores()
     print(
         "| configuration | visible, ms | all, ms | times as fast | range | by FLOPs | arrives | "
         f"aim {AIM} |\n|---|---|---|---|---|---|---|---|"

@@ -45,7 +45,7 @@ WAYS = {
     ),
     "skipping, two steps a call": ({"on_nan": "skip", "steps_per_execution": 2}, {}),
     "a quarter decoded": ({"decoder_attention": "cross", "decode_ratio": 0.25}, {}),
-    "in branches": (
+    "in batch shards": (
         {"jit_compile": "auto", "gradient_accumulation_steps": 2},
         {"drop_path_rate": 0.3},
     ),
@@ -94,10 +94,8 @@ def assert_same(one, two):
 
 # Each takes half a minute: all of them run with `scripts/test --all`.
 AVERAGES, COMPILED = "averages in half precision with loss scaling", "compiled by XLA"
-BRANCHES = "in branches"
-IN_SHORT = (
-    (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else ("plain", AVERAGES, BRANCHES)
-)
+SHARDS = "in batch shards"
+IN_SHORT = (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else ("plain", AVERAGES, SHARDS)
 ALL_WAYS = [pytest.param(w, marks=() if w in IN_SHORT else pytest.mark.long) for w in WAYS]
 
 
@@ -105,8 +103,8 @@ ALL_WAYS = [pytest.param(w, marks=() if w in IN_SHORT else pytest.mark.long) for
 @pytest.mark.every_backend
 @pytest.mark.parametrize("way", ALL_WAYS)
 def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path, monkeypatch):
-    if way == BRANCHES:
-        monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
+    if way == SHARDS:
+        monkeypatch.setattr(compilation, "available_shards", lambda: 2)
     whole = Case(tmp_path / "whole", *WAYS[way])
     expected = values(whole.train())
     history = whole.run.history.read_text()

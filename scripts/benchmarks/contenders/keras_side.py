@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from mae_keras.models import MaskedAutoencoder, training_flops
-from mae_keras.runtime.batch_shards import branched, in_branches, possible_branches
-from mae_keras.training import MaskedAdamW, use_branches
+from mae_keras.runtime.batch_shards import available_shards, map_shards, sharded_batches
+from mae_keras.training import MaskedAdamW, shard_batches_across_cores
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -48,7 +48,7 @@ class KerasContender:
             "parameters": trained,
             "jit_compile": bool(self.model.jit_compile),
             "xla": getattr(self.model, "xla", None),
-            "branches": getattr(self.model, "num_branches", 1),
+            "shards": getattr(self.model, "num_shards", 1),
             "framework": f"{backend} {module.__version__}, keras {keras.__version__}",
             "device": str(keras.distribution.list_devices()[0]),
             **self._facts,
@@ -64,7 +64,7 @@ def draw_images(sizes: dict[str, Any]) -> np.ndarray:
 def build(contender: str, sizes: dict[str, Any], dtype: str) -> KerasContender:
     """Make one of the contenders of this file."""
     if contender in ("mae_keras", "mae_keras_cross"):
-        use_branches()
+        shard_batches_across_cores()
     keras.utils.set_random_seed(0)
     return MAKE[contender](sizes, dtype)
 
@@ -117,7 +117,7 @@ def build_plain(sizes: dict[str, Any], dtype: str) -> KerasContender:
 MAKE = {
     "mae_keras": build_ours,
     "mae_keras_cross": build_cross,
-    "mae_keras_unbranched": build_ours,
+    "mae_keras_unsharded": build_ours,
     "plain_keras": build_plain,
 }
 
@@ -136,8 +136,8 @@ def matrix_product(size: int, dtype: str) -> Callable[[], None]:
 
     @tf.function
     def multiply() -> tf.Tensor:
-        with branched(possible_branches()):
-            return in_branches(lambda rows: tf.matmul(rows, matrix)[:1, :1], matrix)
+        with sharded_batches(available_shards()):
+            return map_shards(lambda rows: tf.matmul(rows, matrix)[:1, :1], matrix)
 
     # One number copied back waits for all of them, on a GPU too.
     return lambda: float(multiply()[0, 0])

@@ -47,7 +47,7 @@ def command_line(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5.0, help="per model and round")
     parser.add_argument("--batch", type=int, help="instead of the configuration's own")
-    parser.add_argument("--branches", action="store_true", help="one for each core")
+    parser.add_argument("--shards", action="store_true", help="one for each core")
     parser.add_argument("--json", help="file to write everything to")
     return parser
 

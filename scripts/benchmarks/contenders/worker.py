@@ -15,7 +15,7 @@ from typing import Any
 SIDES = {
     "mae_keras": "keras_side",
     "mae_keras_cross": "keras_side",
-    "mae_keras_unbranched": "keras_side",
+    "mae_keras_unsharded": "keras_side",
     "plain_keras": "keras_side",
     "hf_eager": "torch_side",
     "hf_compile": "torch_side",

@@ -1,4 +1,4 @@
-"""Branches of a batch: the same numbers as without, in as many parts as there are cores for."""
+"""Shards of a batch: the same numbers as without, in as many parts as there are cores for."""
 
 import os
 import subprocess
@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+from mae_keras import training
 from mae_keras.layers import DropPath
-from mae_keras.runtime.batch_shards import branched, first_of_branch, in_branches
+from mae_keras.runtime.batch_shards import map_shards, shard_offset, sharded_batches
 
 pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="branches are TensorFlow's"
+    keras.backend.backend() != "tensorflow", reason="shards are TensorFlow's"
 )
 
 
@@ -26,12 +27,12 @@ def test_parts_come_in_order_and_are_joined_in_order(count, number):
     calls = []
 
     def function(batch):
-        calls.append((len(batch["x"]), int(first_of_branch())))
+        calls.append((len(batch["x"]), int(shard_offset())))
         return {"twice": 2 * batch["x"], "both": batch["x"][:, 0] + batch["y"]}
 
     x, y = np.arange(2.0 * count).reshape(count, 2), np.arange(count) * 10.0
-    with branched(number):
-        made = in_branches(function, {"x": keras.ops.array(x), "y": keras.ops.array(y)})
+    with sharded_batches(number):
+        made = map_shards(function, {"x": keras.ops.array(x), "y": keras.ops.array(y)})
     np.testing.assert_array_equal(made["twice"], 2 * x)
     np.testing.assert_array_equal(made["both"], x[:, 0] + y)
     sizes, starts = zip(*calls, strict=True)
@@ -46,8 +47,8 @@ def test_a_batch_of_unknown_size_is_cut_too():
 
     @tf.function(input_signature=[tf.TensorSpec((None, 2))])
     def traced(x):
-        with branched(2):
-            return in_branches(lambda part: part + tf.cast(first_of_branch(), "float32"), x)
+        with sharded_batches(2):
+            return map_shards(lambda part: part + tf.cast(shard_offset(), "float32"), x)
 
     for count in (1, 4, 5):
         first = np.arange(count) >= count // 2
@@ -56,17 +57,17 @@ def test_a_batch_of_unknown_size_is_cut_too():
         )
 
 
-def test_there_are_no_branches_within_branches_nor_outside_the_scope():
+def test_there_are_no_shards_within_shards_nor_outside_the_scope():
     sizes = []
 
     def inner(x):
         sizes.append(len(x))
         return x
 
-    with pytest.raises(RuntimeError, match="left"), branched(2):
-        in_branches(lambda x: in_branches(inner, x), keras.ops.zeros(4))
+    with pytest.raises(RuntimeError, match="left"), sharded_batches(2):
+        map_shards(lambda x: map_shards(inner, x), keras.ops.zeros(4))
         raise RuntimeError("left")
-    in_branches(inner, keras.ops.zeros(4))
+    map_shards(inner, keras.ops.zeros(4))
     assert sizes == [2, 2, 4]
 
 
@@ -75,10 +76,15 @@ def test_the_same_paths_are_dropped():
     whole, cut = DropPath(0.5, seed=3), DropPath(0.5, seed=3)
     for _ in range(3):
         expected = array(whole(inputs, training=True))
-        with branched(2):
-            made = in_branches(lambda x: cut(x, training=True), keras.ops.array(inputs))
+        with sharded_batches(2):
+            made = map_shards(lambda x: cut(x, training=True), keras.ops.array(inputs))
         np.testing.assert_array_equal(array(made), expected)
     assert int(cut.micro_step) == 3
+
+
+def test_the_old_name_still_works():
+    with pytest.warns(DeprecationWarning, match="use mae_keras.training.shard_batches_across"):
+        assert training.use_branches is training.shard_batches_across_cores
 
 
 def run(code, **variables):
@@ -97,9 +103,10 @@ def run(code, **variables):
 
 
 ASK = """
-from mae_keras import branches
-branches._num_cores = lambda: {cores}
-print(branches.use_branches(), branches.possible_branches(), branches.use_branches())
+from mae_keras.runtime import batch_shards as b
+b._num_cores = lambda: {cores}
+shards = b.shard_batches_across_cores(), b.available_shards()
+print(*shards, b.shard_batches_across_cores())
 import tensorflow as tf
 print(tf.config.threading.get_intra_op_parallelism_threads())
 """
@@ -122,17 +129,20 @@ def test_numbers_of_threads_that_were_said_stand(name, value):
 def test_they_are_asked_for_before_tensorflow_starts():
     late = (
         "import keras; keras.ops.ones(1) + 1\n"
-        "from mae_keras import branches; branches._num_cores = lambda: 2\n"
-        "try: branches.use_branches()\n"
-        "except RuntimeError as error: print(error, branches.possible_branches())\n"
+        "from mae_keras.runtime import batch_shards; batch_shards._num_cores = lambda: 2\n"
+        "try: batch_shards.shard_batches_across_cores()\n"
+        "except RuntimeError as error: print(error, batch_shards.available_shards())\n"
     )
     said = " ".join(run(late))
-    assert "must be called before TensorFlow makes its first tensor" in said
+    assert "must be called before TensorFlow creates its first tensor" in said
     assert said.endswith(" 1")
 
 
 @pytest.mark.slow
 def test_other_backends_have_none():
     pytest.importorskip("jax")
-    code = "from mae_keras import branches as b; print(b.use_branches(), b.possible_branches())"
+    code = (
+        "from mae_keras.runtime import batch_shards as b\n"
+        "print(b.shard_batches_across_cores(), b.available_shards())"
+    )
     assert run(code, KERAS_BACKEND="jax") == ["1", "1"]

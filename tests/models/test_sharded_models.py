@@ -1,4 +1,4 @@
-"""Models that compute a batch in branches, against the same models that do not."""
+"""Models that compute a batch in shards, against the same models that do not."""
 
 import keras
 import numpy as np
@@ -15,14 +15,14 @@ from mae_keras.models import (
 )
 
 pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="branches are TensorFlow's"
+    keras.backend.backend() != "tensorflow", reason="shards are TensorFlow's"
 )
 
 
 def fitted(model, number, monkeypatch, *data, **options):
-    monkeypatch.setattr(compilation, "possible_branches", lambda: number)
+    monkeypatch.setattr(compilation, "available_shards", lambda: number)
     model.compile(keras.optimizers.SGD(0.1), **options)
-    assert model.num_branches == number
+    assert model.num_shards == number
     history = model.fit(
         *data, epochs=2, batch_size=6, verbose=0, shuffle=False, validation_data=data
     )
@@ -75,11 +75,11 @@ def test_a_classifier_drops_and_learns_the_same(make_tiny, images, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_batch_may_be_smaller_than_the_number_of_branches(make_tiny, images, monkeypatch):
+def test_a_batch_may_be_smaller_than_the_number_of_shards(make_tiny, images, monkeypatch):
     model = make_tiny(dtype="mixed_bfloat16")
-    monkeypatch.setattr(compilation, "possible_branches", lambda: 3)
+    monkeypatch.setattr(compilation, "available_shards", lambda: 3)
     model.compile("sgd")
-    assert (model.num_branches, model.xla) == (3, "pieces")
+    assert (model.num_shards, model.xla) == (3, "pieces")
     assert np.isfinite(model.fit(images[:1], verbose=0).history["loss"]).all()
     assert np.isfinite(model.encode(images[:1])).all()
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
@@ -109,7 +109,7 @@ def test_inference_is_the_same(make_tiny, images, monkeypatch):
         return make(self, patches, *args, **kwargs)
 
     monkeypatch.setattr(ViTEncoder, "encode_patches", spied)
-    monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
+    monkeypatch.setattr(compilation, "available_shards", lambda: 2)
     model._endpoints._made.clear()
     model.predict_function = None
     np.testing.assert_allclose(model.encode(images), expected[0], atol=1e-5)
@@ -124,8 +124,8 @@ def test_inference_is_the_same(make_tiny, images, monkeypatch):
     assert sizes[6:] == [5]  # nor in exported functions: only where somebody asked for a batch
 
 
-def test_there_is_one_branch_where_xla_or_a_strategy_has_the_batch(make_tiny, monkeypatch):
-    monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
+def test_there_is_one_shard_where_xla_or_a_strategy_has_the_batch(make_tiny, monkeypatch):
+    monkeypatch.setattr(compilation, "available_shards", lambda: 2)
     model = make_tiny()
     for options, expected in (
         ({}, (2, "pieces")),
@@ -134,12 +134,12 @@ def test_there_is_one_branch_where_xla_or_a_strategy_has_the_batch(make_tiny, mo
         ({"run_eagerly": True}, (1, "nothing")),
     ):
         model.compile("sgd", **options)
-        assert (model.num_branches, model.xla) == expected
-    monkeypatch.setattr(compilation, "num_replicas", lambda: 2)
+        assert (model.num_shards, model.xla) == expected
+    monkeypatch.setattr(compilation, "_replicated", lambda: True)
     model.compile("sgd")
-    assert model.num_branches == 1
+    assert model.num_shards == 1
     monkeypatch.undo()
-    monkeypatch.setattr(compilation, "possible_branches", lambda: 2)
+    monkeypatch.setattr(compilation, "available_shards", lambda: 2)
     monkeypatch.setattr(keras.distribution, "list_devices", lambda *_: ["gpu:0"])
     model.compile("sgd")
-    assert (model.num_branches, model.xla) == (1, "all")
+    assert (model.num_shards, model.xla) == (1, "all")
