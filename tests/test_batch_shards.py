@@ -112,13 +112,13 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("cores", "expected"), [(1, "1 1 1 0"), (6, "6 6 6 1"), (9, "1 1 1 0")])
 def test_there_is_one_for_each_core(cores, expected):
     assert run(ASK.format(cores=cores)) == expected.split()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"])
 @pytest.mark.parametrize("value", ["1", "abc"])
 def test_numbers_of_threads_that_were_said_stand(name, value):
@@ -138,7 +138,7 @@ def test_they_are_asked_for_before_tensorflow_starts():
     assert said.endswith(" 1")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_backends_have_none():
     pytest.importorskip("jax")
     code = (

@@ -15,7 +15,7 @@ from mae_keras import cli
 from mae_keras.models.presets import PRESETS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pretraining_prints_what_it_wrote_and_the_verdict(
     capsys, short_recipe, array_file, tmp_path
 ):

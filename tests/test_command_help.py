@@ -37,7 +37,7 @@ def test_the_version_is_told_without_docstrings():
     assert shown("--version", flags=["-OO"]).stdout.strip() == "0.1.0"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_works_without_docstrings(array_file, tmp_path):
     out = tmp_path / "run"
     done = shown(

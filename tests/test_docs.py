@@ -70,7 +70,7 @@ def test_the_lines_in_the_readme_learn_more_than_the_mean_image(tmp_path, monkey
     assert names["model"].evaluate(held_out, verbose=0) < 0.9 * by_mean_image
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lines_on_evaluation_run(tmp_path, monkeypatch):
     from mae_keras.models import MaskedAutoencoder
 

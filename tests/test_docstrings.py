@@ -73,8 +73,8 @@ SLOW = {
     "mae_keras.evaluation.batch_norm_probe",
     "mae_keras.evaluation.fine_tuning",
     "mae_keras.models.dense_masked_autoencoder",
-    "mae_keras.models.masked_autoencoder",
 }
+LONG = {"mae_keras.models.masked_autoencoder"}  # under XLA
 
 
 def public_names(package):
@@ -105,7 +105,14 @@ def arguments_of(value):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        pytest.param(
+            name,
+            marks=[
+                mark
+                for mark, names in ((pytest.mark.slow, SLOW), (pytest.mark.long, LONG))
+                if name in names
+            ],
+        )
         for name in ["mae_keras", *MODULES]
     ],
 )

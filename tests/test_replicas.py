@@ -32,7 +32,7 @@ def made():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_replicas_give_the_weights_of_one_device(made):
     """With accumulation, averaging, drop path, uniformity and unequal sample weights."""
     assert made["everything"] < 1e-5
@@ -41,17 +41,17 @@ def test_two_replicas_give_the_weights_of_one_device(made):
     assert made["steps"] == [4, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_replicas_on_a_dataset_of_batches_give_the_weights_of_one_device(made):
     assert made["dataset"] < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_copies_of_every_variable_stay_equal(made):
     assert made["copies"] == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reported_losses_and_metrics_are_those_of_one_device(made):
     one, two = made["histories"]
     assert one.keys() == two.keys() >= {"loss", "mae"}
@@ -59,31 +59,31 @@ def test_reported_losses_and_metrics_are_those_of_one_device(made):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evaluation_draws_the_masks_of_one_device_for_uneven_slices_too(made):
     one, two = made["evaluations"]
     np.testing.assert_allclose(two, one, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_features_are_computed_on_replicas_and_saved_weights_load_without(made):
     assert made["features"] < 1e-5
     assert made["loaded"] == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_remainder_is_dropped(made):
     assert made["steps of 19 images by 8"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_step_that_is_not_finite_is_skipped_by_all_replicas_and_counted_once(made):
     assert made["skipped"] == [[1.0, 0.0], [1.0, 0.0]]
     assert made["skipping"] < 1e-5
     assert made["copies after skipping"] == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_model_resumes_on_replicas_in_the_middle_of_an_epoch(made):
     """In one process: TensorFlow knows the shapes of what the earlier models summed."""
     resumed = made["resumed"]
@@ -95,12 +95,12 @@ def test_another_model_resumes_on_replicas_in_the_middle_of_an_epoch(made):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_auto_is_without_xla(made):
     assert made["jit"] is False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("what", "message"),
     [

@@ -382,7 +382,7 @@ def damaged(image_format, seed):
     return bytes(content)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("image_format", ["JPEG", "GIF", "PNG", "WEBP", "BMP", "TIFF"])
 def test_whatever_passes_inspection_can_be_read(tmp_path, image_format):
     accepted = 0

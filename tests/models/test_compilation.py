@@ -124,7 +124,7 @@ def test_compiled_pieces_train_the_same_model(make_tiny, images, monkeypatch):
         np.testing.assert_allclose(mine, theirs, atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
 @pytest.mark.parametrize(("dtype", "atol"), [("mixed_bfloat16", 4e-3), ("mixed_float16", 5e-4)])
 def test_compiled_pieces_train_the_same_model_in_half_precision(make_tiny, images, dtype, atol):

@@ -158,7 +158,7 @@ def test_validation_decodes_all(cross, images):
     assert some.evaluate(images, verbose=0) == whole.evaluate(images, verbose=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_and_comes_back_from_a_file(cross, images, tmp_path):
     model = cross(decode_ratio=0.5)
     model.compile("adam", jit_compile=False)

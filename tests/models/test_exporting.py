@@ -157,6 +157,7 @@ def test_exporting_does_not_disturb_the_model(make_tiny, images, tmp_path):
     model.save(tmp_path / "model.keras")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

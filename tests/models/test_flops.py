@@ -168,7 +168,7 @@ def products(jaxpr):
     return total
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.every_backend
 @pytest.mark.parametrize(
     "make",

@@ -125,7 +125,7 @@ def change_anything(document, rng, folder):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_change_of_a_file_makes_it_run_anything(tmp_path, make_tiny):
     """Bits flipped, and parts of the config exchanged for each other and for hostile ones."""
     model = make_tiny()

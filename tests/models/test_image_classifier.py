@@ -186,6 +186,7 @@ def test_fit_learns_to_tell_bright_from_dark():
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
+@pytest.mark.long
 @pytest.mark.every_backend
 @pytest.mark.parametrize("pooling", ["mean", "token"])
 @pytest.mark.parametrize("train_blocks", [0, 1, 2])

@@ -226,7 +226,7 @@ def test_its_encoder_goes_on_alone(tiny, images, tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.every_backend
 def test_uniformity_adds_its_weight_to_the_training_loss_alone(make_tiny, images):
     losses = {}
@@ -246,7 +246,7 @@ def test_uniformity_adds_its_weight_to_the_training_loss_alone(make_tiny, images
     assert losses[2.0][1] == pytest.approx(losses[0.0][1], rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_uniformity_spreads_features(make_tiny, images):
     spreads = []
     for weight in (0.0, 5.0):

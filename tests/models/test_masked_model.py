@@ -257,7 +257,7 @@ def test_accumulation_moves_the_masks_on_every_micro_step(make_tiny, images):
     assert history["loss"][0] != history["loss"][1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @every_backend
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", float16])
 def test_half_precision_learns_as_single_precision_does(make_tiny, images, policy):
@@ -414,7 +414,7 @@ def test_compiling_without_arguments_is_enough(make_tiny, images):
     assert np.isfinite(model.fit(images, verbose=0).history["loss"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_overfits_eight_digits():
     from mae_keras import data
     from mae_keras.models import MaskedAutoencoder

@@ -171,7 +171,7 @@ def test_five_images_per_class_without_a_test_split_are_enough(finished, tmp_pat
     assert "There were no test images" in (tmp_path / "run" / "model_card.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_color_and_16_bits_among_gray_files_are_converted_and_told(finished, tmp_path):
     folder = write_folder(tmp_path / "labelled", 6)
     first, second, *_ = sorted((folder / "two").iterdir())
@@ -207,6 +207,7 @@ def test_notes_are_told_even_if_the_images_are_refused_then(finished, tmp_path):
     assert "skipped 1 unreadable file: text.jpg (not an image that can be read)." in lines
 
 
+@pytest.mark.long
 def test_classes_without_a_test_image_are_warned_of(finished, tmp_path):
     folder = write_folder(tmp_path / "labelled", 6)
     for file in sorted((folder / "two").iterdir())[2:]:
@@ -233,6 +234,7 @@ def _test_classes(images):
     return {images.class_names[label] for label in images.test.labels}
 
 
+@pytest.mark.long
 def test_without_held_out_images_the_classifier_is_made_and_not_scored(finished, tmp_path):
     few = write_folder(tmp_path / "few", 5)
     metrics = fine_tune_run(
@@ -248,7 +250,7 @@ def test_without_held_out_images_the_classifier_is_made_and_not_scored(finished,
     assert (tmp_path / "run" / "saved_model").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupt_after_training_leaves_the_trained_model(
     finished, labelled, tmp_path, monkeypatch
 ):

@@ -155,7 +155,7 @@ def acting_at(batch, act, epoch=0):
     return Acting
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "batch", "step"),
     [

@@ -125,7 +125,7 @@ def test_a_killed_run_resumes_to_the_same_bit(finished, short_recipe, tmp_path, 
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_ended_before_its_numbers_were_written_is_finished(
     short_recipe, tmp_path, monkeypatch
 ):

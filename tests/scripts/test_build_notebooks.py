@@ -72,8 +72,14 @@ def test_the_script_that_builds_installs_every_extra_that_a_notebook_uses():
         assert set(extras.split(",")) <= set(installed), pair.name
 
 
-@pytest.mark.slow
-def test_all_notebooks_run_with_small_settings_and_leave_no_trace(monkeypatch):
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param(["01"], marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.long, id="all"),
+    ],
+)
+def test_notebooks_run_with_small_settings_and_leave_no_trace(numbers, monkeypatch):
     import keras
     from build_notebooks import SMALL
     from notebook_pairs import find_pairs
@@ -81,7 +87,7 @@ def test_all_notebooks_run_with_small_settings_and_leave_no_trace(monkeypatch):
 
     monkeypatch.setenv("MPLBACKEND", "agg")
     before = dict(os.environ), os.getcwd(), keras.config.dtype_policy().name
-    for pair in find_pairs():
+    for pair in find_pairs(numbers):
         run_in_process(pair.read(), pair.name, pair.source.parent, SMALL)
         assert (dict(os.environ), os.getcwd(), keras.config.dtype_policy().name) == before, (
             pair.name

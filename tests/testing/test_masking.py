@@ -236,7 +236,7 @@ for strategy in (RandomMasking, GridMasking):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_backends_draw_the_same_bits(tmp_path):
     expected = [mask_digest(strategy(0.6, seed=3)) for strategy in (RandomMasking, GridMasking)]

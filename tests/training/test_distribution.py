@@ -104,7 +104,7 @@ def test_two_devices_of_one_jax_process_give_what_one_gives(folder):
 
 
 @needs_jax
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_give_what_one_gives_and_only_the_first_writes(folder):
     for process in start_two(folder, "processes"):
         code, output = finish(process)
