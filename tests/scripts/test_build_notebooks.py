@@ -76,7 +76,7 @@ def test_the_script_that_builds_installs_every_extra_that_a_notebook_uses():
     "numbers",
     [
         pytest.param(["01"], marks=pytest.mark.slow),
-        pytest.param(None, marks=pytest.mark.long, id="all"),
+        pytest.param([], marks=pytest.mark.long, id="all"),
     ],
 )
 def test_notebooks_run_with_small_settings_and_leave_no_trace(numbers, monkeypatch):
