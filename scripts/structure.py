@@ -96,6 +96,7 @@ def crossed_by_one_image() -> list[str]:
 
 
 def main() -> None:
+    """Print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", type=pathlib.Path, default=PACKAGE)
     package = parser.parse_args().package
