@@ -29,10 +29,25 @@ def run(*arguments, backend="jax"):
     )
 
 
+# Training in all its forms; the other slow ones with `scripts/test --all`.
+TRAINING = ("models/test_masked_model.py", "models/test_skipping.py")
+
+
 @needs_jax
-@pytest.mark.slow
-def test_the_tests_for_every_backend_pass_on_jax():
-    done = run("-m", "pytest", "-q", "-m", "every_backend and not long", "-p", "no:cacheprovider")
+@pytest.mark.parametrize(
+    ("paths", "chosen"),
+    [
+        pytest.param((), "not slow", marks=pytest.mark.slow, id="fast"),
+        pytest.param(TRAINING, "slow", marks=pytest.mark.slow, id="training"),
+        pytest.param((), "slow", marks=pytest.mark.long, id="slow"),
+    ],
+)
+def test_the_tests_for_every_backend_pass_on_jax(paths, chosen):
+    done = run(
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *("-m", f"every_backend and not long and {chosen}"),
+        *(TESTS / path for path in paths),
+    )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 
 
