@@ -59,15 +59,22 @@ def files(tmp_path_factory):
     return folder
 
 
+def long(imports):
+    return pytest.param(imports, marks=pytest.mark.long)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [
         "import keras, mae_keras",
         "import mae_keras, keras",
-        "import mae_keras\nfrom keras import saving\nimport keras",
-        "from mae_keras.layers import PatchExtraction\nimport keras",
-        "from mae_keras.models import MAEDecoder\nimport keras, importlib\nimportlib.reload(keras)",
+        long("import mae_keras\nfrom keras import saving\nimport keras"),
+        long("from mae_keras.layers import PatchExtraction\nimport keras"),
+        long(
+            "from mae_keras.models import MAEDecoder\n"
+            "import keras, importlib\nimportlib.reload(keras)"
+        ),
     ],
 )
 def test_a_fresh_process_loads_with_keras_alone(files, imports, tmp_path):
