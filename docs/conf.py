@@ -23,7 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "docstrings",  # these three: docs/_extensions/
-    "rooms",
+    "packages",
     "stacked_tables",
 ]
 root_doc = "docs/index"

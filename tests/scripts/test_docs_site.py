@@ -60,22 +60,22 @@ def test_every_public_name_has_an_entry_with_its_arguments(site):
 
     with (site / "objects.inv").open("rb") as file:
         text = str(InventoryFile.load(file, "", lambda base, path: path))
-    for room in mae_keras.__all__[1:]:
-        module = importlib.import_module(f"mae_keras.{room}")
+    for package in mae_keras.__all__[1:]:
+        module = importlib.import_module(f"mae_keras.{package}")
         names = getattr(module, "__all__", None) or [n for n in vars(module) if n[0] != "_"]
         values = {name: getattr(module, name) for name in names}
         public = [name for name, value in values.items() if callable(value)]
-        missing = [name for name in public if f"'mae_keras.{room}.{name}'" not in text]
+        missing = [name for name in public if f"'mae_keras.{package}.{name}'" not in text]
         assert public and not missing, missing
     assert MaskedAutoencoder.fit and f"'mae_keras.models.{MaskedAutoencoder.__name__}.fit'" in text
     page = (site / "docs" / "api" / "models.html").read_text()
     assert all(name in page for name in PRESETS)
-    for room in ("layers", "models"):
-        page = (site / "docs" / "api" / f"{room}.html").read_text()
+    for package in ("layers", "models"):
+        page = (site / "docs" / "api" / f"{package}.html").read_text()
         assert "(*args, **kwargs)" not in re.sub(r"<[^>]+>", "", page)
 
 
-def test_every_room_has_a_page():
+def test_every_package_has_a_page():
     import mae_keras
 
     pages = {path.stem for path in (DOCS / "api").glob("*.md")}
@@ -106,11 +106,12 @@ def written(node):
 
 @NEEDS_SPHINX
 def test_models_begin_with_what_most_people_use_and_say_nothing_twice():
-    rooms = imported(DOCS / "_extensions" / "rooms.py")
-    order = rooms.in_order("models")
+    packages = imported(DOCS / "_extensions" / "packages.py")
+    for package in packages.packages():
+        assert sorted(packages.in_order(package)) == sorted(packages.public_names(package))
+    order = packages.in_order("models")
     assert order[:4] == ["MaskedAutoencoder", "ViTEncoder", "ImageClassifier", "load_model"]
-    assert sorted(order) == sorted(rooms.public_names("models"))
-    members = rooms.members_in("models")
+    members = packages.members_in("models")
     assert "fit" in members["MaskedAutoencoder"][0]
     own, elsewhere = members["DenseMaskedAutoencoder"]
     assert elsewhere["denoise"] == "mae_keras.models.MaskedAutoencoder.denoise"
@@ -205,15 +206,15 @@ def test_the_lines_of_getting_started_and_own_data_run(tmp_path, monkeypatch):
         if number < 120:
             pixels = np.repeat(image, 3, axis=-1)
             Image.fromarray(pixels).resize((64, 64)).save(folder / f"{number}.png")
-    (tmp_path / "photos").rename(tmp_path / "labelled")
-    (tmp_path / "photos").symlink_to(tmp_path / "labelled")
+    (tmp_path / "photos").rename(tmp_path / "labeled")
+    (tmp_path / "photos").symlink_to(tmp_path / "labeled")
     model = names["MaskedAutoencoder"].from_preset("nano", (64, 64, 3), 16)
     model.save(tmp_path / "runs" / "photos" / "model.keras")
     shorter = ("epochs=20", "epochs=1"), no_xla("photos.num_classes")
     exec(code_of("own_data.md", *shorter), names)
     assert (tmp_path / "classifier.keras").exists()
-    labelled, photos = names["labelled"], names["photos"]
-    assert len(labelled.train) == len(photos.train) > 70
+    labeled, photos = names["labeled"], names["photos"]
+    assert len(labeled.train) == len(photos.train) > 70
     assert sum(map(len, (photos.train, photos.validation, photos.test))) == 120
 
 
