@@ -14,7 +14,7 @@ def without_tuning(x: Any) -> Any:
     TensorFlow's cancellation calls that thread before it counts as cancelled, so that it may go
     back to sleep, and whoever drops the iterator waits: at the end of `fit`, and of every epoch
     where the data set has an end, up to as long as it was iterated over. A parallel map with
-    `AUTOTUNE` uses every core without it (docs/performance.md).
+    `AUTOTUNE` uses every core without it (docs/experiments.md).
 
     Args:
         x: `tf.data.Dataset`, or anything else, which is returned as it is.

@@ -1,4 +1,4 @@
-"""Attention by two matrix products against Keras's own operation; `docs/performance.md`.
+"""Attention by two matrix products against Keras's own operation; `docs/experiments.md`.
 
     KERAS_BACKEND=tensorflow python scripts/benchmarks/attention.py [--rounds 15]
 

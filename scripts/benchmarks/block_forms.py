@@ -1,4 +1,4 @@
-"""Other ways to write a transformer block, against the one in use; `docs/performance.md`.
+"""Other ways to write a transformer block, against the one in use; `docs/experiments.md`.
 
     python scripts/benchmarks/block_forms.py [--rounds 9] [--sizes 256,17,128,4,256,6]
         [--dtype float32] [--no-xla] [--forms in_use unstacked ...]

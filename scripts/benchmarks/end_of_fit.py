@@ -1,4 +1,4 @@
-"""How long `fit` takes to end, with tf.data's tuning thread and without; `docs/performance.md`.
+"""How long `fit` takes to end, with tf.data's tuning thread and without; `docs/experiments.md`.
 
     python scripts/benchmarks/end_of_fit.py [--fits 12] [--steps 8]
 

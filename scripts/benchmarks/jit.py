@@ -5,7 +5,7 @@
 The three models of a case are compiled first, then trained in turn, A B C A B C, on one batch that
 stays in memory. Printed: median milliseconds per step of each, how many times as fast it is as XLA
 for all (median and range of the ratios round by round), and seconds of the first step. The table is
-in `docs/performance.md`.
+in `docs/experiments.md`.
 """
 
 import argparse

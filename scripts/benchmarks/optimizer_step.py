@@ -1,4 +1,4 @@
-"""The optimizer's part of a step: `MaskedAdamW` beside Keras's `AdamW`; `docs/performance.md`.
+"""The optimizer's part of a step: `MaskedAdamW` beside Keras's `AdamW`; `docs/experiments.md`.
 
     python scripts/benchmarks/optimizer_step.py [--presets tiny base] [--rounds 9]
 

@@ -1,4 +1,4 @@
-"""Each piece that XLA compiles beside TensorFlow's own operations; `docs/performance.md`.
+"""Each piece that XLA compiles beside TensorFlow's own operations; `docs/experiments.md`.
 
     python scripts/benchmarks/pieces.py [--dtypes bfloat16] [--sizes 128,17,128,4] [--rounds 9]
 

@@ -1,4 +1,4 @@
-"""The matrix products of a small model, one by one: TensorFlow, XLA and PyTorch; `performance.md`.
+"""The matrix products of a small model, one by one: TensorFlow, XLA and PyTorch; `experiments.md`.
 
     python scripts/benchmarks/products.py [--torch-python torch-env/bin/python] [--seconds 0.3]
 

@@ -1,4 +1,4 @@
-"""What one training step spends its time on, by kind of operation; `docs/performance.md`.
+"""What one training step spends its time on, by kind of operation; `docs/experiments.md`.
 
     python scripts/benchmarks/step_profile.py [--config cifar48] [--steps 6]
 
