@@ -221,7 +221,7 @@ def pretrain(
 @app.command(
     name="fine-tune",
     help_epilogue="""Examples:
-  mae-keras fine-tune runs/photos --dataset labelled/ --out runs/cats
+  mae-keras fine-tune runs/photos --dataset labeled/ --out runs/cats
   mae-keras fine-tune runs/photos --splits 0.8 0.2 0 --out runs/cats
   mae-keras fine-tune runs/photos --train-blocks 0 --out runs/head""",
 )
@@ -271,7 +271,7 @@ def fine_tune(
 @app.command(
     help_epilogue="""Examples:
   mae-keras evaluate runs/digits
-  mae-keras evaluate runs/photos --dataset labelled/
+  mae-keras evaluate runs/photos --dataset labeled/
   mae-keras evaluate runs/photos --protocol linear-probe knn"""
 )
 def evaluate(
@@ -486,7 +486,7 @@ def predict(
 
 
 # Folders that a user has to supply, as docs name them.
-_LABELLED, _NEW = "labelled/", "new/"
+_LABELLED, _NEW = "labeled/", "new/"
 _PLACEHOLDERS = {
     _LABELLED: "your folder of labeled images, with a sub-folder for each class",
     _NEW: "your folder of images to classify or draw",
@@ -608,7 +608,7 @@ def export(
     name="import",
     help_epilogue="""Examples:
   mae-keras import mae_pretrain_vit_base.pth --out runs/vit-base
-  mae-keras import vit-mae-base/ --dataset labelled/ --out runs/vit-base""",
+  mae-keras import vit-mae-base/ --dataset labeled/ --out runs/vit-base""",
 )
 def import_(
     checkpoint: Annotated[

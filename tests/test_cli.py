@@ -386,12 +386,12 @@ def test_what_settings_and_paths_tell_is_refused_at_once(runs, arguments, words)
 
 
 def test_next_steps_name_what_a_user_must_supply(capsys):
-    cli._next(["evaluate", "my run", "--dataset", "labelled/"], ["export", "a"], look_at=Path("b"))
+    cli._next(["evaluate", "my run", "--dataset", "labeled/"], ["export", "a"], look_at=Path("b"))
     assert capsys.readouterr().out.splitlines() == [
         "Next:",
         "  look at b",
-        "  (labelled/ stands for your folder of labeled images, with a sub-folder for each class)",
-        "  mae-keras evaluate 'my run' --dataset labelled/",
+        "  (labeled/ stands for your folder of labeled images, with a sub-folder for each class)",
+        "  mae-keras evaluate 'my run' --dataset labeled/",
         "  mae-keras export a",
     ]
 

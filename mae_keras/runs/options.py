@@ -28,7 +28,7 @@ class DataOptions:
         ValueError: if `splits` are no fractions that add up to 1.
 
     Example:
-    >>> DataOptions(dataset="labelled/", splits=(0.8, 0.2, 0.0)).given
+    >>> DataOptions(dataset="labeled/", splits=(0.8, 0.2, 0.0)).given
     True
     """
 

@@ -405,9 +405,9 @@ def classifier_card(run: RunFolder) -> str:
     Example:
     >>> import tempfile
     >>> run = RunFolder(tempfile.mkdtemp())
-    >>> run.write_json(run.config, {"dataset": "labelled/", "class_names": ["cat", "dog"]})
+    >>> run.write_json(run.config, {"dataset": "labeled/", "class_names": ["cat", "dog"]})
     >>> classifier_card(run).splitlines()[0]
-    '# Image classifier, 2 classes, fine-tuned on labelled/'
+    '# Image classifier, 2 classes, fine-tuned on labeled/'
     """
     config = run.read_json(run.config)
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
