@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras import losses as uniformity
 from mae_keras.arguments import check_number
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.layers.masking import make_masking
+from mae_keras.losses import uniformity
 from mae_keras.models.base import from_versioned_config, with_version
 from mae_keras.models.checks import check_shape
 from mae_keras.models.decoders import (

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras import losses as uniformity
+from mae_keras.losses import uniformity
 
 every_backend = pytest.mark.every_backend
 

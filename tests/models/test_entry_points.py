@@ -278,6 +278,7 @@ def test_a_dark_float_image_is_not_taken_for_one_scaled_to_1(autoencoder, entry)
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("kind", ["floats", "dark"])
+@pytest.mark.slow
 def test_jax_maps_and_differentiates_an_encoder_over_images_that_fit(autoencoder, kind):
     jax = only_on_jax()
     images = FLOATS if kind == "floats" else DARK
