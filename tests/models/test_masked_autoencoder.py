@@ -226,7 +226,7 @@ def test_its_encoder_goes_on_alone(tiny, images, tmp_path):
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_uniformity_adds_its_weight_to_the_training_loss_alone(make_tiny, images):
     losses = {}
