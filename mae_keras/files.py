@@ -15,6 +15,8 @@ import shutil
 import stat
 import struct
 import tempfile
+import time
+import types
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -342,6 +344,21 @@ class ArchiveError(ValueError):
 
 class BombError(ArchiveError):
     """A small archive that would fill the memory, or take hours to look through."""
+
+
+@contextlib.contextmanager
+def dated_alike() -> Iterator[None]:
+    """Date what is zipped inside 1 January 1980, whatever the clock says."""
+    # `zipfile` raises before 1980 and after 2107, where clocks without a battery start; Keras
+    # lets nobody choose the date.
+    date = time.struct_time((1980, 1, 1, 0, 0, 0, 1, 1, 0))
+    zipfile.time = types.SimpleNamespace(  # type: ignore[attr-defined]
+        time=lambda: 0.0, localtime=lambda *_: date
+    )
+    try:
+        yield
+    finally:
+        zipfile.time = time  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

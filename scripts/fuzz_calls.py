@@ -46,7 +46,7 @@ EXEMPT = {
         "evaluation.RestorationScore training.Checkpoint training.Progress "
         "data.ImageData recipes.Comparison"
     ),
-    "a base class": "models.MaskedModel layers.PatchMasking data.Split",
+    "a base class": "models.MaskedModel models.TrainableModel layers.PatchMasking data.Split",
     "an error": (
         "training.DamagedError training.Interrupted training.LockedError "
         "training.LostProcessError training.NonFiniteError training.OutOfMemoryError"

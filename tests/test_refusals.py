@@ -50,7 +50,7 @@ def autoencoder(**changes):
         (lambda: autoencoder(dtype="flaot32"), "`dtype` must be a dtype.*'flaot32'"),
         (lambda: autoencoder(dtype=3), "`dtype` must be a dtype.*3"),
         (
-            lambda: models.masked_model.read_patch_mask(RAGGED, (2, 2), 2),
+            lambda: models.restoration.read_patch_mask(RAGGED, (2, 2), 2),
             "`patch_mask` must be one array",
         ),
         (

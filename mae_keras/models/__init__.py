@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mae_keras.files import lazy_names
 
 if TYPE_CHECKING:
+    from mae_keras.models.base import TrainableModel as TrainableModel
     from mae_keras.models.classifier import ImageClassifier as ImageClassifier
     from mae_keras.models.decoders import CrossAttentionDecoder as CrossAttentionDecoder
     from mae_keras.models.decoders import MAEDecoder as MAEDecoder
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from mae_keras.models.loading import load_model as load_model
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
     from mae_keras.models.masked_model import MaskedModel as MaskedModel
-    from mae_keras.models.masked_model import PatchPrediction as PatchPrediction
-    from mae_keras.models.masked_model import Reconstruction as Reconstruction
     from mae_keras.models.presets import PRESETS as PRESETS
     from mae_keras.models.presets import Preset as Preset
     from mae_keras.models.reconstruction_augmentation import (
         MaskedReconstructionAugmentation as MaskedReconstructionAugmentation,
     )
+    from mae_keras.models.restoration import PatchPrediction as PatchPrediction
+    from mae_keras.models.restoration import Reconstruction as Reconstruction
     from mae_keras.models.restoration import Restoration as Restoration
     from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
@@ -41,10 +42,11 @@ _HOMES = {
     "MaskedModel": "masked_model",
     "MaskedReconstructionAugmentation": "reconstruction_augmentation",
     "PRESETS": "presets",
-    "PatchPrediction": "masked_model",
+    "PatchPrediction": "restoration",
     "Preset": "presets",
-    "Reconstruction": "masked_model",
+    "Reconstruction": "restoration",
     "Restoration": "restoration",
+    "TrainableModel": "base",
     "ViTEncoder": "vit_encoder",
     "attention_maps": "inspection",
     "forward_flops": "inspection",

@@ -1,57 +1,188 @@
-"""What every model here shares, whatever it learns."""
+"""The base class of every model here: checked data in, XLA where it pays, files written whole."""
 
-import contextlib
 import os
-import random
-import time
-import types
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
-from mae_keras import __version__
 from mae_keras.arguments import check_int
-from mae_keras.files import replacing
-from mae_keras.runtime.batch_shards import available_shards, map_shards, sharded_batches
+from mae_keras.files import dated_alike, replacing
+from mae_keras.models.batch_checks import (
+    LABELS_NEEDED,
+    BatchCheck,
+    check_evaluation_input,
+    check_optimizer,
+    check_replicas,
+    checked_batches,
+    raising,
+    training_input,
+)
+from mae_keras.models.checks import (
+    as_one_array,
+    blind_samples,
+    check_called,
+    check_class_weight,
+    check_fit_arguments,
+    check_input,
+    check_labelled,
+    check_weights,
+    is_array,
+    stand_in_labels,
+    to_numpy,
+    warn_of_blind,
+)
+from mae_keras.models.compilation import (
+    Endpoints,
+    compiles_pieces,
+    resolve_jit_compile,
+    usable_shards,
+)
+from mae_keras.models.exporting import (
+    check_replaceable,
+    names_classes,
+    refuse_format,
+    signatures_of,
+    write_saved_model,
+)
+from mae_keras.models.step_counts import SKIPPED, UntrackedMetric, step_or_undo
+from mae_keras.runtime.batch_shards import sharded_batches
 from mae_keras.runtime.cpu_kernels import compiled_pieces
-from mae_keras.runtime.replicas import agreed, alone, check_strategy, num_processes, num_replicas
+from mae_keras.runtime.replicas import alone, num_replicas
 from mae_keras.runtime.tf_data import without_tuning
 
-# Measured on 2 CPU cores (docs/performance.md), against XLA for pieces alone: in float32 XLA for
-# all gains less the wider the model and the more tokens an image has, and loses from here on; in
-# bfloat16, which it emulates on CPUs, it always loses. The second is a stand-in for the size of a
-# model's arrays, width times tokens: no array need have just that size.
-LARGEST_XLA_CPU_DIM = 384
-LARGEST_XLA_CPU_IMAGE = 2**15
 
+class TrainableModel(keras.Model):
+    """Base of every model here: a Keras model whose data are checked and whose files stay whole.
 
-class CompiledAsAsked:
-    """Mixin of models that decide about XLA and keep in files what was asked of it.
+    `fit`, `evaluate`, `predict` and calls refuse images, labels and weights that do not fit.
+    `compile` chooses XLA where it measured faster and can skip steps that are not finite. `save`
+    and `export` never leave half a file.
 
-    To stand before `keras.Model`, in models that have `_width`, that of their matrix products.
+    A subclass provides:
+
+    - `__init__`, which gives this class what its images are and makes its layers;
+    - `call(images, training=False)`, from pixels as stored, batch first, to what the loss compares
+      with labels (`(batch, num_classes)` where `num_classes` is given);
+    - `get_config`, as in any Keras model, to be loaded from files.
+
+    It may have `build`, to have its weights before it sees images; `compile`, for a default loss;
+    `train_step` and `test_step`, which end with those of this class; and `encode_batch` (images to
+    features) or `classify_batch` (images to a dict of logits and probabilities), which `export`
+    then writes.
+
+    Args:
+        image_shape: ints `(*spatial, channels)`.
+        hidden_dim: int, width of the matrix products; with `num_tokens` decides about XLA.
+        patch_grid: ints, patches per axis, of which one with a missing pixel is not seen. Defaults
+            to `None`: every pixel is a patch.
+        num_tokens: int, tokens of an image where there are most of them. Defaults to `1`: no
+            transformer.
+        value_range: two floats, pixel values that mean black and white, or `None`: any.
+        num_classes: int, classes that labels are checked against, or `None`: labels are ignored.
+        **kwargs: passed to `keras.Model`.
+
+    Example:
+    >>> import numpy as np
+    >>> class Brightness(TrainableModel):
+    ...     def __init__(self):
+    ...         super().__init__((4, 4, 1), hidden_dim=1, value_range=(0, 255), num_classes=2)
+    ...         self.head = keras.layers.Dense(2)
+    ...
+    ...     def call(self, images, training=False):
+    ...         return self.head(keras.ops.mean(keras.ops.cast(images, "float32"), axis=(1, 2)))
+    >>> model = Brightness()
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> model.predict(np.zeros((3, 4, 4, 1), "uint8"), verbose=0).shape
+    (3, 2)
+    >>> model.predict(np.full((3, 4, 4, 1), 256, "int16"), verbose=0)
+    Traceback (most recent call last):
+    ValueError: `images` must be within the model's value_range=(0, 255). Received: values from 256
+    to 256
     """
 
-    # Tokens of an image, where there are most of them; 1 without a transformer.
-    num_tokens = 1
-    # Shards of each batch, one per core: `mae_keras.runtime.batch_shards`.
-    num_shards = 1
-    _compiles_pieces = False
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        hidden_dim: int,
+        patch_grid: Sequence[int] | None = None,
+        num_tokens: int = 1,
+        value_range: tuple[float, float] | None = None,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ):
+        # Pixels must not be cast to half precision on the way in: the model casts them itself.
+        super().__init__(**{"autocast": False, **kwargs})
+        self.image_shape = tuple(image_shape)
+        self.patch_grid = self.image_shape[:-1] if patch_grid is None else tuple(patch_grid)
+        self.num_tokens = num_tokens
+        self.num_classes = num_classes
+        self.built_for = num_replicas()
+        # Shards of each batch, one per core: `mae_keras.runtime.batch_shards`.
+        self.num_shards = 1
+        self._value_range = value_range
+        self._width = hidden_dim
+        self._endpoints = Endpoints()
+        self._skipped: UntrackedMetric | None = None
+        self._compiles_pieces = self._evaluating = False
 
-    def compile(self, *args: Any, jit_compile: bool | str, **kwargs: Any) -> None:
-        """As `keras.Model.compile`; `jit_compile="auto"` becomes what measured faster."""
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Pixel values that mean black and white."""
+        return self._value_range
+
+    def compile(
+        self,
+        optimizer: Any = "adamw",
+        loss: Any = None,
+        *,
+        jit_compile: bool | str = "auto",
+        skip_nonfinite: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training.
+
+        Args:
+            optimizer: as in Keras. Defaults to `"adamw"`.
+            loss: as in Keras.
+            jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
+                is in effect is `model.xla`.
+            skip_nonfinite: bool, undo steps after which a weight, optimizer variable or metric is
+                NaN or infinite, and count them: the metric `skipped_steps`. Costs one more copy of
+                all variables in each step.
+            **kwargs: passed to `keras.Model.compile`.
+
+        Raises:
+            ValueError: if the model was built under another distribution, or cannot be trained
+                with this optimizer or with XLA under the distribution in use.
+        """
+        check_replicas(self)
         self._requested_jit = jit_compile
         if kwargs.get("run_eagerly") and jit_compile == "auto":
             jit_compile = False
         chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
-        super().compile(*args, jit_compile=chosen, **kwargs)
+        self._skipped = None
+        if skip_nonfinite:
+            self._skipped = UntrackedMetric(keras.metrics.Sum(name=SKIPPED))
+        super().compile(optimizer, loss, jit_compile=chosen, **kwargs)
+        check_optimizer(self.optimizer)
         self.num_shards = self._num_shards_now()
         left_to_tensorflow = jit_compile == "auto" and not chosen
-        self._compiles_pieces = left_to_tensorflow and _has_pieces(self)
+        self._compiles_pieces = left_to_tensorflow and compiles_pieces(self)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
+        config = super().get_compile_config()
+        if not config:
+            return config
+        skipping = {"skip_nonfinite": True} if self._skipped else {}
+        return {**config, **skipping, "jit_compile": self._requested_jit}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as saved, optimizer state included."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     @property
     def xla(self) -> str:
@@ -64,10 +195,28 @@ class CompiledAsAsked:
             return "all"
         return "pieces" if self._compiles_pieces else "nothing"
 
+    def _num_shards_now(self) -> int:
+        return 1 if self.jit_compile or self.run_eagerly else usable_shards()
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """As in Keras; and the number of skipped steps."""
+        return [*super().metrics, *([self._skipped.metric] if self._skipped else [])]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """As in Keras; skipped steps are of training alone."""
+        result = super().get_metrics_result()
+        if self._evaluating:
+            result.pop(SKIPPED, None)
+        return result
+
     def train_step(self, *args: Any) -> Any:
-        """As in Keras."""
+        """As in Keras, but undone where it is not finite. JAX passes (state, data)."""
+        step = super().train_step
         with compiled_pieces(self.xla == "pieces"), sharded_batches(self.num_shards):
-            return super().train_step(*args)
+            if self._skipped is None:
+                return step(*args)
+            return step_or_undo(self, step, self._skipped.metric, args)
 
     def test_step(self, *args: Any) -> Any:
         """As in Keras."""
@@ -79,400 +228,196 @@ class CompiledAsAsked:
         with sharded_batches(self._num_shards_now()):  # which works uncompiled as well
             return super().predict_step(*args)
 
-    def _num_shards_now(self) -> int:
-        return 1 if self.jit_compile or self.run_eagerly else usable_shards()
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """As in Keras; keeps `"auto"`, which may mean something else where the model is loaded."""
-        config = super().get_compile_config()
-        return {**config, "jit_compile": self._requested_jit} if config else config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as saved, optimizer state included."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-
-def resolve_jit_compile(
-    jit_compile: bool | str, hidden_dim: int, compute_dtype: str, num_tokens: int = 1
-) -> bool:
-    """Turn `jit_compile="auto"` into the choice that measured faster.
-
-    Keras's own "auto" never uses XLA on a CPU. TensorFlow cannot compile what its replicas do
-    together: under a strategy "auto" is False.
-
-    Args:
-        jit_compile: bool, kept as it is, or `"auto"`.
-        hidden_dim: int, width of the model's matrix products.
-        compute_dtype: str, the dtype policy's compute dtype.
-        num_tokens: int, tokens of an image where there are most of them.
-
-    Returns:
-        bool.
-
-    Raises:
-        ValueError: if `jit_compile` is neither a bool nor `"auto"`, or is True under a
-            `tf.distribute` strategy with several replicas.
-
-    Example:
-    >>> resolve_jit_compile(True, 64, "float32")
-    True
-    """
-    if isinstance(jit_compile, bool):
-        if jit_compile and _replicated():
-            raise ValueError(
-                "`jit_compile` must be 'auto' or False on several TensorFlow replicas: XLA cannot "
-                "compile what they do together. Received: jit_compile=True"
-            )
-        return jit_compile
-    if jit_compile != "auto":
-        raise ValueError(
-            f"`jit_compile` must be True, False or 'auto'. Received: jit_compile={jit_compile!r}"
-        )
-    backend = keras.backend.backend()
-    if backend == "jax":
-        return True
-    if backend != "tensorflow" or _distributed():
-        return False
-    if _on_accelerator():
-        return True
-    narrow = hidden_dim <= LARGEST_XLA_CPU_DIM
-    small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
-    whole = available_shards() == 1  # or XLA's products would have one thread, and no shards
-    return compute_dtype == "float32" and narrow and small and whole
-
-
-def usable_shards() -> int:
-    """Number of batch shards on the devices in use, in what XLA does not compile."""
-    return 1 if _elsewhere() else available_shards()
-
-
-def _has_pieces(model: Any) -> bool:
-    """Whether a model has pieces to compile, and may: in float64 they would lose precision."""
-    if _elsewhere():
-        return False
-    precise = model.compute_dtype not in ("float32", "bfloat16", "float16")
-    return model.num_tokens > 1 and not precise and _keras_allows_xla(model)
-
-
-def _keras_allows_xla(model: Any) -> bool:
-    """Keras refuses XLA under deterministic operations, for one; its setter alone tells."""
-    chosen = model.jit_compile
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.jit_compile = True
-    allowed, model.jit_compile = model.jit_compile, chosen
-    return bool(allowed)
-
-
-def _elsewhere() -> bool:
-    """Whether training runs elsewhere than on TensorFlow on one machine's processor."""
-    return keras.backend.backend() != "tensorflow" or _distributed() or _on_accelerator()
-
-
-def _on_accelerator() -> bool:
-    return any("gpu" in name or "tpu" in name for name in map(str.lower, _devices()))
-
-
-def _devices() -> list[str]:
-    devices: Any = keras.distribution.list_devices()
-    return [str(device) for device in devices]
-
-
-def _distributed() -> bool:
-    return keras.distribution.distribution() is not None or _replicated()
-
-
-def _replicated() -> bool:
-    return keras.backend.backend() == "tensorflow" and num_replicas() > 1
-
-
-class _Endpoint(keras.Model):
-    """A function of a model as a model of its own, so that Keras's `predict` can run it."""
-
-    def __init__(self, owner: keras.Model, function: Callable[[Any], Any]):
-        super().__init__(name="endpoint", dtype=owner.dtype_policy, autocast=False)
-        self.owner = owner
-        self.function = function
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        with sharded_batches(usable_shards()):
-            return map_shards(self.function, inputs)
-
-
-class Endpoints:
-    """The compiled functions of one model, made on first use.
-
-    Deliberately no Keras object and no container: attributes of those kinds would be saved with
-    the model and would make it contain itself.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[Any, _Endpoint] = {}
-
-    def run(
+    def fit(
         self,
-        owner: keras.Model,
-        key: Any,
-        function: Callable[[Any], Any],
-        inputs: Any,
-        batch_size: int,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
     ) -> Any:
-        """Apply `function` batch by batch.
+        """Train: an autoencoder on images, whatever their labels; a classifier on (images, labels).
 
         Args:
-            owner: the model whose weights `function` uses.
-            key: hashable; the same key must mean the same function.
-            function: tensors in, tensors out.
-            inputs: what `keras.Model.predict` takes.
-            batch_size: int; without effect on datasets, which come in batches.
+            x: array `(num_images, *spatial, channels)` of pixels as stored, or a dataset of
+                batches. Pixels outside `value_range` are refused; NaN means missing.
+            y: a classifier's labels: int array `(num_images,)` of class numbers from 0, or float
+                array `(num_images, num_classes)` of shares. An autoencoder ignores them but for
+                `class_weight`.
+            batch_size: int, images per step, or `None`: 32. Only with arrays.
+            epochs: int, the epoch to end at.
+            verbose: `"auto"`, 0, 1 or 2, as in Keras.
+            callbacks: list of `keras.callbacks.Callback`.
+            validation_split: float in [0, 1), fraction of the images, the last ones, to hold out.
+            validation_data: images, `(images, labels)`, `(images, labels, weights)` or a dataset.
+            shuffle: bool, whether arrays are shuffled before each epoch.
+            class_weight: class number to its weight in the loss; needs labels.
+            sample_weight: float array `(num_images,)`, weights in the loss.
+            initial_epoch: int, the epoch to start at.
+            steps_per_epoch: int, or `None`: until the data end.
+            validation_steps: int, or `None`: until the data end.
+            validation_batch_size: int, or `None`: `batch_size`.
+            validation_freq: int, epochs from one validation to the next.
 
         Returns:
-            NumPy arrays, batches joined.
+            `keras.callbacks.History`.
+
+        Raises:
+            TypeError, ValueError: if images, labels or weights do not fit the model.
         """
-        batch_size = check_int("batch_size", batch_size, 1)
-        if key not in self._made:
-            self._made[key] = _Endpoint(owner, function)
-        endpoint = self._made[key]
-        if hasattr(inputs, "element_spec"):
-            try:
-                return endpoint.predict(without_tuning(inputs), verbose=0)
-            except Exception:
-                if hasattr(endpoint, "jax_state_sync"):
-                    endpoint.jax_state_sync()  # or the owner's weights would be gone
-                raise
-        # A ragged last batch would be traced and compiled again, and could not be shared evenly by
-        # replicas: pad it, then cut.
-        count = keras.tree.flatten(inputs)[0].shape[0]
-        replicas = num_replicas()
-        batch_size = -(-min(batch_size, count) // replicas) * replicas
-        padding = -count % batch_size
-        padded = keras.tree.map_structure(lambda array: _pad(array, padding), inputs)
-        if replicas > 1:
-            outputs = endpoint.predict(padded, batch_size=batch_size, verbose=0)
-        else:
-            outputs = _predict(endpoint, padded, batch_size)
-        return keras.tree.map_structure(lambda array: array[:count], outputs)
+        options = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "validation_split": validation_split,
+            "validation_data": validation_data,
+            # Keras warns of its own default where a data set has an order of its own.
+            "shuffle": shuffle and _can_be_shuffled(x),
+            "class_weight": class_weight,
+            "sample_weight": sample_weight,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+            "validation_freq": validation_freq,
+        }
+        check_fit_arguments(options)
+        x, y, options, checks = self._checked_fit(x, y, options)
+        with raising(checks, self):
+            return self._fit_checked(x, y, **options)
 
+    def _fit_checked(self, x: Any, y: Any, **options: Any) -> Any:
+        """`fit` once everything is checked."""
+        return super().fit(x, y, **options)
 
-def _predict(endpoint: keras.Model, inputs: Any, batch_size: int) -> Any:
-    """`predict` without the data set that Keras makes of arrays.
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Loss and metrics, as `keras.Model.evaluate` gives them.
 
-    To make it, and to wait for its end, can take longer than to encode the images.
-    """
+        The masks of an autoencoder depend on (seed, number of the image) alone.
 
-    def of_batch(start: int) -> Any:
-        rows = slice(start, start + batch_size)
-        return endpoint.predict_on_batch(keras.tree.map_structure(lambda x: x[rows], inputs))
+        Args:
+            x: array or dataset, as for `fit`.
+            y: labels, as for `fit`.
+            batch_size: int, images per step, or `None`: 32. Only with arrays.
+            verbose: `"auto"`, 0, 1 or 2, as in Keras.
+            sample_weight: float array `(num_images,)`, weights in the loss.
+            steps: int, batches to evaluate, or `None`: until the data end.
+            callbacks: list of `keras.callbacks.Callback`.
+            return_dict: bool, whether metrics come by name.
+            **kwargs: for Keras itself.
 
-    count = len(keras.tree.flatten(inputs)[0])
-    outputs = [of_batch(start) for start in range(0, count, batch_size)]
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
-
-
-def _pad(array: Any, padding: int) -> np.ndarray:
-    array = keras.ops.convert_to_numpy(array)
-    if keras.backend.is_float_dtype(array.dtype.name):
-        array = array.astype(keras.config.floatx(), copy=False)  # as `predict` does
-    return np.resize(array, (len(array) + padding, *array.shape[1:])) if padding else array
-
-
-class WholeBatches(keras.utils.PyDataset):
-    """Arrays in batches of one size; the remainder, another one in each epoch, is left out.
-
-    Args:
-        arrays: arrays of one length.
-        batch_size: int, not larger than that length.
-        shuffle: bool, whether every epoch has another order.
-        **kwargs: passed to `keras.utils.PyDataset`.
-
-    Example:
-    >>> batches = WholeBatches([np.arange(7)], 3, shuffle=False)
-    >>> [batch[0].tolist() for batch in (batches[0], batches[1])], len(batches)
-    ([[0, 1, 2], [3, 4, 5]], 2)
-    """
-
-    def __init__(self, arrays: Sequence[Any], batch_size: int, shuffle: bool, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.arrays = [keras.ops.convert_to_numpy(array) for array in arrays]
-        self.batch_size = batch_size
-        self.order = np.arange(len(self.arrays[0]))
-        # `keras.utils.set_random_seed` seeds it.
-        self.generator = np.random.default_rng(random.randrange(2**31)) if shuffle else None
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return len(self.order) // self.batch_size
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return tuple(array[rows] for array in self.arrays)
-
-    def on_epoch_end(self) -> None:
-        if self.generator is not None:
-            self.generator.shuffle(self.order)
-
-
-class BuiltFromOneSlice:
-    """Mixin of models, to stand before `keras.Model`: builds from what one replica gets.
-
-    Keras adds up the replicas' slices of a first batch to see its shape, which fails for slices of
-    different sizes: a held-out set that the replicas do not divide would end training after the
-    first epoch.
-    """
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        if iterator is not None and self._distribute_strategy is not None:
-            local = self._distribute_strategy.experimental_local_results
-            for _, _, batches in iterator:
-                data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
-                break
-            iterator = None
-        super()._maybe_symbolic_build(iterator, data_batch)
-
-
-def check_replicas(model: keras.Model) -> None:
-    """Refuse to compile a model under another distribution than the one it was built under.
-
-    Args:
-        model: model that has `built_for`, the number of replicas when it was built.
-
-    Raises:
-        ValueError: if it differs, or Keras cannot train under the strategy.
-    """
-    check_strategy()
-    if num_replicas() != model.built_for:
-        raise ValueError(
-            "`compile` must be called under the distribution that the model was built under, "
-            f"inside its `scope()`. Received: {model.built_for} replica(s) when built, "
-            f"{num_replicas()} now"
-        )
-
-
-def check_optimizer(optimizer: Any) -> None:
-    """Refuse what Keras does to each TensorFlow replica's own gradients, before they are summed.
-
-    Args:
-        optimizer: of a compiled model.
-
-    Raises:
-        ValueError: if there are several replicas and the optimizer clips gradients or scales the
-            loss, as Keras makes it do under `mixed_float16`.
-    """
-    if keras.backend.backend() != "tensorflow" or num_replicas() == 1:
-        return
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise ValueError(
-            "`mixed_float16` cannot be trained under a `tf.distribute` strategy: Keras asks the "
-            "first replica alone whether its gradients are finite, and another's infinite ones go "
-            "into the weights. Use `mixed_bfloat16`, or the JAX backend. "
-            f"Received: {type(optimizer).__name__}"
-        )
-    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
-        if getattr(optimizer, name, None) is not None:
-            raise ValueError(
-                f"`{name}` must be None under a `tf.distribute` strategy: Keras clips each "
-                "replica's own gradient, which is not what one device clips. The JAX backend "
-                f"clips the sum. Received: {name}={getattr(optimizer, name)}"
+        Returns:
+            As `keras.Model.evaluate`; the same for every batch size, up to float rounding.
+        """
+        check_fit_arguments({"batch_size": batch_size, "steps": steps})
+        checks = []
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y, sample_weight = self._checked_arrays(x, y, sample_weight)
+            check_evaluation_input(x, batch_size, self.built_for)
+            x, check = self._checked_set(x)
+            checks.append(check)
+        with raising(checks, self):
+            return self._evaluate_checked(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
             )
 
+    def _evaluate_checked(self, x: Any, y: Any, **options: Any) -> Any:
+        """`evaluate` once everything is checked."""
+        self._evaluating = True
+        try:
+            return super().evaluate(x, y, **options)
+        finally:
+            self._evaluating = False
 
-def training_input(
-    x: Any, y: Any, options: dict[str, Any], replicas: int
-) -> tuple[Any, Any, dict[str, Any]]:
-    """What `fit` may be given on several replicas; on one, all as it came.
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """As `keras.Model.predict`, on images that fit the model.
 
-    Args:
-        x: arrays or a dataset of batches.
-        y: labels or `None`.
-        options: the other arguments of `fit`, by name.
-        replicas: int, slices of every batch.
+        Args:
+            x: array `(num_images, *spatial, channels)` of pixels as stored, or a data set of
+                batches; labels are ignored.
+            batch_size: as in Keras, and so are the others.
+            verbose: as in Keras.
+            steps: as in Keras.
+            callbacks: as in Keras.
 
-    Returns:
-        `x`, `y` and options for `keras.Model.fit`; arrays became `WholeBatches`.
+        Returns:
+            NumPy array, what `call` gives for every image.
 
-    Raises:
-        TypeError: if there is no telling how large the batches are.
-        ValueError: if the replicas do not divide them evenly.
-    """
-    if replicas == 1:
-        return x, y, options
-    _check_validation(options, replicas)
-    if hasattr(x, "element_spec"):
-        _check_dataset(x, replicas // num_processes())
-        return x, y, options
-    if not hasattr(x, "shape") or num_processes() > 1:
-        raise TypeError(
-            "On several replicas `fit` trains on arrays or a `tf.data.Dataset`, in several "
-            "processes on a dataset of each process's slices "
-            f"(`mae_keras.data.training_batches(shard=...)`). Received: {type(x).__name__}"
-        )
-    if options.get("validation_split"):
-        raise ValueError("On several replicas give `validation_data`, not `validation_split`.")
-    batch_size = options.get("batch_size") or 32
-    _check_divided(batch_size, replicas)
-    if batch_size > len(x):
-        raise ValueError(
-            "`batch_size` must not be larger than the number of images: the remainder is left "
-            f"out. Received: batch_size={batch_size} for {len(x)} images"
-        )
-    options = dict(options)
-    # Weights never come without labels: `stand_in_labels` saw to that.
-    arrays = [array for array in (x, y, options.pop("sample_weight", None)) if array is not None]
-    shuffled = bool(options.pop("shuffle", True))
-    return WholeBatches(arrays, batch_size, shuffled), None, {**options, "shuffle": False}
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        check_fit_arguments({"batch_size": batch_size, "steps": steps})
+        if x is None:
+            raise TypeError("`x` must be images. Received: x=None")
+        x, check = self._checked_images(x)
+        with raising([check], self):
+            return super().predict(x, batch_size, verbose, steps, callbacks)
 
+    def predict_on_batch(self, x: Any) -> Any:
+        """As `keras.Model.predict_on_batch`, on images that fit the model."""
+        return super().predict_on_batch(self._checked_images(x)[0])
 
-def check_evaluation_input(x: Any, batch_size: int | None, replicas: int) -> None:
-    """Refuse what JAX could not cut evenly; TensorFlow weighs uneven slices rightly.
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """As `keras.Model.train_on_batch`, on what `fit` takes as arrays."""
+        x, y, sample_weight = self._checked_arrays(x, y, sample_weight, class_weight)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
-    Args:
-        x: arrays or a dataset of batches.
-        batch_size: int or `None`, Keras's default.
-        replicas: int, slices of every batch.
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """As `keras.Model.test_on_batch`, on what `evaluate` takes as arrays."""
+        x, y, sample_weight = self._checked_arrays(x, y, sample_weight)
+        return super().test_on_batch(x, y, sample_weight, return_dict)
 
-    Raises:
-        ValueError: if the replicas do not divide every batch.
-    """
-    if replicas == 1 or keras.backend.backend() != "jax":
-        return
-    if hasattr(x, "element_spec"):
-        _check_dataset(x, replicas // num_processes())
-    elif hasattr(x, "shape"):
-        batch_size = batch_size or 32
-        _check_divided(batch_size, replicas)
-        _check_divided(len(x) % batch_size, replicas, "the last batch")
-
-
-def _check_validation(options: dict[str, Any], replicas: int) -> None:
-    validation = options.get("validation_data")
-    if validation is not None:
-        images = validation[0] if isinstance(validation, (tuple, list)) else validation
-        batch_size = options.get("validation_batch_size") or options.get("batch_size")
-        check_evaluation_input(images, batch_size, replicas)
-
-
-def _check_dataset(dataset: Any, replicas: int) -> None:
-    size = keras.tree.flatten(dataset.element_spec)[0].shape[0]
-    if size is None:
-        raise ValueError(
-            "On several replicas a dataset must have batches of one known size: "
-            "`dataset.batch(batch_size, drop_remainder=True)`. Received: batches of unknown size"
-        )
-    _check_divided(size, replicas)
-
-
-def _check_divided(size: int, replicas: int, what: str = "`batch_size`") -> None:
-    if size % replicas:
-        raise ValueError(
-            f"{what} must be a multiple of the number of replicas, {replicas}, each of which "
-            f"takes an equal slice. Received: {size} images"
-        )
-
-
-class SavedInOneStep:
-    """Mixin of models, to stand before `keras.Model` among the bases."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args and not isinstance(args[0], dict):
+            args = (check_called(args[0], self.image_shape, self.value_range), *args[1:])
+        return super().__call__(*args, **kwargs)
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """As `keras.Model.save`, but a crash while saving leaves the previous file whole.
@@ -489,200 +434,171 @@ class SavedInOneStep:
             raise ValueError(
                 f"`filepath` exists and `overwrite` is False. Received: filepath={path!r}"
             )
-        with alone(), replacing(path) as aside, _one_date_in_archives():
+        with alone(), replacing(path) as aside, dated_alike():
             super().save(str(aside), **kwargs)
         return None
 
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Write the model for serving.
 
-@contextlib.contextmanager
-def _one_date_in_archives() -> Iterator[None]:
-    """Date what is zipped 1 January 1980, whatever the clock says."""
-    # `zipfile` raises before 1980 and after 2107, where clocks without a battery start; Keras
-    # lets nobody choose the date.
-    date = time.struct_time((1980, 1, 1, 0, 0, 0, 1, 1, 0))
-    zipfile.time = types.SimpleNamespace(  # type: ignore[attr-defined]
-        time=lambda: 0.0, localtime=lambda *_: date
-    )
-    try:
-        yield
-    finally:
-        zipfile.time = time  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Make what is built inside a function of `seed`; leave all generators as they were.
-
-    Keras draws the seeds of initializers, and this package those of dropped paths, from Python's
-    `random`. `keras.utils.set_random_seed` would do more: reseed NumPy and the backend for good.
-
-    Args:
-        seed: int, or `None` to change nothing.
-
-    Yields:
-        Nothing.
-
-    Example:
-    >>> with seeded(3):
-    ...     first = random.random()
-    >>> with seeded(3):
-    ...     first == random.random()
-    True
-    """
-    if seed is None:
-        yield
-        return
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
-# Where weights that are not trained, the counters among them, are in JAX's state.
-_WEIGHTS = 1
-
-
-class SkipsNonFinite:
-    """Mixin of models: `compile(skip_nonfinite=True)`, to stand before `keras.Model`.
-
-    A step after which any weight, optimizer variable or metric is not finite is undone as a whole:
-    all of them get their earlier values, only the model's integer counters (of masks and drop path)
-    go on, so that a step's masks stay a function of its number. The metric `skipped_steps` counts
-    such steps of the epoch. Costs one more copy of all variables in each step.
-    """
-
-    _skipping: "_Counter | None" = None
-    _evaluating = False
-
-    def compile(self, *args: Any, skip_nonfinite: bool = False, **kwargs: Any) -> None:
-        """As `keras.Model.compile`.
+        As a SavedModel it has the signatures of `mae_keras.models.exporting`: `encode` (images to
+        `features`), and `reconstruct` and `inpaint` or `classify`. `serving_default` is a
+        classifier's `classify` (`logits`, `probabilities`, and `class_names` where it knows them)
+        and an autoencoder's `encode`. Images are uint8 pixels where `value_range` is (0, 255) and
+        float32 otherwise, any batch size, and nothing of mae_keras is needed to run it.
+        `mae_keras.interop.export_saved_model` writes the same and compares it with this model
+        before it is put in place.
 
         Args:
-            *args: passed on.
-            skip_nonfinite: bool, undo steps that are not finite and count them.
-            **kwargs: passed on.
+            filepath: folder to write: new, empty, or an earlier SavedModel, which is replaced.
+            format: `"tf_saved_model"`. ONNX and LiteRT files are written by
+                `mae_keras.interop.export_onnx` and `export_litert`; other formats of Keras are
+                left to it and hold `call` alone.
+            **kwargs: passed to `keras.Model.export`, for the other formats.
+
+        Raises:
+            ValueError: if something else than a SavedModel is there, Keras runs on a backend that
+                writes none, or `format` is `"onnx"` or `"litert"`.
+            OSError: if it cannot be written.
         """
-        self._skipping = _Counter() if skip_nonfinite else None
-        super().compile(*args, **kwargs)
+        refuse_format(format)
+        if format != "tf_saved_model":
+            return super().export(filepath, format=format, **kwargs)
+        filepath = pathlib.Path(filepath).expanduser()
+        check_replaceable(filepath, "filepath")
+        with replacing(filepath) as aside:
+            write_saved_model(self, str(aside), signatures_of(self, class_names=names_classes()))
+        return None
 
-    def get_compile_config(self) -> dict[str, Any]:
-        """As in Keras; keeps `skip_nonfinite`."""
-        config = super().get_compile_config()
-        return {**config, "skip_nonfinite": True} if config and self._skipping else config
+    def _checked_arrays(
+        self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None
+    ) -> tuple[Any, Any, Any]:
+        """Images, labels and weights for Keras, of arrays; data sets as they came."""
+        x = check_input(x, self.image_shape, self.value_range)
+        check_class_weight(class_weight)
+        if not is_array(x):
+            for name, value in (("y", y), ("sample_weight", sample_weight)):
+                if value is not None:
+                    raise ValueError(
+                        f"`{name}` must be None where images come as a data set: its batches bring "
+                        "labels and weights, (images, labels, sample_weight). "
+                        f"Received: {name} beside a {type(x).__name__}"
+                    )
+        elif class_weight is not None and sample_weight is not None:
+            raise ValueError("Give `class_weight` or `sample_weight`, not both.")
+        else:
+            sample_weight = check_weights(sample_weight, len(x))
+        if self.num_classes is not None:
+            check_labelled(x, y, self.num_classes)
+        elif is_array(x):
+            y = self._labels_for_weights(x, y, sample_weight, class_weight)
+        elif class_weight is not None and _has_images_alone(x):
+            raise ValueError(LABELS_NEEDED)
+        return x, y, sample_weight
 
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """As in Keras; and the number of skipped steps."""
-        return [*super().metrics, *([self._skipping.metric] if self._skipping else [])]
+    def _labels_for_weights(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+        """Labels are ignored: only what Keras makes weights of goes on."""
+        if class_weight is None:
+            return stand_in_labels(x, None, sample_weight)
+        if y is None:
+            raise ValueError(LABELS_NEEDED)
+        labels = to_numpy(y)
+        if len(labels) != len(x) or (labels.ndim == 1 and labels.dtype.kind not in "iub"):
+            raise ValueError(
+                "`class_weight` needs class numbers as labels, one int per image. Received: labels "
+                f"of shape {labels.shape} and type {labels.dtype} for {len(x)} images"
+            )
+        return y
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`."""
-        self._evaluating = True
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self._evaluating = False
+    def _checked_set(self, x: Any, class_weight: Any = None, labels: bool = True) -> tuple:
+        """A data set whose batches are checked as they come, and what checks them."""
+        check = BatchCheck(
+            self.image_shape,
+            self.value_range,
+            self.num_classes if labels else None,
+            weighted=class_weight is not None,
+            grid=None if labels else self.patch_grid,
+        )
+        return (x if is_array(x) else checked_batches(without_tuning(x), check)), check
 
-    def get_metrics_result(self) -> dict[str, Any]:
-        """As in Keras; skipped steps are of training alone."""
-        result = super().get_metrics_result()
-        if self._evaluating:
-            result.pop("skipped_steps", None)
-        return result
+    def _checked_fit(self, x: Any, y: Any, options: dict[str, Any]) -> tuple:
+        """Images, labels and options for Keras's `fit`, and what checks their batches."""
+        classes = options["class_weight"]
+        x, y, weights = self._checked_arrays(x, y, options["sample_weight"], classes)
+        options = {**options, "sample_weight": weights}
+        checks = self._check_validation(options)
+        x, y, options = training_input(x, y, options, self.built_for)
+        x, check = self._checked_set(x, classes)
+        return x, y, options, [check, *checks]
 
-    def train_step(self, *args: Any) -> Any:
-        """As in Keras, but undone where it is not finite. JAX passes (state, data)."""
-        if self._skipping is None:
-            return super().train_step(*args)
-        return self._pure_step(*args) if len(args) == 2 else self._step_in_place(*args)
+    def _check_validation(self, options: dict[str, Any]) -> list[BatchCheck]:
+        """Check `validation_data` in `fit`'s options and put there what Keras gets."""
+        validation = options.get("validation_data")
+        if validation is None:
+            return []
+        held_out = validation if isinstance(validation, (tuple, list)) else (validation,)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(held_out))
+        x, y, weights = self._checked_arrays(x, y, weights)
+        x, check = self._checked_set(x)
+        options["validation_data"] = (x, y, weights) if is_array(x) else x
+        return [check]
 
-    def _step_in_place(self, data: Any) -> Any:
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        variables = self._revocable()
-        before = [ops.copy(ops.convert_to_tensor(variable)) for variable in variables]
-        super().train_step(data)
-        # Metrics are each replica's own until Keras sums them.
-        finite = agreed(_all_finite(variables))
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(ops.where(finite, variable, value))
-        self._skipping.metric.update_state(ops.where(finite, 0.0, 1.0 / num_replicas()))
-        return self.get_metrics_result()
+    def _checked_images(self, x: Any) -> tuple[Any, BatchCheck]:
+        """Images for inference; warns of those in an array of which nothing can be seen."""
+        x = check_input(x, self.image_shape, self.value_range)
+        if is_array(x):
+            warn_of_blind(blind_samples(to_numpy(x), self.patch_grid), len(x))
+        return self._checked_set(x, labels=False)
 
-    def _pure_step(self, state: Sequence[Any], data: Any) -> Any:
-        _, after = super().train_step(state, data)
-        finite = _all_finite([value for part in after for value in part])
-        chosen = [
-            [
-                ops.where(finite, new, old) if part != _WEIGHTS or _is_float(new) else new
-                for new, old in zip(*values, strict=True)
-            ]
-            for part, values in enumerate(zip(after, state, strict=True))
-        ]
-        mapping = list(zip(self.metrics_variables, chosen[-1], strict=True))
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            self._skipping.metric.update_state(ops.where(finite, 0.0, 1.0))
-            logs = self.get_metrics_result()
-        chosen[-1] = [scope.get_current_value(variable) for variable in self.metrics_variables]
-        return logs, tuple(chosen)
+    def _run_checked(self, key: Any, function: Any, images: Any, batch_size: int) -> Any:
+        """Apply a function batch by batch, compiled, to images that fit; see `Endpoints.run`."""
+        batch_size = check_int("batch_size", batch_size, 1)
+        images, check = self._checked_images(as_one_array(images))
+        with raising([check], self):
+            return self._endpoints.run(self, key, function, images, batch_size)
 
-    def _revocable(self) -> list[Any]:
-        weights = [variable for variable in self.variables if _is_float(variable)]
-        return [*weights, *self.optimizer.variables, *self.metrics_variables]
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """As in Keras, but from one replica's slice.
 
+        Keras adds up the replicas' slices of a first batch to see its shape, which fails for slices
+        of different sizes: a held-out set that the replicas do not divide would end training after
+        the first epoch.
+        """
+        if iterator is not None and self._distribute_strategy is not None:
+            local = self._distribute_strategy.experimental_local_results
+            for _, _, batches in iterator:
+                data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
+                break
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
 
-class _Counter:
-    """Holds a metric without Keras tracking it, which a built model no longer allows."""
+    def _get_jax_state(self, purge_model_variables: bool = False, **kinds: bool) -> tuple:
+        """As Keras on JAX, which takes the weights out of the model while it trains.
 
-    def __init__(self) -> None:
-        self.metric = keras.metrics.Sum(name="skipped_steps")
-
-
-def _is_float(value: Any) -> bool:
-    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype))
-
-
-def _all_finite(values: Sequence[Any]) -> Any:
-    checks = [ops.all(ops.isfinite(value)) for value in values if _is_float(value)]
-    return ops.all(ops.stack(checks))
-
-
-VERSION_KEY = "mae_keras_version"
-
-
-def with_version(config: dict[str, Any]) -> dict[str, Any]:
-    """Add the package version to a model's config."""
-    return {**config, VERSION_KEY: __version__}
+        It puts back those of the last whole step. Before the first one there are none, and a
+        first batch that is refused would leave a model without weights.
+        """
+        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **kinds)
+        if purge_model_variables:
+            taken = [kind for kind in _JAX_STATE if kinds.get(kind)]
+            self._jax_state = dict(zip(taken, state, strict=True))
+        return state
 
 
-def from_versioned_config(
-    cls: type, config: dict[str, Any], children: Sequence[str] = ()
-) -> keras.Model:
-    """Rebuild a model from its config.
+# In the order in which Keras gives them.
+_JAX_STATE = (
+    "trainable_variables",
+    "non_trainable_variables",
+    "optimizer_variables",
+    "metrics_variables",
+)
 
-    Args:
-        cls: class to build.
-        config: as `get_config` gave it.
-        children: keys whose values are serialised Keras objects.
 
-    Returns:
-        Instance of `cls`.
+def _has_images_alone(x: Any) -> bool:
+    spec = getattr(x, "element_spec", None)
+    return spec is not None and not (isinstance(spec, (tuple, list)) and len(spec) > 1)
 
-    Raises:
-        ValueError: naming both versions if another version's config does not fit this one.
-    """
-    config = dict(config)
-    version = config.pop(VERSION_KEY, None)
-    try:
-        for child in children:
-            config[child] = keras.saving.deserialize_keras_object(config[child])
-        return cls(**config)
-    except (TypeError, ValueError) as error:
-        if version == __version__:
-            raise
-        raise ValueError(
-            f"This {cls.__name__} was saved by mae_keras {version or 'of unknown version'} and "
-            f"does not fit mae_keras {__version__}, which is installed: {error}"
-        ) from error
+
+def _can_be_shuffled(x: Any) -> bool:
+    """Whether Keras can shuffle what is given to `fit`."""
+    return is_array(x) or isinstance(x, keras.utils.PyDataset)

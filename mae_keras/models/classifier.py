@@ -1,7 +1,9 @@
 """A classifier on top of an encoder: what fine-tuning trains."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -9,145 +11,15 @@ import numpy as np
 from keras import ops
 
 from mae_keras.arguments import LARGEST_SEED, LARGEST_WIDTH, check_int, check_number
-from mae_keras.models.base import (
-    CompiledAsAsked,
-    Endpoints,
-    SavedInOneStep,
-    check_optimizer,
-    check_replicas,
-    from_versioned_config,
-    seeded,
-    with_version,
-)
+from mae_keras.models.base import TrainableModel
 from mae_keras.models.checks import check_shape
-from mae_keras.models.entry_points import ChecksSamples
-from mae_keras.models.exporting import Exporting
+from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.models.vit_encoder import ViTEncoder
 from mae_keras.runtime.batch_shards import map_shards
-from mae_keras.runtime.replicas import num_replicas
-
-
-class SupervisedModel(ChecksSamples, SavedInOneStep, CompiledAsAsked, keras.Model):
-    """Base of classifiers: class numbers become one-hot, so that one loss does for all labels.
-
-    Subclasses give logits `(batch, num_classes)` in `call` and say what their `value_range` and
-    `patch_grid` are.
-
-    Args:
-        image_shape: ints `(*spatial, channels)`.
-        num_classes: int, at least 2.
-        hidden_dim: int, width of the matrix products; decides about XLA.
-        **kwargs: passed to `keras.Model`.
-    """
-
-    def __init__(
-        self, image_shape: Sequence[int], num_classes: int, hidden_dim: int, **kwargs: Any
-    ):
-        # Pixels must not be cast to half precision on the way in: the model casts them itself.
-        super().__init__(**{"autocast": False, **kwargs})
-        self.image_shape = tuple(image_shape)
-        self.num_classes = check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
-        self._width = hidden_dim
-        self._endpoints = Endpoints()
-        self.built_for = num_replicas()
-
-    @property
-    def value_range(self) -> tuple[float, float] | None:
-        """Pixel values that mean black and white."""
-        raise NotImplementedError
-
-    @property
-    def patch_grid(self) -> tuple[int, ...]:
-        """Patches per axis."""
-        raise NotImplementedError
-
-    def compile(
-        self,
-        optimizer: Any = "adamw",
-        loss: Any = None,
-        metrics: Any = None,
-        *,
-        jit_compile: bool | str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        """Configure training; `keras.Model.compile` with defaults for classifiers.
-
-        Args:
-            optimizer: as in Keras. Defaults to `"adamw"`; see also
-                `mae_keras.training.fine_tuning_optimizer`.
-            loss: as in Keras, of one-hot labels and logits. Defaults to
-                `CategoricalCrossentropy(from_logits=True)`.
-            metrics: as in Keras, of one-hot labels and logits. Defaults to the accuracy.
-            jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
-                is in effect is `model.xla`.
-            **kwargs: passed to `keras.Model.compile`.
-
-        Raises:
-            ValueError: if the loss takes class numbers.
-        """
-        name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-        if "sparse" in name.lower():
-            raise ValueError(
-                "`loss` must take one-hot labels: class numbers are made one-hot by the model. Use "
-                f"keras.losses.CategoricalCrossentropy(from_logits=True). Received: loss={name}"
-            )
-        check_replicas(self)
-        if loss is None:
-            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        if metrics is None:
-            metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
-        super().compile(
-            optimizer=optimizer,
-            loss=loss,
-            metrics=metrics,
-            jit_compile=jit_compile,
-            **kwargs,
-        )
-        check_optimizer(self.optimizer)
-
-    def probabilities(self, images: Any, batch_size: int = 256) -> np.ndarray:
-        """Probabilities of the classes.
-
-        Args:
-            images: array `(num_images, *spatial, channels)` of pixels as stored.
-            batch_size: int.
-
-        Returns:
-            float32 NumPy array `(num_images, num_classes)`.
-
-        Raises:
-            TypeError, ValueError: if the images do not fit the model.
-        """
-        return self._run_checked(
-            "probabilities", lambda batch: ops.softmax(self(batch)), images, batch_size
-        )
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """As `keras.Model.compute_loss`; class numbers become one-hot."""
-        return super().compute_loss(x, self._one_hot(y), y_pred, sample_weight, training)
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """As `keras.Model.compute_metrics`; class numbers become one-hot."""
-        return super().compute_metrics(x, self._one_hot(y), y_pred, sample_weight)
-
-    def _one_hot(self, labels: Any) -> Any:
-        if labels is None:
-            return None
-        shape = tuple(labels.shape)
-        if len(shape) == 2 and shape[1] == self.num_classes:
-            return labels
-        return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), self.num_classes)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
-class ImageClassifier(Exporting, SupervisedModel):
+class ImageClassifier(TrainableModel):
     """Encoder, pooling, norm and a linear head: an ordinary Keras classifier of images.
 
     Takes pixels as stored. Labels may be class numbers or shares of classes (one-hot, mixed by
@@ -211,8 +83,11 @@ class ImageClassifier(Exporting, SupervisedModel):
             raise TypeError(f"`encoder` must be a ViTEncoder. Received: {type(encoder).__name__}")
         super().__init__(
             encoder.image_shape,
-            num_classes,
             encoder.hidden_dim,
+            encoder.grid,
+            math.prod(encoder.grid),
+            encoder.normalization.value_range,
+            check_int("num_classes", num_classes, 2, LARGEST_WIDTH),
             **{"dtype": encoder.dtype_policy, **kwargs},
         )
         if pooling is None:
@@ -240,11 +115,6 @@ class ImageClassifier(Exporting, SupervisedModel):
         )
         self.build((None, *encoder.image_shape))
         self.train_last_blocks(train_blocks)
-
-    @property
-    def num_tokens(self) -> int:
-        """Patches of an image; decides about XLA."""
-        return math.prod(self.encoder.grid)
 
     @classmethod
     def from_pretrained(
@@ -303,15 +173,82 @@ class ImageClassifier(Exporting, SupervisedModel):
         self.head.build(features)
         self.built = True
 
-    @property
-    def value_range(self) -> tuple[float, float] | None:
-        """Pixel values that mean black and white."""
-        return self.encoder.normalization.value_range
+    def compile(
+        self,
+        optimizer: Any = "adamw",
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        jit_compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Configure training; `keras.Model.compile` with defaults for classifiers.
 
-    @property
-    def patch_grid(self) -> tuple[int, ...]:
-        """Patches per axis."""
-        return self.encoder.grid
+        Args:
+            optimizer: as in Keras. Defaults to `"adamw"`; see also
+                `mae_keras.training.fine_tuning_optimizer`.
+            loss: as in Keras, of one-hot labels and logits. Defaults to
+                `CategoricalCrossentropy(from_logits=True)`.
+            metrics: as in Keras, of one-hot labels and logits. Defaults to the accuracy.
+            jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
+                is in effect is `model.xla`.
+            **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
+                come out NaN or infinite, counted by the metric `skipped_steps`.
+
+        Raises:
+            ValueError: if the loss takes class numbers.
+        """
+        name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        if "sparse" in name.lower():
+            raise ValueError(
+                "`loss` must take one-hot labels: class numbers are made one-hot by the model. Use "
+                f"keras.losses.CategoricalCrossentropy(from_logits=True). Received: loss={name}"
+            )
+        if loss is None:
+            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        if metrics is None:
+            metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+        super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+
+    def probabilities(self, images: Any, batch_size: int = 256) -> np.ndarray:
+        """Probabilities of the classes.
+
+        Args:
+            images: array `(num_images, *spatial, channels)` of pixels as stored.
+            batch_size: int.
+
+        Returns:
+            float32 NumPy array `(num_images, num_classes)`.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        return self._run_checked(
+            "probabilities", lambda batch: ops.softmax(self(batch)), images, batch_size
+        )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """As `keras.Model.compute_loss`; class numbers become one-hot."""
+        return super().compute_loss(x, self._one_hot(y), y_pred, sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """As `keras.Model.compute_metrics`; class numbers become one-hot."""
+        return super().compute_metrics(x, self._one_hot(y), y_pred, sample_weight)
+
+    def _one_hot(self, labels: Any) -> Any:
+        if labels is None:
+            return None
+        shape = tuple(labels.shape)
+        if len(shape) == 2 and shape[1] == self.num_classes:
+            return labels
+        return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), self.num_classes)
 
     def train_last_blocks(self, num_blocks: int | None) -> None:
         """Say which part is trained; `compile` has to be called (again) afterwards.
@@ -430,3 +367,34 @@ def _check_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
 def _learned(encoder: ViTEncoder) -> list[keras.Variable]:
     """Weights that two encoders share whatever their drop path rates: all but its counters."""
     return [weight for weight in encoder.weights if weight.name not in ("micro_step", "stream")]
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Make what is built inside a function of `seed`; leave all generators as they were.
+
+    Keras draws the seeds of initializers, and this package those of dropped paths, from Python's
+    `random`. `keras.utils.set_random_seed` would do more: reseed NumPy and the backend for good.
+
+    Args:
+        seed: int, or `None` to change nothing.
+
+    Yields:
+        Nothing.
+
+    Example:
+    >>> with seeded(3):
+    ...     first = random.random()
+    >>> with seeded(3):
+    ...     first == random.random()
+    True
+    """
+    if seed is None:
+        yield
+        return
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from mae_keras.files import replacing
 from mae_keras.models.restoration import inpaint_batch
 
 
@@ -38,8 +37,10 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     | `classify` | images | logits, probabilities, with `class_names` the names of the classes |
     | `serving_default` | images | a classifier's `classify`; an autoencoder's `encode` |
 
+    A model that has no `encode_batch` gives its `outputs` alone, as `serving_default`.
+
     Args:
-        model: masked autoencoder or `ImageClassifier`.
+        model: masked autoencoder, `ImageClassifier` or another `TrainableModel`.
         class_names: bool, whether `classify` and a classifier's `serving_default` give the names
             of the classes too, where the model knows them: strings `(batch, num_classes)` in the
             order of the probabilities. They need Keras on TensorFlow. Defaults to `False`.
@@ -54,6 +55,8 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     ['serving_default', 'encode', 'reconstruct', 'inpaint']
     """
     images = _named("images", model.image_shape, _pixel_dtype(model))
+    if not hasattr(model, "encode_batch"):
+        return {"serving_default": Signature(lambda images: {"outputs": model(images)}, (images,))}
     encode = Signature(lambda images: {"features": model.encode_batch(images)}, (images,))
     made = {"serving_default": encode, "encode": encode}
     if hasattr(model, "reconstruct_batch"):
@@ -102,45 +105,24 @@ _OF_INTEROP = {
 }
 
 
-class Exporting:
-    """Mixin of models that are served, to stand before `keras.Model` among the bases."""
+def refuse_format(format: str) -> None:
+    """Refuse formats in which Keras writes files of these models that cannot be loaded.
 
-    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Write the model for serving.
+    Args:
+        format: as `keras.Model.export` takes it.
 
-        As a SavedModel it has the signatures of `mae_keras.models.exporting`: `encode` (images to
-        `features`), and `reconstruct` and `inpaint` or `classify`. `serving_default` is a
-        classifier's `classify` (`logits`, `probabilities`, and `class_names` where it knows them)
-        and an autoencoder's `encode`. Images are uint8 pixels where `value_range` is (0, 255) and
-        float32 otherwise, any batch size, and nothing of mae_keras is needed to run it.
-        `mae_keras.interop.export_saved_model` writes the same and compares it with this model
-        before it is put in place.
+    Raises:
+        ValueError: if it is `"onnx"` or `"litert"`, naming the function that writes it.
 
-        Args:
-            filepath: folder to write: new, empty, or an earlier SavedModel, which is replaced.
-            format: `"tf_saved_model"`. ONNX and LiteRT files are written by
-                `mae_keras.interop.export_onnx` and `export_litert`; other formats of Keras are
-                left to it and hold `call` alone.
-            **kwargs: passed to `keras.Model.export`, for the other formats.
-
-        Raises:
-            ValueError: if something else than a SavedModel is there, Keras runs on a backend that
-                writes none, or `format` is `"onnx"` or `"litert"`.
-            OSError: if it cannot be written.
-        """
-        if format in _OF_INTEROP:
-            raise ValueError(
-                f"`format` must be 'tf_saved_model' here: what Keras makes of these models in "
-                f"{format!r} cannot be loaded. Use mae_keras.interop.{_OF_INTEROP[format]}, which "
-                f"checks the file it writes. Received: format={format!r}"
-            )
-        if format != "tf_saved_model":
-            return super().export(filepath, format=format, **kwargs)
-        filepath = pathlib.Path(filepath).expanduser()
-        check_replaceable(filepath, "filepath")
-        with replacing(filepath) as aside:
-            write_saved_model(self, str(aside), signatures_of(self, class_names=names_classes()))
-        return None
+    Example:
+    >>> refuse_format("openvino")
+    """
+    if format in _OF_INTEROP:
+        raise ValueError(
+            f"`format` must be 'tf_saved_model' here: what Keras makes of these models in "
+            f"{format!r} cannot be loaded. Use mae_keras.interop.{_OF_INTEROP[format]}, which "
+            f"checks the file it writes. Received: format={format!r}"
+        )
 
 
 def check_replaceable(path: str | os.PathLike[str], argument: str = "path") -> None:

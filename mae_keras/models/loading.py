@@ -11,7 +11,7 @@ import io
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -20,7 +20,6 @@ import keras
 from mae_keras import __version__
 from mae_keras.files import DAMAGE, MOST_GROWTH, ArchiveError, NotRegularError, open_archive
 from mae_keras.layers import PositionEmbedding
-from mae_keras.models.base import VERSION_KEY
 from mae_keras.models.config_check import MOST_BYTES, Allowed, check_config, parse_config
 from mae_keras.registration import register
 
@@ -35,6 +34,45 @@ _MOST_DEPTH = 100
 # Numbers of a weight below which computing its first values takes no time worth saving.
 _SMALL = 2**14
 _ONE_AT_A_TIME = threading.RLock()
+
+
+VERSION_KEY = "mae_keras_version"
+
+
+def with_version(config: dict[str, Any]) -> dict[str, Any]:
+    """Add the package version to a model's config."""
+    return {**config, VERSION_KEY: __version__}
+
+
+def from_versioned_config(
+    cls: type, config: dict[str, Any], children: Sequence[str] = ()
+) -> keras.Model:
+    """Rebuild a model from its config.
+
+    Args:
+        cls: class to build.
+        config: as `get_config` gave it.
+        children: keys whose values are serialised Keras objects.
+
+    Returns:
+        Instance of `cls`.
+
+    Raises:
+        ValueError: naming both versions if another version's config does not fit this one.
+    """
+    config = dict(config)
+    version = config.pop(VERSION_KEY, None)
+    try:
+        for child in children:
+            config[child] = keras.saving.deserialize_keras_object(config[child])
+        return cls(**config)
+    except (TypeError, ValueError) as error:
+        if version == __version__:
+            raise
+        raise ValueError(
+            f"This {cls.__name__} was saved by mae_keras {version or 'of unknown version'} and "
+            f"does not fit mae_keras {__version__}, which is installed: {error}"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The masked autoencoder: encoder, masking and decoder put together."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ from mae_keras.arguments import check_number
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.layers.masking import make_masking
 from mae_keras.losses import uniformity
-from mae_keras.models.base import from_versioned_config, with_version
 from mae_keras.models.checks import check_shape
 from mae_keras.models.decoders import (
     MAEDecoder,
@@ -20,11 +20,13 @@ from mae_keras.models.decoders import (
     find_decoder,
     num_decoded,
 )
-from mae_keras.models.masked_model import MaskedModel, neighbour_weights
+from mae_keras.models.loading import from_versioned_config, with_version
+from mae_keras.models.masked_model import MaskedModel
 from mae_keras.models.presets import (
     fill_sizes,
     find_preset,
 )
+from mae_keras.models.restoration import neighbour_weights
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import (
     gather_patches,
@@ -119,6 +121,7 @@ class MaskedAutoencoder(MaskedModel):
             masking,
             loss_on,
             max(encoder.hidden_dim, decoder.hidden_dim),
+            math.prod(encoder.grid),
             **{"dtype": encoder.dtype_policy, **kwargs},
         )
         self.encoder = encoder
@@ -281,11 +284,6 @@ class MaskedAutoencoder(MaskedModel):
     def to_targets(self, patches: Any) -> Any:
         """What the decoder has to predict: the patches, standardised if so configured."""
         return standardize_patches(patches) if self.normalize_targets else patches
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of an image in the decoder; decides about XLA."""
-        return self.num_patches
 
     @property
     def num_decoded(self) -> int:

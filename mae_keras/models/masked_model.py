@@ -1,4 +1,4 @@
-"""The training step that every masked autoencoder here shares, and what a trained one is asked for.
+"""The training step that every masked autoencoder here shares, and what a trained one can do.
 
 `train_step` turns a batch of images into a supervised one (`x` = patches and mask, `y` = target
 patches, `sample_weight` = the mask) and hands it to Keras's own `train_step`, which then does
@@ -9,23 +9,16 @@ import contextlib
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_array, check_choice, check_int
+from mae_keras.arguments import check_choice, check_int
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
-from mae_keras.models.base import (
-    CompiledAsAsked,
-    Endpoints,
-    SavedInOneStep,
-    SkipsNonFinite,
-    check_optimizer,
-    check_replicas,
-)
+from mae_keras.models.base import TrainableModel
 from mae_keras.models.checks import (
     as_one_array,
     blind_samples,
@@ -33,263 +26,32 @@ from mae_keras.models.checks import (
     check_shape,
     warn_of_blind,
 )
-from mae_keras.models.entry_points import ChecksSamples
-from mae_keras.models.exporting import Exporting
-from mae_keras.models.restoration import Restoring
-from mae_keras.models.unusable_samples import CountsUnusable
+from mae_keras.models.restoration import (
+    PatchPrediction,
+    Reconstruction,
+    Restoration,
+    inpaint,
+    read_patch_mask,
+    restore,
+)
+from mae_keras.models.step_counts import (
+    UNUSABLE,
+    UntrackedMetric,
+    UnusableReport,
+    UnusableSamples,
+    may_be_missing,
+    warn_of_unusable,
+)
 from mae_keras.ops import can_be_missing, gather_patches, is_usable, num_hidden, split_indices
-from mae_keras.runtime.replicas import first_sample, num_replicas
+from mae_keras.runtime.replicas import first_sample
 
 
-class Reconstruction(NamedTuple):
-    """Reconstructed images, in pixels as given.
-
-    Attributes:
-        prediction: float32 `(batch, *spatial, channels)`, every patch as predicted, not clipped.
-        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
-        pasted: float32, the images with their hidden patches replaced by the prediction.
-        statistics: whose mean and variance gave standardised predictions their brightness,
-            `"original"` or `"visible"`; `None` when the model predicts pixels.
-    """
-
-    prediction: np.ndarray
-    patch_mask: np.ndarray
-    pasted: np.ndarray
-    statistics: str | None
-
-
-class PatchPrediction(NamedTuple):
-    """Targets and predictions as the loss sees them.
-
-    Attributes:
-        targets: float32 `(batch, num_patches, patch_dim)`, normalised, standardised if the model
-            predicts standardised patches; 0 where data is missing.
-        predictions: float32, of the same shape.
-        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
-        missing: bool `(batch, num_patches)`, `True` = holds NaN.
-    """
-
-    targets: np.ndarray
-    predictions: np.ndarray
-    patch_mask: np.ndarray
-    missing: np.ndarray
-
-    @property
-    def counted(self) -> np.ndarray:
-        """Bool `(batch, num_patches)`: the patches in the loss, hidden and not missing."""
-        return self.patch_mask & ~self.missing
-
-
-def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndarray:
-    """Bring a user's mask to bool `(batch, num_patches)`.
-
-    Args:
-        patch_mask: bool or 0/1 array: `(num_patches,)`, `grid`, or either with a batch before it.
-        grid: ints, patches per axis.
-        batch: int, number of images.
-
-    Returns:
-        NumPy bool array.
-
-    Raises:
-        ValueError: if the shape fits neither, or values are not 0 and 1.
-
-    Example:
-    >>> read_patch_mask([[1, 0], [0, 0]], (2, 2), 3).shape
-    (3, 4)
-    """
-    if isinstance(patch_mask, (list, tuple)):
-        patch_mask = check_array("patch_mask", patch_mask)
-    given = np.asarray(keras.ops.convert_to_numpy(patch_mask))
-    if given.dtype != bool and not np.isin(given, (0, 1)).all():
-        raise ValueError(
-            f"`patch_mask` must be boolean, True = hidden. Received: dtype {given.dtype} with "
-            f"values other than 0 and 1"
-        )
-    num_patches, grid = math.prod(grid), tuple(grid)
-    if given.shape in ((num_patches,), grid):
-        return np.broadcast_to(given.astype(bool).reshape(1, -1), (batch, num_patches)).copy()
-    if given.shape in ((batch, num_patches), (batch, *grid)):
-        return given.astype(bool).reshape(batch, num_patches)
-    raise ValueError(
-        f"`patch_mask` must have shape ({num_patches},), {grid}, ({batch}, {num_patches}) or "
-        f"{(batch, *grid)}. Received: patch_mask.shape={given.shape}"
-    )
-
-
-def neighbour_weights(grid: Sequence[int]) -> np.ndarray:
-    """Inverse squared distances between the patches of a grid, 0 to themselves.
-
-    Args:
-        grid: ints, patches per axis.
-
-    Returns:
-        NumPy float32 array `(num_patches, num_patches)`.
-
-    Example:
-    >>> neighbour_weights((3,))[0].tolist()
-    [0.0, 1.0, 0.25]
-    """
-    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
-    places = np.stack(axes, -1).reshape(-1, len(tuple(grid)))
-    squared = ((places[:, None] - places[None]) ** 2).sum(-1).astype("float32")
-    with np.errstate(divide="ignore"):
-        return np.where(squared > 0, 1.0 / squared, 0.0).astype("float32")
-
-
-class Inference(Exporting):
-    """Methods of the masked autoencoders that take whole arrays of images.
-
-    The models say how one batch is done: `reconstruct_batch`, `encode_batch`, `check_pooling` and
-    `reconstruction_statistics`.
-    """
-
-    def reconstruct(
-        self,
-        images: Any,
-        patch_mask: Any = None,
-        batch_size: int = 32,
-        statistics: str = "original",
-    ) -> Reconstruction:
-        """Hide patches and predict them.
-
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
-            patch_mask: bool, `True` = hidden: `(num_patches,)` or the grid's shape for all
-                images, or with a batch axis before it, any number hidden; `None` draws the masks
-                that `evaluate` uses, which depend on (seed, number of the image), and on the image
-                where the masking layer looks at it.
-            batch_size: int.
-            statistics: for standardised targets, whose patch mean and variance give the
-                prediction its brightness: `"original"` (the hidden patches' own, given away) or
-                `"visible"` (estimated from the visible patches around).
-
-        Returns:
-            `Reconstruction(prediction, patch_mask, pasted, statistics)` of NumPy arrays.
-
-        Raises:
-            TypeError, ValueError: if the images or the mask do not fit the model.
-        """
-        if statistics not in ("original", "visible"):
-            raise ValueError(
-                f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
-            )
-        inputs = self._masked_input(images, patch_mask, batch_size)
-        made = self._reconstructed(inputs, statistics, batch_size)
-        used = statistics if self.reconstruction_statistics else None
-        return Reconstruction(made["prediction"], inputs["patch_mask"], made["pasted"], used)
-
-    def _reconstructed(self, inputs: dict[str, Any], statistics: str, batch_size: int) -> Any:
-        return self._endpoints.run(
-            self,
-            ("reconstruct", statistics),
-            lambda batch: self.reconstruct_batch(batch["images"], batch["patch_mask"], statistics),
-            inputs,
-            batch_size,
-        )
-
-    def predict_patches(
-        self, images: Any, patch_mask: Any = None, batch_size: int = 32
-    ) -> PatchPrediction:
-        """Hide patches and give targets and predictions as the loss compares them.
-
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
-            patch_mask: as for `reconstruct`.
-            batch_size: int.
-
-        Returns:
-            `PatchPrediction(targets, predictions, patch_mask, missing)` of NumPy arrays.
-
-        Raises:
-            TypeError, ValueError: if the images or the mask do not fit the model.
-        """
-        inputs = self._masked_input(images, patch_mask, batch_size)
-        made = self._endpoints.run(self, "patches", self._compare_batch, inputs, batch_size)
-        return PatchPrediction(
-            made["targets"], made["predictions"], inputs["patch_mask"], made["missing"]
-        )
-
-    def _compare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        patches, missing = self.to_patches(batch["images"])
-        inputs = {"patches": patches, "patch_mask": batch["patch_mask"]}
-        if missing is None:
-            missing = ops.zeros_like(batch["patch_mask"])
-        else:
-            inputs["missing"] = missing
-        predictions = ops.cast(self(inputs), "float32")
-        return {
-            "targets": self.to_targets(patches),
-            "predictions": predictions,
-            "missing": missing,
-        }
-
-    def _masked_input(self, images: Any, patch_mask: Any, batch_size: int) -> dict[str, Any]:
-        images = self._checked(images, batch_size)
-        if hasattr(images, "element_spec"):
-            raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
-        images = ops.convert_to_numpy(images)
-        warn_of_blind(blind_samples(images, self.grid), len(images))
-        if patch_mask is None:
-            patch_mask = self._evaluation_masks(images, batch_size)
-        return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
-
-    def _evaluation_masks(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        incomplete = can_be_missing(images.dtype) and bool(np.isnan(images).any())
-        numbers = np.arange(len(images), dtype="int32")
-        if not incomplete and not self.masking.uses_patches:
-            return ops.convert_to_numpy(self._draw_masks(0, numbers, None, None))
-        masks = []
-        for start in range(0, len(images), batch_size):
-            rows = slice(start, start + batch_size)
-            patches, missing = self.to_patches(ops.convert_to_tensor(images[rows]))
-            masks.append(self._draw_masks(0, numbers[rows], missing, patches))
-        return np.concatenate([ops.convert_to_numpy(mask) for mask in masks])
-
-    def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
-        """Features of images, nothing hidden.
-
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
-                batches (labels are ignored). Patches with NaN are left out; a warning names images
-                without any other, whose mean features are 0.
-            pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
-                all tokens.
-            batch_size: int.
-
-        Returns:
-            NumPy array `(batch, hidden_dim)`, or `(batch, [1 +] num_patches, hidden_dim)`.
-
-        Raises:
-            TypeError, ValueError: if the images do not fit the model.
-        """
-        self.check_pooling(pooling)
-        return self._run_checked(
-            ("encode", pooling),
-            lambda batch: self.encode_batch(batch, pooling),
-            images,
-            batch_size,
-        )
-
-    def _checked(self, images: Any, batch_size: int) -> Any:
-        check_int("batch_size", batch_size, 1)
-        return check_input(as_one_array(images), self.image_shape, self.value_range)
-
-
-class MaskedModel(
-    Inference,
-    Restoring,
-    ChecksSamples,
-    SavedInOneStep,
-    CompiledAsAsked,
-    CountsUnusable,
-    SkipsNonFinite,
-    keras.Model,
-):
+class MaskedModel(TrainableModel):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
-    Subclasses say what a patch is (`to_patches`), what is to be predicted (`to_targets`) and how
-    (`call`).
+    Subclasses have a `normalization` layer and say what a patch is (`to_patches`), what is to be
+    predicted (`to_targets`) and how (`call`). For inference they give `reconstruct_batch`,
+    `encode_batch`, `check_pooling` and `reconstruction_statistics`.
 
     Args:
         image_shape: ints `(*spatial, channels)`.
@@ -297,6 +59,8 @@ class MaskedModel(
         masking: `PatchMasking` layer.
         loss_on: `"hidden"` patches (the paper's) or `"all"`.
         hidden_dim: int, width of the matrix products; decides about XLA.
+        num_tokens: int, tokens of an image where there are most of them; decides about XLA.
+            Defaults to `1`: no transformer.
         **kwargs: passed to `keras.Model`.
     """
 
@@ -307,20 +71,17 @@ class MaskedModel(
         masking: PatchMasking,
         loss_on: str,
         hidden_dim: int,
+        num_tokens: int = 1,
         **kwargs: Any,
     ):
-        # Pixels must not be cast to half precision on the way in: the model casts them itself.
-        super().__init__(**{"autocast": False, **kwargs})
+        super().__init__(image_shape, hidden_dim, grid, num_tokens, **kwargs)
         check_choice("loss_on", loss_on, ("hidden", "all"))
-        self.image_shape = tuple(image_shape)
-        self.grid = tuple(grid)
+        self.grid = self.patch_grid
         self.num_patches = math.prod(grid)
         self.masking = masking
         self.loss_on = loss_on
-        self._width = hidden_dim
-        self._endpoints = Endpoints()
         self._train_functions = _Cache()
-        self.built_for = num_replicas()
+        self._unusable: UntrackedMetric | None = None
         num_hidden(self.num_patches, masking.mask_ratio)  # refuse at once what hides none or all
 
     @property
@@ -342,11 +103,6 @@ class MaskedModel(
     def value_range(self) -> tuple[float, float] | None:
         """Pixel values that mean black and white."""
         return self.normalization.value_range
-
-    @property
-    def patch_grid(self) -> tuple[int, ...]:
-        """Patches per axis."""
-        return self.grid
 
     def to_patches(self, images: Any) -> tuple[Any, Any]:
         """Raw images to normalised patches without NaN, and which of them are missing."""
@@ -418,15 +174,50 @@ class MaskedModel(
             **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
                 come out NaN or infinite, counted by the metric `skipped_steps`.
         """
-        check_replicas(self)
+        loss = MaskedReconstructionLoss() if loss is None else loss
         self._train_functions = _Cache()
-        super().compile(
-            optimizer=optimizer,
-            loss=MaskedReconstructionLoss() if loss is None else loss,
-            jit_compile=jit_compile,
-            **kwargs,
-        )
-        check_optimizer(self.optimizer)
+        self._unusable = UntrackedMetric(UnusableSamples(), in_use=False)
+        super().compile(optimizer, loss, jit_compile=jit_compile, **kwargs)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """As in Keras; and the number of unusable samples, last, once data may be missing."""
+        return [*super().metrics, *([self._unusable.metric] if self._counts_unusable else [])]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """As in Keras; `fit` adds the number of unusable samples to an epoch's logs."""
+        result = super().get_metrics_result()
+        result.pop(UNUSABLE, None)
+        return result
+
+    @property
+    def _counts_unusable(self) -> bool:
+        return self._unusable is not None and self._unusable.in_use
+
+    def _prepare_counts(self, *data: Any) -> None:
+        if self._unusable is not None and not self._unusable.in_use:
+            # Once in use it stays so: compiled steps have its variables.
+            self._unusable.in_use = any(may_be_missing(part) for part in data)
+
+    def _fit_checked(self, x: Any, y: Any, callbacks: Any = None, **options: Any) -> Any:
+        self._prepare_counts(x, options.get("validation_data"))
+        if self._counts_unusable:
+            report = UnusableReport(self._unusable.metric)
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                report.set_model(self)
+                callbacks.append(report)
+            else:  # first, so that the others find its count in the logs
+                callbacks = [report, *keras.tree.flatten(callbacks or [])]
+        return super()._fit_checked(x, y, callbacks=callbacks, **options)
+
+    def _evaluate_checked(self, x: Any, y: Any, **options: Any) -> Any:
+        inside_fit = bool(options.get("_use_cached_eval_dataset"))
+        if not inside_fit:
+            self._prepare_counts(x)
+        result = super()._evaluate_checked(x, y, **options)
+        if not inside_fit and self._counts_unusable:
+            warn_of_unusable(self._unusable.metric.counts()[1], "evaluated")
+        return result
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""
@@ -505,8 +296,10 @@ class MaskedModel(
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """As `keras.Model.compute_metrics`: metrics compare patches."""
+        """As `keras.Model.compute_metrics`: metrics compare patches; counts unusable samples."""
         y, y_pred, sample_weight = self._as_supervised(x, y, y_pred, sample_weight)
+        if self._unusable is not None and isinstance(x, dict) and "missing" in x:
+            self._unusable.metric.update_state(x["missing"])
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def set_mask_ratio(self, mask_ratio: float) -> None:
@@ -551,6 +344,257 @@ class MaskedModel(
     def num_compiled_ratios(self) -> int:
         """How many training graphs, one per number of hidden patches, were traced so far."""
         return len(self._train_functions.traced)
+
+    def reconstruct(
+        self,
+        images: Any,
+        patch_mask: Any = None,
+        batch_size: int = 32,
+        statistics: str = "original",
+    ) -> Reconstruction:
+        """Hide patches and predict them.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
+            patch_mask: bool, `True` = hidden: `(num_patches,)` or the grid's shape for all
+                images, or with a batch axis before it, any number hidden; `None` draws the masks
+                that `evaluate` uses, which depend on (seed, number of the image), and on the image
+                where the masking layer looks at it.
+            batch_size: int.
+            statistics: for standardised targets, whose patch mean and variance give the
+                prediction its brightness: `"original"` (the hidden patches' own, given away) or
+                `"visible"` (estimated from the visible patches around).
+
+        Returns:
+            `Reconstruction(prediction, patch_mask, pasted, statistics)` of NumPy arrays.
+
+        Raises:
+            TypeError, ValueError: if the images or the mask do not fit the model.
+        """
+        if statistics not in ("original", "visible"):
+            raise ValueError(
+                f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
+            )
+        inputs = self._masked_input(images, patch_mask, batch_size)
+        outputs = self._reconstruct_checked(inputs, statistics, batch_size)
+        used = statistics if self.reconstruction_statistics else None
+        return Reconstruction(outputs["prediction"], inputs["patch_mask"], outputs["pasted"], used)
+
+    def _reconstruct_checked(self, inputs: dict[str, Any], statistics: str, batch_size: int) -> Any:
+        return self._endpoints.run(
+            self,
+            ("reconstruct", statistics),
+            lambda batch: self.reconstruct_batch(batch["images"], batch["patch_mask"], statistics),
+            inputs,
+            batch_size,
+        )
+
+    def predict_patches(
+        self, images: Any, patch_mask: Any = None, batch_size: int = 32
+    ) -> PatchPrediction:
+        """Hide patches and give targets and predictions as the loss compares them.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN means missing.
+            patch_mask: as for `reconstruct`.
+            batch_size: int.
+
+        Returns:
+            `PatchPrediction(targets, predictions, patch_mask, missing)` of NumPy arrays.
+
+        Raises:
+            TypeError, ValueError: if the images or the mask do not fit the model.
+        """
+        inputs = self._masked_input(images, patch_mask, batch_size)
+        outputs = self._endpoints.run(self, "patches", self._compare_batch, inputs, batch_size)
+        return PatchPrediction(patch_mask=inputs["patch_mask"], **outputs)
+
+    def _compare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        patches, missing = self.to_patches(batch["images"])
+        inputs = {"patches": patches, "patch_mask": batch["patch_mask"]}
+        if missing is None:
+            missing = ops.zeros_like(batch["patch_mask"])
+        else:
+            inputs["missing"] = missing
+        predictions = ops.cast(self(inputs), "float32")
+        return {
+            "targets": self.to_targets(patches),
+            "predictions": predictions,
+            "missing": missing,
+        }
+
+    def _masked_input(self, images: Any, patch_mask: Any, batch_size: int) -> dict[str, Any]:
+        images = self._checked(images, batch_size)
+        if hasattr(images, "element_spec"):
+            raise TypeError("`images` must be an array. Received: a dataset; take a batch of it")
+        images = ops.convert_to_numpy(images)
+        warn_of_blind(blind_samples(images, self.grid), len(images))
+        if patch_mask is None:
+            patch_mask = self._evaluation_masks(images, batch_size)
+        return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
+
+    def _evaluation_masks(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        incomplete = can_be_missing(images.dtype) and bool(np.isnan(images).any())
+        numbers = np.arange(len(images), dtype="int32")
+        if not incomplete and not self.masking.uses_patches:
+            return ops.convert_to_numpy(self._draw_masks(0, numbers, None, None))
+        masks = []
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            patches, missing = self.to_patches(ops.convert_to_tensor(images[rows]))
+            masks.append(self._draw_masks(0, numbers[rows], missing, patches))
+        return np.concatenate([ops.convert_to_numpy(mask) for mask in masks])
+
+    def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
+        """Features of images, nothing hidden.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
+                batches (labels are ignored). Patches with NaN are left out; a warning names images
+                without any other, whose mean features are 0.
+            pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
+                all tokens.
+            batch_size: int.
+
+        Returns:
+            NumPy array `(batch, hidden_dim)`, or `(batch, [1 +] num_patches, hidden_dim)`.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the model.
+        """
+        self.check_pooling(pooling)
+        return self._run_checked(
+            ("encode", pooling),
+            lambda batch: self.encode_batch(batch, pooling),
+            images,
+            batch_size,
+        )
+
+    def _checked(self, images: Any, batch_size: int) -> Any:
+        check_int("batch_size", batch_size, 1)
+        return check_input(as_one_array(images), self.image_shape, self.value_range)
+
+    def inpaint(self, images: Any, missing: Any, batch_size: int = 32) -> np.ndarray:
+        """Fill in missing pixels.
+
+        Every patch that a missing pixel touches is hidden whole: the model sees nothing of it, not
+        even its known pixels, and the values that stand in for missing pixels influence nothing.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored; NaN pixels are missing
+                too. What stands at missing pixels is never read, so it may be anything.
+            missing: bool array, `True` = missing: of shape `spatial`, with or without channels
+                (1 or all) after it, for all images or with the batch before it (a shape that could
+                be either is read as a batch); `None` for the NaN pixels alone.
+            batch_size: int.
+
+        Returns:
+            float32 array of the shape of the images: known pixels as given, missing ones as
+            predicted, clipped to `value_range`.
+
+        Raises:
+            TypeError: if `missing` is not boolean, or the images are not numbers.
+            ValueError: if shapes do not fit, or an image has a missing pixel in every patch.
+
+        Example:
+        >>> from mae_keras.models import DenseMaskedAutoencoder
+        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+        >>> model.inpaint(np.zeros((2, 4, 4, 1), "uint8"), np.eye(4, dtype=bool)).shape
+        (2, 4, 4, 1)
+        """
+        return inpaint(self, images, missing, batch_size)
+
+    def restore(
+        self,
+        images: Any,
+        num_masks: int = 16,
+        mask_ratio: float | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> Restoration:
+        """Predict every pixel of images from the others, several times.
+
+        The masks are `ops.covering_masks`: every patch is hidden about equally often, at least
+        once; they depend on (seed, number of the image) alone. A pixel counts only where it was
+        hidden, so noise that the model cannot foresee does not come through.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored. Patches with NaN are
+                hidden by every mask; `mask_ratio` counts the others, of which every mask leaves
+                at least one visible. If only one is without NaN, it comes out NaN: nothing is
+                left to predict it from.
+            num_masks: int, at least 2 and enough to hide every patch; each is one more run over
+                the images.
+            mask_ratio: float in (0, 1), fraction hidden by one mask; defaults to the model's.
+            seed: int, which masks.
+            batch_size: int, without effect on the masks.
+
+        Returns:
+            `Restoration(denoised, uncertainty, anomaly, count)` of NumPy arrays, in pixels as
+            given, `denoised` within `value_range`.
+
+        Raises:
+            TypeError: if the images are not numbers.
+            ValueError: if the images do not fit the model, one has NaN in every patch, or the
+                masks are too few.
+
+        Example:
+        >>> from mae_keras.models import DenseMaskedAutoencoder
+        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,), mask_ratio=0.5)
+        >>> model.restore(np.zeros((2, 4, 4, 1), "uint8"), num_masks=4).count[0, 0, 0].tolist()
+        [2]
+        """
+        return restore(self, images, num_masks, mask_ratio, seed, batch_size)
+
+    def denoise(
+        self,
+        images: Any,
+        num_masks: int = 16,
+        mask_ratio: float | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Replace every pixel by the mean of its predictions: `restore(...).denoised`.
+
+        Args:
+            images: as for `restore`, and so are the others.
+            num_masks: int.
+            mask_ratio: float in (0, 1) or `None`.
+            seed: int.
+            batch_size: int.
+
+        Returns:
+            float32 array of the shape of the images.
+
+        Raises:
+            TypeError, ValueError: as `restore`.
+        """
+        return self.restore(images, num_masks, mask_ratio, seed, batch_size).denoised
+
+    def anomaly_map(
+        self,
+        images: Any,
+        num_masks: int = 16,
+        mask_ratio: float | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """How far every pixel is from what the others let expect: `restore(...).anomaly`.
+
+        Args:
+            images: as for `restore`, and so are the others.
+            num_masks: int.
+            mask_ratio: float in (0, 1) or `None`.
+            seed: int.
+            batch_size: int.
+
+        Returns:
+            float32 array of the shape of the images, in pixel values.
+
+        Raises:
+            TypeError, ValueError: as `restore`.
+        """
+        return self.restore(images, num_masks, mask_ratio, seed, batch_size).anomaly
 
 
 class _Cache:

@@ -1,12 +1,20 @@
-"""Filling holes, removing noise and finding what does not belong, with a trained autoencoder."""
+"""What a trained autoencoder gives back: reconstructions, holes filled, noise and anomalies found.
+
+Methods of `MaskedModel` call these functions. Inpainting and restoring use what is seen of an image
+alone: models of standardised patches take brightness and contrast of a hidden patch from the
+visible patches around, never from what it hides. Pictures come out better from models that predict
+pixels. Predictions are clipped to `value_range`.
+"""
 
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
+from mae_keras.arguments import check_array
 from mae_keras.models.checks import (
     as_one_array,
     check_shape,
@@ -15,6 +23,45 @@ from mae_keras.models.checks import (
     touched_patches,
 )
 from mae_keras.ops import covering_masks, num_hidden
+
+
+class Reconstruction(NamedTuple):
+    """Reconstructed images, in pixels as given.
+
+    Attributes:
+        prediction: float32 `(batch, *spatial, channels)`, every patch as predicted, not clipped.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
+        pasted: float32, the images with their hidden patches replaced by the prediction.
+        statistics: whose mean and variance gave standardised predictions their brightness,
+            `"original"` or `"visible"`; `None` when the model predicts pixels.
+    """
+
+    prediction: np.ndarray
+    patch_mask: np.ndarray
+    pasted: np.ndarray
+    statistics: str | None
+
+
+class PatchPrediction(NamedTuple):
+    """Targets and predictions as the loss sees them.
+
+    Attributes:
+        targets: float32 `(batch, num_patches, patch_dim)`, normalised, standardised if the model
+            predicts standardised patches; 0 where data is missing.
+        predictions: float32, of the same shape.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden.
+        missing: bool `(batch, num_patches)`, `True` = holds NaN.
+    """
+
+    targets: np.ndarray
+    predictions: np.ndarray
+    patch_mask: np.ndarray
+    missing: np.ndarray
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Bool `(batch, num_patches)`: the patches in the loss, hidden and not missing."""
+        return self.patch_mask & ~self.missing
 
 
 class Restoration(NamedTuple):
@@ -36,183 +83,129 @@ class Restoration(NamedTuple):
     count: np.ndarray
 
 
-class Restoring:
-    """Methods of the masked autoencoders that repair images or doubt them.
+def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndarray:
+    """Bring a user's mask to bool `(batch, num_patches)`.
 
-    All use what is seen of an image alone: models of standardised patches take brightness and
-    contrast of a hidden patch from the visible patches around, never from what it hides. Pictures
-    come out better from models that predict pixels. Predictions are clipped to `value_range`.
+    Args:
+        patch_mask: bool or 0/1 array: `(num_patches,)`, `grid`, or either with a batch before it.
+        grid: ints, patches per axis.
+        batch: int, number of images.
+
+    Returns:
+        NumPy bool array.
+
+    Raises:
+        ValueError: if the shape fits neither, or values are not 0 and 1.
+
+    Example:
+    >>> read_patch_mask([[1, 0], [0, 0]], (2, 2), 3).shape
+    (3, 4)
     """
+    if isinstance(patch_mask, (list, tuple)):
+        patch_mask = check_array("patch_mask", patch_mask)
+    given = np.asarray(keras.ops.convert_to_numpy(patch_mask))
+    if given.dtype != bool and not np.isin(given, (0, 1)).all():
+        raise ValueError(
+            f"`patch_mask` must be boolean, True = hidden. Received: dtype {given.dtype} with "
+            f"values other than 0 and 1"
+        )
+    num_patches, grid = math.prod(grid), tuple(grid)
+    if given.shape in ((num_patches,), grid):
+        return np.broadcast_to(given.astype(bool).reshape(1, -1), (batch, num_patches)).copy()
+    if given.shape in ((batch, num_patches), (batch, *grid)):
+        return given.astype(bool).reshape(batch, num_patches)
+    raise ValueError(
+        f"`patch_mask` must have shape ({num_patches},), {grid}, ({batch}, {num_patches}) or "
+        f"{(batch, *grid)}. Received: patch_mask.shape={given.shape}"
+    )
 
-    def inpaint(self, images: Any, missing: Any, batch_size: int = 32) -> np.ndarray:
-        """Fill in missing pixels.
 
-        Every patch that a missing pixel touches is hidden whole: the model sees nothing of it, not
-        even its known pixels, and the values that stand in for missing pixels influence nothing.
+def neighbour_weights(grid: Sequence[int]) -> np.ndarray:
+    """Inverse squared distances between the patches of a grid, 0 to themselves.
 
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored; NaN pixels are missing
-                too. What stands at missing pixels is never read, so it may be anything.
-            missing: bool array, `True` = missing: of shape `spatial`, with or without channels
-                (1 or all) after it, for all images or with the batch before it (a shape that could
-                be either is read as a batch); `None` for the NaN pixels alone.
-            batch_size: int.
+    Args:
+        grid: ints, patches per axis.
 
-        Returns:
-            float32 array of the shape of the images: known pixels as given, missing ones as
-            predicted, clipped to `value_range`.
+    Returns:
+        NumPy float32 array `(num_patches, num_patches)`.
 
-        Raises:
-            TypeError: if `missing` is not boolean, or the images are not numbers.
-            ValueError: if shapes do not fit, or an image has a missing pixel in every patch.
+    Example:
+    >>> neighbour_weights((3,))[0].tolist()
+    [0.0, 1.0, 0.25]
+    """
+    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
+    places = np.stack(axes, -1).reshape(-1, len(tuple(grid)))
+    squared = ((places[:, None] - places[None]) ** 2).sum(-1).astype("float32")
+    with np.errstate(divide="ignore"):
+        return np.where(squared > 0, 1.0 / squared, 0.0).astype("float32")
 
-        Example:
-        >>> from mae_keras.models import DenseMaskedAutoencoder
-        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
-        >>> model.inpaint(np.zeros((2, 4, 4, 1), "uint8"), np.eye(4, dtype=bool)).shape
-        (2, 4, 4, 1)
-        """
-        images = self._read_pixels(images)
-        missing = _unknown(images, missing)
-        erased = self._erase(images, missing)
-        self._checked(erased, batch_size)
-        hidden = touched_patches(missing, self.grid)
-        _refuse_blind(hidden, "missing", "missing pixels")
-        known = images.astype("float32")
-        if not missing.any():
-            return known
-        return np.where(missing, self._predict_hidden(erased, hidden, batch_size), known)
 
-    def restore(
-        self,
-        images: Any,
-        num_masks: int = 16,
-        mask_ratio: float | None = None,
-        seed: int = 0,
-        batch_size: int = 32,
-    ) -> Restoration:
-        """Predict every pixel of images from the others, several times.
+def inpaint(model: Any, images: Any, missing: Any, batch_size: int) -> np.ndarray:
+    """See `MaskedModel.inpaint`."""
+    images = _read_pixels(model, images)
+    missing = _unknown(images, missing)
+    erased = _erase(images, missing, model.value_range)
+    model._checked(erased, batch_size)
+    hidden = touched_patches(missing, model.grid)
+    _refuse_blind(hidden, "missing", "missing pixels")
+    known = images.astype("float32")
+    if not missing.any():
+        return known
+    return np.where(missing, _predict_hidden(model, erased, hidden, batch_size), known)
 
-        The masks are `ops.covering_masks`: every patch is hidden about equally often, at least
-        once; they depend on (seed, number of the image) alone. A pixel counts only where it was
-        hidden, so noise that the model cannot foresee does not come through.
 
-        Args:
-            images: array `(batch, *spatial, channels)` of pixels as stored. Patches with NaN are
-                hidden by every mask; `mask_ratio` counts the others, of which every mask leaves
-                at least one visible. If only one is without NaN, it comes out NaN: nothing is
-                left to predict it from.
-            num_masks: int, at least 2 and enough to hide every patch; each is one more run over
-                the images.
-            mask_ratio: float in (0, 1), fraction hidden by one mask; defaults to the model's.
-            seed: int, which masks.
-            batch_size: int, without effect on the masks.
+def restore(
+    model: Any,
+    images: Any,
+    num_masks: int,
+    mask_ratio: float | None,
+    seed: int,
+    batch_size: int,
+) -> Restoration:
+    """See `MaskedModel.restore`."""
+    images = _read_pixels(model, images)
+    model._checked(images, batch_size)
+    count = num_hidden(model.num_patches, model.mask_ratio if mask_ratio is None else mask_ratio)
+    samples = np.arange(len(images), dtype="int32")
+    absent = touched_patches(_unknown(images, None), model.grid)
+    _refuse_blind(absent, "images", "NaN")
+    missing = absent if absent.any() else None
+    masks = covering_masks(model.num_patches, count, num_masks, seed, samples, missing)
+    moments = _Moments(images.shape)
+    for hidden in ops.convert_to_numpy(masks):
+        prediction = _predict_hidden(model, images, hidden, batch_size)
+        moments.add(prediction, cover_pixels(hidden, model.grid, model.image_shape))
+    return moments.restoration(images.astype("float32"))
 
-        Returns:
-            `Restoration(denoised, uncertainty, anomaly, count)` of NumPy arrays, in pixels as
-            given, `denoised` within `value_range`.
 
-        Raises:
-            TypeError: if the images are not numbers.
-            ValueError: if the images do not fit the model, one has NaN in every patch, or the
-                masks are too few.
+def _read_pixels(model: Any, images: Any) -> np.ndarray:
+    images = as_one_array(images)
+    if hasattr(images, "element_spec") or isinstance(images, dict):
+        raise TypeError(
+            f"`images` must be an array. Received: a {type(images).__name__}; take one batch"
+        )
+    check_shape(images.shape, model.image_shape)
+    images = np.asarray(ops.convert_to_numpy(images))
+    # NumPy takes bfloat16 for no number and asks it for no NaN
+    return images.astype("float32") if str(images.dtype) == "bfloat16" else images
 
-        Example:
-        >>> from mae_keras.models import DenseMaskedAutoencoder
-        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,), mask_ratio=0.5)
-        >>> model.restore(np.zeros((2, 4, 4, 1), "uint8"), num_masks=4).count[0, 0, 0].tolist()
-        [2]
-        """
-        images = self._read_pixels(images)
-        self._checked(images, batch_size)
-        count = num_hidden(self.num_patches, self.mask_ratio if mask_ratio is None else mask_ratio)
-        samples = np.arange(len(images), dtype="int32")
-        absent = touched_patches(_unknown(images, None), self.grid)
-        _refuse_blind(absent, "images", "NaN")
-        missing = absent if absent.any() else None
-        masks = covering_masks(self.num_patches, count, num_masks, seed, samples, missing)
-        moments = _Moments(images.shape)
-        for hidden in ops.convert_to_numpy(masks):
-            prediction = self._predict_hidden(images, hidden, batch_size)
-            moments.add(prediction, cover_pixels(hidden, self.grid, self.image_shape))
-        return moments.restoration(images.astype("float32"))
 
-    def denoise(
-        self,
-        images: Any,
-        num_masks: int = 16,
-        mask_ratio: float | None = None,
-        seed: int = 0,
-        batch_size: int = 32,
-    ) -> np.ndarray:
-        """Replace every pixel by the mean of its predictions: `restore(...).denoised`.
+def _erase(images: np.ndarray, missing: np.ndarray, value_range: Any) -> np.ndarray:
+    """Put NaN, or black where the dtype has none, in place of what nobody may see."""
+    if images.dtype.kind in "uib":
+        black = 0 if value_range is None else value_range[0]
+        return np.where(missing, black, images).astype(images.dtype)
+    if images.dtype.kind != "f":
+        return images  # refused by the check that follows
+    return np.where(missing, np.nan, images).astype("float32")
 
-        Args:
-            images: as for `restore`, and so are the others.
-            num_masks: int.
-            mask_ratio: float in (0, 1) or `None`.
-            seed: int.
-            batch_size: int.
 
-        Returns:
-            float32 array of the shape of the images.
-
-        Raises:
-            TypeError, ValueError: as `restore`.
-        """
-        return self.restore(images, num_masks, mask_ratio, seed, batch_size).denoised
-
-    def anomaly_map(
-        self,
-        images: Any,
-        num_masks: int = 16,
-        mask_ratio: float | None = None,
-        seed: int = 0,
-        batch_size: int = 32,
-    ) -> np.ndarray:
-        """How far every pixel is from what the others let expect: `restore(...).anomaly`.
-
-        Args:
-            images: as for `restore`, and so are the others.
-            num_masks: int.
-            mask_ratio: float in (0, 1) or `None`.
-            seed: int.
-            batch_size: int.
-
-        Returns:
-            float32 array of the shape of the images, in pixel values.
-
-        Raises:
-            TypeError, ValueError: as `restore`.
-        """
-        return self.restore(images, num_masks, mask_ratio, seed, batch_size).anomaly
-
-    def _read_pixels(self, images: Any) -> np.ndarray:
-        images = as_one_array(images)
-        if hasattr(images, "element_spec") or isinstance(images, dict):
-            raise TypeError(
-                f"`images` must be an array. Received: a {type(images).__name__}; take one batch"
-            )
-        check_shape(images.shape, self.image_shape)
-        images = np.asarray(ops.convert_to_numpy(images))
-        # NumPy takes bfloat16 for no number and asks it for no NaN
-        return images.astype("float32") if str(images.dtype) == "bfloat16" else images
-
-    def _erase(self, images: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Put NaN, or black where the dtype has none, in place of what nobody may see."""
-        if images.dtype.kind in "uib":
-            black = 0 if self.value_range is None else self.value_range[0]
-            return np.where(missing, black, images).astype(images.dtype)
-        if images.dtype.kind != "f":
-            return images  # refused by the check that follows
-        return np.where(missing, np.nan, images).astype("float32")
-
-    def _predict_hidden(
-        self, images: np.ndarray, patch_mask: np.ndarray, batch_size: int
-    ) -> np.ndarray:
-        inputs = {"images": images, "patch_mask": patch_mask}
-        prediction = self._reconstructed(inputs, "visible", batch_size)["prediction"]
-        return prediction if self.value_range is None else np.clip(prediction, *self.value_range)
+def _predict_hidden(
+    model: Any, images: np.ndarray, patch_mask: np.ndarray, batch_size: int
+) -> np.ndarray:
+    inputs = {"images": images, "patch_mask": patch_mask}
+    prediction = model._reconstruct_checked(inputs, "visible", batch_size)["prediction"]
+    return prediction if model.value_range is None else np.clip(prediction, *model.value_range)
 
 
 class _Moments:

@@ -19,8 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from mae_keras.models import MaskedAutoencoder
-from mae_keras.models import base as compilation
+from mae_keras.models import MaskedAutoencoder, compilation
 
 WAYS = ("all", "pieces", "nothing")
 

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.models import DenseMaskedAutoencoder
-from mae_keras.models import base as compilation
-from mae_keras.models.base import resolve_jit_compile
+from mae_keras.models import DenseMaskedAutoencoder, compilation
+from mae_keras.models.compilation import resolve_jit_compile
 from mae_keras.runtime import (
     cpu_kernels as compiled_attention,
 )

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mae_keras.layers import PixelNormalization
-from mae_keras.models.base import Endpoints
+from mae_keras.models.compilation import Endpoints
 
 
 @pytest.fixture(scope="module")

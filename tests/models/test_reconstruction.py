@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_keras.models.masked_model import neighbour_weights, read_patch_mask
+from mae_keras.models.restoration import neighbour_weights, read_patch_mask
 
 FLAT = np.array([1, 0, 0, 1, 1, 0])
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mae_keras.models import DenseMaskedAutoencoder
-from mae_keras.models import base as replica_batches
-from mae_keras.models.base import (
+from mae_keras.models import batch_checks as replica_batches
+from mae_keras.models.batch_checks import (
     WholeBatches,
     check_evaluation_input,
     check_optimizer,

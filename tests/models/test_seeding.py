@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mae_keras.models import ViTEncoder
-from mae_keras.models.base import seeded
+from mae_keras.models.classifier import seeded
 
 
 def weights_of(seed):

@@ -9,9 +9,7 @@ from mae_keras.models import (
     DenseMaskedAutoencoder,
     ImageClassifier,
     ViTEncoder,
-)
-from mae_keras.models import (
-    base as compilation,
+    compilation,
 )
 
 pytestmark = pytest.mark.skipif(

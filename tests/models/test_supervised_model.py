@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from mae_keras.models import ImageClassifier, ViTEncoder
-from mae_keras.models.classifier import SupervisedModel
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -76,8 +75,3 @@ def test_a_loss_of_class_numbers_is_refused(images, loss):
     model = ImageClassifier(ViTEncoder((8, 8, 1), 2, 16, 1, 2, 32), 3)
     with pytest.raises(ValueError, match="`loss` must take one-hot labels"):
         model.compile("sgd", loss)
-
-
-def test_a_subclass_has_to_say_its_value_range():
-    with pytest.raises(NotImplementedError):
-        _ = SupervisedModel((8, 8, 1), 2, 16).value_range

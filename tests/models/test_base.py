@@ -1,0 +1,112 @@
+"""A subclass of `TrainableModel` with nothing but what its docstring asks for."""
+
+import keras
+import numpy as np
+import pytest
+
+from mae_keras.models import TrainableModel
+from mae_keras.models.exporting import signatures_of
+
+IMAGES = np.arange(2 * 12, dtype="float32").reshape(12, 2, 1, 1)
+LABELS = (IMAGES.mean(axis=(1, 2, 3)) > 11.5).astype("int32")
+pytestmark = pytest.mark.every_backend
+# Where it is quicker: JAX would compile every operation by itself.
+EAGER = keras.backend.backend() == "tensorflow"
+
+
+class MeanClassifier(TrainableModel):
+    """Two classes from the sum of an image's pixels: logits `(0, sum * kernel)`."""
+
+    def __init__(self, initial=0.0, **kwargs):
+        super().__init__((2, 1, 1), hidden_dim=1, value_range=(0, 255), num_classes=2, **kwargs)
+        self.initial = initial
+        self.scale = keras.layers.Dense(
+            1, use_bias=False, kernel_initializer=keras.initializers.Constant(initial)
+        )
+
+    def call(self, images, training=False):
+        total = keras.ops.sum(keras.ops.cast(images, "float32"), axis=(1, 2))
+        logit = self.scale(total)
+        return keras.ops.concatenate([keras.ops.zeros_like(logit), logit], axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "initial": self.initial}
+
+
+def compiled(initial=0.0, learning_rate=0.0, **options):
+    model = MeanClassifier(initial)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(learning_rate), loss, run_eagerly=EAGER, **options)
+    return model
+
+
+def kernel(model):
+    return float(keras.ops.convert_to_numpy(model.scale.kernel)[0, 0])
+
+
+def cross_entropy(images, labels, initial):
+    logits = images.sum(axis=(1, 2, 3)) * initial
+    return np.mean(np.log1p(np.exp(np.where(labels == 1, -logits, logits))))
+
+
+def test_it_fits_evaluates_and_predicts():
+    model = compiled(initial=0.1, learning_rate=1e-3)
+    loss = model.evaluate(IMAGES, LABELS, batch_size=5, verbose=0)
+    assert loss == pytest.approx(cross_entropy(IMAGES, LABELS, 0.1), rel=1e-5)
+    logits = model.predict(IMAGES, batch_size=5, verbose=0)
+    np.testing.assert_allclose(logits[:, 1], IMAGES.sum(axis=(1, 2, 3)) * 0.1, rtol=1e-5)
+    model.fit(IMAGES, LABELS, batch_size=12, verbose=0)
+    total = IMAGES.sum(axis=(1, 2, 3))
+    slope = np.mean((1 / (1 + np.exp(-0.1 * total)) - LABELS) * total)
+    assert kernel(model) == pytest.approx(0.1 - 1e-3 * slope, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES[:, 0], LABELS, "must have"),
+        (IMAGES + 300, LABELS, "within the model's value_range"),
+        (IMAGES, LABELS + 1, "values from 1 to 2"),
+    ],
+    ids=["shape", "range", "labels"],
+)
+def test_it_refuses_what_does_not_fit(images, labels, message):
+    model = compiled()
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=message):
+            method(images, labels, verbose=0)
+        with pytest.raises(ValueError, match=message):
+            batches = ((images, labels) for _ in range(1))
+            method(batches, **{"steps_per_epoch" if method == model.fit else "steps": 1}, verbose=0)
+
+
+def test_it_is_saved_and_loaded_as_it_was_compiled(tmp_path):
+    model = compiled(initial=0.3, skip_nonfinite=True)
+    model.predict(IMAGES, verbose=0)
+    model.save(tmp_path / "model.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    again = keras.saving.load_model(
+        tmp_path / "model.keras", custom_objects={"MeanClassifier": MeanClassifier}
+    )
+    assert kernel(again) == pytest.approx(0.3)
+    config = again.get_compile_config()
+    assert (config["jit_compile"], config["skip_nonfinite"]) == ("auto", True)
+
+
+def test_it_skips_a_step_that_is_not_finite():
+    model = compiled(learning_rate=1e-3, skip_nonfinite=True)
+    # Finite, as weights must be; the sum of what they multiply is not.
+    bad = (IMAGES, LABELS, np.full(12, 3e38, "float32"))
+    history = model.fit((batch for batch in [bad]), steps_per_epoch=1, shuffle=False, verbose=0)
+    assert history.history["skipped_steps"] == [1.0]
+    assert kernel(model) == 0.0
+    assert "skipped_steps" not in model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+    model.fit(IMAGES, LABELS, verbose=0)
+    assert kernel(model) > 0.0
+
+
+def test_it_exports_its_outputs():
+    model = compiled(initial=0.5)
+    signature = signatures_of(model)["serving_default"]
+    outputs = keras.ops.convert_to_numpy(signature.function(IMAGES)["outputs"])
+    np.testing.assert_allclose(outputs[:, 1], IMAGES.sum(axis=(1, 2, 3)) / 2)
