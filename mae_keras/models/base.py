@@ -62,15 +62,15 @@ class TrainableModel(keras.Model):
 
     A subclass provides:
 
-    - `__init__`, which gives this class what its images are and makes its layers;
+    - `__init__`, which tells this class what its images are, makes its layers and ends with
+      `self.build((None, *image_shape))`;
+    - `build(input_shape)`, which builds these layers: all weights are there before the first step;
     - `call(images, training=False)`, from pixels as stored, batch first, to what the loss compares
       with labels (`(batch, num_classes)` where `num_classes` is given);
     - `get_config`, as in any Keras model, to be loaded from files.
 
-    It may have `build`, to have its weights before it sees images; `compile`, for a default loss;
-    `train_step` and `test_step`, which end with those of this class; and `encode_batch` (images to
-    features) or `classify_batch` (images to a dict of logits and probabilities), which `export`
-    then writes.
+    It may have `compile`, for a default loss; `train_step` and `test_step`, which end with those of
+    this class; and `encode_batch` (images to features), which `export` then writes.
 
     Args:
         image_shape: ints `(*spatial, channels)`.
@@ -89,6 +89,10 @@ class TrainableModel(keras.Model):
     ...     def __init__(self):
     ...         super().__init__((4, 4, 1), hidden_dim=1, value_range=(0, 255), num_classes=2)
     ...         self.head = keras.layers.Dense(2)
+    ...         self.build((None, 4, 4, 1))
+    ...
+    ...     def build(self, input_shape):
+    ...         self.head.build((None, 1))
     ...
     ...     def call(self, images, training=False):
     ...         return self.head(keras.ops.mean(keras.ops.cast(images, "float32"), axis=(1, 2)))
