@@ -8,62 +8,20 @@ import keras
 from keras import ops
 
 from mae_keras.arguments import LARGEST_DEPTH, LARGEST_SEED, check_int, check_number
-from mae_keras.runtime.cpu_kernels import FusedAdam
+from mae_keras.runtime.cpu_kernels import fused_adam_step
 from mae_keras.runtime.replicas import decide_together, in_replica
-
-
-class AccumulatesOnReplicas:
-    """Mixin of optimizers that accumulate gradients under a strategy too; stands before Keras's.
-
-    Keras asks in each replica, inside `ops.cond`, whether a step updates the weights. Replicas
-    cannot sum their gradients in there and TensorFlow refuses the graph. Here they ask together;
-    what follows is Keras's own: each adds up its own gradients, the sums meet at the update.
-
-    References:
-        - Keras `BaseOptimizer._backend_apply_gradients`, 3.12 to 3.15; `LossScaleOptimizer` leaves
-          its condition to all replicas in the same way.
-    """
-
-    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]):
-        if not self.gradient_accumulation_steps or not in_replica():
-            super()._backend_apply_gradients(grads, trainable_variables)
-            return
-        decide_together(
-            lambda: ops.equal((self._iterations + 1) % self.gradient_accumulation_steps, 0),
-            self._update,
-            self._accumulate,
-            list(grads),
-            list(trainable_variables),
-        )
-        if self.use_ema:
-            self._update_model_variables_moving_average(self._trainable_variables)
-
-    def _update(self, grads: list[Any], variables: list[Any]) -> None:
-        steps = self.gradient_accumulation_steps
-        sums = zip(grads, self._accumulators(variables), strict=True)
-        grads = [(gradient + accumulated) / steps for gradient, accumulated in sums]
-        self._apply_weight_decay(variables)
-        self._backend_update_step(grads, variables, self.learning_rate)
-        self._backend_reset_gradient_accumulators()
-
-    def _accumulate(self, grads: list[Any], variables: list[Any]) -> None:
-        self._backend_increment_gradient_accumulators(grads, self._accumulators(variables))
-
-    def _accumulators(self, variables: list[Any]) -> list[Any]:
-        return [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
-
 
 LARGEST_BATCH = 2**24
 NO_DECAY = ("class_token", "mask_token", "positions")
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
-class MaskedAdamW(AccumulatesOnReplicas, FusedAdam, keras.optimizers.AdamW):
+class MaskedAdamW(keras.optimizers.AdamW):
     """AdamW whose weight decay spares biases, norms, tokens and positions.
 
     Keras's `exclude_from_weight_decay` does the same until the model is saved: the exclusions are
     not in the optimizer's config, and a reloaded model decays everything. Here the rule is part
-    of the config.
+    of the config. Gradients can be accumulated under a `tf.distribute` strategy too.
 
     Args:
         learning_rate: float or schedule.
@@ -101,6 +59,43 @@ class MaskedAdamW(AccumulatesOnReplicas, FusedAdam, keras.optimizers.AdamW):
             spared = [v for v in variables if len(v.shape) < 2 or v.name in self.no_decay]
             self.exclude_from_weight_decay(var_list=spared)
         super().build(variables)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if not fused_adam_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate)
+
+    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]):
+        # Keras asks in each replica, inside `ops.cond`, whether a step updates the weights. There
+        # replicas cannot sum their gradients, and TensorFlow refuses the graph. Here they ask
+        # together; what follows is Keras's own (`BaseOptimizer._backend_apply_gradients`, 3.12 to
+        # 3.15): each adds up its own gradients, the sums meet at the update. `LossScaleOptimizer`
+        # leaves its condition to all replicas in the same way.
+        if not self.gradient_accumulation_steps or not in_replica():
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
+        decide_together(
+            lambda: ops.equal((self._iterations + 1) % self.gradient_accumulation_steps, 0),
+            self._update,
+            self._accumulate,
+            list(grads),
+            list(trainable_variables),
+        )
+        if self.use_ema:
+            self._update_model_variables_moving_average(self._trainable_variables)
+
+    def _update(self, grads: list[Any], variables: list[Any]) -> None:
+        steps = self.gradient_accumulation_steps
+        sums = zip(grads, self._accumulators(variables), strict=True)
+        grads = [(gradient + accumulated) / steps for gradient, accumulated in sums]
+        self._apply_weight_decay(variables)
+        self._backend_update_step(grads, variables, self.learning_rate)
+        self._backend_reset_gradient_accumulators()
+
+    def _accumulate(self, grads: list[Any], variables: list[Any]) -> None:
+        self._backend_increment_gradient_accumulators(grads, self._accumulators(variables))
+
+    def _accumulators(self, variables: list[Any]) -> list[Any]:
+        return [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "no_decay": self.no_decay}
