@@ -12,10 +12,13 @@ from mae_keras.files import dated_alike, replacing
 from mae_keras.models.batch_checks import (
     LABELS_NEEDED,
     BatchCheck,
+    can_be_shuffled,
     check_evaluation_input,
     check_optimizer,
     check_replicas,
     checked_batches,
+    has_images_alone,
+    labels_for_weights,
     raising,
     training_input,
 )
@@ -29,7 +32,6 @@ from mae_keras.models.checks import (
     check_labelled,
     check_weights,
     is_array,
-    stand_in_labels,
     to_numpy,
     warn_of_blind,
 )
@@ -288,7 +290,7 @@ class TrainableModel(keras.Model):
             "validation_split": validation_split,
             "validation_data": validation_data,
             # Keras warns of its own default where a data set has an order of its own.
-            "shuffle": shuffle and _can_be_shuffled(x),
+            "shuffle": shuffle and can_be_shuffled(x),
             "class_weight": class_weight,
             "sample_weight": sample_weight,
             "initial_epoch": initial_epoch,
@@ -495,24 +497,10 @@ class TrainableModel(keras.Model):
         if self.num_classes is not None:
             check_labelled(x, y, self.num_classes)
         elif is_array(x):
-            y = self._labels_for_weights(x, y, sample_weight, class_weight)
-        elif class_weight is not None and _has_images_alone(x):
+            y = labels_for_weights(x, y, sample_weight, class_weight)
+        elif class_weight is not None and has_images_alone(x):
             raise ValueError(LABELS_NEEDED)
         return x, y, sample_weight
-
-    def _labels_for_weights(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
-        """Labels are ignored: only what Keras makes weights of goes on."""
-        if class_weight is None:
-            return stand_in_labels(x, None, sample_weight)
-        if y is None:
-            raise ValueError(LABELS_NEEDED)
-        labels = to_numpy(y)
-        if len(labels) != len(x) or (labels.ndim == 1 and labels.dtype.kind not in "iub"):
-            raise ValueError(
-                "`class_weight` needs class numbers as labels, one int per image. Received: labels "
-                f"of shape {labels.shape} and type {labels.dtype} for {len(x)} images"
-            )
-        return y
 
     def _checked_set(self, x: Any, class_weight: Any = None, labels: bool = True) -> tuple:
         """A data set whose batches are checked as they come, and what checks them."""
@@ -596,13 +584,3 @@ _JAX_STATE = (
     "optimizer_variables",
     "metrics_variables",
 )
-
-
-def _has_images_alone(x: Any) -> bool:
-    spec = getattr(x, "element_spec", None)
-    return spec is not None and not (isinstance(spec, (tuple, list)) and len(spec) > 1)
-
-
-def _can_be_shuffled(x: Any) -> bool:
-    """Whether Keras can shuffle what is given to `fit`."""
-    return is_array(x) or isinstance(x, keras.utils.PyDataset)

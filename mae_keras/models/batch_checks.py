@@ -23,7 +23,9 @@ from mae_keras.models.checks import (
     check_values,
     check_weights,
     filled_array,
+    is_array,
     needs_scan,
+    stand_in_labels,
     to_numpy,
     warn_of_blind,
 )
@@ -138,6 +140,32 @@ LABELS_NEEDED = (
 _OURS = re.compile(r"(TypeError|ValueError): (`(?:images|labels|sample_weight|class_weight)`.*)")
 
 
+def labels_for_weights(x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+    """Labels are ignored: only what Keras makes weights of goes on."""
+    if class_weight is None:
+        return stand_in_labels(x, None, sample_weight)
+    if y is None:
+        raise ValueError(LABELS_NEEDED)
+    labels = to_numpy(y)
+    if len(labels) != len(x) or (labels.ndim == 1 and labels.dtype.kind not in "iub"):
+        raise ValueError(
+            "`class_weight` needs class numbers as labels, one int per image. Received: labels "
+            f"of shape {labels.shape} and type {labels.dtype} for {len(x)} images"
+        )
+    return y
+
+
+def has_images_alone(x: Any) -> bool:
+    """Whether a data set is known to bring images and nothing else."""
+    spec = getattr(x, "element_spec", None)
+    return spec is not None and not (isinstance(spec, (tuple, list)) and len(spec) > 1)
+
+
+def can_be_shuffled(x: Any) -> bool:
+    """Whether Keras can shuffle what is given to `fit`."""
+    return is_array(x) or isinstance(x, keras.utils.PyDataset)
+
+
 @contextlib.contextmanager
 def raising(checks: Sequence[BatchCheck], model: Any) -> Iterator[None]:
     """Raise what a check refused as it was, whatever became of it on the way.
@@ -236,6 +264,18 @@ def _checked_loader(loader: Any, check: BatchCheck) -> Any:
     checked = copy.copy(loader)
     checked.__class__ = CheckedLoader
     return checked
+
+
+def may_be_missing(data: Any) -> bool:
+    """Whether data may hold NaN; unknown, as of generators, means yes."""
+    if data is None:
+        return False
+    if hasattr(data, "element_spec"):
+        data = data.element_spec
+    if isinstance(data, (tuple, list)) and data:
+        data = data[0]
+    dtype = getattr(data, "dtype", None)
+    return dtype is None or "float" in str(getattr(dtype, "name", dtype))
 
 
 class WholeBatches(keras.utils.PyDataset):

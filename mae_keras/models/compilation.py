@@ -203,3 +203,17 @@ def _pad(array: Any, padding: int) -> np.ndarray:
     if keras.backend.is_float_dtype(array.dtype.name):
         array = array.astype(keras.config.floatx(), copy=False)  # as `predict` does
     return np.resize(array, (len(array) + padding, *array.shape[1:])) if padding else array
+
+
+class FunctionsPerRatio:
+    """Compiled functions per number of hidden patches; no container that Keras would track."""
+
+    def __init__(self) -> None:
+        self._functions: dict[int, tuple[Any, Any]] = {}
+        self.traced: set[int] = set()
+
+    def put(self, key: int, train_function: Any, test_function: Any) -> None:
+        self._functions[key] = (train_function, test_function)
+
+    def get(self, key: int) -> tuple[Any, Any] | None:
+        return self._functions.get(key)

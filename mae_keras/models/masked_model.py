@@ -19,6 +19,7 @@ from mae_keras.arguments import check_choice, check_int
 from mae_keras.layers import PatchMasking
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.models.base import TrainableModel
+from mae_keras.models.batch_checks import may_be_missing
 from mae_keras.models.checks import (
     as_one_array,
     blind_samples,
@@ -26,6 +27,7 @@ from mae_keras.models.checks import (
     check_shape,
     warn_of_blind,
 )
+from mae_keras.models.compilation import FunctionsPerRatio
 from mae_keras.models.restoration import (
     PatchPrediction,
     Reconstruction,
@@ -39,7 +41,6 @@ from mae_keras.models.step_counts import (
     UntrackedMetric,
     UnusableReport,
     UnusableSamples,
-    may_be_missing,
     warn_of_unusable,
 )
 from mae_keras.ops import can_be_missing, gather_patches, is_usable, num_hidden, split_indices
@@ -80,7 +81,7 @@ class MaskedModel(TrainableModel):
         self.num_patches = math.prod(grid)
         self.masking = masking
         self.loss_on = loss_on
-        self._train_functions = _Cache()
+        self._train_functions = FunctionsPerRatio()
         self._unusable: UntrackedMetric | None = None
         num_hidden(self.num_patches, masking.mask_ratio)  # refuse at once what hides none or all
 
@@ -175,7 +176,7 @@ class MaskedModel(TrainableModel):
                 come out NaN or infinite, counted by the metric `skipped_steps`.
         """
         loss = MaskedReconstructionLoss() if loss is None else loss
-        self._train_functions = _Cache()
+        self._train_functions = FunctionsPerRatio()
         self._unusable = UntrackedMetric(UnusableSamples(), in_use=False)
         super().compile(optimizer, loss, jit_compile=jit_compile, **kwargs)
 
@@ -595,17 +596,3 @@ class MaskedModel(TrainableModel):
             TypeError, ValueError: as `restore`.
         """
         return self.restore(images, num_masks, mask_ratio, seed, batch_size).anomaly
-
-
-class _Cache:
-    """Compiled functions per number of hidden patches; no container that Keras would track."""
-
-    def __init__(self) -> None:
-        self._functions: dict[int, tuple[Any, Any]] = {}
-        self.traced: set[int] = set()
-
-    def put(self, key: int, train_function: Any, test_function: Any) -> None:
-        self._functions[key] = (train_function, test_function)
-
-    def get(self, key: int) -> tuple[Any, Any] | None:
-        return self._functions.get(key)

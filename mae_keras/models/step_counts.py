@@ -156,18 +156,6 @@ class UnusableReport(keras.callbacks.Callback):
         logs[name] = float(unusable)
 
 
-def may_be_missing(data: Any) -> bool:
-    """Whether data may hold NaN; unknown, as of generators, means yes."""
-    if data is None:
-        return False
-    if hasattr(data, "element_spec"):
-        data = data.element_spec
-    if isinstance(data, (tuple, list)) and data:
-        data = data[0]
-    dtype = getattr(data, "dtype", None)
-    return dtype is None or "float" in str(getattr(dtype, "name", dtype))
-
-
 def warn_of_unusable(count: int, what: str) -> None:
     """Warn of samples that have no weight in the loss, if there are any."""
     if count:

@@ -245,6 +245,13 @@ def test_saving_keeps_weights_configuration_and_what_is_frozen(images, tmp_path)
     assert int(loaded.optimizer.iterations) == 1
 
 
+def test_it_can_skip_steps_that_are_not_finite():
+    model = make_classifier(num_layers=1)
+    model.compile("sgd", skip_nonfinite=True, run_eagerly=True)
+    assert model.metrics[-1].name == "skipped_steps"
+    assert model.get_compile_config()["skip_nonfinite"] is True
+
+
 def test_auto_jit_is_kept_as_auto_when_saved():
     model = make_classifier()
     model.compile("adam")
