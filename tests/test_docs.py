@@ -49,7 +49,7 @@ def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):
     assert "epochs=60" in code
     code = code.replace("epochs=60", "epochs=1")
     # Numbers of threads are for a process that has not used TensorFlow yet.
-    shown = "print(features.shape, made.pasted.shape)"
+    shown = "print(features.shape, result.pasted.shape)"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{shown}"], capture_output=True, text=True, check=True
     )
