@@ -11,7 +11,7 @@ COLUMNS = (
     "run",
     "epochs",
     "hidden-patch loss",
-    "best trivial predictor",
+    "best naive baseline",
     "20-NN: trained / untrained / pca / pixels",
     "linear probe: trained / untrained / pca / pixels",
     "images/s",

@@ -132,7 +132,7 @@ def test_every_module_says_what_it_owns(name):
     assert doc and doc.strip()
 
 
-def test_rooms_export_something():
+def test_packages_export_something():
     assert {name.partition(".")[0] for name, _ in PUBLIC} == set(PACKAGES)
 
 

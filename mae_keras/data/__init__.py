@@ -6,7 +6,7 @@ functions that need it. Imports nothing above `mae_keras.ops`.
 
 from mae_keras.files import lazy_names
 
-_HOMES = {
+_EXPORTS = {
     "DATASETS": "sources",
     "load": "sources",
     "kind": "sources",
@@ -33,4 +33,4 @@ _HOMES = {
     "training_batches": "pipeline",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -102,27 +102,10 @@ def in_memory_data(
 ) -> ImageData:
     """Check arrays, cut them into splits by content, and return `ImageData`.
 
-    Args:
-        name: str, for messages.
-        images: array `(num_images, height, width[, channels])`; a `numpy.memmap` larger than
-            `in_memory_limit` bytes stays on disk.
-        labels: array `(num_images,)` of integers from 0 or of strings, or `None`.
-        division: `Division`, how images are shared among the splits.
-        groups: array `(num_images,)`, of what must not be torn apart, or `None`.
-        test: `(images, labels or None)` of an official test split, or `None`.
-        validation: the same for an official validation split.
-        class_names: tuple of str, or `None` to take them from string labels.
-        image_size: `(height, width)` to resize to, or `None`.
-        mix: bool, shuffle each split by the seed, for arrays that may come class by class. An
-            official split keeps its order unless its labels say that it does.
-        kind: str, `"images"`, `"signals"` or `"volumes"`, or `None`: images if the shape allows
-            nothing else.
-        notes: sentences about how the arrays were found.
-        resize: str, `"crop"`, `"pad"` or `"stretch"`.
-        in_memory_limit: int, bytes.
-
-    Raises:
-        ValueError: for images or labels that cannot be used; the message says why.
+    `images` is `(num_images, height, width[, channels])`; a `numpy.memmap` of more than
+    `in_memory_limit` bytes stays on disk. `labels` are integers from 0, strings or `None`.
+    `mix` shuffles each split by the seed, since arrays may come class by class; an official split
+    keeps its order unless its labels are sorted by class.
     """
     notes = list(notes)
     given = {"train": (images, labels), "test": test, "validation": validation}
@@ -130,19 +113,19 @@ def in_memory_data(
     if kind != "images" and image_size is not None:
         raise ValueError(f"`image_size` is for images. Received: image_size={image_size}, {kind}")
     parts = _checked_parts(name, given, kind, notes)
-    labelled, class_names = _encode_labels(name, parts, class_names, notes)
+    labeled, class_names = _encode_labels(name, parts, class_names, notes)
     rows, notes_on_split = division.rows(
         {part: held["keys"] for part, held in parts.items()},
         name,
-        labels=None if labelled is None else labelled["train"],
+        labels=None if labeled is None else labeled["train"],
         groups=_checked_groups(groups, parts),
     )
     if mix:
-        rows = _mixed_rows(rows, labelled, division.seed)
+        rows = _mixed_rows(rows, labeled, division.seed)
     splits = {
         split: _make_split(
             parts[part]["images"],
-            None if labelled is None else labelled[part],
+            None if labeled is None else labeled[part],
             chosen,
             parts["train"]["dtype"],
             image_size,
@@ -489,21 +472,21 @@ def _encode_labels(name, parts, class_names, notes):
     return found, class_names
 
 
-def _mixed_rows(rows, labelled, seed):
+def _mixed_rows(rows, labeled, seed):
     """Shuffle what was cut here, and official splits that come class by class."""
     # The place in this order is part of the seed.
     order = ("train", "test", "validation") if rows["test"][0] == "test" else SPLITS
     shuffled = dict(zip(order, mixed([rows[split][1] for split in order], seed), strict=True))
     return {
-        split: (part, shuffled[split] if part == "train" or _by_class(labelled, part) else old)
+        split: (part, shuffled[split] if part == "train" or _by_class(labeled, part) else old)
         for split, (part, old) in rows.items()
     }
 
 
-def _by_class(labelled, part):
-    if labelled is None:
+def _by_class(labeled, part):
+    if labeled is None:
         return False
-    labels = labelled[part]
+    labels = labeled[part]
     return 0 < np.count_nonzero(labels[1:] != labels[:-1]) < len(np.unique(labels))
 
 

@@ -26,21 +26,6 @@ def mix(
     The first image's partner is the last one. Each image has its own share, drawn from
     Beta(alpha, alpha).
 
-    Args:
-        images: tensor `(batch, ..., channels)`; `(batch, height, width, channels)` for cutmix.
-        labels: float tensor `(batch, num_classes)`, shares of the classes.
-        seed: int tensor `(2,)`; the same seed gives the same mixture.
-        mixup_alpha: float, 0 for no mixup. The paper of fine-tuning has 0.8.
-        cutmix_alpha: float, 0 for no cutmix. The paper of fine-tuning has 1.0.
-
-    Returns:
-        float32 images in the range they had, and labels mixed as the pixels are.
-
-    Example:
-    >>> images, labels = mix([[1.0], [3.0]], [[1.0, 0.0], [0.0, 1.0]], (0, 1), mixup_alpha=1.0)
-    >>> images.shape, labels.shape
-    (TensorShape([2, 1]), TensorShape([2, 2]))
-
     References:
         - Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899. Each with
           probability one half when both are wanted, as timm `Mixup`, but drawn per image.
@@ -64,21 +49,7 @@ def mix(
 
 
 def blend(images: Any, labels: Any, kept: Any) -> tuple[Any, Any]:
-    """Mix every image of a batch with the one before it, by given shares.
-
-    Args:
-        images: float tensor `(batch, ..., channels)`.
-        labels: float tensor `(batch, num_classes)`.
-        kept: float tensor that broadcasts to `images`, the share of each value that is kept.
-
-    Returns:
-        Images, and labels by the mean of `kept` over each image.
-
-    Example:
-    >>> images, labels = blend([[1.0], [3.0]], [[1.0, 0.0], [0.0, 1.0]], [[1.0], [0.25]])
-    >>> images.numpy().tolist(), labels.numpy().tolist()
-    ([[1.0], [1.5]], [[1.0, 0.0], [0.75, 0.25]])
-    """
+    """Mix every image of a batch with the one before it; `kept` broadcasts to `images`."""
     import tensorflow as tf
 
     images, labels, kept = (tf.convert_to_tensor(value) for value in (images, labels, kept))
@@ -90,20 +61,7 @@ def blend(images: Any, labels: Any, kept: Any) -> tuple[Any, Any]:
 
 
 def beta(alpha: float, count: Any, seed: Any) -> Any:
-    """Draw from Beta(alpha, alpha).
-
-    Args:
-        alpha: float, positive.
-        count: int, draws.
-        seed: int tensor `(2,)`.
-
-    Returns:
-        float32 tensor `(count,)` in [0, 1].
-
-    Example:
-    >>> beta(1.0, 3, (0, 1)).shape
-    TensorShape([3])
-    """
+    """Draw from Beta(alpha, alpha)."""
     import tensorflow as tf
 
     # The quotient of two gamma draws. Those of small alpha underflow, their logarithms do not:
@@ -116,21 +74,7 @@ def beta(alpha: float, count: Any, seed: Any) -> Any:
 
 
 def cut_boxes(share: Any, shape: tuple[int, int], seed: Any) -> Any:
-    """Draw the boxes of cutmix: of whole pixels, anywhere, cut off at the border.
-
-    Args:
-        share: float tensor `(batch,)`, the fraction of the image that is kept if nothing is cut
-            off.
-        shape: `(height, width)` in pixels.
-        seed: int tensor `(2,)`.
-
-    Returns:
-        bool tensor `(batch, height, width, 1)`, `True` inside the box.
-
-    Example:
-    >>> cut_boxes([0.75, 1.0], (8, 8), (0, 1)).shape
-    TensorShape([2, 8, 8, 1])
-    """
+    """Boxes of cutmix, bool `(batch, height, width, 1)`: whole pixels, cut off at the border."""
     import tensorflow as tf
 
     share = tf.convert_to_tensor(share)

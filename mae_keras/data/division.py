@@ -31,24 +31,8 @@ def default_fractions(num_images: int) -> tuple[float, float]:
 def divide(keys: np.ndarray, fractions: Sequence[float], seed: int, name: str) -> list[np.ndarray]:
     """Cut indices into parts of about the given fractions, and the rest.
 
-    Images with equal keys always land in the same part, whatever the order of the images.
-
-    Args:
-        keys: uint64 array `(num_images,)` from `content_keys`.
-        fractions: of all images, each in (0, 1), for every part but the last.
-        seed: int, chooses among the ways to cut.
-        name: str, the data set, for the error message.
-
-    Returns:
-        One sorted index array per fraction and a last one holding the rest; none is empty.
-
-    Raises:
-        ValueError: if there are fewer different images than parts.
-
-    Example:
-    >>> test, train = divide(np.array([7, 7, 8, 9], "uint64"), [0.3], seed=0, name="four")
-    >>> len(test), len(train)
-    (1, 3)
+    Images with equal keys always land in the same part, whatever the order of the images. Returns
+    one sorted index array per fraction, in (0, 1) of all images, and a last one for the rest.
     """
     _, groups, counts = np.unique(keys, return_inverse=True, return_counts=True)
     num_parts = len(fractions) + 1
@@ -79,17 +63,6 @@ def mixed(parts: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
     """Shuffle the indices of every part, so that its first images stand for all of it.
 
     Folders are read class by class and array files are often written so.
-
-    Args:
-        parts: index arrays, as from `divide`.
-        seed: int >= 0.
-
-    Returns:
-        As many index arrays.
-
-    Example:
-    >>> [sorted(part.tolist()) for part in mixed([np.arange(3), np.array([5])], seed=0)]
-    [[0, 1, 2], [5]]
     """
     return [
         np.random.default_rng((seed, number)).permutation(part) for number, part in enumerate(parts)
@@ -138,20 +111,10 @@ class Division:
         labels: np.ndarray | None = None,
         groups: Mapping[str, np.ndarray] | None = None,
     ) -> tuple[dict[str, tuple[str, np.ndarray]], list[str]]:
-        """Choose which rows of which part make each split, so that no two splits share an image.
+        """Rows of each split, `{split: (part, rows)}`, no image shared; notes on what is left out.
 
-        Args:
-            keys: uint64 content keys of the images of `"train"` and of the parts that are given as
-                splits already, `"validation"` or `"test"`.
-            name: str, the data set, for error messages.
-            labels: int array, classes of the `"train"` images; each keeps one in train.
-            groups: array of str per part, names of groups that must not be torn apart.
-
-        Returns:
-            `{split: (part, rows)}`, and sentences about what was left out.
-
-        Raises:
-            ValueError: if there are too few different images or groups.
+        `keys` and `groups` are by part: `"train"`, and official `"validation"` and `"test"` splits.
+        `labels` are those of `"train"`, where each class keeps an image.
         """
         given = [part for part in ("test", "validation") if part in keys]
         fractions = self._of_rest(given, len(keys["train"]), name)
@@ -214,21 +177,7 @@ class Division:
 
 
 def check_fractions(splits: Any) -> tuple[float, float, float]:
-    """Refuse what are no fractions of train, validation and test.
-
-    Args:
-        splits: three numbers in [0, 1] that add up to 1.
-
-    Returns:
-        Three floats.
-
-    Raises:
-        ValueError: if they are something else.
-
-    Example:
-    >>> check_fractions((0.8, 0.1, 0.1))
-    (0.8, 0.1, 0.1)
-    """
+    """Refuse what are no fractions of train, validation and test."""
     try:
         fractions = tuple(float(fraction) for fraction in splits)
     except (TypeError, ValueError):
@@ -257,25 +206,6 @@ def divide_by_key(
     without training images or, below 10,000 images, without test or validation images though it
     has enough: one for every split, and one more for a validation image. Sizes are therefore near
     the fractions, not exactly theirs.
-
-    Args:
-        keys: uint64 array `(num_images,)`; equal keys stay together.
-        fractions: of every split, above 0; those of `"train"` come last.
-        seed: int, chooses among the ways to cut.
-        name: str, the data set, for the error message.
-        labels: int array `(num_images,)`; every class keeps an image in `"train"`, if it is there.
-        unit: str, what keys stand for, for the error message.
-
-    Returns:
-        One sorted index array per split; none is empty.
-
-    Raises:
-        ValueError: if there are fewer different keys than splits.
-
-    Example:
-    >>> parts = divide_by_key(np.arange(9, dtype="uint64"), {"test": 0.3, "train": 0.7}, 0, "nine")
-    >>> sorted(np.concatenate(list(parts.values())).tolist())
-    [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
     unique, groups, counts = np.unique(keys, return_inverse=True, return_counts=True)
     groups = groups.reshape(-1)

@@ -267,9 +267,9 @@ def _size(files, image_size, resize, notes):
 def _channels(files, wanted, notes):
     """Return 1 for gray and 3 for color, and note what is converted to what is wanted."""
     if wanted is None:
-        return 1 if all(file.grey for file in files) else 3
+        return 1 if all(file.gray for file in files) else 3
     own, target = ("color", "gray") if wanted == 1 else ("gray", "color")
-    count = sum(file.grey == (wanted == 3) for file in files)
+    count = sum(file.gray == (wanted == 3) for file in files)
     if count:
         notes.append(f"{_of(count, files)} {own}: converted to {target}.")
     return wanted

@@ -40,26 +40,18 @@ def decode(
     channels: int,
     high: int | None,
     readers: set[int],
-    grey: bool = False,
+    gray: bool = False,
 ) -> Any:
-    """Decode one file inside tf.data.
+    """Decode one file inside tf.data, to `(height, width, channels)`.
 
-    Args:
-        content: string tensor, bytes of the file.
-        reader: int tensor, who reads it.
-        channels: int, 1 or 3.
-        high: int, what white is in float32 images, or `None` for uint8 in [0, 255].
-        readers: who may have to read; fewer cost less.
-        grey: bool, whether all files are gray, which costs less too.
-
-    Returns:
-        `(height, width, channels)`, uint8 or float32.
+    The result is float32 in [0, `high`], or uint8 if `high` is `None`. Fewer `readers`, and `gray`
+    where all files are, cost less.
     """
     import tensorflow as tf
 
     def plain() -> Any:
         image = decode_image(content, 3 if channels == 3 else 0)
-        image = image[..., :1] if grey and channels == 1 else with_channels(image, channels)
+        image = image[..., :1] if gray and channels == 1 else with_channels(image, channels)
         return image if high is None else tf.cast(image, tf.float32) * (high / 255)
 
     def deep_png() -> Any:
@@ -83,11 +75,9 @@ def decode(
 
 
 def decode_with_pillow(content: bytes, channels: int, high: int | None = None) -> np.ndarray:
-    """Decode the first picture of a file as it is meant to be seen, turned by its EXIF tag.
+    """Decode the first image of a file, rotated by its EXIF tag, to `(height, width, channels)`.
 
-    Returns:
-        `(height, width, channels)`: uint8, or float32 in `[0, high]`, of which files of 16 bits
-        keep their own values.
+    The result is uint8, or float32 in [0, `high`]; 16-bit files keep their values.
     """
     from PIL import Image, ImageOps
 
@@ -147,11 +137,8 @@ def with_channels(image: Any, channels: int) -> Any:
 def resize(images: Any, image_size: tuple[int, int], how: str = "stretch") -> Any:
     """Resize `(batch, height, width, channels)` with antialiasing, keeping the dtype.
 
-    Args:
-        images: tensor.
-        image_size: `(height, width)`.
-        how: `"crop"` keeps proportions and cuts off what is too much on both sides, `"pad"` keeps
-            them and adds black, `"stretch"` does not keep them.
+    `how`: `"crop"` keeps proportions and cuts both sides, `"pad"` keeps them and adds black,
+    `"stretch"` does not keep them.
     """
     import tensorflow as tf
 
@@ -188,7 +175,7 @@ _NOT_READ = (".heic", ".heif", ".avif", ".svg", ".dcm", ".nii", ".nii.gz", ".exr
 _NOT_READ += (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".tga", ".ico")
 EARLIER_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 FORMATS = (*EARLIER_FORMATS, "WEBP", "TIFF", "PPM", "MPO")  # MPO: a JPEG with further pictures
-_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _PADDING = 1 << 16  # more than one picture's row of blocks needs
 _READ_AHEAD = 4096
 
@@ -203,7 +190,7 @@ class ImageFile:
     path: str
     defect: str | None = None
     size: tuple[int, int] = (0, 0)
-    grey: bool = False
+    gray: bool = False
     reader: int = PLAIN
     highest: int | None = None  # value of a file of 16 bits; `None` for one of 8
     key: int = 0
@@ -327,7 +314,7 @@ def _decoded(content, earlier):
     if file_format == "GIF" and not content.rstrip(b"\0").endswith(b"\x3b"):
         return {"defect": "truncated: the GIF trailer is missing"}
     with Image.open(io.BytesIO(content)) as image:
-        grey = mode in _GREY_MODES or _has_grey_palette(image)
+        gray = mode in _GRAY_MODES or _has_gray_palette(image)
         try:
             image.load()
         except OSError as error:
@@ -347,13 +334,13 @@ def _decoded(content, earlier):
     reader = PLAIN if plain and orientation == 1 else BY_PILLOW
     if file_format == "PNG" and highest is not None:
         # Pillow reads 16 bits of gray only.
-        if orientation != 1 and not grey:
+        if orientation != 1 and not gray:
             return {"defect": "16 bits of color that are to be turned: save them upright"}
         reader = DEEP_PNG if orientation == 1 else BY_PILLOW
     if reader == PLAIN and not _is_read_by_tensorflow(content):
         return {"defect": f"damaged: no valid {file_format} data"}
     turned = size[::-1] if orientation > 4 else size
-    return {"size": turned, "grey": grey, "reader": reader, "highest": highest}
+    return {"size": turned, "gray": gray, "reader": reader, "highest": highest}
 
 
 def _is_read_by_tensorflow(content):
@@ -429,8 +416,8 @@ def _without_warnings():
         yield
 
 
-def _has_grey_palette(image):
+def _has_gray_palette(image):
     if image.mode != "P" or image.palette is None or image.palette.rawmode not in (None, "RGB"):
         return False
-    colours = bytes(image.palette.palette)
-    return colours[0::3] == colours[1::3] == colours[2::3]
+    colors = bytes(image.palette.palette)
+    return colors[0::3] == colors[1::3] == colors[2::3]

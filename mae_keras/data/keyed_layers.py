@@ -38,17 +38,7 @@ class KeyedSeeds(keras.random.SeedGenerator):
 
 
 def apply_layer(layer: keras.layers.Layer, images: Any, seeds: KeyedSeeds) -> Any:
-    """Change a batch at random by one of Keras's preprocessing layers.
-
-    Args:
-        layer: layer with `get_random_transformation` and `transform_images`, of which that takes
-            a seed.
-        images: float32 tensor `(batch, height, width, channels)`.
-        seeds: `KeyedSeeds` that was started.
-
-    Returns:
-        Tensor of the same shape.
-    """
+    """Change a batch at random by one of Keras's preprocessing layers."""
     # Inside tf.data all is TensorFlow, whichever backend trains.
     layer.backend.set_backend("tensorflow")
     transformation = layer.get_random_transformation(images, training=True, seed=seeds)
@@ -56,19 +46,7 @@ def apply_layer(layer: keras.layers.Layer, images: Any, seeds: KeyedSeeds) -> An
 
 
 def shift_and_rotate_layers(max_shift: float, max_rotation: float) -> list[keras.layers.Layer]:
-    """Layers that move images a little; what comes in from outside repeats the border.
-
-    Args:
-        max_shift: float in [0, 1], fraction of the side, both ways.
-        max_rotation: float in [0, 180], degrees, both ways.
-
-    Returns:
-        List of none to two layers.
-
-    Example:
-    >>> [type(layer).__name__ for layer in shift_and_rotate_layers(0.1, 0.0)]
-    ['RandomTranslation']
-    """
+    """Layers that shift (fraction of the side) and rotate (degrees); borders are repeated."""
     layers = []
     common = {"fill_mode": "nearest", "dtype": "float32"}
     if max_shift:
@@ -80,17 +58,6 @@ def shift_and_rotate_layers(max_shift: float, max_rotation: float) -> list[keras
 
 def erasing_layers(rate: float, value_range: Sequence[float]) -> list[keras.layers.Layer]:
     """The layer that overwrites a box with noise in a fraction `rate` of the images, if any.
-
-    Args:
-        rate: float in [0, 1].
-        value_range: `(low, high)` of the pixels.
-
-    Returns:
-        List of one layer or none.
-
-    Example:
-    >>> erasing_layers(0.0, (0, 255))
-    []
 
     References:
         - Zhong et al. 2020, arXiv:1708.04896.
@@ -107,20 +74,7 @@ def erasing_layers(rate: float, value_range: Sequence[float]) -> list[keras.laye
 def rand_augment_layers(
     magnitude: float, channels: int, value_range: Sequence[float]
 ) -> list[keras.layers.Layer]:
-    """The operations of RandAugment, as Keras's layers, at a magnitude.
-
-    Args:
-        magnitude: float in [0, 1]; 1 is the strongest operation of the paper (shear 0.3,
-            translation 0.3 of the side, rotation by 30 degrees, 4 bits of colour, ...).
-        channels: int; colours fade where there are three.
-        value_range: `(low, high)` of the pixels.
-
-    Returns:
-        List of layers.
-
-    Example:
-    >>> len(rand_augment_layers(0.9, 3, (0, 255))), len(rand_augment_layers(0.9, 1, (0, 255)))
-    (9, 8)
+    """The operations of RandAugment, as Keras's layers; magnitude 1 is the paper's strongest.
 
     References:
         - Cubuk et al. 2020, arXiv:1909.13719. `keras.layers.RandAugment` is not used: it takes no
@@ -132,7 +86,7 @@ def rand_augment_layers(
     values = {"value_range": tuple(value_range), "dtype": "float32"}
     places = {"fill_mode": "nearest", "dtype": "float32"}
     bits = 8 - round(4 * magnitude)
-    made = [
+    operations = [
         layers.RandomShear(0.3 * magnitude, 0.3 * magnitude, **places),
         layers.RandomTranslation(0.3 * magnitude, 0.3 * magnitude, **places),
         layers.RandomRotation(30 / 360 * magnitude, **places),
@@ -143,8 +97,8 @@ def rand_augment_layers(
         layers.AutoContrast(**values),
     ]
     if channels == 3:
-        made.append(layers.RandomColorDegeneration(0.9 * magnitude, **values))
-    return made
+        operations.append(layers.RandomColorDegeneration(0.9 * magnitude, **values))
+    return operations
 
 
 def rand_augment(
@@ -153,22 +107,13 @@ def rand_augment(
     """Apply to each image a few operations, chosen for it at random, one after another.
 
     Every operation is computed for every image and one of the results is taken.
-
-    Args:
-        images: float32 tensor `(batch, height, width, channels)`.
-        layers: operations to choose from.
-        num_ops: int, operations per image.
-        seeds: `KeyedSeeds` that was started.
-
-    Returns:
-        Tensor of the same shape.
     """
     import tensorflow as tf
 
     batch = tf.shape(images)[0]
     for _ in range(num_ops):
         chosen = tf.random.stateless_uniform((batch,), seeds.next(), 0, len(layers), dtype=tf.int32)
-        made = tf.stack([apply_layer(layer, images, seeds) for layer in layers])
-        made = tf.ensure_shape(made, (len(layers), *images.shape))
-        images = tf.gather_nd(made, tf.stack([chosen, tf.range(batch)], axis=1))
+        results = tf.stack([apply_layer(layer, images, seeds) for layer in layers])
+        results = tf.ensure_shape(results, (len(layers), *images.shape))
+        images = tf.gather_nd(results, tf.stack([chosen, tf.range(batch)], axis=1))
     return images

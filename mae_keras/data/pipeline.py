@@ -1,6 +1,6 @@
 """Turns a split into batches whose content is a pure function of (seed, step).
 
-TensorFlow is imported on use. Imports nothing above the data room.
+TensorFlow is imported on use. Imports nothing above `mae_keras.data`.
 """
 
 import math

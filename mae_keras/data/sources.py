@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
 DATASETS = {
-    "digits": "1797 handwritten digits of scikit-learn, 8 x 8, grey, 10 classes; no download",
-    "mnist": "70 000 handwritten digits, 28 x 28, grey, 10 classes; needs mae_keras[datasets]",
-    "fashion_mnist": "70 000 articles of clothing, 28 x 28, grey, 10 classes; the same extra",
-    "cifar10": "60 000 photographs, 32 x 32, colour, 10 classes; the same extra",
+    "digits": "1797 handwritten digits of scikit-learn, 8 x 8, gray, 10 classes; no download",
+    "mnist": "70 000 handwritten digits, 28 x 28, gray, 10 classes; needs mae_keras[datasets]",
+    "fashion_mnist": "70 000 articles of clothing, 28 x 28, gray, 10 classes; the same extra",
+    "cifar10": "60 000 photographs, 32 x 32, color, 10 classes; the same extra",
     "tfds:NAME": "any image data set of TensorFlow Datasets; the same extra",
     "PATH.npz": "arrays images (or signals, volumes, x_train, x), labels, x_val, y_val, x_test",
     "PATH.npy": "one array of images, memory-mapped",

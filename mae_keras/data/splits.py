@@ -36,19 +36,7 @@ def _checked_labels(labels, length):
 
 
 def check_split(split: Any) -> None:
-    """Refuse what is not a split.
-
-    Args:
-        split: what was given.
-
-    Raises:
-        TypeError: if it is not a `Split`.
-
-    Example:
-    >>> check_split(None)
-    Traceback (most recent call last):
-    TypeError: `split` must be a Split, such as ArraySplit(images). Received: NoneType
-    """
+    """Refuse what is not a split."""
     if not isinstance(split, Split):
         raise TypeError(
             f"`split` must be a Split, such as ArraySplit(images). Received: {type(split).__name__}"
@@ -253,7 +241,7 @@ class FolderSplit(Split):
         same = all(file.size[0] * size[1] == file.size[1] * size[0] for file in files)
         self._resize, self._high = "stretch" if same else resize, high
         self._scaled_to = scaled_to
-        self._grey = all(file.grey for file in files)
+        self._gray = all(file.gray for file in files)
         self._unreadable: set[int] = set()
         self.failure: str | None = None
 
@@ -287,7 +275,7 @@ class FolderSplit(Split):
         import tensorflow as tf
 
         readers = set(self._readers.tolist())
-        image = decode(*item, self.image_shape[2], self._high, readers, self._grey)
+        image = decode(*item, self.image_shape[2], self._high, readers, self._gray)
         if self._in_size:
             return tf.ensure_shape(image, self.image_shape)
         return resize(image[tf.newaxis], self.image_shape[:2], self._resize)[0]
@@ -507,14 +495,7 @@ class SelectedSplit(Split):
 
 
 def check_random_access(split: Split) -> None:
-    """Refuse a split that can only be read in order.
-
-    Args:
-        split: `Split`.
-
-    Raises:
-        TypeError: if it is a stream, or no split.
-    """
+    """Refuse a split that can only be read in order."""
     check_split(split)
     if split.stream:
         raise TypeError(
@@ -524,18 +505,7 @@ def check_random_access(split: Split) -> None:
 
 
 def labels_of(split: Split) -> np.ndarray:
-    """Return the labels of a split whose images can be chosen by them.
-
-    Args:
-        split: `Split` with random access and labels.
-
-    Returns:
-        int64 array `(len(split),)`.
-
-    Raises:
-        TypeError: if it is a stream.
-        ValueError: if it has no labels.
-    """
+    """Return the labels of a split whose images can be chosen by them."""
     check_random_access(split)
     if not split.has_labels:
         raise ValueError("`split` must have labels. Received: a split without")

@@ -140,7 +140,7 @@ class _Reader:
 
     @property
     def _is_bytes(self):
-        # Float images, and channels other than grey and colour, keep the decoder of their own.
+        # Float images, and channels other than gray and color, keep the decoder of their own.
         return self.dtype == "uint8" and self.shape[2] in (1, 3)
 
 

@@ -1,4 +1,4 @@
-"""What reconstruction costs without learning: three trivial predictors. Imports NumPy only."""
+"""Losses of three naive baselines, which predict without learning. Imports NumPy only."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ def trivial_losses(
 ) -> dict[str, float]:
     """Loss of three predictors that need no training, in the space the model predicts in.
 
-    All work on targets as the loss sees them. Where a model standardises its targets, so that
+    All work on targets as the loss sees them. Where a model standardizes its targets, so that
     they are `(patch - mean) / std` with each patch's own statistics, the predictors are given
-    standardised patches too, and the numbers compare with the model's loss:
+    standardized patches too, and the numbers compare with the model's loss:
 
     - `mean_image`: each hidden patch is the training set's mean target at its place;
     - `visible_mean`: each channel has the mean of the image's visible values in that channel;

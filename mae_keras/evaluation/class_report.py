@@ -161,14 +161,14 @@ class ClassReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as numbers, strings, lists and dicts that JSON can hold."""
-        made = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        made["classes"] = [dataclasses.asdict(scores) for scores in self.classes]
-        made["absent"] = list(self.absent)
-        made["confusion"] = self.confusion.tolist()
+        report = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        report["classes"] = [dataclasses.asdict(scores) for scores in self.classes]
+        report["absent"] = list(self.absent)
+        report["confusion"] = self.confusion.tolist()
         if self.calibration is not None:
             bins = [dataclasses.asdict(one) for one in self.calibration.bins]
-            made["calibration"] = {"error": self.calibration.error, "bins": bins}
-        return made
+            report["calibration"] = {"error": self.calibration.error, "bins": bins}
+        return report
 
     def text(self) -> str:
         """A table with a line for each class, and the means below."""
@@ -261,16 +261,16 @@ def class_report(
 def _scores(confusion: np.ndarray, names: list[str]) -> tuple[ClassScores, ...]:
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     right = np.diagonal(confusion)
-    made = []
+    scores = []
     for name, hits, true, called in zip(names, right, support, predicted, strict=True):
         if not true:
-            made.append(ClassScores(name, None, None, None, 0))
+            scores.append(ClassScores(name, None, None, None, 0))
             continue
         precision = float(hits / called) if called else 0.0
         # 2 hits / (true + called) is the harmonic mean, and defined where precision is not
         f1 = float(2 * hits / (true + called))
-        made.append(ClassScores(name, precision, float(hits / true), f1, int(true)))
-    return tuple(made)
+        scores.append(ClassScores(name, precision, float(hits / true), f1, int(true)))
+    return tuple(scores)
 
 
 def _calibration(
@@ -405,11 +405,11 @@ def accuracy_interval(accuracy: float, n: int, confidence: float = 0.95) -> tupl
     check_int("n", n, 1)
     _check_confidence(confidence)
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    centre = accuracy + z**2 / (2 * n)
+    center = accuracy + z**2 / (2 * n)
     half = z * (accuracy * (1 - accuracy) / n + z**2 / (4 * n**2)) ** 0.5
     scale = 1 + z**2 / n
     # At accuracies of 0 and 1 one end is the accuracy itself: rounding must not carry it past.
-    low, high = (centre - half) / scale, (centre + half) / scale
+    low, high = (center - half) / scale, (center + half) / scale
     return max(0.0, min(accuracy, low)), min(1.0, max(accuracy, high))
 
 

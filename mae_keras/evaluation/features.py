@@ -171,17 +171,7 @@ def check_features(
 
 
 def check_same_width(**features: np.ndarray) -> None:
-    """Refuse sets of features that differ in width.
-
-    Args:
-        **features: arrays `(num_samples, num_features)` by the name of their argument.
-
-    Raises:
-        ValueError: naming the first argument that differs from the first one.
-
-    Example:
-    >>> check_same_width(train_features=np.zeros((4, 2)), test_features=np.zeros((3, 2)))
-    """
+    """Refuse sets of features that differ in width."""
     (first, expected), *others = features.items()
     for name, given in others:
         if given.shape[1] != expected.shape[1]:

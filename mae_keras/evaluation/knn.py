@@ -1,4 +1,4 @@
-"""Accuracy of weighted nearest neighbours on features. Imports NumPy only."""
+"""Accuracy of weighted nearest neighbors on features. Imports NumPy only."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class KNNResult:
 
     Attributes:
         test_accuracy: float in [0, 1].
-        k: int, neighbours that voted.
+        k: int, neighbors that voted.
         temperature: float, of their votes.
     """
 
@@ -37,7 +37,7 @@ def knn_accuracy(
 ) -> KNNResult:
     """Classify each test row by its `k` nearest training rows; nothing is trained or tuned.
 
-    Nearness is cosine similarity `s`; each neighbour votes for its label with weight
+    Nearness is cosine similarity `s`; each neighbor votes for its label with weight
     `exp(s / temperature)`. A row of zeros has similarity 0 to everything, and equal votes go to
     the smaller label.
 
@@ -46,7 +46,7 @@ def knn_accuracy(
         train_labels: int array `(num_train,)`.
         test_features: array `(num_test, num_features)`.
         test_labels: int array `(num_test,)`.
-        k: int, neighbours that vote, at most `num_train`.
+        k: int, neighbors that vote, at most `num_train`.
         temperature: float > 0; the smaller, the more the nearest decide.
         batch_size: int, test rows compared at a time: memory is about four times
             `batch_size * num_train` floats, for similarities and their order.
@@ -153,7 +153,7 @@ def _nearest(similarity: np.ndarray, k: int) -> np.ndarray:
 
 
 def _votes(near: np.ndarray, voted: np.ndarray, num_classes: int, temperature: float) -> np.ndarray:
-    """Votes `(num_test, num_classes)` out of neighbours' similarities and classes."""
+    """Votes `(num_test, num_classes)` out of neighbors' similarities and classes."""
     # Relative to the nearest: the same ranking, and no overflow at small temperatures.
     weights = np.exp((near - near[:, :1]) / temperature)
     cells = np.arange(len(near))[:, None] * num_classes + voted

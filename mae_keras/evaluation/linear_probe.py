@@ -41,8 +41,8 @@ class LinearProbe:
     """A linear classifier on frozen features, made by `fit_linear_probe`.
 
     Attributes:
-        fit: `Fit`, the classifier on standardised features.
-        mean, scale: arrays `(num_features,)`, by which features are standardised.
+        fit: `Fit`, the classifier on standardized features.
+        mean, scale: arrays `(num_features,)`, by which features are standardized.
         validation_accuracy: float in [0, 1], the best of all strengths.
         num_train: int, training rows it was fitted on.
     """
@@ -103,7 +103,7 @@ def linear_probe(
 ) -> LinearProbeResult:
     """Fit logistic regression on frozen features, choose by validation, score the test set once.
 
-    Features are standardised by the training set's statistics. Minimised is the mean
+    Features are standardized by the training set's statistics. Minimised is the mean
     cross-entropy plus `strength / 2` times the squared weights, so that a strength means the same
     for any number of samples (scikit-learn's `C` is `1 / (strength * num_train)`). Strengths are
     tried from the largest down, each starting from the last solution, until the validation

@@ -1,4 +1,4 @@
-"""How well made-up holes are filled in: a model against fillers that learned nothing.
+"""How well holes are filled: a model compared with fillers that learn nothing.
 
 A hole is a function of (seed, number of the image) alone. Imports NumPy; Keras when scores are
 computed, scikit-image when its filler is asked for.
@@ -22,7 +22,7 @@ from mae_keras.arguments import (
 from mae_keras.evaluation.class_report import MeanInterval, mean_interval
 from mae_keras.extras import install_command
 
-# An error of a quarter of a grey level of 256, about that of rounding to them. Flat background
+# An error of a quarter of a gray level of 256, about that of rounding to them. Flat background
 # filled in exactly has infinite PSNR, and one such image would decide a mean.
 PSNR_LIMIT = 60.0
 
@@ -64,11 +64,11 @@ def restoration_scores(
 ) -> RestorationComparison:
     """Fill holes with a model and without one, and compare with what was there.
 
-    PSNR of an image is cut at 60 dB, an error of a quarter grey level of 256.
+    PSNR of an image is cut at 60 dB, an error of a quarter gray level of 256.
 
     Args:
         model: `MaskedAutoencoder` or `DenseMaskedAutoencoder`; one that predicts pixels, not
-            standardised patches, fills in better.
+            standardized patches, fills in better.
         images: array `(batch, *spatial, channels)` of held-out images without NaN, pixels as
             stored.
         missing: bool array, `True` = missing, of a shape that `model.inpaint` takes; at least one
@@ -88,8 +88,8 @@ def restoration_scores(
     >>> from mae_keras.models import DenseMaskedAutoencoder
     >>> model = DenseMaskedAutoencoder((8, 8, 1), hidden_units=(8,))
     >>> images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype("uint8")
-    >>> made = restoration_scores(model, images, np.eye(8, dtype=bool), fillers=("mean",))
-    >>> sorted(made.scores)
+    >>> comparison = restoration_scores(model, images, np.eye(8, dtype=bool), fillers=("mean",))
+    >>> sorted(comparison.scores)
     ['mean', 'model']
     """
     if isinstance(fillers, str) or not isinstance(fillers, Sequence):
@@ -111,7 +111,7 @@ def restoration_scores(
     score = functools.partial(
         score_filled, images=clean, missing=missing, span=float(high - low) or 1.0
     )
-    scores = {name: score(made - low) for name, made in filled.items()}
+    scores = {name: score(values - low) for name, values in filled.items()}
     return RestorationComparison(scores, skipped, filled)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
     from mae_keras.figures.style import save_figure as save_figure
 
-_HOMES = {
+_EXPORTS = {
     "attention_figure": "attention",
     "calibration_figure": "classification",
     "confusion_figure": "classification",
@@ -35,4 +35,4 @@ _HOMES = {
     "save_figure": "style",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -42,7 +42,7 @@ def attention_figure(
 ) -> Figure:
     """Draw images, and over each of them the attention of all heads together and of each head.
 
-    The redder a patch, the more it is attended to: grey is none, full red the largest weight of
+    The redder a patch, the more it is attended to: gray is none, full red the largest weight of
     the picture, at least twice even attention. The largest weight is written below the picture as
     a multiple of even attention. The image shows through in light and dark.
 
@@ -125,12 +125,12 @@ def _draw_row(
         axes.annotate(text, (0.5, 0), (0, -2), ha="center", va="top", color=MUTED, **look)
 
 
-def _tinted(grey: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """A picture in shades that go from grey to red with the weight of the patch."""
-    rows, columns = grey.shape[0] // weights.shape[0], grey.shape[1] // weights.shape[1]
+def _tinted(gray: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A picture in shades that go from gray to red with the weight of the patch."""
+    rows, columns = gray.shape[0] // weights.shape[0], gray.shape[1] // weights.shape[1]
     share = _relative(weights).repeat(rows, axis=0).repeat(columns, axis=1)[..., None]
     cold, hot = (
-        np.array(to_rgb(black)) * (1 - grey) + np.array(to_rgb(white)) * grey
+        np.array(to_rgb(black)) * (1 - gray) + np.array(to_rgb(white)) * gray
         for black, white in (_COLD, _HOT)
     )
     return cold * (1 - share) + hot * share
@@ -144,8 +144,8 @@ def _draw_signal(axes: Axes, signal: np.ndarray, weights: np.ndarray | None) -> 
         for number, share in enumerate(_relative(weights)):
             start = number * span - 0.5
             axes.axvspan(start, start + span, color=_HEAT, alpha=0.85 * share, linewidth=0)
-    colour = BLUE if weights is None else "#22303c"
-    axes.plot(signal, color=colour, linewidth=0.9)
+    color = BLUE if weights is None else "#22303c"
+    axes.plot(signal, color=color, linewidth=0.9)
 
 
 def _relative(weights: np.ndarray) -> np.ndarray:

@@ -137,8 +137,8 @@ def _write_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray, side: flo
     for row, column in np.argwhere(counts > 0):
         share = shares[row, column]
         number = f"{counts[row, column]:.0f}" if counts.max() < 1000 else percent(share)[:-1]
-        colour = "white" if share > 0.3 else INK
-        place = {"ha": "center", "va": "center", "size": size, "color": colour}
+        color = "white" if share > 0.3 else INK
+        place = {"ha": "center", "va": "center", "size": size, "color": color}
         axes.text(column + 0.5, row + 0.5, number, **place)
 
 
@@ -309,9 +309,9 @@ def _draw_bins(axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, count: 
 
 def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     z = 1.96
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     spread = np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) * z / (1 + z**2 / count)
-    return centre - spread, centre + spread
+    return center - spread, center + spread
 
 
 def _narrowest(confidence: np.ndarray) -> float:

@@ -68,7 +68,7 @@ def loss_figure(
         history: `loss` and, optionally, `val_loss`, `mask_ratio`, `learning_rate`, each with a
             value per epoch, `None` or NaN where there is none; others are ignored. What
             `History.history` holds.
-        baselines: name to loss of a trivial predictor.
+        baselines: name to loss of a naive baseline.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -131,8 +131,8 @@ def _known(values: np.ndarray) -> np.ndarray:
 
 def _labels(columns: dict[str, np.ndarray], baselines: dict[str, float]) -> list[Label]:
     labels = [
-        Label(_known(columns[name])[-1], text, colour)
-        for name, (text, colour) in _CURVES.items()
+        Label(_known(columns[name])[-1], text, color)
+        for name, (text, color) in _CURVES.items()
         if name in columns and np.isfinite(columns[name]).any()
     ]
     labels += [Label(value, name.replace("_", " "), MUTED) for name, value in baselines.items()]
@@ -149,9 +149,9 @@ def _three_digits(value: float) -> str:
 
 def _draw_losses(axes: Axes, columns: dict[str, np.ndarray], baselines: dict[str, float]) -> None:
     values = np.array([*baselines.values()])
-    for name, (_, colour) in _CURVES.items():
+    for name, (_, color) in _CURVES.items():
         if name in columns:
-            _line(axes, columns[name], colour, linewidth=1.8)
+            _line(axes, columns[name], color, linewidth=1.8)
             values = np.concatenate([values, columns[name]])
     for value in baselines.values():
         axes.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -161,10 +161,10 @@ def _draw_losses(axes: Axes, columns: dict[str, np.ndarray], baselines: dict[str
     axes.set_ylabel("loss", size=NORMAL, color=INK)
 
 
-def _line(axes: Axes, values: np.ndarray, colour: str, **style: Any) -> None:
+def _line(axes: Axes, values: np.ndarray, color: str, **style: Any) -> None:
     marker = "o" if len(values) <= _MARKED_EPOCHS else None
     epochs = np.arange(1, len(values) + 1)
-    axes.plot(epochs, values, color=colour, marker=marker, markersize=3.5, **style)
+    axes.plot(epochs, values, color=color, marker=marker, markersize=3.5, **style)
 
 
 def _draw_strip(axes: Axes, values: np.ndarray, name: str) -> None:
@@ -185,18 +185,7 @@ def _draw_strip(axes: Axes, values: np.ndarray, name: str) -> None:
 
 
 def epoch_ticks(epochs: int) -> list[int]:
-    """Round numbers of epochs to write on an axis, at most ten or so, the first always.
-
-    Args:
-        epochs: int, the last epoch.
-
-    Returns:
-        Ascending ints.
-
-    Example:
-    >>> epoch_ticks(5), epoch_ticks(40)
-    ([1, 2, 3, 4, 5], [1, 5, 10, 15, 20, 25, 30, 35, 40])
-    """
+    """Round numbers of epochs to write on an axis, at most ten or so, the first always."""
     steps = (step * 10**power for power in range(9) for step in (1, 2, 5))
     step = next(step for step in steps if epochs <= 10 * step)
     return [1, *range(step, epochs + 1, step)] if step > 2 else [*range(1, epochs + 1, step)]
@@ -221,7 +210,7 @@ def _dress(axes: Axes, epochs: int) -> None:
 
 
 _AXES_WIDTH, _AXES_LEFT, _AXES_HEIGHT, _AXES_BELOW = 7.2, 0.75, 3.1, 0.45  # inches
-_DODGE = 5.0  # points between the bars of neighbouring methods
+_DODGE = 5.0  # points between the bars of neighboring methods
 
 
 def label_fraction_figure(
@@ -230,7 +219,7 @@ def label_fraction_figure(
     title: str | None = None,
     note: str | None = "Points: means over seeds. Bars: 95% intervals of the mean.",
 ) -> Figure:
-    """Draw accuracy against the share of labelled training images, a line for each method.
+    """Draw accuracy against the share of labeled training images, a line for each method.
 
     The horizontal axis is logarithmic. Methods are drawn side by side at each fraction, so that
     their intervals do not cover each other.

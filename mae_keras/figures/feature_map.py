@@ -1,4 +1,4 @@
-"""Features in two dimensions, coloured by class. Imports matplotlib and NumPy only."""
+"""Features in two dimensions, colored by class. Imports matplotlib and NumPy only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,9 +33,9 @@ def feature_map_figure(
     title: str | None = None,
     note: str | None = None,
 ) -> Figure:
-    """Draw samples as dots coloured by class, a panel for each way to reduce them to two numbers.
+    """Draw samples as dots colored by class, a panel for each way to reduce them to two numbers.
 
-    Up to ten classes differ in colour, up to thirty in colour and mark. Beyond, looks repeat and
+    Up to ten classes differ in color, up to thirty in color and mark. Beyond, looks repeat and
     there is no legend. Names also stand at the medians of their classes where there is room.
 
     Args:
@@ -109,7 +109,7 @@ def _points(name: str, values: Any, num_samples: int) -> np.ndarray:
 
 def _scatter(axes: Axes, values: np.ndarray, labels: np.ndarray, classes: list[int]) -> None:
     looks = [class_look(number) for number in np.searchsorted(classes, labels)]
-    colours = np.array([colour for colour, _ in looks])
+    colors = np.array([color for color, _ in looks])
     marks = np.array([mark for _, mark in looks])
     # Shuffled, so that no class covers another just for being drawn last.
     order = np.random.default_rng(0).permutation(len(labels))
@@ -117,11 +117,11 @@ def _scatter(axes: Axes, values: np.ndarray, labels: np.ndarray, classes: list[i
     for mark in np.unique(marks):
         shown = order[marks[order] == mark]
         look = {"marker": mark, "s": area, "linewidths": 0, "alpha": 0.8}
-        axes.scatter(*values[shown].T, c=colours[shown], **look)
-    centre = (values.min(axis=0) + values.max(axis=0)) / 2
+        axes.scatter(*values[shown].T, c=colors[shown], **look)
+    center = (values.min(axis=0) + values.max(axis=0)) / 2
     reach = 0.54 * float(np.ptp(values, axis=0).max()) or 1.0  # one scale for both directions
-    axes.set_xlim(centre[0] - reach, centre[0] + reach)
-    axes.set_ylim(centre[1] - reach, centre[1] + reach)
+    axes.set_xlim(center[0] - reach, center[0] + reach)
+    axes.set_ylim(center[1] - reach, center[1] + reach)
 
 
 def _name_medians(
@@ -144,11 +144,11 @@ def _name_medians(
 
 
 def _many_note(count: int) -> str:
-    return f"{count} classes: colours repeat; names stand at medians of classes, where they fit."
+    return f"{count} classes: colors repeat; names stand at medians of classes, where they fit."
 
 
 def _legend(names: dict[int, str]) -> list[list[tuple[str, tuple[str, str]]]]:
-    """Columns of names, each with its colour and mark."""
+    """Columns of names, each with its color and mark."""
     entries = [
         (shortened(name, _LONGEST_NAME, SMALL), class_look(number))
         for number, name in enumerate(names.values())
@@ -170,7 +170,7 @@ def _draw_legend(
         axes = page.axes(x, y, _MARK, _LINE * len(column))
         axes.set_axis_off()
         axes.set(xlim=(-1, 1), ylim=(len(column) - 0.5, -0.5))
-        for row, (text, (colour, mark)) in enumerate(column):
-            axes.scatter([0], [row], c=colour, marker=mark, s=30, linewidths=0)
+        for row, (text, (color, mark)) in enumerate(column):
+            axes.scatter([0], [row], c=color, marker=mark, s=30, linewidths=0)
             page.text(x + _MARK + 0.03, y + _LINE * (row + 0.5), text, size=SMALL)
         x += _MARK + widest(texts, SMALL)

@@ -9,24 +9,7 @@ from mae_keras.arguments import check_array
 
 
 def read_images(name: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Images as float32.
-
-    Args:
-        name: str, the argument as the caller wrote it.
-        value: array `(batch, *spatial, channels)` with one to three spatial axes.
-        shape: ints, the shape of `images` that these must have, or `None`.
-
-    Returns:
-        float32 array.
-
-    Raises:
-        TypeError: if it does not hold numbers.
-        ValueError: if the shape does not fit.
-
-    Example:
-    >>> read_images("images", np.zeros((2, 8, 8, 1), "uint8")).dtype.name
-    'float32'
-    """
+    """Images as float32."""
     array = check_array(name, value, empty=True)
     if shape is not None and array.shape != shape:
         raise ValueError(
@@ -42,23 +25,7 @@ def read_images(name: str, value: Any, shape: tuple[int, ...] | None = None) -> 
 
 
 def read_mask(name: str, value: Any) -> np.ndarray:
-    """A mask as booleans.
-
-    Args:
-        name: str, the argument as the caller wrote it.
-        value: array of booleans, or of zeros and ones.
-
-    Returns:
-        bool array.
-
-    Raises:
-        TypeError: if it does not hold numbers.
-        ValueError: if it holds others than 0 and 1.
-
-    Example:
-    >>> read_mask("patch_mask", [[0, 1]]).tolist()
-    [[False, True]]
-    """
+    """A mask as booleans."""
     mask = check_array(name, value, empty=True)
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise ValueError(
@@ -69,23 +36,7 @@ def read_mask(name: str, value: Any) -> np.ndarray:
 
 
 def read_numbers(name: str, values: Any) -> np.ndarray:
-    """Numbers as float64, NaN for `None`.
-
-    Args:
-        name: str, the argument as the caller wrote it.
-        values: iterable of numbers and `None`.
-
-    Returns:
-        float64 array.
-
-    Raises:
-        TypeError: if they are not numbers.
-        ValueError: if they make no array.
-
-    Example:
-    >>> read_numbers("count", [3, None]).tolist()
-    [3.0, nan]
-    """
+    """Numbers as float64, NaN for `None`."""
     if not isinstance(values, (str, bytes)) and hasattr(values, "__iter__"):
         values = [np.nan if value is None else value for value in values]
         return check_array(name, values, empty=True).astype("float64")
@@ -93,25 +44,7 @@ def read_numbers(name: str, values: Any) -> np.ndarray:
 
 
 def check_mapping(name: str, value: Any, item: str) -> Any:
-    """Refuse what is not a dict with at least one entry.
-
-    Args:
-        name: str, the argument as the caller wrote it.
-        value: what was given.
-        item: str, what an entry is.
-
-    Returns:
-        `value`.
-
-    Raises:
-        TypeError: if it is no mapping.
-        ValueError: if it is empty.
-
-    Example:
-    >>> check_mapping("results", {}, "method")
-    Traceback (most recent call last):
-    ValueError: `results` must hold at least one method. Received: none
-    """
+    """Refuse what is not a dict with at least one entry."""
     if not isinstance(value, Mapping):
         raise TypeError(f"`{name}` must be a dict. Received: {name}={value!r}")
     if not value:
@@ -120,28 +53,13 @@ def check_mapping(name: str, value: Any, item: str) -> Any:
 
 
 def check_names(name: str, value: Any) -> None:
-    """Refuse what is not a sequence of names; a single text would be taken for its letters.
-
-    Args:
-        name: str, the argument as the caller wrote it.
-        value: what was given.
-
-    Raises:
-        TypeError: if it is something else.
-    """
+    """Refuse what is not a sequence of names; a single text would be taken for its letters."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__getitem__"):
         raise TypeError(f"`{name}` must be a sequence of names. Received: {name}={value!r}")
 
 
 def check_value_range(value_range: Any) -> None:
-    """Refuse what is not two finite numbers, low and high; a constant image has equal ones.
-
-    Args:
-        value_range: what was given.
-
-    Raises:
-        ValueError: if it is something else.
-    """
+    """Refuse what is not two finite numbers, low and high; a constant image has equal ones."""
     try:
         low, high = (float(check_array("value_range", end, 0, finite=True)) for end in value_range)
         fits = low <= high

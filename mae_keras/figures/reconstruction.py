@@ -40,9 +40,9 @@ _HEADINGS = ("Original", "Masked", "Prediction", "Composite")
 _FADE = 0.93  # how far predictions at visible places go towards white
 _STATISTICS = {
     None: None,
-    "original": "Targets were standardised. Patch mean and variance are taken from the original "
+    "original": "Targets were standardized. Patch mean and variance are taken from the original "
     "image: the brightness of hidden patches is given away.",
-    "visible": "Targets were standardised. Patch mean and variance of hidden patches are "
+    "visible": "Targets were standardized. Patch mean and variance of hidden patches are "
     "estimated from visible patches only.",
 }
 
@@ -65,9 +65,9 @@ def reconstruction_figure(
     Predictions at visible places are faded: they are not what the model is asked for. The
     composite keeps visible pixels and takes hidden ones from the prediction.
 
-    Signals are drawn as lines, volumes by their middle slice. One channel is shown in grey, three
-    in colour; the legend says what is shown of other counts, and all else needed to read the
-    picture. Missing (NaN) pixels have a colour of their own.
+    Signals are drawn as lines, volumes by their middle slice. One channel is shown in gray, three
+    in color; the legend says what is shown of other counts, and all else needed to read the
+    picture. Missing (NaN) pixels have a color of their own.
 
     Args:
         images: array `(batch, *spatial, channels)` with one to three spatial axes.
@@ -78,7 +78,7 @@ def reconstruction_figure(
             their hidden patches.
         value_range: two floats, pixel values that mean black and white.
         statistics: `"original"` or `"visible"`, whose mean and variance made pixels of
-            standardised predictions; `None` if the model predicts pixels.
+            standardized predictions; `None` if the model predicts pixels.
         max_rows: int, images drawn at most, the first ones.
         title: str or `None`.
         note: str, one more sentence for the legend, or `None`.
@@ -272,7 +272,7 @@ def _label(axes: Axes, title: str, kind: np.ndarray) -> None:
 
 
 def _mask_notes(grid: tuple[int, ...]) -> tuple[Note, ...]:
-    text = "Light blue patches are hidden, dark grey ones stay visible."
+    text = "Light blue patches are hidden, dark gray ones stay visible."
     if len(grid) == 3:
         text += f" Shown is slice {grid[0] // 2 + 1} of {grid[0]}, along the first axis."
     return (Note(text),)

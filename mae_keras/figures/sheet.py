@@ -23,12 +23,12 @@ from mae_keras.figures.inputs import read_mask
 
 INK, MUTED, LINE = "#22303c", "#5d6975", "#c9d0d8"
 BLUE, ORANGE = "#2f6db3", "#d9772b"
-# One colour code in every figure and notebook: what is hidden is light blue. Over images it is
+# One color code in every figure and notebook: what is hidden is light blue. Over images it is
 # striped as well, so that no picture can hold it.
 HIDDEN, VISIBLE = "#a9c1de", "#4a545f"
 STRIPES = {"facecolor": HIDDEN, "edgecolor": "#7f9fc6", "hatch": "////"}
 MISSING = "#c2559d"
-# Classes without samples: nothing is hidden there, so the stripes are grey.
+# Classes without samples: nothing is hidden there, so the stripes are gray.
 ABSENT = {"facecolor": "#eceef1", "edgecolor": "#b9bfc6", "hatch": "////"}
 _SWATCHES = {
     "hidden": STRIPES,
@@ -142,7 +142,7 @@ class Page:
         return axes
 
     def text(self, x: float, y: float, text: str, **style: object) -> None:
-        """Text, vertically centred on `y`."""
+        """Text, vertically centered on `y`."""
         style = {"size": NORMAL, "color": INK, "ha": "left", "va": "center", **LITERAL, **style}
         self.figure.text(x / self.size[0], 1 - y / self.size[1], one_line(text), **style)
 
@@ -158,38 +158,14 @@ class Page:
 
 
 def one_line(text: str) -> str:
-    """Text that can be drawn on one line: no breaks, control characters or lone surrogates.
-
-    Args:
-        text: str.
-
-    Returns:
-        str.
-
-    Example:
-    >>> one_line("two" + chr(10) + "lines" + chr(0))
-    'two lines'
-    """
+    """Text that can be drawn on one line: no breaks, control characters or lone surrogates."""
     # File names that are not UTF-8 come with lone surrogates, which no font has.
     text = text.encode("utf-8", "backslashreplace").decode()
     return _BREAKS.sub(" ", text).strip()
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Width of a line of text.
-
-    Args:
-        text: str.
-        size: float, points.
-        weight: `"normal"` or `"bold"`.
-
-    Returns:
-        float, inches.
-
-    Example:
-    >>> 0 < text_width("wide", 8) < text_width("wider", 8) < 1
-    True
-    """
+    """Width of a line of text in inches; `size` in points."""
     # Measured on outlines: needs no canvas. Rasterised letters are up to 5 % wider.
     font = FontProperties(size=size, weight=weight)
     width = text_to_path.get_text_width_height_descent(one_line(text), font, False)[0]
@@ -197,21 +173,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Break text into lines of at most `width` inches (or one word).
-
-    Args:
-        text: str.
-        width: float, inches.
-        size: float, points.
-        weight: `"normal"` or `"bold"`.
-
-    Returns:
-        List of str, empty for an empty text.
-
-    Example:
-    >>> wrapped("hidden patches are striped", 1.0, 8)
-    ['hidden patches', 'are striped']
-    """
+    """Break text into lines of at most `width` inches (or one word)."""
     lines: list[str] = []
     for word in one_line(text).split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -225,24 +187,7 @@ def wrapped(text: str, width: float, size: float, weight: str = "normal") -> lis
 def hidden_values(
     patch_mask: Any, images_shape: Sequence[int], patch_size: int | Sequence[int]
 ) -> np.ndarray:
-    """Spread a mask of patches over the values of the images.
-
-    Args:
-        patch_mask: bool or 0/1 array `(batch, num_patches)`, `True` = hidden, patches in raster
-            order; for models that hide single values, `(batch, values per image)`.
-        images_shape: ints `(batch, *spatial, channels)`.
-        patch_size: int or one int per spatial axis, in pixels; 1 where single values are hidden.
-
-    Returns:
-        bool array of shape `images_shape`.
-
-    Raises:
-        ValueError: if the mask does not fit, or `patch_size` does not divide the images.
-
-    Example:
-    >>> hidden_values([[True, False]], (1, 4, 1), 2)[0, :, 0].tolist()
-    [True, True, False, False]
-    """
+    """Spread a mask of patches, in raster order, over the values `(batch, *spatial, channels)`."""
     batch, *spatial, channels = images_shape
     mask, sizes = read_mask("patch_mask", patch_mask), _patch_sizes(patch_size, spatial)
     if mask.shape == (batch, math.prod(spatial) * channels) and set(sizes) <= {1}:
@@ -280,34 +225,14 @@ def _patch_sizes(patch_size: int | Sequence[int], spatial: Sequence[int]) -> tup
 
 
 def middle_slice(values: np.ndarray) -> np.ndarray:
-    """The middle of the first spatial axis of volumes; other images as they are.
-
-    Args:
-        values: array `(batch, *spatial, channels)` with two or three spatial axes.
-
-    Returns:
-        Array `(batch, rows, columns, channels)`.
-
-    Example:
-    >>> middle_slice(np.zeros((1, 9, 8, 8, 1))).shape
-    (1, 8, 8, 1)
-    """
+    """The middle of the first spatial axis of volumes; other images as they are."""
     return values[:, values.shape[1] // 2] if values.ndim == 5 else values
 
 
 def to_pictures(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """Bring pixels to colours: grey, RGB, or as `channel_note` says; NaN to the missing colour.
+    """Colors of pixels, float32 `(batch, rows, columns, 3)` in [0, 1]; NaN in its own color.
 
-    Args:
-        values: float array `(batch, rows, columns, channels)`.
-        value_range: two floats, the values shown as black and white; beyond them is clipped.
-
-    Returns:
-        float32 array `(batch, rows, columns, 3)` in [0, 1].
-
-    Example:
-    >>> to_pictures(np.array([[[[0.0], [255.0]]]]), (0, 255))[0, 0].tolist()
-    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    One channel is gray, three are RGB, others as `channel_note` says.
     """
     low, high = value_range
     if values.shape[-1] < 3:
@@ -319,26 +244,15 @@ def to_pictures(values: np.ndarray, value_range: tuple[float, float]) -> np.ndar
 
 
 def channel_note(channels: int) -> str | None:
-    """What `to_pictures` makes of channels that are neither grey nor colour, or `None`.
-
-    Args:
-        channels: int.
-
-    Returns:
-        str or `None`.
-
-    Example:
-    >>> channel_note(2)
-    'Shown is the mean of the 2 channels, in grey.'
-    """
+    """What `to_pictures` makes of channels that are neither gray nor color, or `None`."""
     if channels in (1, 3):
         return None
     if channels == 2:
-        return "Shown is the mean of the 2 channels, in grey."
+        return "Shown is the mean of the 2 channels, in gray."
     return f"Shown are the first three of the {channels} channels, as red, green and blue."
 
 
-_COLOURS = (INK, ORANGE, "#4f8a5b", "#7a5ea8", BLUE)
+_COLORS = (INK, ORANGE, "#4f8a5b", "#7a5ea8", BLUE)
 
 
 def draw_signals(
@@ -348,15 +262,7 @@ def draw_signals(
     hatched: list[bool],
     faded: list[bool] | None = None,
 ) -> None:
-    """Draw one signal's panels side by side, on the same scale.
-
-    Args:
-        row: axes, one per panel.
-        panels: float arrays `(length, channels)`; NaN leaves a gap.
-        hidden: bool array `(length,)`, shaded in every panel.
-        hatched: for each panel, whether hidden spans are hatched, too.
-        faded: for each panel, whether lines are faded where they are not hidden; none by default.
-    """
+    """Draw one signal's panels side by side, on the same scale."""
     finite = np.concatenate([panel[np.isfinite(panel)] for panel in panels])
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.5
@@ -370,8 +276,8 @@ def draw_signals(
             for start, end in _spans(np.isnan(panel).any(axis=-1)):
                 axes.axvspan(start, end, facecolor=MISSING, alpha=0.5, linewidth=0)
         for channel in range(panel.shape[-1]):
-            colour = _COLOURS[channel % len(_COLOURS)]
-            look = {"color": colour, "linewidth": 1.1, "solid_capstyle": "round"}
+            color = _COLORS[channel % len(_COLORS)]
+            look = {"color": color, "linewidth": 1.1, "solid_capstyle": "round"}
             axes.plot(panel[:, channel], **look, alpha=0.25 if fade else 1)
             if fade:
                 axes.plot(np.where(hidden, panel[:, channel], np.nan), **look)

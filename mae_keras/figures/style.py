@@ -41,23 +41,7 @@ def framed_page(
     title: str | None = None,
     notes: Sequence[str | tuple[str, str]] = (),
 ) -> tuple[Page, float]:
-    """Make a page with room for a drawing between its title and its notes.
-
-    Args:
-        width: float, inches of the page.
-        height: float, inches of the drawing.
-        title: str or `None`.
-        notes: texts, one below the other, each alone or with the kind of its swatch
-            (`"hidden"`, `"missing"` or `"absent"`).
-
-    Returns:
-        The `Page`, and how many inches from its top the drawing starts.
-
-    Example:
-    >>> page, top = framed_page(4.0, 2.0, title="Accuracy", notes=["Bars are intervals."])
-    >>> page.size[0], 0 < top < 1
-    (4.0, True)
-    """
+    """A page with space for a drawing (inches), and how far below its top the drawing starts."""
     lines = wrapped(title or "", width - 2 * MARGIN, LARGE, "bold")
     entries = [note if isinstance(note, tuple) else (note, "") for note in notes if note]
     broken = [
@@ -87,25 +71,13 @@ def _draw_note(page: Page, lines: list[str], swatch: str, y: float) -> float:
 
 
 def widest(texts: Sequence[str], size: float) -> float:
-    """Width of the widest of some texts.
-
-    Args:
-        texts: str each; none have no width.
-        size: float, points.
-
-    Returns:
-        float, inches.
-
-    Example:
-    >>> widest(["wide", "wider"], 8) == text_width("wider", 8)
-    True
-    """
+    """Width of the widest of some texts."""
     return max((text_width(text, size) for text in texts), default=0.0)
 
 
-# Ten categories, none of them grey. Searched to keep the smallest difference (CIEDE2000) above 23,
-# and above 14 under any of the three kinds of colour blindness.
-CLASS_COLOURS = (
+# Ten categories, none of them gray. Searched to keep the smallest difference (CIEDE2000) above 23,
+# and above 14 under any of the three kinds of color blindness.
+CLASS_COLORS = (
     "#2a84f4",
     "#ecb714",
     "#ab0c2e",
@@ -121,48 +93,26 @@ _CLASS_MARKS = ("o", "^", "s", "D", "v", "P")
 NUM_CLASS_LOOKS = 30
 
 # The first two are those of all other figures; the rest were searched to keep the smallest
-# difference (CIEDE2000) under any kind of colour blindness above 15.
-_LINE_COLOURS = (BLUE, ORANGE, "#a3253c", "#0e4c5a", "#56a8c8", "#717581")
+# difference (CIEDE2000) under any kind of color blindness above 15.
+_LINE_COLORS = (BLUE, ORANGE, "#a3253c", "#0e4c5a", "#56a8c8", "#717581")
 _LINE_MARKS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 
 
 def class_look(number: int) -> tuple[str, str]:
-    """Colour and mark of a class: the first ten differ in colour, and neighbours in mark too.
-
-    Args:
-        number: int, from 0; looks repeat from `NUM_CLASS_LOOKS` on.
-
-    Returns:
-        A colour and a marker of matplotlib.
-
-    Example:
-    >>> class_look(0), class_look(11)
-    (('#2a84f4', 'o'), ('#ecb714', 'o'))
-    """
+    """Color and mark of a class: the first ten differ in color, and neighbors in mark too."""
     number %= NUM_CLASS_LOOKS
-    mark = (number + number // len(CLASS_COLOURS)) % len(_CLASS_MARKS)
-    return CLASS_COLOURS[number % len(CLASS_COLOURS)], _CLASS_MARKS[mark]
+    mark = (number + number // len(CLASS_COLORS)) % len(_CLASS_MARKS)
+    return CLASS_COLORS[number % len(CLASS_COLORS)], _CLASS_MARKS[mark]
 
 
 def line_look(number: int) -> dict[str, Any]:
-    """Colour, mark and dashes of a line; the first six lines differ in colour and mark.
-
-    Args:
-        number: int, from 0.
-
-    Returns:
-        Arguments of `Axes.plot`.
-
-    Example:
-    >>> line_look(0)["marker"], line_look(6)["color"] == line_look(0)["color"]
-    ('o', True)
-    """
-    colour = number % len(_LINE_COLOURS)
+    """Color, mark and dashes of a line; the first six lines differ in color and mark."""
+    color = number % len(_LINE_COLORS)
     return {
-        "color": _LINE_COLOURS[colour],
-        "marker": _LINE_MARKS[colour],
-        "linestyle": _DASHES[number // len(_LINE_COLOURS) % len(_DASHES)],
+        "color": _LINE_COLORS[color],
+        "marker": _LINE_MARKS[color],
+        "linestyle": _DASHES[number // len(_LINE_COLORS) % len(_DASHES)],
         "linewidth": 1.8,
         "markersize": 4,
     }
@@ -177,40 +127,16 @@ class Label(NamedTuple):
 
     height: float
     text: str
-    colour: str
+    color: str
 
 
 def label_room(labels: Sequence[Label]) -> float:
-    """Inches that labels need to the right of the axes.
-
-    Args:
-        labels: what `write_labels` will write.
-
-    Returns:
-        float.
-
-    Example:
-    >>> label_room([Label(0.5, "trained", "black")]) > label_room([])
-    True
-    """
+    """Inches that labels need right of the axes."""
     return widest([label.text for label in labels], SMALL) + OFFSET / 72 + 0.1
 
 
 def write_labels(axes: Axes, labels: Sequence[Label], height: float) -> None:
-    """Write names right of the axes at the heights of their lines, moved apart to be legible.
-
-    Args:
-        axes: matplotlib axes whose limits are final.
-        labels: heights in data units, texts and colours, in any order.
-        height: float, inches of the axes; labels stay within them if there is room.
-
-    Example:
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().add_subplot()
-    >>> write_labels(axes, [Label(0.5, "a", "black"), Label(0.5, "b", "black")], 3.0)
-    >>> [text.get_text() for text in axes.texts]
-    ['a', 'b']
-    """
+    """Write names right of the axes at the heights of their lines, moved apart to be legible."""
     points = height * 72
     to_axes = axes.transData + axes.transAxes.inverted()
     labels = sorted(labels, key=lambda label: label.height)
@@ -224,7 +150,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], height: float) -> None:
             textcoords="offset points",
             va="center",
             size=SMALL,
-            color=label.colour,
+            color=label.color,
             **LITERAL,
             arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "relpos": (0, 0.5)},
         )
@@ -239,28 +165,16 @@ def _places(wanted: list[float], points: float) -> list[float]:
 
 
 def spread(heights: Sequence[float], distance: float) -> list[float]:
-    """Move ascending heights apart, as little as needed to keep them `distance` from each other.
-
-    Args:
-        heights: ascending floats.
-        distance: float.
-
-    Returns:
-        Floats in the same order.
-
-    Example:
-    >>> spread([0.0, 5.0, 5.0], 2.0)
-    [0.0, 4.0, 6.0]
-    """
-    groups: list[tuple[float, int]] = []  # centre and number of heights that move together
+    """Move ascending heights apart, as little as needed to keep them `distance` from each other."""
+    groups: list[tuple[float, int]] = []  # center and number of heights that move together
     for height in heights:
         groups.append((height, 1))
         while len(groups) > 1 and _overlap(*groups[-2:], distance):
             (a, m), (b, n) = groups.pop(-2), groups.pop()
             groups.append(((a * m + b * n) / (m + n), m + n))
     return [
-        centre + (number - (count - 1) / 2) * distance
-        for centre, count in groups
+        center + (number - (count - 1) / 2) * distance
+        for center, count in groups
         for number in range(count)
     ]
 
@@ -273,22 +187,7 @@ _LEAST_SPAN = 0.1  # smaller differences would look like large ones
 
 
 def read_accuracies(values: Iterable[float | None], name: str) -> np.ndarray:
-    """Bring accuracies to an array, or say what is wrong with them.
-
-    Args:
-        values: floats in [0, 1]; `None` or not finite where there is none.
-        name: str, the argument's name for errors.
-
-    Returns:
-        float64 array, NaN where there is none.
-
-    Raises:
-        ValueError: if a value is outside [0, 1].
-
-    Example:
-    >>> read_accuracies([0.5, None], "accuracies").tolist()
-    [0.5, nan]
-    """
+    """Bring accuracies to an array, or say what is wrong with them."""
     array = read_numbers(name, values)
     array[~np.isfinite(array)] = np.nan
     wrong = array[(array < 0) | (array > 1)]
@@ -300,18 +199,7 @@ def read_accuracies(values: Iterable[float | None], name: str) -> np.ndarray:
 
 
 def percent(value: float) -> str:
-    """An accuracy as text.
-
-    Args:
-        value: float in [0, 1].
-
-    Returns:
-        str, with one decimal; only what is exactly 0 or 1 is written as 0 or 100.
-
-    Example:
-    >>> percent(0.9731), percent(0.99999), percent(1.0)
-    ('97.3%', '>99.9%', '100%')
-    """
+    """An accuracy as text."""
     if value in (0, 1):
         return f"{100 * value:.0f}%"
     if value < 0.0005:
@@ -324,18 +212,6 @@ def dress_accuracy_axis(axes: Axes, values: Any, label: str | None = "accuracy")
 
     The limits leave room around the values, span at least ten percentage points and stay within 0
     and 100 %.
-
-    Args:
-        axes: matplotlib axes.
-        values: array of floats in [0, 1], all that is drawn; NaN is left out.
-        label: str beside the axis, or `None`.
-
-    Example:
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().add_subplot()
-    >>> dress_accuracy_axis(axes, [0.95, 1.0])
-    >>> [round(float(limit), 3) for limit in axes.get_ylim()]
-    [0.9, 1.0]
     """
     axes.set_ylim(*_limits(np.asarray(values, dtype="float64")))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -360,22 +236,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def read_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
-    """Names of classes, their numbers where there are none.
-
-    Args:
-        class_names: str for each class, or `None`.
-        num_classes: int, how many are needed.
-
-    Returns:
-        List of str.
-
-    Raises:
-        ValueError: if there is not one name for each class.
-
-    Example:
-    >>> read_class_names(None, 3)
-    ['0', '1', '2']
-    """
+    """Names of classes, their numbers where there are none."""
     if class_names is None:
         return [str(number) for number in range(num_classes)]
     check_names("class_names", class_names)
@@ -389,20 +250,7 @@ def read_class_names(class_names: Sequence[str] | None, num_classes: int) -> lis
 
 
 def shortened(text: str, width: float, size: float) -> str:
-    """Cut a text that is too wide, and say so by an ellipsis.
-
-    Args:
-        text: str.
-        width: float, inches.
-        size: float, points.
-
-    Returns:
-        str.
-
-    Example:
-    >>> shortened("cat", 1.0, 8), len(shortened("internationalisation", 0.5, 8)) < 12
-    ('cat', True)
-    """
+    """Cut a text that is too wide, and say so by an ellipsis."""
     text = one_line(text)
     if text_width(text, size) <= width:
         return text
@@ -412,19 +260,7 @@ def shortened(text: str, width: float, size: float) -> str:
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names in a sentence, the first ones of many.
-
-    Args:
-        names: str each.
-        limit: int, names written out.
-
-    Returns:
-        str.
-
-    Example:
-    >>> listed(["cat", "dog", "cow"], limit=2)
-    'cat, dog and 1 more'
-    """
+    """Names in a sentence, the first ones of many."""
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 

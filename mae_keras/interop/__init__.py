@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mae_keras.interop.torch_weights import model_from_torch as model_from_torch
     from mae_keras.interop.torch_weights import save_torch_weights as save_torch_weights
 
-_HOMES = {
+_EXPORTS = {
     "TensorReport": "torch_mapping",
     "VerificationError": "export",
     "WeightsReport": "torch_mapping",
@@ -32,4 +32,4 @@ _HOMES = {
     "to_keras_hub": "keras_hub",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

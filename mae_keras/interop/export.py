@@ -38,26 +38,7 @@ _LARGEST_FILE = 2**31
 def select_signatures(
     model: Any, names: Sequence[str] | None = None, class_names: bool = False
 ) -> dict[str, Signature]:
-    """The signatures of a model that are to be exported.
-
-    Args:
-        model: masked autoencoder or `ImageClassifier`, built.
-        names: those wanted, or `None`: all that the model has.
-        class_names: bool, as for `mae_keras.models.exporting.signatures_of`.
-
-    Returns:
-        Name to `mae_keras.models.exporting.Signature`.
-
-    Raises:
-        TypeError: if the model is of another kind.
-        ValueError: if it is not built, or has no signature of such a name.
-
-    Example:
-    >>> from mae_keras.models import DenseMaskedAutoencoder
-    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
-    >>> list(select_signatures(model, ["encode"]))
-    ['encode']
-    """
+    """The signatures of a model that are to be exported."""
     if not isinstance(model, (MaskedModel, ImageClassifier)):
         raise TypeError(
             f"`model` must be a masked autoencoder or an ImageClassifier of mae_keras. "
@@ -92,20 +73,7 @@ def _unknown(name: str, known: Mapping[str, Signature], model: Any) -> str:
 
 
 def check_converter(model: Any, format: str) -> None:
-    """Refuse early what the converters of TensorFlow graphs cannot do.
-
-    Args:
-        model: a model that `select_signatures` accepted.
-        format: the format's name, for the error.
-
-    Raises:
-        ValueError: if Keras runs on another backend than TensorFlow, the model does not compute in
-            float32, or its weights do not fit into one file.
-
-    Example:
-    >>> from mae_keras.models import DenseMaskedAutoencoder
-    >>> check_converter(DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,)), "ONNX")
-    """
+    """Refuse early what the converters of TensorFlow graphs cannot do."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ValueError(
@@ -127,44 +95,14 @@ def check_converter(model: Any, format: str) -> None:
 
 
 def as_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Refuse what is not the name of a file or folder.
-
-    Args:
-        path: what was given.
-
-    Returns:
-        `pathlib.Path`.
-
-    Raises:
-        TypeError: if it is something else.
-
-    Example:
-    >>> as_path(None)
-    Traceback (most recent call last):
-    TypeError: `path` must be a str or a path. Received: path=None
-    """
+    """Refuse what is not the name of a file or folder."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"`path` must be a str or a path. Received: path={path!r}")
     return pathlib.Path(path)
 
 
 def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Accept a new or empty folder, or an earlier SavedModel alone, which will be replaced.
-
-    Args:
-        path: folder to write.
-
-    Returns:
-        `pathlib.Path`.
-
-    Raises:
-        ValueError: if something else is there, or beside the SavedModel.
-        OSError: if it cannot be written.
-
-    Example:
-    >>> check_folder("saved_model").name
-    'saved_model'
-    """
+    """Accept a new or empty folder, or an earlier SavedModel alone, which will be replaced."""
     path = as_path(path).expanduser()
     if path.name in ("", ".."):
         raise ValueError(f"`path` must name a folder to write. Received: {str(path)!r}")
@@ -174,23 +112,7 @@ def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def check_file(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
-    """Accept a file with the right ending, which is replaced if it exists.
-
-    Args:
-        path: file to write.
-        suffix: how the name must end, with the dot.
-
-    Returns:
-        `pathlib.Path`.
-
-    Raises:
-        ValueError: if the name ends otherwise, or is a folder's.
-        OSError: if it cannot be written.
-
-    Example:
-    >>> check_file("model.onnx", ".onnx").name
-    'model.onnx'
-    """
+    """Accept a file with the right ending, which is replaced if it exists."""
     path = as_path(path).expanduser()
     if path.suffix != suffix:
         raise ValueError(f"`path` must end in {suffix!r}. Received: {str(path)!r}")
@@ -226,22 +148,7 @@ class VerificationError(RuntimeError):
 
 @contextlib.contextmanager
 def running(runtime: str, fault: str = "does not run it") -> Iterator[None]:
-    """Whatever a runtime or a converter ends in on a model, as one error with its name.
-
-    Args:
-        runtime: str.
-        fault: str, what it failed to do.
-
-    Raises:
-        VerificationError: in place of any other error but those of the machine.
-        OSError, MemoryError: as they come.
-
-    Example:
-    >>> with running("LiteRT"):
-    ...     raise RuntimeError("no such operation")
-    Traceback (most recent call last):
-    mae_keras.interop.export.VerificationError: LiteRT does not run it: no such operation
-    """
+    """Turn errors of a runtime or converter into a `VerificationError` with its name."""
     try:
         yield
     except (VerificationError, OSError, MemoryError):
@@ -255,20 +162,7 @@ def running(runtime: str, fault: str = "does not run it") -> Iterator[None]:
 def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
     """Noise that uses every input of every signature, drawn from a seed.
 
-    Args:
-        model: masked autoencoder or `ImageClassifier`.
-        num_images: int.
-        seed: int.
-
-    Returns:
-        `images` as stored, with a NaN where the model takes floats; for autoencoders `patch_mask`,
-        another number hidden in every image, and `missing` pixels, some patches untouched.
-
-    Example:
-    >>> from mae_keras.models import DenseMaskedAutoencoder
-    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
-    >>> sorted(example_inputs(model))
-    ['images', 'missing', 'patch_mask']
+    Float images hold a NaN; every image hides another number of patches.
     """
     rng = np.random.default_rng(seed)
     shape = (num_images, *model.image_shape)
@@ -293,28 +187,12 @@ def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, 
 def live_outputs(
     model: Any, name: str, inputs: Mapping[str, np.ndarray], class_names: bool = False
 ) -> dict[str, np.ndarray]:
-    """What the model's own methods say, on the CPU, where exported models are verified.
-
-    Args:
-        model: masked autoencoder or `ImageClassifier`.
-        name: of a signature.
-        inputs: as `example_inputs` gives them.
-        class_names: bool, whether the export gives the names of the classes where it knows them.
-
-    Returns:
-        The keys of the signature to NumPy arrays.
-
-    Example:
-    >>> from mae_keras.models import DenseMaskedAutoencoder
-    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
-    >>> live_outputs(model, "encode", example_inputs(model))["features"].shape
-    (3, 8)
-    """
+    """Outputs of the live model's own methods, on the CPU."""
     images = inputs["images"]
     with keras.device("cpu:0"):
         if name == "reconstruct":
-            made = model.reconstruct(images, inputs["patch_mask"])
-            return {"prediction": made.prediction, "pasted": made.pasted}
+            result = model.reconstruct(images, inputs["patch_mask"])
+            return {"prediction": result.prediction, "pasted": result.pasted}
         if name == "inpaint":
             unknown = inputs["missing"][..., None] | np.isnan(images.astype("float32"))
             pasted = model.inpaint(images, inputs["missing"])
@@ -338,35 +216,14 @@ def verify_outputs(
     tolerance: float,
     class_names: bool = False,
 ) -> dict[str, float]:
-    """Compare an exported model with the live one on `example_inputs`, all at once and the first.
-
-    Args:
-        model: masked autoencoder or `ImageClassifier`, alive.
-        names: of the signatures that were exported.
-        run: name and inputs to outputs, by the exported model.
-        tolerance: float, as for `check_equal`.
-        class_names: bool, as for `live_outputs`.
-
-    Returns:
-        `"signature/key"` to the largest relative difference.
-
-    Raises:
-        VerificationError: if names, shapes or values differ.
-
-    Example:
-    >>> from mae_keras.models import DenseMaskedAutoencoder
-    >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
-    >>> itself = lambda name, inputs: live_outputs(model, name, inputs)
-    >>> list(verify_outputs(model, ["encode"], itself, 1e-5))
-    ['encode/features']
-    """
+    """Compare an exported model with the live one, for all of `example_inputs` and the first."""
     inputs, largest = example_inputs(model), {}
     for name in names:
         live = live_outputs(model, name, inputs, class_names)
         for count in (len(inputs["images"]), 1):
-            made = run(name, {key: value[:count] for key, value in inputs.items()})
+            exported = run(name, {key: value[:count] for key, value in inputs.items()})
             expected = {key: value[:count] for key, value in live.items()}
-            differences = check_equal(made, expected, tolerance, model.compute_dtype)
+            differences = check_equal(exported, expected, tolerance, model.compute_dtype)
             for key, value in differences.items():
                 output = f"{name}/{key}"
                 largest[output] = max(value, largest.get(output, 0.0))
@@ -374,34 +231,20 @@ def verify_outputs(
 
 
 def check_equal(
-    made: Mapping[str, np.ndarray],
+    exported: Mapping[str, np.ndarray],
     live: Mapping[str, np.ndarray],
     tolerance: float,
     compute_dtype: str = "float32",
 ) -> dict[str, float]:
     """Compare outputs, each relative to the largest of the live one; strings must be the same.
 
-    Args:
-        made: outputs of the exported model by name.
-        live: those of the live model.
-        tolerance: float, largest difference allowed for float32.
-        compute_dtype: of the model; half precision is allowed 1,000 times as much.
-
-    Returns:
-        Name to the largest relative difference.
-
-    Raises:
-        VerificationError: if names, shapes or values differ.
-
-    Example:
-    >>> check_equal({"x": np.array([1.0, 2.0])}, {"x": np.array([1.0, 2.0])}, 1e-5)
-    {'x': 0.0}
+    `tolerance` is for float32; half precision is allowed 1,000 times as much.
     """
-    if set(made) != set(live):
+    if set(exported) != set(live):
         raise VerificationError(
-            f"The exported model gives {sorted(made)}, the live one {sorted(live)}"
+            f"The exported model gives {sorted(exported)}, the live one {sorted(live)}"
         )
-    differences = {name: _difference(name, made[name], live[name]) for name in live}
+    differences = {name: _difference(name, exported[name], live[name]) for name in live}
     allowed = tolerance * _COARSER.get(compute_dtype, 1.0)
     wrong = {name: value for name, value in differences.items() if not value <= allowed}
     if wrong:
@@ -413,26 +256,27 @@ def check_equal(
     return differences
 
 
-def _difference(name: str, made: np.ndarray, live: np.ndarray) -> float:
-    if made.shape != live.shape:
+def _difference(name: str, exported: np.ndarray, live: np.ndarray) -> float:
+    if exported.shape != live.shape:
         raise VerificationError(
-            f"`{name}` has shape {made.shape} in the exported model, {live.shape} in the live one"
+            f"`{name}` has shape {exported.shape} in the exported model, "
+            f"{live.shape} in the live one"
         )
     if live.dtype.kind == "S":
-        return 0.0 if np.array_equal(made, live) else float("inf")
-    made, live = made.astype("float64"), live.astype("float64")
+        return 0.0 if np.array_equal(exported, live) else float("inf")
+    exported, live = exported.astype("float64"), live.astype("float64")
     if live.size and not np.isfinite(live).any():
         raise VerificationError(
             f"`{name}` of the live model holds no finite number, which is equal to nothing: look "
             f"at its weights"
         )
     finite = np.isfinite(live)
-    same = np.array_equal(made[~finite], live[~finite], equal_nan=True)
-    if not same or not np.isfinite(made[finite]).all():
+    same = np.array_equal(exported[~finite], live[~finite], equal_nan=True)
+    if not same or not np.isfinite(exported[finite]).all():
         return float("inf")
-    made, live = made[finite], live[finite]  # an infinity would hide every other difference
+    exported, live = exported[finite], live[finite]  # an infinity would hide every other difference
     scale = np.abs(live).max(initial=0.0)
-    return float(np.abs(made - live).max(initial=0.0) / (scale or 1.0))
+    return float(np.abs(exported - live).max(initial=0.0) / (scale or 1.0))
 
 
 _CLIENT = pathlib.Path(__file__).with_name("saved_model_client.py")
@@ -490,11 +334,11 @@ def export_saved_model(
 def _verified(
     model: Any, folder: pathlib.Path, names: Sequence[str], tolerance: float
 ) -> dict[str, float]:
-    made = run_in_clean_process(folder, example_inputs(model))
+    exported = run_in_clean_process(folder, example_inputs(model))
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         prefix = f"{len(inputs['images'])}/{name}/"
-        return {key[len(prefix) :]: made[key] for key in made if key.startswith(prefix)}
+        return {key[len(prefix) :]: exported[key] for key in exported if key.startswith(prefix)}
 
     return verify_outputs(model, names, run, tolerance, class_names=names_classes())
 
@@ -504,21 +348,17 @@ def run_in_clean_process(
 ) -> dict[str, np.ndarray]:
     """Run every signature of a SavedModel where neither Keras nor mae_keras can be imported.
 
-    Args:
-        folder: a SavedModel.
-        inputs: arrays by the signatures' names; `images` among them.
-
-    Returns:
-        `"count/signature/key"` to outputs, for all images at once and for the first alone.
-
-    Raises:
-        VerificationError: if the process fails, with the end of what it said.
+    Outputs are named `"count/signature/key"`: for all images at once and for the first one.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        given, made = os.path.join(scratch, "inputs.npz"), os.path.join(scratch, "outputs.npz")
-        np.savez(given, **inputs)
+        inputs_file, outputs_file = (
+            os.path.join(scratch, "inputs.npz"),
+            os.path.join(scratch, "outputs.npz"),
+        )
+        np.savez(inputs_file, **inputs)
         # As text and not as a file: a script's own folder, this one, would be on its path.
-        command = [sys.executable, "-c", _CLIENT.read_text(), os.path.abspath(folder), given, made]
+        client = [sys.executable, "-c", _CLIENT.read_text()]
+        command = [*client, os.path.abspath(folder), inputs_file, outputs_file]
         done = subprocess.run(
             command,
             cwd=scratch,
@@ -530,29 +370,12 @@ def run_in_clean_process(
             raise VerificationError(
                 f"The exported model does not run outside mae_keras: {done.stderr.strip()[-1000:]}"
             )
-        with np.load(made) as file:
+        with np.load(outputs_file) as file:
             return dict(file)
 
 
 def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import a library that is no dependency of the package itself.
-
-    Args:
-        module: name to import.
-        extra: the extra of mae_keras that installs it.
-        purpose: what it is needed for, to begin the error with.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: saying what to install.
-
-    Example:
-    >>> import_extra("no_such_library", "onnx", "ONNX export")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ImportError: ONNX export needs `no_such_library`: pip install ...[onnx]'
-    """
+    """Import a library that is no dependency of the package itself."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

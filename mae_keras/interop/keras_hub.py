@@ -16,7 +16,7 @@ def to_keras_hub(model: Any) -> keras.Model:
     """Build a `keras_hub.models.ViTBackbone` that gives the tokens of an encoder.
 
     The architecture is the same once positions are a table (sin-cos ones are written into its
-    learned positions, the class token's being zero) and the normalisation of pixels is multiplied
+    learned positions, the class token's being zero) and the normalization of pixels is multiplied
     into its patch embedding: the backbone takes pixels as stored, so give it no `ImageConverter`
     that scales them. Missing pixels (NaN) are the one thing it does not understand.
 
@@ -81,7 +81,7 @@ def to_keras_hub(model: Any) -> keras.Model:
 def _fill_embedding(theirs: keras.layers.Layer, encoder: ViTEncoder) -> None:
     kernel, bias = encoder.patch_projection.get_weights()
     kernel = kernel.reshape(*encoder.patch_size, encoder.image_shape[-1], -1).astype("float64")
-    # normalised = pixels * scale + offset, so both can move into the projection that follows
+    # normalized = pixels * scale + offset, so both can move into the projection that follows
     low, high = encoder.normalization.value_range or (0.0, 1.0)
     black, white = (_normalized(encoder, value) for value in (low, high))
     scale = (white - black) / (high - low)
@@ -126,8 +126,8 @@ def _verify(backbone: keras.Model, encoder: ViTEncoder) -> None:
     low, high = encoder.normalization.value_range or (-1.0, 1.0)
     images = np.random.default_rng(0).uniform(low, high, (2, *encoder.image_shape))
     images = images.astype("float32")
-    made, live = (
+    exported, live = (
         {"tokens": keras.ops.convert_to_numpy(keras.ops.cast(each(images), "float32"))}
         for each in (backbone, encoder)
     )
-    check_equal(made, live, _TOLERANCE, encoder.compute_dtype)
+    check_equal(exported, live, _TOLERANCE, encoder.compute_dtype)

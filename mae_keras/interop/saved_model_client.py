@@ -11,13 +11,7 @@ import numpy as np
 
 
 def run_signatures(folder: str, inputs: str, outputs: str) -> None:
-    """Run every signature on all images and on the first alone.
-
-    Args:
-        folder: a SavedModel.
-        inputs: `.npz` file with `images` and whatever else the signatures take.
-        outputs: `.npz` file to write.
-    """
+    """Run every signature on all images and on the first alone."""
     import tensorflow as tf
 
     with np.load(inputs) as file:

@@ -63,22 +63,9 @@ def read_positions(
     rank: int,
     expected: Sequence[int] | None = None,
 ) -> StoredPositions:
-    """Take a position table apart.
+    """Take a position table, `([1,] [1 +] num_patches, hidden_dim)`, apart.
 
-    Args:
-        tensor: `([1,] [1 +] num_patches, hidden_dim)`.
-        class_token: bool, whether the model has one, whose row may come first.
-        rank: int, axes of the grid.
-        expected: ints, the grid it should be of, or `None`.
-
-    Returns:
-        `StoredPositions`. A grid is told by the sin-cos table that is equal, by `expected`, or
-        by being a square (cube).
-
-    Example:
-    >>> from mae_keras.interop.torch_reading import made
-    >>> read_positions(made(sincos_positions((2, 6), 8)[None]), False, 2).grid
-    (2, 6)
+    The grid comes from an equal sin-cos table, from `expected`, or from being a square (cube).
     """
     rows = tensor.numpy().reshape(-1, tensor.shape[-1])
     tolerance = _tolerance(tensor.dtype, rows)
@@ -162,15 +149,7 @@ class Positions:
 
 
 def plan_positions(model: keras.Model, named: NamedTensors) -> Positions:
-    """Compare the position tables of a checkpoint with what a model does.
-
-    Args:
-        model: model of a kind that `places_of` takes.
-        named: the tensors.
-
-    Returns:
-        `Positions`.
-    """
+    """Compare the position tables of a checkpoint with what a model does."""
     plan = Positions([], [])
     grid = _plan_encoder(model, named, plan)
     if "decoder_pos_embed" in named.tensors:
@@ -276,7 +255,7 @@ IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 @dataclasses.dataclass(frozen=True)
 class PixelConstants:
-    """How pixels were normalised when a checkpoint was trained.
+    """How pixels were normalized when a checkpoint was trained.
 
     Attributes:
         value_range: two floats, or `None`.
@@ -296,20 +275,9 @@ class PixelConstants:
 
 
 def read_constants(checkpoint: Checkpoint, style: str, channels: int) -> PixelConstants:
-    """Find the constants of a checkpoint.
+    """Pixel constants from `preprocessor_config.json` or timm's `config.json`, if there are any.
 
-    Args:
-        checkpoint: with what lies beside it.
-        style: str, whose names its tensors have.
-        channels: int.
-
-    Returns:
-        `PixelConstants`: of `preprocessor_config.json` or timm's `config.json`; else ImageNet's
-        for three channels under the names of facebookresearch/mae or timm; else none.
-
-    Raises:
-        ValueError: if a file gives constants for another number of channels, or such that no
-            pixel can be normalised with.
+    Else ImageNet's for three channels under the names of facebookresearch/mae or timm.
     """
     beside = checkpoint.preprocessor
     timm = checkpoint.config.get("pretrained_cfg")
@@ -363,34 +331,26 @@ def _white(settings: dict[str, Any], path: str) -> float:
 
 
 def put_into(layer: PixelNormalization, constants: PixelConstants) -> tuple[str, str]:
-    """Give the constants to a model that has none; leave others as they are.
-
-    Args:
-        layer: the model's `normalization`.
-        constants: the checkpoint's.
-
-    Returns:
-        What the model now has, in words; and what is wrong with that, or `""`.
-    """
+    """Give the constants to a model that has none; leave others as they are."""
     if not constants.known:
-        return f"Normalisation: {_described(layer)}, as the model had ({constants.source}).", ""
+        return f"Normalization: {_described(layer)}, as the model had ({constants.source}).", ""
     if (constants.value_range is None) != (layer.value_range is None):
         return (
-            f"Normalisation: {_described(layer)}, as the model had.",
+            f"Normalization: {_described(layer)}, as the model had.",
             f"The checkpoint's constants ({constants.source}) are for value_range="
             f"{constants.value_range}, the model's for {layer.value_range}: not comparable.",
         )
     if layer.mean is None and layer.std is None:
         layer.mean, layer.std = constants.mean, constants.std
-        return f"Normalisation: {_described(layer)} ({constants.source}).", ""
+        return f"Normalization: {_described(layer)} ({constants.source}).", ""
     same = np.allclose(layer.mean or 0.0, constants.mean) and np.allclose(
         layer.std or 1.0, constants.std
     )
     if same:
-        return f"Normalisation: {_described(layer)} ({constants.source}).", ""
+        return f"Normalization: {_described(layer)} ({constants.source}).", ""
     other = f"mean={constants.mean}, std={constants.std} ({constants.source})"
     return (
-        f"Normalisation: {_described(layer)}, as the model had.",
+        f"Normalization: {_described(layer)}, as the model had.",
         f"The checkpoint was trained with {other}; the model keeps its own {_described(layer)}.",
     )
 

@@ -84,14 +84,7 @@ class Checkpoint:
 
 
 def joined(parts: Sequence[StoredTensor]) -> StoredTensor:
-    """Several tensors as one, one after the other along the first axis.
-
-    Args:
-        parts: tensors that differ in their first size only.
-
-    Returns:
-        `StoredTensor`.
-    """
+    """Several tensors as one, one after the other along the first axis."""
     rows = sum(part.shape[0] for part in parts)
     return StoredTensor(
         (rows, *parts[0].shape[1:]),
@@ -101,29 +94,12 @@ def joined(parts: Sequence[StoredTensor]) -> StoredTensor:
 
 
 def made(array: np.ndarray) -> StoredTensor:
-    """An array as a tensor of a file.
-
-    Args:
-        array: float32 array.
-
-    Returns:
-        `StoredTensor`.
-    """
+    """An array as a tensor of a file."""
     return StoredTensor(array.shape, "float32", lambda: array)
 
 
 def numpy_dtype(name: str) -> np.dtype:
-    """The NumPy dtype of a name, bfloat16 included.
-
-    Args:
-        name: str.
-
-    Returns:
-        `np.dtype`.
-
-    Raises:
-        ValueError: if numbers of this kind are not read.
-    """
+    """The NumPy dtype of a name, bfloat16 included."""
     if name not in _NUMBERS:
         raise ValueError(
             f"Tensors must be one of {', '.join(_NUMBERS)}. Received: a tensor of {name}"
@@ -164,19 +140,7 @@ _MARK = object()
 
 
 def read_pickled_tensors(path: str) -> Any:
-    """What a PyTorch zip file holds, tensors as `StoredTensor`, which read on demand.
-
-    Args:
-        path: file that `torch.save` wrote (since PyTorch 1.6).
-
-    Returns:
-        What was saved, usually a dict. `argparse.Namespace` comes as a `Namespace`.
-
-    Raises:
-        ValueError: if the pickle asks for anything but tensors and plain values, naming it, a
-            tensor does not fit its storage, or the archive unfolds to far more than its size.
-        pickle.UnpicklingError, zipfile.BadZipFile, KeyError, EOFError: if the file is damaged.
-    """
+    """What a PyTorch zip file holds, tensors as `StoredTensor`, which read on demand."""
     with open_archive(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -206,15 +170,6 @@ def check_pickle(file: BinaryIO, size: int, path: str) -> None:
     A pickle of a few hundred bytes can hold tuples of tuples that take hours to hash as a key, or
     recurse through the whole stack; one of a megabyte millions of sets. Those of weights have
     texts and numbers as keys.
-
-    Args:
-        file: where the pickle begins; it is left where it ends.
-        size: int, bytes that there are, which limits the numbers given to objects.
-        path: str, for errors.
-
-    Raises:
-        ValueError: naming what no file of weights has.
-        pickle.UnpicklingError: if the pickle is damaged.
     """
     stack: list[Any] = []  # whether each object is a text or a number
     memo: dict[int, Any] = {}
@@ -426,18 +381,7 @@ _DTYPES = {
 
 
 def read_safetensors(path: str) -> dict[str, StoredTensor]:
-    """The tensors of a file, read on demand.
-
-    Args:
-        path: `.safetensors` file.
-
-    Returns:
-        Name to `StoredTensor`.
-
-    Raises:
-        ImportError: if `safetensors` is not installed.
-        ValueError: if the file is damaged or of another kind.
-    """
+    """The tensors of a file, read on demand."""
     package = _package()
     try:
         with package.safe_open(path, framework="np") as file:
@@ -449,15 +393,7 @@ def read_safetensors(path: str) -> dict[str, StoredTensor]:
 
 
 def write_safetensors(path: str, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a file that PyTorch libraries read.
-
-    Args:
-        path: file to write.
-        tensors: name to array.
-
-    Raises:
-        ImportError: if `safetensors` is not installed.
-    """
+    """Write a file that PyTorch libraries read."""
     _package()
     from safetensors.numpy import save_file
 
@@ -496,22 +432,7 @@ _CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
 
 
 def read_checkpoint(path: str | os.PathLike[str], max_bytes: int | None = None) -> Checkpoint:
-    """The tensors of a checkpoint, not yet read, and the JSON files beside it.
-
-    Args:
-        path: `.safetensors`, `.pth`, `.pt` or `.bin` file, or a folder with `model.safetensors`
-            or `pytorch_model.bin`.
-        max_bytes: int, memory that all its tensors may take as float32, or `None`: what the
-            machine has free, where that can be told.
-
-    Returns:
-        `Checkpoint`.
-
-    Raises:
-        ImportError: if a package for this kind of file is missing; the error names the extra.
-        MemoryError: if the tensors take more than `max_bytes`.
-        ValueError: if there is no checkpoint, or it is damaged, or asks to run code.
-    """
+    """The tensors of a checkpoint, not yet read, and the JSON files beside it."""
     file = _weights_file(as_path(path))
     max_bytes = check_int("max_bytes", max_bytes, 1, optional=True)
     kept = _named_tensors(*_read(str(file)))

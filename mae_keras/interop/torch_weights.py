@@ -257,7 +257,7 @@ def _assign(
 
 
 def _forget_compiled(model: Any) -> None:
-    """Functions that were compiled hold the old normalisation."""
+    """Functions that were compiled hold the old normalization."""
     model.train_function = model.test_function = model.predict_function = None
     for name in ("_endpoints", "_train_functions"):
         if hasattr(model, name):
@@ -300,7 +300,7 @@ def model_from_torch(
             another one positions are interpolated, and then learned.
         num_heads: int, the encoder's attention heads.
         decoder_num_heads: int, the decoder's.
-        normalize_targets: bool, whether the decoder predicts standardised patches.
+        normalize_targets: bool, whether the decoder predicts standardized patches.
         mask_ratio: float in (0, 1), for an autoencoder; by default the checkpoint's, else 0.75,
             also where the checkpoint's hides nothing or everything.
         prefix: as for `load_torch_weights`.

@@ -85,7 +85,7 @@ def block_scores(
     """Scores for block masking: boxes are laid one after another until enough is covered.
 
     A patch's score falls with the number of the first box that covers it and, within a box, with
-    the distance from its centre, so that the last box, which is cut to reach the exact count,
+    the distance from its center, so that the last box, which is cut to reach the exact count,
     stays in one piece. BEiT retries rejected boxes and may overshoot; this has a static shape.
 
     Args:
@@ -109,7 +109,7 @@ def block_scores(
     """
     grid = check_ints("grid", grid, 1, LARGEST_SEED)
     rank, num_patches = len(grid), math.prod(grid)
-    # (batch, num_blocks, 1 + 2 * rank): area, then centre and shape per axis
+    # (batch, num_blocks, 1 + 2 * rank): area, then center and shape per axis
     draws = counter_noise(seed, step, samples, num_blocks * (1 + 2 * rank) + num_patches)
     ties, draws = draws[:, :num_patches], draws[:, num_patches:]
     draws = ops.reshape(draws, (-1, num_blocks, 1, 1 + 2 * rank))
@@ -118,11 +118,11 @@ def block_scores(
     stretch = (draws[..., 1 : 1 + rank] - 0.5) * math.log(aspect_ratio)
     stretch = stretch - ops.mean(stretch, axis=-1, keepdims=True)
     sides = np.array(grid, "float32") * area ** (1.0 / rank) * ops.exp(stretch)
-    centres = draws[..., 1 + rank :] * np.array(grid, "float32")
+    centers = draws[..., 1 + rank :] * np.array(grid, "float32")
     coordinates = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1) + 0.5
     coordinates = coordinates.reshape(1, 1, num_patches, rank).astype("float32")
     # (batch, num_blocks, num_patches): at most 1 inside the box, the largest of the axes
-    distance = ops.max(ops.abs(coordinates - centres) / (sides / 2), axis=-1)
+    distance = ops.max(ops.abs(coordinates - centers) / (sides / 2), axis=-1)
     covered_by = np.arange(num_blocks, dtype="float32")[None, :, None] + 0.999 * distance
     covered_by = ops.where(distance <= 1.0, covered_by, float(num_blocks))
     return -(ops.min(covered_by, axis=1) + ties * 1e-3)

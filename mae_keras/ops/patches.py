@@ -265,7 +265,7 @@ def _check_statistics(patches: Any, mean: Any, std: Any) -> None:
 
 
 def standardize_patches(patches: Any, mean: Any = None, std: Any = None) -> Any:
-    """Give each patch zero mean and unit variance (the paper's normalised pixel target).
+    """Give each patch zero mean and unit variance (the paper's normalized pixel target).
 
     Args:
         patches: tensor `(..., patch_dim)`.

@@ -74,11 +74,11 @@ def _cubic_kernel(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
 
 def _resize_matrix(source: int, target: int) -> np.ndarray:
     """Rows of cubic weights `(target, source)`; taps beyond an end count for the end."""
-    centres = (np.arange(target) + 0.5) * source / target - 0.5
-    first = np.floor(centres).astype(int)
+    centers = (np.arange(target) + 0.5) * source / target - 0.5
+    first = np.floor(centers).astype(int)
     matrix = np.zeros((target, source))
     for tap in range(-1, 3):
-        weights = _cubic_kernel(np.abs(centres - (first + tap)))
+        weights = _cubic_kernel(np.abs(centers - (first + tap)))
         np.add.at(matrix, (np.arange(target), np.clip(first + tap, 0, source - 1)), weights)
     return matrix.astype("float32")
 
@@ -88,7 +88,7 @@ def interpolate_positions(
 ) -> Any:
     """Resize a position table from one grid of patches to another, cubically.
 
-    Separable cubic convolution (a = -0.75, half-pixel centres, no antialiasing) along each axis:
+    Separable cubic convolution (a = -0.75, half-pixel centers, no antialiasing) along each axis:
     at rank 2 what `torch.nn.functional.interpolate(mode="bicubic")` computes, as
     facebookresearch/mae and Hugging Face do. timm asks for `antialias=True`, which smooths and has
     another `a`: its tables differ a little.

@@ -181,7 +181,7 @@ def check_images(images: Any, image_shape: tuple[int, ...], value_range: Any = N
     if here != wanted:
         advice = "Convert them, or pretrain on images like these."
         if here[:-1] == wanted[:-1] and {here[-1], wanted[-1]} == {1, 3}:
-            kinds = {1: "grey", 3: "color"}
+            kinds = {1: "gray", 3: "color"}
             advice = (
                 f"The model was trained on {kinds[wanted[-1]]} images and these are "
                 f"{kinds[here[-1]]}: convert these, or pretrain on {kinds[here[-1]]} ones."

@@ -98,7 +98,7 @@ def test_floats_stay_floats_and_are_not_rounded():
     assert 0 < cropped.min() and cropped.max() < 1
 
 
-def test_missing_pixels_spread_to_their_neighbours_only():
+def test_missing_pixels_spread_to_their_neighbors_only():
     images = np.ones((50, 8, 8, 1), "float32")
     images[:, :, 7] = np.nan
     cropped = eagerly(images, Augmentation(crop_scale=(0.5, 0.5)), (0, 0))

@@ -175,7 +175,7 @@ def test_signals_cannot_be_turned():
         batches_of(signals, ClassificationAugmentation.preset("light"))
 
 
-def test_operations_on_colours_need_a_range(split):
+def test_operations_on_colors_need_a_range(split):
     for wrong in ((0, np.inf), (np.nan, 255), (255, 0)):
         with pytest.raises(ValueError, match="`value_range` must be"):
             batches_of(split, EVERYTHING, value_range=wrong)

@@ -89,8 +89,8 @@ def test_a_higher_strength_changes_more(kind):
 
 @every_strength
 def test_noise_is_normal_with_the_deviation_of_the_table(strength):
-    grey = np.full((2, 200, 200, 1), 0.5)
-    noise = corrupt(grey, "noise", strength, value_range=(0, 1)) - 0.5
+    gray = np.full((2, 200, 200, 1), 0.5)
+    noise = corrupt(gray, "noise", strength, value_range=(0, 1)) - 0.5
     # Counted within one deviation, which clipping to the range leaves alone; 80,000 draws.
     within = np.mean(np.abs(noise) < CORRUPTIONS["noise"][strength - 1])
     assert within == pytest.approx(0.6827, abs=5 * (0.6827 * 0.3173 / 80_000) ** 0.5)
@@ -98,8 +98,8 @@ def test_noise_is_normal_with_the_deviation_of_the_table(strength):
 
 
 def test_stronger_noise_is_the_same_noise_scaled():
-    grey = np.full((1, 8, 8, 1), 0.5)
-    weak, strong = (corrupt(grey, "noise", s, value_range=(0, 1)) - 0.5 for s in (1, 5))
+    gray = np.full((1, 8, 8, 1), 0.5)
+    weak, strong = (corrupt(gray, "noise", s, value_range=(0, 1)) - 0.5 for s in (1, 5))
     np.testing.assert_allclose(strong, np.clip(weak * 0.38 / 0.08, -0.5, 0.5), rtol=1e-5)
 
 
@@ -126,7 +126,7 @@ def test_blur_of_a_photo_is_that_of_scikit_image():
 
 @every_strength
 @pytest.mark.parametrize("side", [8, 28, 224])
-def test_occlusion_is_one_grey_square_of_the_area_of_the_table(strength, side):
+def test_occlusion_is_one_gray_square_of_the_area_of_the_table(strength, side):
     images = np.full((3, side, side, 1), 7, "uint8")
     area = CORRUPTIONS["occlusion"][strength - 1]
     for changed in corrupt(images, "occlusion", strength)[..., 0]:

@@ -175,9 +175,9 @@ def test_proportions_are_kept_unless_stretched(image_folder, how):
         assert not data.train.arrays()[0][0, :7].any()
 
 
-def test_only_folders_that_are_grey_throughout_have_one_channel(image_folder):
-    grey = {"0.png": (8, 8), "1.bmp": (8, 8), "2.gif": (8, 8), "3.jpg": (8, 8)}
-    assert load(image_folder(grey)).image_shape == (8, 8, 1)
+def test_only_folders_that_are_gray_throughout_have_one_channel(image_folder):
+    gray = {"0.png": (8, 8), "1.bmp": (8, 8), "2.gif": (8, 8), "3.jpg": (8, 8)}
+    assert load(image_folder(gray)).image_shape == (8, 8, 1)
     assert load(image_folder({"4.png": (8, 8, 3)})).image_shape == (8, 8, 3)
 
 

@@ -30,10 +30,10 @@ def test_sizes_are_height_and_width(image_folder):
     assert inspect_files(find_image_files(folder).images)[0].size == (4, 9)
 
 
-@pytest.mark.parametrize(("colour", "grey"), [((7, 7, 7), True), ((7, 8, 7), False)])
-def test_a_palette_is_grey_when_its_colours_are(tmp_path, colour, grey):
+@pytest.mark.parametrize(("color", "gray"), [((7, 7, 7), True), ((7, 8, 7), False)])
+def test_a_palette_is_gray_when_its_colors_are(tmp_path, color, gray):
     image = Image.fromarray(np.zeros((4, 4), "uint8")).convert("P")
-    image.putpalette(colour)
+    image.putpalette(color)
     image.save(tmp_path / "image.png")
     (found,) = inspect_files([str(tmp_path / "image.png")])
-    assert found.grey is grey and found.defect is None
+    assert found.gray is gray and found.defect is None

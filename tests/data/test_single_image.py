@@ -12,16 +12,16 @@ def write(path, pixels):
     return path
 
 
-def test_colour_is_read_as_stored(tmp_path):
+def test_color_is_read_as_stored(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3))
     made = read_image(write(tmp_path / "a.png", pixels), (6, 5, 3))
     np.testing.assert_array_equal(made, pixels)
     assert made.dtype == np.uint8
 
 
-def test_grey_becomes_colour_and_colour_grey(tmp_path):
-    grey = write(tmp_path / "grey.png", np.full((4, 4), 100))
-    np.testing.assert_array_equal(read_image(grey, (4, 4, 3)), 100)
+def test_gray_becomes_color_and_color_gray(tmp_path):
+    gray = write(tmp_path / "gray.png", np.full((4, 4), 100))
+    np.testing.assert_array_equal(read_image(gray, (4, 4, 3)), 100)
     red = write(tmp_path / "red.png", np.broadcast_to([255, 0, 0], (4, 4, 3)))
     # Luma of pure red by ITU-R 601: 0.299.
     np.testing.assert_array_equal(read_image(red, (4, 4, 1)), round(0.299 * 255))

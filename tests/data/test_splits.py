@@ -42,7 +42,7 @@ def as_pillow_reads(path):
 
 
 def photo():
-    """Return a smooth colour image, which JPEG keeps nearly unchanged."""
+    """Return a smooth color image, which JPEG keeps nearly unchanged."""
     return (np.add.outer(np.arange(20), np.arange(24))[..., None] * [5, 3, 1]).astype("uint8")
 
 
@@ -84,12 +84,12 @@ CASES = {
     "rgb.bmp": ("RGB", 0),
     "rgb.gif": ("RGB", 0),
     "rgb.jpg": ("RGB", 6),
-    "grey.png": ("L", 0),
-    "grey.bmp": ("L", 0),
-    "grey.jpg": ("L", 2),
+    "gray.png": ("L", 0),
+    "gray.bmp": ("L", 0),
+    "gray.jpg": ("L", 2),
     "bits.png": ("1", 0),
     "alpha.png": ("RGBA", 0),
-    "grey_alpha.png": ("LA", 0),
+    "gray_alpha.png": ("LA", 0),
     "palette.png": ("P", 0),
 }
 
@@ -204,7 +204,7 @@ def test_what_is_no_split_is_refused(use):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_any_number_of_channels_becomes_colour(channels):
+def test_any_number_of_channels_becomes_color(channels):
     image = np.arange(2 * 2 * channels, dtype="uint8").reshape(2, 2, channels)
     expected = image[..., :3] if channels > 2 else np.repeat(image[..., :1], 3, axis=-1)
     np.testing.assert_array_equal(with_channels(image, 3), expected)

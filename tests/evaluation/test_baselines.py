@@ -16,7 +16,7 @@ def by_loops(train_mean, targets, patch_mask, grid, channels):
     for image, mask in zip(targets, patch_mask, strict=True):
         visible = [n for n in range(len(places)) if not mask[n]]
         hidden = [n for n in range(len(places)) if mask[n]]
-        colour = [np.mean([image[n][c::channels] for n in visible]) for c in range(channels)]
+        color = [np.mean([image[n][c::channels] for n in visible]) for c in range(channels)]
         sums = dict.fromkeys(totals, 0.0)
         for n in hidden:
             distance = {m: math.dist(places[n], places[m]) for m in visible}
@@ -24,7 +24,7 @@ def by_loops(train_mean, targets, patch_mask, grid, channels):
             ties = [image[m] for m in visible if abs(distance[m] - shortest) < 1e-9]
             predictions = {
                 "mean_image": train_mean[n],
-                "visible_mean": [colour[i % channels] for i in range(len(image[n]))],
+                "visible_mean": [color[i % channels] for i in range(len(image[n]))],
                 "nearest_visible": np.mean(ties, axis=0),
             }
             for name, predicted in predictions.items():
@@ -55,7 +55,7 @@ def test_agrees_with_loops(grid, channels):
 
 
 def test_a_case_computed_by_hand():
-    # A 2x2 grid of single pixels; the last is hidden, its two neighbours at distance 1 tie.
+    # A 2x2 grid of single pixels; the last is hidden, its two neighbors at distance 1 tie.
     targets = np.array([[[8.0], [1.0], [3.0], [5.0]]])
     train_mean = np.array([[0.0], [0.0], [0.0], [4.0]])
     losses = trivial_losses(train_mean, targets, [[False, False, False, True]], (2, 2))

@@ -9,15 +9,15 @@ from mae_keras.evaluation import embed_2d
 def clusters(samples=60, features=8, groups=3):
     rng = np.random.default_rng(0)
     labels = np.arange(samples) % groups
-    centres = 20 * rng.normal(size=(groups, features))
-    return centres[labels] + rng.normal(size=(samples, features)), labels
+    centers = 20 * rng.normal(size=(groups, features))
+    return centers[labels] + rng.normal(size=(samples, features)), labels
 
 
 def test_pca_gives_the_two_directions_of_most_variance():
     features, _ = clusters()
     points, indices = embed_2d(features)
-    centred = features - features.mean(axis=0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    centered = features - features.mean(axis=0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
     expected = u[:, :2] * s[:2]
     signs = np.sign((points * expected).sum(axis=0))
     np.testing.assert_allclose(points * signs, expected, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours against a loop, scikit-learn and hand-computed cases."""
+"""Weighted nearest neighbors against a loop, scikit-learn and hand-computed cases."""
 
 import math
 
@@ -11,8 +11,8 @@ from mae_keras.evaluation import choose_k, knn_accuracy
 def random_task(num_train=60, num_test=40, num_features=5, num_classes=3, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_classes, num_train + num_test)
-    centres = rng.normal(size=(num_classes, num_features))
-    features = centres[labels] + 1.5 * rng.normal(size=(len(labels), num_features))
+    centers = rng.normal(size=(num_classes, num_features))
+    features = centers[labels] + 1.5 * rng.normal(size=(len(labels), num_features))
     return features[:num_train], labels[:num_train], features[num_train:], labels[num_train:]
 
 
@@ -51,7 +51,7 @@ def test_agrees_with_scikit_learn(k):
     assert result.test_accuracy == votes.score(test, test_labels)
 
 
-def test_the_temperature_decides_between_one_near_and_two_far_neighbours():
+def test_the_temperature_decides_between_one_near_and_two_far_neighbors():
     train = [[1.0, 0.0], [1.0, 1.0], [1.0, 1.1]]
     near, far = [[1.0, 0.05]], [0]
     assert knn_accuracy(train, [0, 1, 1], near, far, k=3, temperature=0.07).test_accuracy == 1

@@ -28,7 +28,7 @@ def slopes(shape=SHAPE):
 
 
 class Filler:
-    """Stands for a model: fills with one grey."""
+    """Stands for a model: fills with one gray."""
 
     value_range = (0, 255)
 
@@ -121,8 +121,8 @@ def test_images_filled_exactly_count_60_decibels():
 def test_the_span_sets_the_scale():
     images, filled = slopes() / 255, mean_fill(slopes(), MISSING) / 255
     in_units = score_filled(filled, images, MISSING, span=1.0)
-    in_grey = score_filled(filled * 255, images * 255, MISSING)
-    np.testing.assert_allclose(in_units, in_grey, rtol=1e-4)
+    in_gray = score_filled(filled * 255, images * 255, MISSING)
+    np.testing.assert_allclose(in_units, in_gray, rtol=1e-4)
 
 
 def test_a_model_is_compared_with_every_filler_on_the_same_holes():
@@ -151,7 +151,7 @@ def test_where_black_is_changes_no_score():
         np.testing.assert_allclose(moved[name], plain[name], rtol=1e-3)
 
 
-def test_images_of_one_grey_are_scored_by_a_model_without_a_range():
+def test_images_of_one_gray_are_scored_by_a_model_without_a_range():
     class Unscaled(Filler):
         value_range = None
 

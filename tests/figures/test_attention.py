@@ -26,7 +26,7 @@ def test_each_row_shows_the_image_the_mean_and_each_head(texts):
         assert heading in texts(figure)
 
 
-def test_the_patch_attended_to_is_red_and_the_others_are_grey():
+def test_the_patch_attended_to_is_red_and_the_others_are_gray():
     attention = np.zeros((1, 2, 16))
     attention[0, :, 6] = 0.9  # second row of patches, third column
     figure = attention_figure(np.zeros((1, 8, 8, 1), "uint8"), attention, (4, 4))

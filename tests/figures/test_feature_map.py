@@ -1,11 +1,11 @@
-"""Features in two dimensions, coloured by class."""
+"""Features in two dimensions, colored by class."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from mae_keras.figures import feature_map_figure
-from mae_keras.figures.style import CLASS_COLOURS
+from mae_keras.figures.style import CLASS_COLORS
 
 # Drawing takes longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -19,21 +19,21 @@ def make(num_classes, samples=200):
 
 
 def drawn(axes):
-    """All dots of a panel as (x, y, colour)."""
+    """All dots of a panel as (x, y, color)."""
     return {
-        (*xy, to_hex(colour))
+        (*xy, to_hex(color))
         for dots in axes.collections
-        for xy, colour in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True)
+        for xy, color in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True)
     }
 
 
-def test_each_panel_has_a_heading_and_each_class_a_colour(texts):
+def test_each_panel_has_a_heading_and_each_class_a_color(texts):
     points, labels = make(3)
     figure = feature_map_figure(points, labels, ["cat", "dog", "cow"])
     for words in ("PCA", "t-SNE", "cat", "dog", "cow"):
         assert words in texts(figure)
     expected = {
-        (*xy, CLASS_COLOURS[n]) for xy, n in zip(points["PCA"].tolist(), labels, strict=True)
+        (*xy, CLASS_COLORS[n]) for xy, n in zip(points["PCA"].tolist(), labels, strict=True)
     }
     assert drawn(figure.axes[0]) == expected
 
@@ -51,9 +51,9 @@ def test_classes_beyond_ten_differ_by_mark():
     marks = {}
     for dots in panel.collections:
         outline = dots.get_paths()[0].vertices.tobytes()
-        for xy, colour in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True):
+        for xy, color in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True):
             label = int(labels[np.abs(points["PCA"] - xy).sum(axis=1).argmin()])
-            marks.setdefault(label, set()).add((to_hex(colour), outline))
+            marks.setdefault(label, set()).add((to_hex(color), outline))
     assert all(len(looks) == 1 for looks in marks.values())
     assert len({looks.pop() for looks in marks.values()}) == 25
 
@@ -68,7 +68,7 @@ def test_names_stand_at_the_medians_of_few_classes_too():
 def test_beyond_thirty_classes_names_stand_at_medians(texts):
     points, labels = make(100, samples=1000)
     figure = feature_map_figure(points, labels)
-    assert "100 classes: colours repeat" in texts(figure)
+    assert "100 classes: colors repeat" in texts(figure)
     assert len(figure.axes) == 2  # no legend
     assert len(figure.axes[0].texts) > 5
     for text in figure.axes[0].texts:

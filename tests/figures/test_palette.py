@@ -1,4 +1,4 @@
-"""Colours stay apart, for the colour-blind too."""
+"""Colors stay apart, for the color-blind too."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from mae_keras.figures.style import CLASS_COLOURS, NUM_CLASS_LOOKS, class_look, line_look
+from mae_keras.figures.style import CLASS_COLORS, NUM_CLASS_LOOKS, class_look, line_look
 
 # Drawing takes longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -33,9 +33,9 @@ VISION = {
 }
 
 
-def seen(colour, matrix):
-    """CIELAB of a colour as somebody with this vision sees it."""
-    rgb = np.array(to_rgb(colour))
+def seen(color, matrix):
+    """CIELAB of a color as somebody with this vision sees it."""
+    rgb = np.array(to_rgb(color))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     linear = np.clip(np.array(matrix) @ linear, 0, 1)
     rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -44,25 +44,25 @@ def seen(colour, matrix):
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize(
-    ("colours", "least"),
-    [(CLASS_COLOURS, 14), ([line_look(n)["color"] for n in range(6)], 15)],
+    ("colors", "least"),
+    [(CLASS_COLORS, 14), ([line_look(n)["color"] for n in range(6)], 15)],
     ids=["classes", "lines"],
 )
-def test_colours_differ_whoever_looks(vision, colours, least):
-    labs = [seen(colour, VISION[vision]) for colour in colours]
+def test_colors_differ_whoever_looks(vision, colors, least):
+    labs = [seen(color, VISION[vision]) for color in colors]
     smallest = min(float(deltaE_ciede2000(a, b)) for a, b in itertools.combinations(labs, 2))
     assert smallest > least  # a difference of 2 is just noticeable side by side
 
 
-def test_the_first_thirty_classes_differ_in_colour_or_mark():
+def test_the_first_thirty_classes_differ_in_color_or_mark():
     looks = [class_look(number) for number in range(NUM_CLASS_LOOKS)]
     assert len(set(looks)) == NUM_CLASS_LOOKS == 30
-    assert len({colour for colour, _ in looks[:10]}) == 10
+    assert len({color for color, _ in looks[:10]}) == 10
     assert all(a != b for (_, a), (_, b) in itertools.pairwise(looks[:10]))
     assert class_look(NUM_CLASS_LOOKS) == class_look(0)
 
 
-def test_the_first_lines_differ_in_colour_and_in_mark():
+def test_the_first_lines_differ_in_color_and_in_mark():
     looks = [line_look(number) for number in range(6)]
     assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 6
     assert line_look(6)["linestyle"] != line_look(0)["linestyle"]

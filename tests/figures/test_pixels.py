@@ -1,4 +1,4 @@
-"""Masks spread over pixels, and pixels of any channel count as colours."""
+"""Masks spread over pixels, and pixels of any channel count as colors."""
 
 import numpy as np
 import pytest
@@ -45,12 +45,12 @@ def test_masks_that_do_not_fit_are_named(mask, patch_size, message):
         hidden_values(mask, (2, 8, 8, 1), patch_size)
 
 
-def test_grey_and_colour_are_scaled_and_clipped():
-    grey = to_pictures(np.array([-1.0, 0.0, 1.0, 9.0]).reshape(1, 1, 4, 1), (-1, 1))
-    assert grey[0, 0, :, 0].tolist() == [0.0, 0.5, 1.0, 1.0]
-    assert (grey[..., 0] == grey[..., 2]).all()
-    colour = to_pictures(np.array([0.0, 51.0, 255.0]).reshape(1, 1, 1, 3), (0, 255))
-    assert colour[0, 0, 0].tolist() == pytest.approx([0.0, 0.2, 1.0])
+def test_gray_and_color_are_scaled_and_clipped():
+    gray = to_pictures(np.array([-1.0, 0.0, 1.0, 9.0]).reshape(1, 1, 4, 1), (-1, 1))
+    assert gray[0, 0, :, 0].tolist() == [0.0, 0.5, 1.0, 1.0]
+    assert (gray[..., 0] == gray[..., 2]).all()
+    color = to_pictures(np.array([0.0, 51.0, 255.0]).reshape(1, 1, 1, 3), (0, 255))
+    assert color[0, 0, 0].tolist() == pytest.approx([0.0, 0.2, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_other_channel_counts_are_shown_as_the_note_says(pixel, expected):
     assert str(len(pixel)) in channel_note(len(pixel))
 
 
-def test_grey_and_colour_need_no_note():
+def test_gray_and_color_need_no_note():
     assert channel_note(1) is None
     assert channel_note(3) is None
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_missing_pixels_have_a_colour_of_their_own(channels):
+def test_missing_pixels_have_a_color_of_their_own(channels):
     values = np.zeros((1, 1, 2, channels))
     values[0, 0, 1, 0] = np.nan
     pictures = to_pictures(values, (0, 255))

@@ -77,7 +77,7 @@ def test_the_legend_tells_the_mask_ratio(make_case, texts):
 @pytest.mark.parametrize(
     ("statistics", "says", "not_says"),
     [
-        (None, "Hidden patches", "standardised"),
+        (None, "Hidden patches", "standardized"),
         ("original", "brightness of hidden patches is given away", "visible patches only"),
         ("visible", "estimated from visible patches only", "given away"),
     ],
@@ -98,7 +98,7 @@ def test_missing_pixels_are_explained_only_where_there_are_any(make_case, texts)
     assert "Missing" in texts(reconstruction_figure(images, patch_mask, prediction, patch_size=2))
 
 
-def test_single_values_hidden_in_colour_are_explained(make_case, texts):
+def test_single_values_hidden_in_color_are_explained(make_case, texts):
     images, _, prediction = make_case((8, 8, 3))
     patch_mask = np.arange(3 * 192).reshape(3, 192) % 5 > 1
     figure = reconstruction_figure(images, patch_mask, prediction, patch_size=(1, 1, 1))
@@ -146,7 +146,7 @@ def test_volumes_show_their_middle_slice_and_say_so(make_case, texts):
         ((32, 2), 16, {"title": "Signals"}),
         ((4, 8, 8, 2), 32, {"max_rows": 1}),
     ],
-    ids=["grey", "long texts", "wide", "tall", "signal", "volume"],
+    ids=["gray", "long texts", "wide", "tall", "signal", "volume"],
 )
 def test_texts_are_neither_cut_off_nor_on_top_of_each_other(
     make_case, check_layout, shape, num_patches, options

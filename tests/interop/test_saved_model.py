@@ -82,7 +82,7 @@ def test_a_classifier_gives_features_logits_and_probabilities(make_classifier, i
         {"image_shape": (4, 4, 4, 1)},
         {"dtype": "mixed_bfloat16", "use_class_token": False},
     ],
-    ids=["floats with NaN, standardised", "three axes", "half precision"],
+    ids=["floats with NaN, standardized", "three axes", "half precision"],
 )
 def test_other_models_pass_verification(make_tiny, tmp_path, options):
     assert export_saved_model(make_tiny(**options), tmp_path / "saved_model")

@@ -73,9 +73,9 @@ def test_an_unknown_prefix_is_named():
 
 
 def test_a_prefix_that_is_given_is_taken_off():
-    found = named({**prefixed("student."), "centre": np.zeros(2)}, prefix="student.")
+    found = named({**prefixed("student."), "center": np.zeros(2)}, prefix="student.")
     assert found.tensors.keys() == meta_tensors().keys()
-    assert found.unknown == ["centre"]
+    assert found.unknown == ["center"]
 
 
 def test_several_models_in_one_file_need_a_prefix():

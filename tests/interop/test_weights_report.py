@@ -9,7 +9,7 @@ TENSORS = (
 
 
 def report(tensors=TENSORS):
-    return WeightsReport("a.pth", "timm", tensors, "Normalisation: none.", ("Heads: 2.",))
+    return WeightsReport("a.pth", "timm", tensors, "Normalization: none.", ("Heads: 2.",))
 
 
 def test_names_are_sorted_by_what_became_of_them():

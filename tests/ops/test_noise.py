@@ -91,7 +91,7 @@ def test_every_bit_is_set_half_of_the_time(bit):
     ],
     ids=["seed", "step", "sample", "element", "seed for step", "high bits", "negative seed"],
 )
-def test_neighbouring_streams_have_nothing_in_common(other):
+def test_neighboring_streams_have_nothing_in_common(other):
     first, second = noise().ravel(), other().ravel()
     # correlation of 4096 independent pairs: deviation 1 / 64
     assert abs(np.corrcoef(first, second)[0, 1]) < 4.5 / 64

@@ -117,7 +117,7 @@ def test_statistics_of_half_precision_are_float32():
 
 
 @given(hnp.arrays("float32", (2, 3, 6), elements=st.floats(-100, 100, width=16)))
-def test_standardised_patches_have_zero_mean_and_unit_variance(patches):
+def test_standardized_patches_have_zero_mean_and_unit_variance(patches):
     standardized = array(standardize_patches(patches)).astype("float64")
     # Rounding of a mean near 100 is 1e-5, and may be divided by a std of 1e-3.
     spread = patches.std(axis=-1, ddof=1) > 0.1

@@ -350,7 +350,7 @@ def test_a_score_counts_what_is_right(plain):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_shape": (8, 8, 3)}, "trained on grey images and these are color"),
+        ({"image_shape": (8, 8, 3)}, "trained on gray images and these are color"),
         ({"image_shape": (16, 16, 1)}, "Resize them"),
         ({"image_shape": (64, 1)}, "pretrain on images like these"),
         ({"value_range": (0, 1)}, "pixels in the range"),
