@@ -60,8 +60,8 @@ def load_arrays(
     own = groups if isinstance(groups, str) else None
     parts: dict[str, Any] = {}
     for part, path in paths.items():
-        held, said = _read(path, labels, own if part == "train" else None, notes)
-        kind = kind or said
+        held, stored_kind = _read(path, labels, own if part == "train" else None, notes)
+        kind = kind or stored_kind
         parts = parts | (held if part == "train" else {part: held.get(part, held.get("train"))})
     images, targets = parts["train"]
     if own is not None:
@@ -151,7 +151,7 @@ def _read(path, want_labels, groups, notes):
         return {"train": (_read_npy(path), None)}, None
     headers = _headers(path)
     names = {key.lower(): key for key in headers} | {key: key for key in headers}
-    samples, said = _find_samples(path, names, headers)
+    samples, stored_kind = _find_samples(path, names, headers)
     labels = {part: _first(names, _LABELS[part]) for part in samples}
     if labels["train"] is None and samples["train"] == names.get("arr_0") and "arr_1" in headers:
         labels["train"] = "arr_1"
@@ -170,7 +170,7 @@ def _read(path, want_labels, groups, notes):
         part: (arrays[key], arrays.get(labels[part]) if want_labels else None)
         for part, key in samples.items()
     }
-    return held, said
+    return held, stored_kind
 
 
 def _headers(path):

@@ -1,4 +1,4 @@
-"""Keras's preprocessing layers inside tf.data, made functions of a key.
+"""Keras's preprocessing layers inside tf.data, as functions of a key.
 
 Left to themselves they draw from a state of their own, which parallel calls advance in any order.
 Imports Keras; `mae_keras.data` loads this module on use. Imports nothing of the package.

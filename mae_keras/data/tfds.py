@@ -19,7 +19,7 @@ from mae_keras.data.image_files import resize as resized
 from mae_keras.data.splits import ImageData, StreamSplit
 from mae_keras.extras import install_command
 
-# Where a data set's own images differ in size and none was asked for.
+# Where a data set's own images differ in size and `image_size` is not set.
 DEFAULT_IMAGE_SIZE = (224, 224)
 _BATCH = 256
 

@@ -1,6 +1,6 @@
 """How well each class is predicted, how sure that is, and whether confidence can be trusted.
 
-Imports NumPy; SciPy when an interval is asked for.
+Imports NumPy; SciPy for intervals.
 """
 
 import dataclasses

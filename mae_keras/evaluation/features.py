@@ -115,15 +115,15 @@ def class_notes(
                 "`class_names` must have a name for every label. Received: labels from "
                 f"{least} to {largest} with class_names={class_names!r}"
             )
-    known, asked = np.unique(train_labels), test_labels
+    known, scored = np.unique(train_labels), test_labels
     notes = [
-        f"Class {name(label)} is absent from train: its {int((asked == label).sum())} test images "
+        f"Class {name(label)} is absent from train: its {int((scored == label).sum())} test images "
         f"count as wrong."
-        for label in np.setdiff1d(asked, known)
+        for label in np.setdiff1d(scored, known)
     ]
     return notes + [
         f"Class {name(label)} is absent from test: accuracies say nothing about it."
-        for label in np.setdiff1d(known, asked)
+        for label in np.setdiff1d(known, scored)
     ]
 
 

@@ -1,7 +1,7 @@
 """How well holes are filled: a model compared with fillers that learn nothing.
 
 A hole is a function of (seed, number of the image) alone. Imports NumPy; Keras when scores are
-computed, scikit-image when its filler is asked for.
+computed, scikit-image for its filler.
 """
 
 import functools
@@ -45,7 +45,7 @@ class RestorationComparison(NamedTuple):
     """Scores by filler.
 
     Attributes:
-        scores: dict of `RestorationScore`: `"mean"`, `"biharmonic"`, `"model"`, as asked for.
+        scores: dict of `RestorationScore`: `"mean"`, `"biharmonic"`, `"model"`, as requested.
         skipped: dict, why a filler has no score.
         filled: dict of float32 arrays, the filled images.
     """

@@ -62,7 +62,7 @@ def reconstruction_figure(
 ) -> Figure:
     """Draw original, masked, predicted and composite images, a row for each image.
 
-    Predictions at visible places are faded: they are not what the model is asked for. The
+    Predictions at visible places are faded: the loss ignores them. The
     composite keeps visible pixels and takes hidden ones from the prediction.
 
     Signals are drawn as lines, volumes by their middle slice. One channel is shown in gray, three

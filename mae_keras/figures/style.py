@@ -271,7 +271,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = 120) 
     Args:
         figure: `matplotlib.figure.Figure`.
         path: file to write or replace; its suffix decides the format (`.png`, `.pdf`, `.svg`,
-            ...), PNG without one; parents are made.
+            ...), PNG without one; parents are created.
         dpi: float, dots per inch.
 
     Raises:

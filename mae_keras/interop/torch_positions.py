@@ -40,7 +40,7 @@ class StoredPositions:
     Attributes:
         table: float32 array `(num_patches, hidden_dim)`.
         class_row: float32 array `(hidden_dim,)` that is added to the class token, or `None`.
-        grid: tuple of ints, patches per axis, or `None`: not to be told.
+        grid: tuple of ints, patches per axis, or `None` if unknown.
         fixed: bool, whether the table is the sin-cos table of `grid`.
         difference: float, its largest distance from that table.
     """

@@ -3,7 +3,7 @@
 Finds the file, tells its kind and refuses the rest. A pickle (`.pth`, `.bin`, `.pt`) is a program:
 it names functions and calls them. The reader here knows the few names that a file of tensors
 needs, all of them stand-ins of its own, and refuses every other. `.safetensors` files are read by
-the `safetensors` package, an extra. Tensors are read only when asked for.
+the `safetensors` package, an extra. Tensors are read on demand.
 """
 
 import argparse
@@ -237,9 +237,9 @@ class Namespace:
     values: dict[str, Any]
 
     def __new__(cls) -> "Namespace":
-        made = super().__new__(cls)  # a pickle need not call `__init__`
-        made.values = {}
-        return made
+        instance = super().__new__(cls)  # a pickle need not call `__init__`
+        instance.values = {}
+        return instance
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
@@ -286,8 +286,8 @@ class _Reader(pickle.Unpickler):
         dtype = _STORAGES.get(kind) if isinstance(kind, str) else None
         if dtype is None or not isinstance(key, str) or not isinstance(count, int):
             # a tuple of tuples is short in a pickle and may be without end in words
-            told = ", ".join(part if isinstance(part, str) else type(part).__name__ for part in pid)
-            raise ValueError(f"{self._path!r} holds a storage of an unknown kind: {told}")
+            kind = ", ".join(part if isinstance(part, str) else type(part).__name__ for part in pid)
+            raise ValueError(f"{self._path!r} holds a storage of an unknown kind: {kind}")
         name = f"{self._root}data/{key}"
         held = self._sizes.get(name, -1)
         # not more either, which would be read into memory unseen
