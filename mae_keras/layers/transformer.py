@@ -34,7 +34,7 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
 
     TensorFlow: two batched matrix products. Keras's own op does the same arithmetic through
     `einsum`, which took 1.2 to 1.5 times as long without XLA and up to 1.1 times with it
-    (docs/performance.md). JAX and PyTorch: `keras.ops.dot_product_attention`, which reaches their
+    (docs/experiments.md). JAX and PyTorch: `keras.ops.dot_product_attention`, which reaches their
     fused kernels.
 
     Args:

@@ -12,7 +12,7 @@ from mae_keras.runtime.batch_shards import available_shards, map_shards, sharded
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.runtime.tf_data import without_tuning
 
-# Measured on 2 CPU cores (docs/performance.md), against XLA for pieces alone: in float32 XLA for
+# Measured on 2 CPU cores (docs/experiments.md), against XLA for pieces only: in float32 XLA for
 # all gains less the wider the model and the more tokens an image has, and loses from here on; in
 # bfloat16, which it emulates on CPUs, it always loses. The second is a stand-in for the size of a
 # model's arrays, width times tokens: no array need have just that size.
