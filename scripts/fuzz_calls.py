@@ -79,7 +79,7 @@ EXEMPT = {
 
 
 # Of tensors no values are known before they are computed.
-_OF_TENSORS = ("ops.", "losses.", "layers.attend", "data.augment")
+_OF_TENSORS = ("ops.", "losses.", "layers.dot_product_attention", "data.augment")
 
 # Legitimate wherever the argument occurs: any seed, all images at once, other ranges of pixels.
 _LEGITIMATE = (
@@ -455,8 +455,8 @@ def _layer_calls() -> list[Call]:
             lambda layer: layer(TOKENS),
         ),
         Call(
-            "layers.attend",
-            layers.attend,
+            "layers.dot_product_attention",
+            layers.dot_product_attention,
             lambda: {**attention, "value": TOKENS[..., None, :], "attention_mask": ~PATCH_MASK},
         ),
     ]

@@ -33,11 +33,11 @@ def autoencoder(**changes):
     ("use", "message"),
     [
         (
-            lambda: layers.attend(TOKENS, TOKENS, TOKENS, np.ones((2, 3), bool)),
+            lambda: layers.dot_product_attention(TOKENS, TOKENS, TOKENS, np.ones((2, 3), bool)),
             r"`attention_mask` must have shape .*attention_mask.shape=\(2, 3\)",
         ),
         (
-            lambda: layers.attend(TOKENS, TOKENS, TOKENS, np.ones((4, 4), bool)),
+            lambda: layers.dot_product_attention(TOKENS, TOKENS, TOKENS, np.ones((4, 4), bool)),
             "`attention_mask` must have shape",
         ),
         (lambda: layers.PatchExtraction([2] * 5), "`patch_size` must be an int, or one for each"),
@@ -140,8 +140,10 @@ def test_the_error_names_the_argument(use, message):
 
 def test_one_mask_still_serves_all_images():
     one = np.array([[True, True, False, False]])
-    some = layers.attend(TOKENS, TOKENS, TOKENS, one)
-    np.testing.assert_allclose(some, layers.attend(TOKENS, TOKENS, TOKENS, one.repeat(2, axis=0)))
+    some = layers.dot_product_attention(TOKENS, TOKENS, TOKENS, one)
+    np.testing.assert_allclose(
+        some, layers.dot_product_attention(TOKENS, TOKENS, TOKENS, one.repeat(2, axis=0))
+    )
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "mixed_bfloat16"])

@@ -1,6 +1,8 @@
 """Keras layers: what a masked autoencoder is assembled from."""
 
+import warnings as _warnings
 from types import ModuleType as _ModuleType
+from typing import Any as _Any
 
 from mae_keras.layers.masking import BlockMasking as BlockMasking
 from mae_keras.layers.masking import GridMasking as GridMasking
@@ -14,10 +16,21 @@ from mae_keras.layers.transformer import DropPath as DropPath
 from mae_keras.layers.transformer import MultiHeadCrossAttention as MultiHeadCrossAttention
 from mae_keras.layers.transformer import MultiHeadSelfAttention as MultiHeadSelfAttention
 from mae_keras.layers.transformer import TransformerBlock as TransformerBlock
-from mae_keras.layers.transformer import attend as attend
+from mae_keras.layers.transformer import dot_product_attention as dot_product_attention
 
 __all__ = sorted(
     name
     for name, value in globals().items()
     if not name.startswith("_") and not isinstance(value, _ModuleType)
 )
+
+
+def __getattr__(name: str) -> _Any:
+    if name != "attend":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _warnings.warn(
+        "mae_keras.layers.attend is deprecated: use mae_keras.layers.dot_product_attention",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return dot_product_attention

@@ -16,20 +16,11 @@ from mae_keras.arguments import (
     check_tensor,
 )
 from mae_keras.ops import counter_noise
-from mae_keras.runtime.batch_shards import in_first_shard, shard_offset
-from mae_keras.runtime.cpu_kernels import (
-    activated,
-    added,
-    attended,
-    by_heads,
-    in_parts,
-    parted,
-    projected,
-)
-from mae_keras.runtime.replicas import first_sample
+from mae_keras.runtime import cpu_kernels
+from mae_keras.runtime.replicas import count_batch, sample_ids
 
 
-def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
+def dot_product_attention(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     """Scaled dot-product attention, computed in the way measured fastest for the backend.
 
     TensorFlow: two batched matrix products. Keras's own op does the same arithmetic through
@@ -50,7 +41,7 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
     Example:
     >>> import numpy as np
     >>> x = np.ones((1, 5, 2, 4), "float32")
-    >>> tuple(attend(x, x, x).shape)
+    >>> tuple(dot_product_attention(x, x, x).shape)
     (1, 5, 2, 4)
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
@@ -83,8 +74,8 @@ def attend(query: Any, key: Any, value: Any, attention_mask: Any = None) -> Any:
         scores = ops.where(attention_mask, scores, -3e4)
     # One token attends to itself; Keras warns of a softmax over one value.
     weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
-    made = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
-    return ops.transpose(made, (0, 2, 1, 3))
+    attended = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
+    return ops.transpose(attended, (0, 2, 1, 3))
 
 
 def _check_mask_shape(mask: Sequence[int | None], key: Sequence[int | None]) -> None:
@@ -98,16 +89,16 @@ def _check_mask_shape(mask: Sequence[int | None], key: Sequence[int | None]) -> 
         )
 
 
-def last_tokens(tokens: Any, count: int, axis: int = 1) -> Any:
-    """The last `count` along an axis, with a faster gradient than TensorFlow's for a slice."""
-    first = tokens.shape[axis] - count
-    return ops.split(tokens, [first], axis=axis)[1] if first else tokens
+def last_tokens(tokens: Any, count: int | None) -> Any:
+    """The last `count` tokens, `None`: all; its gradient is faster than that of a slice."""
+    first = 0 if count is None else tokens.shape[1] - count
+    return ops.split(tokens, [first], axis=1)[1] if first else tokens
 
 
-def asked_tokens(tokens: Any, num_queries: int | None, dtype: str) -> keras.KerasTensor:
-    """What a layer says beforehand of its output: the last `num_queries` tokens, `None`: all.
+def query_output_spec(tokens: Any, num_queries: int | None, dtype: str) -> keras.KerasTensor:
+    """The spec of a layer's output: the last `num_queries` tokens, `None`: all.
 
-    Keras hands shapes alone to `compute_output_shape`, and no number.
+    Keras passes only shapes to `compute_output_shape`, and no number.
     """
     check_num_queries(tokens, num_queries)
     batch, count, hidden_dim = tokens.shape
@@ -167,29 +158,16 @@ class MultiHeadAttention(keras.layers.Layer):
         layer.build((None, None, input_dim))
         return layer
 
-    def _attended(
-        self, query: Any, key: Any, value: Any, attention_mask: Any, residual: Any
-    ) -> Any:
-        """Attention of `(batch, tokens, hidden_dim)`, projected."""
-        parts = (self._by_heads(part) for part in (query, key, value))
-        return self._projected(attend(*parts, attention_mask), residual)
+    def _attend(self, query: Any, key: Any, value: Any, attention_mask: Any) -> Any:
+        """Attention of `(batch, num_tokens, hidden_dim)`, heads merged and projected."""
+        heads = (self._split_heads(part) for part in (query, key, value))
+        attended = dot_product_attention(*heads, attention_mask)
+        return self.projection(ops.reshape(attended, (-1, *query.shape[1:])))
 
-    def _attended_in_pieces(self, query: Any, key: Any, value: Any, residual: Any) -> Any:
-        """Attention of `(batch, heads, tokens, head_dim)`, queries scaled, projected."""
-        made = ops.transpose(attended(query, key, value), (0, 2, 1, 3))
-        return self._projected(made, residual)
-
-    def _projected(self, made: Any, residual: Any) -> Any:
-        # (batch, tokens, heads, head_dim) -> (batch, tokens, hidden_dim)
-        made = ops.reshape(made, (-1, made.shape[1], made.shape[2] * made.shape[3]))
-        if residual is None:
-            return projected(self.projection, made)
-        return added(residual, self.projection, made)
-
-    def _by_heads(self, part: Any) -> Any:
+    def _split_heads(self, tokens: Any) -> Any:
         # (batch, tokens, hidden_dim) -> (batch, tokens, heads, head_dim)
-        count, hidden_dim = part.shape[1:]
-        return ops.reshape(part, (-1, count, self.num_heads, hidden_dim // self.num_heads))
+        count, hidden_dim = tokens.shape[1:]
+        return ops.reshape(tokens, (-1, count, self.num_heads, hidden_dim // self.num_heads))
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], **_: Any
@@ -219,7 +197,6 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         tokens: tensor `(batch, num_tokens, hidden_dim)`.
         attention_mask: bool `(batch, num_tokens)`, `True` where a token may be attended to, or
             `None`.
-        residual: tensor of the shape of what is returned, added to it, or `None`.
         num_queries: int, how many of the last tokens attend to all, or `None`: all of them do.
 
     Returns:
@@ -248,27 +225,17 @@ class MultiHeadSelfAttention(MultiHeadAttention):
         self.built = True
 
     def call(
-        self,
-        tokens: Any,
-        attention_mask: Any = None,
-        residual: Any = None,
-        *,
-        num_queries: int | None = None,
+        self, tokens: Any, attention_mask: Any = None, *, num_queries: int | None = None
     ) -> Any:
         check_num_queries(tokens, num_queries)
-        count = tokens.shape[1] if num_queries is None else num_queries
-        if attention_mask is None and in_parts(self.qkv):
-            parts = by_heads(self.qkv, tokens, 3, self.num_heads, scaled=True)
-            parts[0] = last_tokens(parts[0], count, axis=2)
-            return self._attended_in_pieces(*parts, residual)
-        # Cut before it is reshaped: a gradient of five axes took XLA longer to put together.
-        query, key, value = ops.split(projected(self.qkv, tokens), 3, axis=-1)
-        return self._attended(last_tokens(query, count), key, value, attention_mask, residual)
+        # Split before heads are: the gradient of five axes took XLA longer to put together.
+        query, key, value = ops.split(self.qkv(tokens), 3, axis=-1)
+        return self._attend(last_tokens(query, num_queries), key, value, attention_mask)
 
     def compute_output_spec(
         self, tokens: Any, *_: Any, num_queries: int | None = None, **__: Any
     ) -> keras.KerasTensor:
-        return asked_tokens(tokens, num_queries, self.compute_dtype)
+        return query_output_spec(tokens, num_queries, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -288,7 +255,6 @@ class MultiHeadCrossAttention(MultiHeadAttention):
         context: tensor `(batch, num_context, context_dim)`, what is attended to.
         attention_mask: bool `(batch, num_context)`, `True` where the context may be attended to,
             or `None`.
-        residual: tensor of the shape of `tokens`, added to what is returned, or `None`.
 
     Returns:
         Tensor of the shape of `tokens`.
@@ -318,16 +284,9 @@ class MultiHeadCrossAttention(MultiHeadAttention):
         self.projection = self._dense(hidden_dim, hidden_dim, "projection")
         self.built = True
 
-    def call(
-        self, tokens: Any, context: Any, attention_mask: Any = None, residual: Any = None
-    ) -> Any:
-        if attention_mask is None and in_parts(self.query) and in_parts(self.key_value):
-            (query,) = by_heads(self.query, tokens, 1, self.num_heads, scaled=True)
-            key, value = by_heads(self.key_value, context, 2, self.num_heads, scaled=False)
-            return self._attended_in_pieces(query, key, value, residual)
-        key, value = ops.split(projected(self.key_value, context), 2, axis=-1)
-        query = projected(self.query, tokens)
-        return self._attended(query, key, value, attention_mask, residual)
+    def call(self, tokens: Any, context: Any, attention_mask: Any = None) -> Any:
+        key, value = ops.split(self.key_value(context), 2, axis=-1)
+        return self._attend(self.query(tokens), key, value, attention_mask)
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None], **_: Any
@@ -391,11 +350,9 @@ class DropPath(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.micro_step is None:
             return inputs
-        if in_first_shard():
-            self.micro_step.assign(self.micro_step + 1)
+        count_batch(self.micro_step)
         batch = ops.shape(inputs)[0]
-        samples = first_sample(batch) + shard_offset() + ops.arange(batch, dtype="int32")
-        noise = counter_noise(self.stream, self.micro_step, samples, 1)
+        noise = counter_noise(self.stream, self.micro_step, sample_ids(batch), 1)
         kept = ops.reshape(noise >= self.drop_path_rate, (batch, *[1] * (len(inputs.shape) - 1)))
         return inputs * ops.cast(kept, inputs.dtype) / (1.0 - self.drop_path_rate)
 
@@ -496,25 +453,20 @@ class TransformerBlock(keras.layers.Layer):
         num_queries: int | None = None,
     ) -> Any:
         check_num_queries(tokens, num_queries)
-        tokens, branch = parted(self.attention_norm, tokens)
-        if num_queries is not None:
-            tokens = last_tokens(tokens, num_queries)
-        asked = {"attention_mask": attention_mask, "num_queries": num_queries}
-        return self._with_mlp(self._with_attention(tokens, training, branch, **asked), training)
+        if cpu_kernels.apply_to(self):
+            return cpu_kernels.transformer_block(
+                self, tokens, attention_mask, training, num_queries
+            )
+        attended = self.attention(
+            self.attention_norm(tokens), attention_mask, num_queries=num_queries
+        )
+        tokens = last_tokens(tokens, num_queries)
+        tokens = tokens + self.attention_drop(attended, training=training)
+        return tokens + self.mlp_drop(self.mlp(self.mlp_norm(tokens)), training=training)
 
-    def _with_attention(self, tokens: Any, training: bool, *seen: Any, **asked: Any) -> Any:
-        """Tokens and attention to what is seen, on a residual path."""
-        if not self.drop_path_rate:
-            return self.attention(*seen, residual=tokens, **asked)
-        branch = self.attention(*seen, **asked)
-        return tokens + self.attention_drop(branch, training=training)
-
-    def _with_mlp(self, tokens: Any, training: bool) -> Any:
-        tokens, branch = parted(self.mlp_norm, tokens)
-        branch = activated(self.mlp_in, branch)
-        if not self.drop_path_rate:
-            return added(tokens, self.mlp_out, branch)
-        return tokens + self.mlp_drop(projected(self.mlp_out, branch), training=training)
+    def mlp(self, tokens: Any) -> Any:
+        """Two dense layers with an exact (erf) GELU between them."""
+        return self.mlp_out(ops.gelu(self.mlp_in(tokens), approximate=False))
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], **_: Any
@@ -524,7 +476,7 @@ class TransformerBlock(keras.layers.Layer):
     def compute_output_spec(
         self, tokens: Any, *_: Any, num_queries: int | None = None, **__: Any
     ) -> keras.KerasTensor:
-        return asked_tokens(tokens, num_queries, self.compute_dtype)
+        return query_output_spec(tokens, num_queries, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -587,10 +539,13 @@ class CrossAttentionBlock(TransformerBlock):
     def call(
         self, tokens: Any, context: Any, attention_mask: Any = None, training: bool = False
     ) -> Any:
-        tokens, asking = parted(self.attention_norm, tokens)
-        asked = {"attention_mask": attention_mask}
-        tokens = self._with_attention(tokens, training, asking, context, **asked)
-        return self._with_mlp(tokens, training)
+        if cpu_kernels.apply_to(self):
+            return cpu_kernels.cross_attention_block(
+                self, tokens, context, attention_mask, training
+            )
+        attended = self.attention(self.attention_norm(tokens), context, attention_mask)
+        tokens = tokens + self.attention_drop(attended, training=training)
+        return tokens + self.mlp_drop(self.mlp(self.mlp_norm(tokens)), training=training)
 
     def compute_output_shape(
         self, tokens_shape: Sequence[int | None], context_shape: Sequence[int | None], **_: Any

@@ -49,8 +49,8 @@ from mae_keras.models.exporting import (
     write_saved_model,
 )
 from mae_keras.models.step_counts import SKIPPED, UntrackedMetric, step_or_undo
+from mae_keras.runtime import cpu_kernels
 from mae_keras.runtime.batch_shards import sharded_batches
-from mae_keras.runtime.cpu_kernels import compiled_pieces
 from mae_keras.runtime.replicas import alone, num_replicas
 from mae_keras.runtime.tf_data import without_tuning
 
@@ -219,7 +219,7 @@ class TrainableModel(keras.Model):
     def train_step(self, *args: Any) -> Any:
         """As in Keras, but undone where it is not finite. JAX passes (state, data)."""
         step = super().train_step
-        with compiled_pieces(self.xla == "pieces"), sharded_batches(self.num_shards):
+        with cpu_kernels.enabled(self.xla == "pieces"), sharded_batches(self.num_shards):
             if self._skipped is None:
                 return step(*args)
             return step_or_undo(self, step, self._skipped.metric, args)

@@ -17,7 +17,6 @@ from mae_keras.layers import CrossAttentionBlock, PositionEmbedding, Transformer
 from mae_keras.layers.transformer import last_tokens
 from mae_keras.models.vit_encoder import check_sizes, join_masks
 from mae_keras.ops import counter_noise, gather_patches, restore_indices
-from mae_keras.runtime.cpu_kernels import normed, projected
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -135,7 +134,7 @@ class MAEDecoder(keras.Model):
         grid: Sequence[int] | None = None,
         training: bool = False,
     ) -> Any:
-        tokens = projected(self.embedding, tokens)
+        tokens = self.embedding(tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
         if indices is None:
             if patch_mask is None:
@@ -153,7 +152,7 @@ class MAEDecoder(keras.Model):
         for number, block in enumerate(self.blocks, 1):
             last = number == self.num_layers
             tokens = block(tokens, num_queries=num_queries if last else None, training=training)
-        return normed(self.norm, tokens if self.blocks else last_tokens(tokens, num_queries))
+        return self.norm(tokens if self.blocks else last_tokens(tokens, num_queries))
 
     def _in_place(self, tokens: Any, patch_mask: Any, restore: Any, grid: Any) -> Any:
         """A token for every patch, in raster order."""
@@ -314,7 +313,7 @@ class CrossAttentionDecoder(MAEDecoder):
         training: bool = False,
     ) -> Any:
         grid = grid or (_num_patches(tokens, patch_mask, token_indices, num_prefix_tokens),)
-        tokens = projected(self.embedding, tokens)
+        tokens = self.embedding(tokens)
         prefix, tokens = tokens[:, :num_prefix_tokens], tokens[:, num_prefix_tokens:]
         context = self.positions(tokens, indices=token_indices, grid=grid)
         if num_prefix_tokens:
@@ -323,7 +322,7 @@ class CrossAttentionDecoder(MAEDecoder):
         queries = self._mask_tokens(tokens, indices, grid)
         for block in self.blocks:
             queries = block(queries, context, attention_mask=attended, training=training)
-        return normed(self.norm, queries)
+        return self.norm(queries)
 
     def decode(
         self,

@@ -36,7 +36,6 @@ from mae_keras.ops import (
     unstandardize_patches,
 )
 from mae_keras.runtime.batch_shards import map_shards
-from mae_keras.runtime.cpu_kernels import projected
 from mae_keras.runtime.replicas import in_replica, joined
 
 
@@ -344,7 +343,7 @@ class MaskedAutoencoder(MaskedModel):
             grid=self.grid,
             training=training,
         )
-        return projected(self.head, decoded), tokens
+        return self.head(decoded), tokens
 
     def _add_uniformity(self, tokens: Any, missing: Any, visible_indices: Any) -> None:
         if missing is not None and visible_indices is not None:

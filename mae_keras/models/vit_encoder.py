@@ -32,7 +32,6 @@ from mae_keras.ops import (
     patch_grid,
     split_missing,
 )
-from mae_keras.runtime.cpu_kernels import normed, projected
 from mae_keras.runtime.traced_checks import check_traced
 
 
@@ -240,7 +239,7 @@ class ViTEncoder(keras.Model):
         tokens, attended = self._embed(patches, hidden, indices, grid)
         for block in self.blocks:
             tokens = block(tokens, attention_mask=attended, training=training)
-        return normed(self.norm, tokens)
+        return self.norm(tokens)
 
     def encode_blocks(self, patches: Any, hidden: Any = None) -> list[Any]:
         """Encode patches and keep what every block makes of them, to probe the blocks.
@@ -268,9 +267,7 @@ class ViTEncoder(keras.Model):
             patches = gather_patches(patches, indices)
             if hidden is not None:
                 hidden = gather_patches(hidden[..., None], indices)[..., 0]
-        tokens = self.positions(
-            projected(self.patch_projection, patches), indices=indices, grid=grid
-        )
+        tokens = self.positions(self.patch_projection(patches), indices=indices, grid=grid)
         attended = None if hidden is None else ops.logical_not(hidden)
         if self.use_class_token:
             return self._with_class_token(tokens, attended)

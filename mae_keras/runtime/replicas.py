@@ -2,7 +2,7 @@
 
 A replica is one device's copy of the model, with a slice of each batch. On JAX one program sees
 the whole batch and Keras cuts it, so there is nothing to ask. TensorFlow is imported on use, where
-it is Keras's backend. Imports nothing of the package.
+it is Keras's backend.
 """
 
 import contextlib
@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 from keras import ops
+
+from mae_keras.runtime.batch_shards import in_first_shard, shard_offset
 
 
 def num_replicas() -> int:
@@ -156,6 +158,29 @@ def first_sample(batch_size: Any, seen: Any = None) -> Any:
     before = ops.arange(context.num_replicas_in_sync) < number
     total = ops.sum(table[:, 1]) + ops.sum(table[:, 0] * ops.cast(before, "float32"))
     return ops.cast(total, "int32")
+
+
+def sample_ids(batch_size: Any, seen: Any = None) -> Any:
+    """Numbers of the samples at hand in the whole batch, whatever replicas and shards it is cut in.
+
+    Args:
+        batch_size: int or int scalar tensor, samples at hand.
+        seen: as in `first_sample`.
+
+    Returns:
+        int32 tensor `(batch_size,)`.
+
+    Example:
+    >>> sample_ids(3).numpy().tolist()
+    [0, 1, 2]
+    """
+    return first_sample(batch_size, seen) + shard_offset() + ops.arange(batch_size, dtype="int32")
+
+
+def count_batch(counter: Any) -> None:
+    """Add one to an integer variable, once for all shards of a batch."""
+    if in_first_shard():
+        counter.assign(counter + 1)
 
 
 def agreed(condition: Any) -> Any:

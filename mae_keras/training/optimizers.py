@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mae_keras.arguments import LARGEST_DEPTH, LARGEST_SEED, check_int, check_number
-from mae_keras.runtime.cpu_kernels import fused_adam_step
+from mae_keras.runtime.fused_adam import fused_adam_step
 from mae_keras.runtime.replicas import decide_together, in_replica
 
 LARGEST_BATCH = 2**24

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mae_keras.layers.transformer import attend
+from mae_keras.layers.transformer import dot_product_attention
 
 # (batch, tokens, heads, features per head): encoder and decoder of micro on MNIST, of tiny on
 # 32 x 32 with patch 2, of base on 224 x 224 with patch 16
@@ -57,7 +57,7 @@ def measure(shape: tuple, jit: bool, rounds: int) -> dict:
     """Both ways for one shape, in turn."""
     rng = np.random.default_rng(0)
     inputs = [tf.constant(rng.normal(size=shape).astype("float32")) for _ in range(3)]
-    ours, theirs = with_gradient(attend, jit), with_gradient(keras_attention, jit)
+    ours, theirs = with_gradient(dot_product_attention, jit), with_gradient(keras_attention, jit)
     for one, two in zip(ours(*inputs), theirs(*inputs), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-3)
     taken = [(milliseconds(ours, inputs), milliseconds(theirs, inputs)) for _ in range(rounds)]

@@ -24,8 +24,8 @@ import tensorflow as tf
 from keras import ops
 
 from mae_keras.layers import TransformerBlock
-from mae_keras.layers.transformer import attend
-from mae_keras.runtime.cpu_kernels import compiled_pieces
+from mae_keras.layers.transformer import dot_product_attention
+from mae_keras.runtime import cpu_kernels
 
 Block = TransformerBlock
 
@@ -48,7 +48,7 @@ def unstacked(block: Block, tokens: Any) -> Any:
     count, width = tokens.shape[1:]
     shape = (-1, count, 3, block.num_heads, width // block.num_heads)
     query, key, value = ops.unstack(ops.reshape(block.attention.qkv(tokens), shape), 3, axis=2)
-    mixed = attend(query, key, value)
+    mixed = dot_product_attention(query, key, value)
     return block.attention.projection(ops.reshape(mixed, (-1, count, width)))
 
 
@@ -185,7 +185,7 @@ def _joined(norm: keras.layers.Layer, dense: keras.layers.Dense, tokens: Any) ->
 def folded_norm(block: Block, tokens: Any) -> Any:
     """A whole block whose norms have given scale and offset to the next kernel."""
     joined = _joined(block.attention_norm, block.attention.qkv, tokens)
-    tokens = tokens + block.attention._attended(*ops.split(joined, 3, axis=-1), None, None)
+    tokens = tokens + block.attention._attend(*ops.split(joined, 3, axis=-1), None)
     hidden = _joined(block.mlp_norm, block.mlp_in, tokens)
     return tokens + block.mlp_out(ops.gelu(hidden, approximate=False))
 
@@ -234,9 +234,9 @@ def _block(
     return call
 
 
-def in_pieces(block: Block, tokens: Any) -> Any:
+def fused(block: Block, tokens: Any) -> Any:
     """As in use where XLA does not compile the whole step."""
-    with compiled_pieces(True):
+    with cpu_kernels.enabled(True):
         return block(tokens)
 
 
@@ -252,7 +252,7 @@ FORMS: dict[str, Callable] = {
     "gelu_from_erf": _block(gelu=lambda x: x * (0.5 + 0.5 * ops.erf(x * 0.5**0.5))),
     "norm_by_products": _block(norm=_norm_by_products),
     "folded_norm": folded_norm,
-    "compiled_pieces": in_pieces,
+    "fused": fused,
     "compiled_attention": _block(_piecewise_attention),
     "tanh_gelu": _block(gelu=lambda x: ops.gelu(x, approximate=True)),
     "no_gelu": _block(gelu=ops.relu),

@@ -1,8 +1,8 @@
-"""Each piece that XLA compiles beside TensorFlow's own operations; `docs/experiments.md`.
+"""Each fused CPU kernel beside TensorFlow's own operations; `docs/experiments.md`.
 
     python scripts/benchmarks/pieces.py [--dtypes bfloat16] [--sizes 128,17,128,4] [--rounds 9]
 
-A piece is all that lies between two matrix products, with the product before it where the bias is
+A kernel is all that lies between two matrix products, with the product before it where the bias is
 in question. Sizes are batch, tokens, features and heads, by default those of one shard of the
 encoder of `cifar48` and of its decoder. Forward and backward pass with one thread for operations,
 as in shards; in turn, A B A B; median of the milliseconds and of the ratios round by round.
@@ -21,55 +21,52 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from mae_keras.layers import MultiHeadSelfAttention
-from mae_keras.runtime.cpu_kernels import (
-    activated,
-    added,
-    compiled,
-    compiled_pieces,
-    narrow,
-    parted,
-    projected,
-)
+from mae_keras.layers import TransformerBlock
+from mae_keras.runtime import cpu_kernels
+from mae_keras.runtime.cpu_kernels import compiled, dense_gelu, narrow, norm_residual
 
 STEPS = 10
 
 
-def pieces(width: int, heads: int, dtype: str) -> dict[str, Callable]:
-    """A function of tokens for each piece."""
+def kernels(width: int, heads: int, dtype: str) -> dict[str, tuple[Callable, Callable]]:
+    """For each kernel a function of tokens in TensorFlow's way and in the fused way."""
     options = {"dtype": f"mixed_{dtype}" if dtype != "float32" else dtype}
-    out, wider = (keras.layers.Dense(units, **options) for units in (width, 4 * width))
+    dense = keras.layers.Dense(4 * width, **options)
     norm = keras.layers.LayerNormalization(**options)
-    attention = MultiHeadSelfAttention(heads, **options)
-    for layer in (out, wider, norm, attention):
+    block = TransformerBlock(heads, 4 * width, **options)
+    for layer in (dense, norm, block):
         layer.build((None, None, width))
 
-    def residual(tokens: Any) -> Any:
-        past, made = parted(norm, tokens)
-        return past + made
+    def fused_block(tokens: Any) -> Any:
+        with cpu_kernels.enabled(True):
+            return block(tokens)
 
     return {
-        "product and bias": lambda tokens: projected(wider, tokens),
-        "product, bias and GELU": lambda tokens: activated(wider, tokens),
-        "product, bias and residual sum": lambda tokens: added(tokens, out, tokens),
-        "norm beside a residual path": residual,
-        "self-attention": attention,
+        "product, bias and GELU": (
+            lambda tokens: ops.gelu(dense(tokens), approximate=False),
+            lambda tokens: dense_gelu(dense, tokens),
+        ),
+        "norm beside a residual path": (
+            lambda tokens: tokens + norm(tokens),
+            lambda tokens: sum(norm_residual(norm, tokens)),
+        ),
+        "block": (block, fused_block),
     }
 
 
-def timed(function: Callable, in_use: bool, weights: list, tokens: Any) -> Callable[[], float]:
+def timed(function: Callable, weights: list, tokens: Any) -> Callable[[], float]:
     """Seconds of a forward and backward pass, whenever it is called."""
 
     @tf.function
     def step(tokens: Any, upstream: Any) -> list[Any]:
-        with tf.GradientTape() as tape, compiled_pieces(in_use):
+        with tf.GradientTape() as tape:
             tape.watch(tokens)
-            made = function(tokens)
-        given = tape.gradient(made, [tokens, *weights], output_gradients=upstream)
-        return [made, *(each for each in given if each is not None)]
+            outputs = function(tokens)
+        gradients = tape.gradient(outputs, [tokens, *weights], output_gradients=upstream)
+        return [outputs, *(each for each in gradients if each is not None)]
 
-    made = function(tokens)
-    upstream = tf.cast(tf.random.normal(made.shape), made.dtype)
+    outputs = function(tokens)
+    upstream = tf.cast(tf.random.normal(outputs.shape), outputs.dtype)
     return _clock(lambda: step(tokens, upstream))
 
 
@@ -119,11 +116,11 @@ def measure(sizes: list[int], dtype: str, rounds: int) -> None:
     batch, count, width, heads = sizes
     label = f"| {', '.join(map(str, sizes))} | {dtype} | "
     tokens = ops.cast(tf.random.normal((batch, count, width)), dtype)
-    for name, function in pieces(width, heads, dtype).items():
+    for name, functions in kernels(width, heads, dtype).items():
         with tf.GradientTape() as tape:
-            function(tokens)
+            functions[0](tokens)
         weights = list(tape.watched_variables())
-        ways = tuple(timed(function, in_use, weights, tokens) for in_use in (False, True))
+        ways = tuple(timed(function, weights, tokens) for function in functions)
         print(label + row(name, ways, rounds), flush=True)
     if dtype == "bfloat16":
         ways = rounding(batch * count, 4 * width)
@@ -137,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
-    print("| batch, tokens, features, heads | dtype | piece | TensorFlow, ms | XLA, ms | faster |")
+    print("| batch, tokens, features, heads | dtype | kernel | TensorFlow, ms | XLA, ms | faster |")
     print(6 * "|---" + "|")
     for dtype in options.dtypes:
         for sizes in options.sizes:

@@ -28,7 +28,6 @@ from keras import ops
 
 from mae_keras.models import MaskedAutoencoder, training_flops
 from mae_keras.ops import gather_patches
-from mae_keras.runtime.cpu_kernels import normed, projected
 from mae_keras.training import MaskedAdamW, shard_batches_across_cores
 
 AIM = 0.9
@@ -56,22 +55,22 @@ class EncodesAll(MaskedAutoencoder):
     ) -> tuple[Any, Any]:
         encoder, decoder = self.encoder, self.decoder
         order = ops.concatenate([visible_indices, decoded_indices], axis=1)
-        tokens = projected(encoder.patch_projection, gather_patches(patches, order))
+        tokens = encoder.patch_projection(gather_patches(patches, order))
         token = ops.cast(ops.convert_to_tensor(self.hidden_token), tokens.dtype)
         hidden = np.arange(self.num_patches) >= visible_indices.shape[1]
         tokens = ops.where(hidden[:, None], token, tokens)
         tokens, _ = encoder._with_class_token(encoder.positions(tokens, indices=order), None)
         for block in encoder.blocks:
             tokens = block(tokens, training=training)
-        encoded = normed(encoder.norm, tokens)
-        tokens = projected(decoder.embedding, encoded)
+        encoded = encoder.norm(tokens)
+        tokens = decoder.embedding(encoded)
         count = encoder.num_prefix_tokens
         placed = decoder.positions(tokens[:, count:], indices=order, grid=self.grid)
         tokens = ops.concatenate([tokens[:, :count], placed], axis=1)
         for block in decoder.blocks[:-1]:
             tokens = block(tokens, training=training)
         tokens = decoder.blocks[-1](tokens, num_queries=decoded_indices.shape[1], training=training)
-        return projected(self.head, normed(decoder.norm, tokens)), encoded
+        return self.head(decoder.norm(tokens)), encoded
 
 
 def build(sizes: dict[str, Any], dtype: str, cls: type[MaskedAutoencoder]) -> KerasContender:

@@ -6,7 +6,7 @@ import pytest
 from layer_checks import check_layer
 from scipy.special import softmax
 
-from mae_keras.layers import MultiHeadSelfAttention, attend
+from mae_keras.layers import MultiHeadSelfAttention, dot_product_attention
 
 
 def array(tensor):
@@ -48,7 +48,7 @@ def test_attend_agrees_with_the_oracle(masked):
     query, key, value = (draw(3, 6, 2, 4, seed=seed) for seed in range(3))
     mask = np.random.default_rng(3).random((3, 6)) < 0.6 if masked else None
     np.testing.assert_allclose(
-        array(attend(query, key, value, mask)),
+        array(dot_product_attention(query, key, value, mask)),
         oracle(query, key, value, mask),
         atol=1e-5,  # float32 against float64
     )
@@ -110,9 +110,9 @@ def test_the_order_of_tokens_is_not_seen():
 def test_heads_attend_separately():
     value = draw(1, 4, 2, 3)
     query, key = draw(1, 4, 2, 3, seed=1), draw(1, 4, 2, 3, seed=2)
-    before = array(attend(query, key, value))
+    before = array(dot_product_attention(query, key, value))
     query[:, :, 1] += 1.0
-    after = array(attend(query, key, value))
+    after = array(dot_product_attention(query, key, value))
     np.testing.assert_array_equal(before[:, :, 0], after[:, :, 0])
     assert not np.allclose(before[:, :, 1], after[:, :, 1], atol=1e-3)
 

@@ -6,15 +6,7 @@ import pytest
 
 from mae_keras.models import DenseMaskedAutoencoder, compilation
 from mae_keras.models.compilation import resolve_jit_compile
-from mae_keras.runtime import (
-    cpu_kernels as compiled_attention,
-)
-from mae_keras.runtime import (
-    cpu_kernels as compiled_dense,
-)
-from mae_keras.runtime import (
-    cpu_kernels as compiled_norm,
-)
+from mae_keras.runtime import cpu_kernels
 from mae_keras.runtime.cpu_kernels import compiled
 
 CPU, GPU, TPU = ["cpu:0"], ["gpu:0", "gpu:1"], ["tpu:0"]
@@ -101,20 +93,15 @@ def trained(model, images, **options):
 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
-def test_compiled_pieces_train_the_same_model(make_tiny, images, monkeypatch):
+def test_fused_blocks_train_the_same_model(make_tiny, images, monkeypatch):
     monkeypatch.setattr(compilation, "LARGEST_XLA_CPU_DIM", 1)
     taken = []
-    for room in (compiled_attention, compiled_dense, compiled_norm):
-        monkeypatch.setattr(room, "compiled", lambda f: taken.append(f.__name__) or compiled(f))
+    monkeypatch.setattr(cpu_kernels, "compiled", lambda f: taken.append(f.__name__) or compiled(f))
     in_pieces = trained(make_tiny(num_layers=2), images)
     assert (in_pieces.xla, in_pieces.jit_compile) == ("pieces", False)
     blocks, times = 4, taken.count("_gelu") // 4
-    # Traced as often as Keras traces a step; in float32 other biases are left to TensorFlow.
-    for name, expected in (
-        ("_gelu", blocks),
-        ("_cut", blocks),
-        ("_norm", 2 * blocks + 2),  # and the last of encoder and decoder
-    ):
+    # Traced as often as Keras traces a step.
+    for name, expected in (("_gelu", blocks), ("_split", blocks), ("_norm", 2 * blocks)):
         assert taken.count(name) == expected * times > 0
     taken.clear()
     whole = trained(make_tiny(num_layers=2), images, jit_compile=False)
@@ -126,7 +113,7 @@ def test_compiled_pieces_train_the_same_model(make_tiny, images, monkeypatch):
 @pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pieces are TensorFlow's")
 @pytest.mark.parametrize(("dtype", "atol"), [("mixed_bfloat16", 4e-3), ("mixed_float16", 5e-4)])
-def test_compiled_pieces_train_the_same_model_in_half_precision(make_tiny, images, dtype, atol):
+def test_fused_blocks_train_the_same_model_in_half_precision(make_tiny, images, dtype, atol):
     def weights(**options):
         model = make_tiny(num_layers=2, dtype=dtype)
         before = model.get_weights()
