@@ -77,11 +77,17 @@ def cross_attention_block(
 
 
 def _residual_paths(block: Any, tokens: Any, attended: Any, training: bool) -> Any:
-    attended = block.attention.projection(_merge_heads(attended))
-    tokens = tokens + block.attention_drop(attended, training=training)
+    attended = _merge_heads(attended)
+    tokens = _residual(tokens, block.attention.projection, attended, block.attention_drop, training)
     tokens, normed = norm_residual(block.mlp_norm, tokens)
     hidden = dense_gelu(block.mlp_in, normed)
-    return tokens + block.mlp_drop(block.mlp_out(hidden), training=training)
+    return _residual(tokens, block.mlp_out, hidden, block.mlp_drop, training)
+
+
+def _residual(tokens: Any, dense: Any, inputs: Any, drop: Any, training: bool) -> Any:
+    if drop.drop_path_rate or dense.compute_dtype == "float32" or not _is_product_and_bias(dense):
+        return tokens + drop(dense(inputs), training=training)
+    return dense_add(tokens, dense, inputs)
 
 
 @functools.cache
@@ -168,6 +174,25 @@ def _gelu_gradient(rows: Any, bias: Any, upstream: Any) -> Any:
     below = 0.5 + 0.5 * ops.erf(x * 0.5**0.5)
     slope = below + x * ops.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     return narrow(wide(upstream) * slope, rows.dtype)
+
+
+def dense_add(residual: Any, dense: keras.layers.Dense, tokens: Any) -> Any:
+    """A dense layer plus residual; in float32 TensorFlow's own operations are faster."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def apply(rows: Any, bias: Any, residual: Any) -> tuple[Any, Callable]:
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            return upstream, sum_of_rows(upstream, bias.dtype), upstream
+
+        return compiled(_sum)(rows, bias, residual), gradient
+
+    rows = apply(*_product(dense, tokens), _rows(residual))
+    return ops.reshape(rows, (-1, *residual.shape[1:]))
+
+
+def _sum(rows: Any, bias: Any, residual: Any) -> Any:
+    return narrow(wide(rows) + wide(bias) + wide(residual), rows.dtype)
 
 
 def norm_residual(norm: keras.layers.LayerNormalization, tokens: Any) -> tuple[Any, Any]:
