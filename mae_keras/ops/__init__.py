@@ -1,5 +1,6 @@
 """Pure functions on tensors of any rank; `keras.ops` only, no layer, no state."""
 
+from mae_keras.ops.gradients import oriented_gradients as oriented_gradients
 from mae_keras.ops.image_quality import psnr as psnr
 from mae_keras.ops.image_quality import ssim as ssim
 from mae_keras.ops.masking import block_scores as block_scores
