@@ -59,8 +59,8 @@ _GROUPS = {
     _DATA: "dataset train validation test kind resize image_size splits groups split_by augment "
     "min_crop_scale augmentation mixup cutmix balance strict data_dir",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
-    _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on normalize_targets "
-    "decode_ratio",
+    _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
+    "normalize_targets decode_ratio",
     _DEVICES: "dtype_policy jit_compile steps_per_execution distribute",
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
@@ -211,10 +211,11 @@ def pretrain(
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
     print(summary(metrics))
     labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELLED]
+    picture = RunFolder(out).reconstructions
     _next(
         ["evaluate", out, *labels],
         ["fine-tune", out, *labels, "--out", f"{out}-classifier"],
-        look_at=RunFolder(out).reconstructions,
+        look_at=picture if picture.exists() else None,
     )
 
 

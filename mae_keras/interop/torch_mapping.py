@@ -16,7 +16,14 @@ import keras
 import numpy as np
 
 from mae_keras.interop.torch_reading import Checkpoint, StoredTensor, joined, made
-from mae_keras.models import CrossAttentionDecoder, ImageClassifier, MaskedAutoencoder, ViTEncoder
+from mae_keras.models import (
+    CrossAttentionDecoder,
+    ImageClassifier,
+    MaskedAutoencoder,
+    Pixels,
+    StandardizedPixels,
+    ViTEncoder,
+)
 
 META = "facebookresearch/mae or timm"
 HUGGING_FACE = "Hugging Face"
@@ -288,9 +295,11 @@ def places_of(model: keras.Model) -> dict[str, Place]:
 
 
 def has_reference_decoder(model: keras.Model) -> bool:
-    """Whether a decoder of facebookresearch/mae fits: one of cross-attention is built otherwise."""
-    return isinstance(model, MaskedAutoencoder) and not isinstance(
-        model.decoder, CrossAttentionDecoder
+    """Whether a decoder of facebookresearch/mae fits: one without cross-attention, of pixels."""
+    return (
+        isinstance(model, MaskedAutoencoder)
+        and not isinstance(model.decoder, CrossAttentionDecoder)
+        and isinstance(model.target, Pixels | StandardizedPixels)
     )
 
 
@@ -392,10 +401,10 @@ def check_settings(model: keras.Model, checkpoint: Checkpoint) -> list[str]:
         heads = config.get("decoder_num_attention_heads")
         _check_heads("decoder_num_heads", model.decoder.num_heads, heads)
         told = {**checkpoint.settings, **config}.get("norm_pix_loss")
-        if told is not None and bool(told) != model.normalize_targets:
+        if told is not None and bool(told) != isinstance(model.target, StandardizedPixels):
             notes.append(
                 f"The checkpoint was trained with norm_pix_loss={told}, the model has "
-                f"normalize_targets={model.normalize_targets}: its pictures will be wrong."
+                f"target={model.target.name!r}: its pictures will be wrong."
             )
     return notes
 

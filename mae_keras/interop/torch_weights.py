@@ -46,7 +46,13 @@ from mae_keras.interop.torch_positions import (
     read_positions,
 )
 from mae_keras.interop.torch_reading import Checkpoint, read_checkpoint, write_safetensors
-from mae_keras.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from mae_keras.models import (
+    ImageClassifier,
+    MAEDecoder,
+    MaskedAutoencoder,
+    StandardizedPixels,
+    ViTEncoder,
+)
 from mae_keras.ops import patch_grid, sincos_positions
 
 _OF_DECODER = ("mask_token", "decoder_")
@@ -471,7 +477,8 @@ def _autoencoder(
         dtype=encoder.dtype_policy,
         name="decoder",
     )
-    return MaskedAutoencoder(encoder, decoder, masking=ratio, normalize_targets=bool(targets))
+    target = "standardized" if targets else "pixels"
+    return MaskedAutoencoder(encoder, decoder, masking=ratio, target=target)
 
 
 def _mask_ratio(given: float | None, checkpoint: Checkpoint, notes: list[str]) -> float:
@@ -576,7 +583,8 @@ def _check_expressible(model: keras.Model) -> None:
         faults.append((len(epsilons) > 1, f"norms with two epsilons: {sorted(epsilons)}"))
         faults.append((model.decoder.hidden_dim % 4 != 0, "a decoder width not divisible by 4"))
         faults.append((model.loss_on != "hidden", "a loss on all patches"))
-        faults.append((not has_reference_decoder(model), "a decoder of cross-attention"))
+        wanted = "a decoder of cross-attention, or a target other than pixels"
+        faults.append((not has_reference_decoder(model), wanted))
     if isinstance(model, ImageClassifier):
         faults.append((model.pooling != "token", f"pooling={model.pooling!r}: only 'token'"))
     found = [words for wrong, words in faults if wrong]
@@ -673,7 +681,7 @@ def _decoder_config(model: MaskedAutoencoder) -> dict[str, Any]:
         "decoder_num_attention_heads": decoder.num_heads,
         "decoder_intermediate_size": decoder.mlp_dim,
         "mask_ratio": model.masking.mask_ratio,
-        "norm_pix_loss": model.normalize_targets,
+        "norm_pix_loss": isinstance(model.target, StandardizedPixels),
     }
 
 

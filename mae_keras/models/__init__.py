@@ -30,12 +30,19 @@ if TYPE_CHECKING:
     from mae_keras.models.restoration import PatchPrediction as PatchPrediction
     from mae_keras.models.restoration import Reconstruction as Reconstruction
     from mae_keras.models.restoration import Restoration as Restoration
+    from mae_keras.models.targets import HOG as HOG
+    from mae_keras.models.targets import TARGETS as TARGETS
+    from mae_keras.models.targets import Pixels as Pixels
+    from mae_keras.models.targets import StandardizedPixels as StandardizedPixels
+    from mae_keras.models.targets import Target as Target
+    from mae_keras.models.targets import register_target as register_target
     from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
 _HOMES = {
     "CrossAttentionDecoder": "decoders",
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
     "FlopCount": "inspection",
+    "HOG": "targets",
     "ImageClassifier": "classifier",
     "MAEDecoder": "decoders",
     "MaskedAutoencoder": "masked_autoencoder",
@@ -43,14 +50,19 @@ _HOMES = {
     "MaskedReconstructionAugmentation": "reconstruction_augmentation",
     "PRESETS": "presets",
     "PatchPrediction": "restoration",
+    "Pixels": "targets",
     "Preset": "presets",
     "Reconstruction": "restoration",
     "Restoration": "restoration",
+    "StandardizedPixels": "targets",
+    "TARGETS": "targets",
+    "Target": "targets",
     "TrainableModel": "base",
     "ViTEncoder": "vit_encoder",
     "attention_maps": "inspection",
     "forward_flops": "inspection",
     "load_model": "loading",
+    "register_target": "targets",
     "training_flops": "inspection",
 }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 
+from mae_keras.models.targets import TARGETS
 from mae_keras.registration import PACKAGE, REGISTERED, load_registered
 
 
@@ -152,7 +153,9 @@ class Allowed:
     """
 
     def __init__(self, custom_objects: Mapping[str, Any] | None = None):
-        self.custom_objects = dict(custom_objects or {})
+        # Who registers a target of their own says thereby that files may name it.
+        own = {keras.saving.get_registered_name(cls): cls for cls in TARGETS.values()}
+        self.custom_objects = {**own, **(custom_objects or {})}
         # What Keras looks a name up in before anything else.
         self._registry: Mapping[str, Any] = keras.saving.get_custom_objects()
 

@@ -147,7 +147,7 @@ class DenseMaskedAutoencoder(MaskedModel):
         elements = ops.reshape(self.normalization(images), (-1, self.num_patches, 1))
         return split_missing(elements) if can_be_missing(dtype) else (elements, None)
 
-    def to_targets(self, patches: Any) -> Any:
+    def to_targets(self, patches: Any, indices: Any = None, missing: Any = None) -> Any:
         """The elements in [0, 1]."""
         if self.normalization.mean is None and self.normalization.std is None:
             return patches

@@ -47,7 +47,8 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
 
     Returns:
         Name to `Signature`: `serving_default`, `encode`, and `reconstruct` and `inpaint` for
-        autoencoders or `classify` for classifiers.
+        autoencoders, unless their target cannot be turned back into pixels, or `classify` for
+        classifiers.
 
     Example:
     >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -59,7 +60,7 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
         return {"serving_default": Signature(lambda images: {"outputs": model(images)}, (images,))}
     encode = Signature(lambda images: {"features": model.encode_batch(images)}, (images,))
     made = {"serving_default": encode, "encode": encode}
-    if hasattr(model, "reconstruct_batch"):
+    if getattr(model, "reconstructs", False):
         patch_mask = _named("patch_mask", (model.num_patches,), "bool")
         missing = _named("missing", model.image_shape[:-1], "bool")
         made["reconstruct"] = Signature(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_number
+from mae_keras.arguments import check_number, check_parameters
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.layers.masking import make_masking
 from mae_keras.losses import uniformity
@@ -26,15 +26,16 @@ from mae_keras.models.presets import (
     fill_sizes,
     find_preset,
 )
-from mae_keras.models.restoration import neighbour_weights
-from mae_keras.models.vit_encoder import ViTEncoder, join_masks
-from mae_keras.ops import (
-    gather_patches,
-    patch_statistics,
-    standardize_patches,
-    unpatchify,
-    unstandardize_patches,
+from mae_keras.models.targets import (
+    Pixels,
+    StandardizedPixels,
+    Target,
+    TargetLoss,
+    make_target,
+    refuse_reconstruction,
 )
+from mae_keras.models.vit_encoder import ViTEncoder, join_masks
+from mae_keras.ops import gather_patches, unpatchify
 from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.runtime.replicas import in_replica, joined
 
@@ -53,9 +54,7 @@ class MaskedAutoencoder(MaskedModel):
         decoder: `MAEDecoder`, or `CrossAttentionDecoder`, which is cheaper.
         masking: `RandomMasking(0.75)` by default, or another masking layer, or a float: the
             ratio of random masking.
-        normalize_targets: bool, predict patches standardised each by its own mean and variance
-            (the paper's norm_pix: better features, pictures need statistics from elsewhere).
-            Defaults to `False`.
+        normalize_targets: bool, the same as `target="standardized"`. Defaults to `False`.
         loss_on: `"hidden"` patches (the paper's) or `"all"`.
         uniformity_weight: float, weight of `losses.uniformity` of the visible patches' mean
             token, added to the training loss (validation losses are without it). 0.01 helps
@@ -65,6 +64,10 @@ class MaskedAutoencoder(MaskedModel):
             predictions do not depend on each other. Validation decodes all of those. CrossMAE
             counts its share of all patches. Defaults to `1.0`.
         seed: int, seed of the masks when `masking` does not bring its own layer.
+        target: what is predicted: `"pixels"`, the default; `"standardized"`, patches standardized
+            each by its own mean and variance (the paper's norm_pix: better features, pictures
+            need statistics from elsewhere); `"hog"`, histograms of oriented gradients (MaskFeat:
+            no pictures); or a `Target`.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -73,10 +76,13 @@ class MaskedAutoencoder(MaskedModel):
 
     Returns:
         float32 tensor of the shape of the images: the prediction in pixels with nothing hidden.
+        Where the target cannot be turned back into pixels, what is predicted for each patch,
+        `(batch, num_patches, dim)`.
 
     Raises:
-        ValueError: if the mask ratio hides no patch or all, `uniformity_weight` is negative, or
-            `decode_ratio` is out of range or needs another decoder.
+        ValueError: if the mask ratio hides no patch or all, `uniformity_weight` is negative,
+            `decode_ratio` is out of range or needs another decoder, or there is no such target
+            for these images.
 
     Example:
     >>> import numpy as np
@@ -105,6 +111,7 @@ class MaskedAutoencoder(MaskedModel):
         uniformity_weight: float = 0.0,
         decode_ratio: float = 1.0,
         seed: int | None = None,
+        target: str | Target | None = None,
         **kwargs: Any,
     ):
         _check_part("encoder", encoder, ViTEncoder)
@@ -125,12 +132,13 @@ class MaskedAutoencoder(MaskedModel):
         )
         self.encoder = encoder
         self.decoder = decoder
-        self.normalize_targets = normalize_targets
+        self.target = make_target(target, normalize_targets)
+        self.target.build(encoder)
+        check_parameters(self.target.dim * decoder.hidden_dim, target=self.target.name)
         self.uniformity_weight = float(uniformity_weight)
         self.decode_ratio = float(decode_ratio)
         self.patch_size = encoder.patch_size
-        pixels = encoder.patch_extraction.compute_output_shape((None, *self.image_shape))[-1]
-        self.head = keras.layers.Dense(pixels, dtype=self.dtype_policy, name="head")
+        self.head = keras.layers.Dense(self.target.dim, dtype=self.dtype_policy, name="head")
         self.build((None, *self.image_shape))
 
     @classmethod
@@ -165,6 +173,7 @@ class MaskedAutoencoder(MaskedModel):
         uniformity_weight: float = 0.0,
         decode_ratio: float = 1.0,
         dtype: Any = None,
+        target: str | Target | None = None,
     ) -> "MaskedAutoencoder":
         """Build a model of a named size.
 
@@ -196,12 +205,13 @@ class MaskedAutoencoder(MaskedModel):
             decoder_mlp_dim: int, hidden units of each of its blocks' MLP, or `None`.
             decoder_layer_norm_epsilon: float above 0, the decoder's.
             decoder_attention: `"self"`: `MAEDecoder`, or `"cross"`: `CrossAttentionDecoder`.
-            normalize_targets: bool, predict patches standardised each by its own statistics.
+            normalize_targets: bool, the same as `target="standardized"`.
             loss_on: `"hidden"` patches (the paper's) or `"all"`.
             uniformity_weight: float of at least 0; see `MaskedAutoencoder`.
             decode_ratio: float in (0, 1]; see `MaskedAutoencoder`.
             dtype: dtype or dtype policy of all parts, such as `"mixed_bfloat16"`, or `None`: the
                 global one.
+            target: `"pixels"`, `"standardized"`, `"hog"` or a `Target`; see `MaskedAutoencoder`.
 
         Returns:
             `MaskedAutoencoder`, with random weights.
@@ -251,6 +261,7 @@ class MaskedAutoencoder(MaskedModel):
             loss_on=loss_on,
             uniformity_weight=uniformity_weight,
             decode_ratio=decode_ratio,
+            target=target,
         )
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -269,7 +280,35 @@ class MaskedAutoencoder(MaskedModel):
     @property
     def reconstruction_statistics(self) -> bool:
         """Whether predictions need patch statistics to become pixels."""
-        return self.normalize_targets
+        return self.target.needs_statistics
+
+    @property
+    def normalize_targets(self) -> bool:
+        """Whether the target is `"standardized"`."""
+        return self.target.name == StandardizedPixels.name
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the target of a patch depends on that patch alone."""
+        return self.target.per_token
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the target can be turned back into pixels."""
+        return self.target.reconstructs
+
+    def check_reconstructs(self) -> None:
+        """Refuse a model whose target cannot be turned back into pixels."""
+        if not self.reconstructs:
+            refuse_reconstruction(self.target)
+
+    def loss_for(self, loss: Any) -> Any:
+        """The loss to compile with: the target's when none is given."""
+        if loss is None and type(self.target).loss is not Target.loss:
+            return TargetLoss(self.target)
+        if isinstance(loss, TargetLoss):
+            loss.target = self.target  # that of a file has not been built
+        return super().loss_for(loss)
 
     @property
     def normalization(self) -> keras.layers.Layer:
@@ -280,9 +319,9 @@ class MaskedAutoencoder(MaskedModel):
         """Raw images to normalised patches without NaN, and which of them are missing."""
         return self.encoder.to_patches(images)
 
-    def to_targets(self, patches: Any) -> Any:
-        """What the decoder has to predict: the patches, standardised if so configured."""
-        return standardize_patches(patches) if self.normalize_targets else patches
+    def to_targets(self, patches: Any, indices: Any = None, missing: Any = None) -> Any:
+        """What the decoder has to predict."""
+        return self.target.encode(patches, indices, missing)
 
     @property
     def num_decoded(self) -> int:
@@ -301,8 +340,7 @@ class MaskedAutoencoder(MaskedModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not isinstance(inputs, dict):
             check_shape(inputs.shape, self.image_shape)
-            made = map_shards(lambda part: self.reconstruct_batch(part, None), inputs)
-            return made["prediction"]
+            return map_shards(self._predict_samples, inputs)
         if training:
             self.masking.advance()
         predicted, tokens = map_shards(
@@ -356,6 +394,14 @@ class MaskedAutoencoder(MaskedModel):
             self._clear_losses()
         self.add_loss(self.uniformity_weight * uniformity(features))
 
+    def _predict_samples(self, images: Any) -> Any:
+        """Predictions with nothing hidden, in pixels where the target is turned back into them."""
+        if self.reconstructs:
+            return self.reconstruct_batch(images, None)["prediction"]
+        patches, missing = self.to_patches(images)
+        hidden = ops.zeros(ops.shape(patches)[:2], dtype="bool") if missing is None else missing
+        return ops.cast(self._predict_patches(patches, hidden)[0], "float32")
+
     def reconstruct_batch(
         self, images: Any, patch_mask: Any, statistics: str = "original"
     ) -> dict[str, Any]:
@@ -365,26 +411,11 @@ class MaskedAutoencoder(MaskedModel):
             patch_mask = ops.zeros(ops.shape(patches)[:2], dtype="bool")
         hidden = join_masks(patch_mask, missing)
         predicted = ops.cast(self._predict_patches(patches, hidden)[0], "float32")
-        if self.normalize_targets:
-            mean, std = self._statistics(patches, hidden, statistics)
-            predicted = unstandardize_patches(predicted, mean, std)
+        predicted = self.target.decode(predicted, patches, hidden, statistics)
         prediction = self.normalization.denormalize(self._assembled(predicted))
         covered = self._assembled(ops.broadcast_to(hidden[..., None], ops.shape(patches)))
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
-
-    def _statistics(self, patches: Any, hidden: Any, source: str) -> tuple[Any, Any]:
-        mean, std = patch_statistics(patches)
-        if source == "original":
-            return mean, std
-        # Hidden patches borrow from the visible ones, the nearer the more.
-        seen = ops.cast(ops.logical_not(hidden), "float32")[..., None]
-        weights = ops.convert_to_tensor(neighbour_weights(self.grid))
-        total = ops.maximum(ops.matmul(weights, seen), 1e-6)
-        return tuple(
-            ops.where(hidden[..., None], ops.matmul(weights, seen * value) / total, value)
-            for value in (mean, std)
-        )
 
     def _assembled(self, patches: Any) -> Any:
         return unpatchify(patches, self.patch_size, self.image_shape)
@@ -432,16 +463,20 @@ class MaskedAutoencoder(MaskedModel):
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "masking": keras.saving.serialize_keras_object(self.masking),
-            "normalize_targets": self.normalize_targets,
             "loss_on": self.loss_on,
             "uniformity_weight": self.uniformity_weight,
             "decode_ratio": self.decode_ratio,
         }
+        if type(self.target) in (Pixels, StandardizedPixels):
+            own["normalize_targets"] = self.normalize_targets  # which earlier versions know too
+        else:
+            own["target"] = keras.saving.serialize_keras_object(self.target)
         return with_version({**super().get_config(), **own})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MaskedAutoencoder":
-        return from_versioned_config(cls, config, ("encoder", "decoder", "masking"))
+        parts = ("encoder", "decoder", "masking", "target")
+        return from_versioned_config(cls, config, [part for part in parts if part in config])
 
 
 def _check_decode_ratio(decode_ratio: float, decoder: MAEDecoder) -> None:

@@ -65,6 +65,12 @@ class MaskedModel(TrainableModel):
         **kwargs: passed to `keras.Model`.
     """
 
+    # Whether the target of a patch depends on that patch alone; otherwise `to_targets` is always
+    # called with all patches.
+    per_token = True
+    # Whether predictions can be turned back into pixels.
+    reconstructs = True
+
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -109,9 +115,29 @@ class MaskedModel(TrainableModel):
         """Raw images to normalised patches without NaN, and which of them are missing."""
         raise NotImplementedError
 
-    def to_targets(self, patches: Any) -> Any:
-        """Normalised patches to what the decoder has to predict."""
+    def to_targets(self, patches: Any, indices: Any = None, missing: Any = None) -> Any:
+        """Normalized patches to what the decoder has to predict.
+
+        Args:
+            patches: float32 `(batch, num_patches, patch_dim)`, without NaN.
+            indices: int `(batch, num_patches)`, which patches these are, or `None`: all of them.
+            missing: bool `(batch, num_patches)`, which of all patches are missing, or `None`.
+
+        Returns:
+            float32 `(batch, num_patches, dim)`.
+        """
         raise NotImplementedError
+
+    def _targets_of(self, patches: Any, indices: Any, missing: Any) -> Any:
+        """The targets of those patches that a step predicts; `None`: of all."""
+        if indices is None:
+            return self.to_targets(patches, missing=missing)
+        if self.per_token:
+            return self.to_targets(gather_patches(patches, indices), indices)
+        return gather_patches(self.to_targets(patches, missing=missing), indices)
+
+    def check_reconstructs(self) -> None:
+        """Refuse a model whose predictions cannot be turned back into pixels; not this one."""
 
     def decoded_indices(
         self, hidden: Any, counted: Any, step: Any, samples: Any, validating: bool = False
@@ -167,18 +193,22 @@ class MaskedModel(TrainableModel):
         Args:
             optimizer: as in Keras. Defaults to `"adamw"`; see also
                 `mae_keras.training.pretraining_optimizer`.
-            loss: as in Keras. Defaults to `MaskedReconstructionLoss()`. It gets the patches that
-                the step predicts (`decoded_indices`), `(batch, num_decoded, patch_dim)`, as
+            loss: as in Keras. Defaults to `MaskedReconstructionLoss()`, or the target's own. It
+                gets what the step predicts (`decoded_indices`), `(batch, num_decoded, dim)`, as
                 metrics do.
             jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
                 is in effect is `model.xla`.
             **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
                 come out NaN or infinite, counted by the metric `skipped_steps`.
         """
-        loss = MaskedReconstructionLoss() if loss is None else loss
+        loss = self.loss_for(loss)
         self._train_functions = FunctionsPerRatio()
         self._unusable = UntrackedMetric(UnusableSamples(), in_use=False)
         super().compile(optimizer, loss, jit_compile=jit_compile, **kwargs)
+
+    def loss_for(self, loss: Any) -> Any:
+        """The loss to compile with, of what `compile` was given."""
+        return MaskedReconstructionLoss() if loss is None else loss
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -264,14 +294,14 @@ class MaskedModel(TrainableModel):
         decoded = self.decoded_indices(hidden, counted, step, samples, seen is not None)
         if decoded is not None:
             x["decoded_indices"] = decoded
-            patches = gather_patches(patches, decoded)
             counted = gather_patches(counted[..., None], decoded)[..., 0]
         if sample_weight is not None and math.prod(sample_weight.shape[1:]) != 1:
             raise ValueError(
                 f"`sample_weight` must have one weight per image, shape (batch,). "
                 f"Received: sample_weight.shape={tuple(sample_weight.shape)}"
             )
-        return x, self.to_targets(patches), reconstruction_weights(counted, sample_weight)
+        targets = self._targets_of(patches, decoded, missing)
+        return x, targets, reconstruction_weights(counted, sample_weight)
 
     def _draw_masks(self, step: Any, samples: Any, missing: Any, patches: Any) -> Any:
         seen = {"patches": patches} if self.masking.uses_patches else {}
@@ -281,8 +311,9 @@ class MaskedModel(TrainableModel):
         """What the loss and metrics see when Keras builds them from a raw batch (JAX, PyTorch)."""
         if isinstance(x, dict) and "visible_indices" in x:
             return y, y_pred, sample_weight
-        patches, _ = self.to_patches(y_pred)
-        return patches, patches, None
+        patches, missing = self.to_patches(x)
+        targets = self.to_targets(patches, missing=missing)
+        return targets, targets, None
 
     def compute_loss(
         self,
@@ -370,8 +401,10 @@ class MaskedModel(TrainableModel):
             `Reconstruction(prediction, patch_mask, pasted, statistics)` of NumPy arrays.
 
         Raises:
-            TypeError, ValueError: if the images or the mask do not fit the model.
+            TypeError, ValueError: if the images or the mask do not fit the model, or it predicts
+                what cannot be turned back into pixels.
         """
+        self.check_reconstructs()
         if statistics not in ("original", "visible"):
             raise ValueError(
                 f"`statistics` must be 'original' or 'visible'. Received: {statistics!r}"
@@ -419,7 +452,7 @@ class MaskedModel(TrainableModel):
             inputs["missing"] = missing
         predictions = ops.cast(self(inputs), "float32")
         return {
-            "targets": self.to_targets(patches),
+            "targets": self.to_targets(patches, missing=inputs.get("missing")),
             "predictions": predictions,
             "missing": missing,
         }

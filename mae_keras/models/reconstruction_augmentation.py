@@ -81,6 +81,7 @@ class MaskedReconstructionAugmentation(keras.layers.Layer):
                 f"`model` must be a MaskedAutoencoder or a DenseMaskedAutoencoder. "
                 f"Received: {type(model).__name__}"
             )
+        model.check_reconstructs()
         self._num_hidden = num_hidden(model.num_patches, mask_ratio)
         self.mask_ratio = float(mask_ratio)
         self.rate = check_number("rate", rate, 0, 1)

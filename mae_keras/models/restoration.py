@@ -46,8 +46,8 @@ class PatchPrediction(NamedTuple):
     """Targets and predictions as the loss sees them.
 
     Attributes:
-        targets: float32 `(batch, num_patches, patch_dim)`, normalised, standardised if the model
-            predicts standardised patches; 0 where data is missing.
+        targets: float32 `(batch, num_patches, dim)`, what the model is trained to predict; of
+            pixels normalized, and 0 where data is missing.
         predictions: float32, of the same shape.
         patch_mask: bool `(batch, num_patches)`, `True` = hidden.
         missing: bool `(batch, num_patches)`, `True` = holds NaN.
@@ -120,28 +120,9 @@ def read_patch_mask(patch_mask: Any, grid: Sequence[int], batch: int) -> np.ndar
     )
 
 
-def neighbour_weights(grid: Sequence[int]) -> np.ndarray:
-    """Inverse squared distances between the patches of a grid, 0 to themselves.
-
-    Args:
-        grid: ints, patches per axis.
-
-    Returns:
-        NumPy float32 array `(num_patches, num_patches)`.
-
-    Example:
-    >>> neighbour_weights((3,))[0].tolist()
-    [0.0, 1.0, 0.25]
-    """
-    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
-    places = np.stack(axes, -1).reshape(-1, len(tuple(grid)))
-    squared = ((places[:, None] - places[None]) ** 2).sum(-1).astype("float32")
-    with np.errstate(divide="ignore"):
-        return np.where(squared > 0, 1.0 / squared, 0.0).astype("float32")
-
-
 def inpaint(model: Any, images: Any, missing: Any, batch_size: int) -> np.ndarray:
     """See `MaskedModel.inpaint`."""
+    model.check_reconstructs()
     images = _read_pixels(model, images)
     missing = _unknown(images, missing)
     erased = _erase(images, missing, model.value_range)
@@ -163,6 +144,7 @@ def restore(
     batch_size: int,
 ) -> Restoration:
     """See `MaskedModel.restore`."""
+    model.check_reconstructs()
     images = _read_pixels(model, images)
     model._checked(images, batch_size)
     count = num_hidden(model.num_patches, model.mask_ratio if mask_ratio is None else mask_ratio)

@@ -201,6 +201,11 @@ class ViTEncoder(keras.Model):
         """Tokens that stand before those of the patches: 1 with a class token, else 0."""
         return int(self.use_class_token)
 
+    @property
+    def row_dim(self) -> int:
+        """Values of a patch."""
+        return math.prod(self.patch_size) * self.image_shape[-1]
+
     def to_patches(self, images: Any) -> tuple[Any, Any]:
         """Raw images to normalised patches without NaN, and which of them are missing.
 

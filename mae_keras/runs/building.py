@@ -181,6 +181,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         std=std,
         mask_ratio=recipe.mask_ratio if start is None else start,
         masking=recipe.masking,
+        target=recipe.target,
         normalize_targets=recipe.normalize_targets,
         loss_on=recipe.loss_on,
         uniformity_weight=recipe.uniformity_weight,

@@ -311,14 +311,14 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
     held_out, _ = images.test.arrays(limit=_LOSS_IMAGES)
     train, _ = images.train.arrays(limit=_LOSS_IMAGES)
     made = model.predict_patches(held_out, batch_size=256)
-    per_patch = np.mean((made.predictions - made.targets) ** 2, axis=-1)
+    per_patch = np.asarray(model.target.loss(made.targets, made.predictions))
     seen = model.predict_patches(train, batch_size=256)
     baselines = evaluation.trivial_losses(
         _mean_target(seen),
         made.targets,
         made.patch_mask,
         model.grid,
-        channels=model.image_shape[-1],
+        channels=model.target.num_channels,
         missing_mask=made.missing,
     )
     return {

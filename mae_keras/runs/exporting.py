@@ -315,7 +315,7 @@ def _config(model: keras.Model, checkpoint: Any, dataset: str | None) -> dict[st
         config["patch_size"] = patches.pop()
     if not isinstance(model, ImageClassifier):
         config["mask_ratio"] = model.masking.mask_ratio
-        config["normalize_targets"] = model.normalize_targets
+        config["target"] = model.target.name
     return {name: value for name, value in config.items() if value is not None}
 
 

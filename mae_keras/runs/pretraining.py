@@ -555,6 +555,12 @@ def _export(model: Any, run: RunFolder) -> None:
 
 
 def _draw(model: Any, images: Any, run: RunFolder) -> None:
+    if not model.reconstructs:
+        print(
+            f"No {run.reconstructions.name} was drawn: what the model predicts, "
+            f"target={model.target.name!r}, cannot be turned back into pixels."
+        )
+        return
     shown, _ = images.test.arrays(limit=8)
     figure = reconstruction_of(model, shown, title="Held-out images")
     figures.save_figure(figure, run.reconstructions)

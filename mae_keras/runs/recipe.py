@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
 from mae_keras.models.presets import find_preset
@@ -23,8 +24,11 @@ class Recipe:
             of the run; by default the ratio is constant.
         mask_schedule: how the ratio grows.
         masking: how patches are chosen.
-        normalize_targets: standardize each target patch by its own mean and variance: better
-            features, pictures that need statistics from elsewhere.
+        target: what is predicted: pixels, standardized (each patch by its own mean and variance:
+            better features, pictures that need statistics from elsewhere), hog (histograms of
+            oriented gradients, for images only: no pictures), or one that you registered; by
+            default pixels.
+        normalize_targets: the same as target standardized.
         loss_on: hidden patches (the paper's) or all.
         uniformity_weight: weight of a regularizer that spreads features over directions; 0.01
             helps linear probes.
@@ -80,6 +84,7 @@ class Recipe:
     mask_ratio_start: float | None = None
     mask_schedule: Literal["linear", "cosine"] = "linear"
     masking: Literal["random", "block", "grid"] = "random"
+    target: str | None = None
     normalize_targets: bool = False
     loss_on: Literal["hidden", "all"] = "hidden"
     uniformity_weight: float = 0.0
@@ -125,6 +130,8 @@ class Recipe:
         check_number("min_crop_scale", self.min_crop_scale, 0, 1, above=True, optional=True)
         check_number("ema_momentum", self.ema_momentum, 0, 1, **between, optional=True)
         check_int("warmup_epochs", self.warmup_epochs)
+        plain = self.target in (None, "standardized") or not self.normalize_targets
+        _require(self, "target", plain, "standardized or left out with `normalize_targets`")
         fits = self.decode_ratio == 1 or self.decoder_attention == "cross"
         _require(self, "decode_ratio", fits, "1 unless `decoder_attention` is cross")
         crop = self.min_crop_scale
@@ -139,6 +146,7 @@ class Recipe:
             _require(self, "splits", shares, "three fractions above 0 that add up to 1")
         for name, known in _CHOICES.items():
             check_choice(name, getattr(self, name), known)
+        check_choice("target", self.target, (*target_names(), None))
 
 
 _CHOICES = {
@@ -153,6 +161,21 @@ _CHOICES = {
     "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
 }
+
+# `mae_keras.models.TARGETS`, whose module imports Keras.
+_TARGETS = ("pixels", "standardized", "hog")
+
+
+def target_names() -> tuple[str, ...]:
+    """Names of the targets that there are, those that were registered included.
+
+    Example:
+    >>> target_names()[:3]
+    ('pixels', 'standardized', 'hog')
+    """
+    module = sys.modules.get("mae_keras.models.targets")
+    return _TARGETS if module is None else tuple(module.TARGETS)
+
 
 # What a setting means in a run that was begun before there was such a setting, where that is not
 # its default.

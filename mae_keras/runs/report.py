@@ -184,6 +184,7 @@ _SETTINGS = (
     "patch_size",
     "mask_ratio",
     "masking",
+    "target",
     "normalize_targets",
     "uniformity_weight",
     "decoder_attention",

@@ -67,6 +67,8 @@ class MaskRatioScheduler(keras.callbacks.Callback):
 class ReconstructionCallback(keras.callbacks.Callback):
     """Draw reconstructions of the same images, under the same masks, as training goes on.
 
+    Nothing is drawn of a model whose target cannot be turned back into pixels.
+
     Args:
         images: array `(batch, *spatial, channels)`, a few images, best not of the training set.
         folder: where to write `epoch_0001.png`, ...; or `None`.
@@ -104,7 +106,15 @@ class ReconstructionCallback(keras.callbacks.Callback):
         self.every = every
         self._writer = None
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not getattr(self.model, "reconstructs", True):
+            LOGGER.warning(
+                "No pictures are drawn: what the model predicts cannot be turned back into pixels."
+            )
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not getattr(self.model, "reconstructs", True):
+            return
         last = epoch + 1 == (self.params or {}).get("epochs")
         if (epoch + 1) % self.every and not last:
             return

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mae_keras.models.restoration import neighbour_weights, read_patch_mask
+from mae_keras.models.restoration import read_patch_mask
+from mae_keras.models.targets import neighbor_weights
 
 FLAT = np.array([1, 0, 0, 1, 1, 0])
 
@@ -46,7 +47,7 @@ def test_a_mask_read_can_be_written_to():
 
 @pytest.mark.parametrize("grid", [(5,), (2, 3), (2, 2, 2)])
 def test_neighbours_weigh_by_inverse_squared_distance_and_not_themselves(grid):
-    weights = neighbour_weights(grid)
+    weights = neighbor_weights(grid)
     places = list(np.ndindex(*grid))
     for i, first in enumerate(places):
         for j, second in enumerate(places):

@@ -1,0 +1,418 @@
+"""What a masked autoencoder predicts of hidden tokens, and how that becomes samples again."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mae_keras.arguments import check_choice, check_int, check_ints
+from mae_keras.ops import (
+    oriented_gradients,
+    patch_statistics,
+    patchify,
+    standardize_patches,
+    unpatchify,
+    unstandardize_patches,
+)
+
+
+class Target:
+    """What is predicted for each hidden token: the base class of all targets.
+
+    To add one, write a subclass with a `name` and `encode`, and decorate it with
+    `register_target`. `decode` and `loss` are overridden where they differ. A target has no
+    weights; what it is configured by is in `get_config`.
+
+    Attributes:
+        name: str, by which `target="name"` and `--target name` find it.
+        dim: int, values that are predicted per token, which is the width of the head. `build`
+            sets it.
+        per_token: bool, whether the target of a token depends on that token alone. Otherwise
+            `encode` is always called with all tokens. Defaults to `True`.
+        reconstructs: bool, whether `decode` turns predictions into rows. Defaults to `True`.
+        needs_statistics: bool, whether `decode` needs mean and variance of the hidden rows, which
+            the predictions do not tell. Defaults to `False`.
+        num_channels: int, how many values side by side mean different things; every value after
+            means the same as one of them elsewhere in the token. `build` sets it.
+
+    Example:
+    >>> @register_target
+    ... class Brightness(Target):
+    ...     name = "brightness"
+    ...     reconstructs = False
+    ...
+    ...     def build(self, inputs):
+    ...         self.dim = self.num_channels = 1
+    ...
+    ...     def encode(self, rows, indices=None, missing=None):
+    ...         return ops.mean(rows, axis=-1, keepdims=True)
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, target="brightness")
+    >>> model.head.units
+    1
+    >>> del TARGETS["brightness"]
+    """
+
+    name = ""
+    dim = 0
+    num_channels = 1
+    per_token = True
+    reconstructs = True
+    needs_statistics = False
+
+    def build(self, inputs: Any) -> None:
+        """Get to know the inputs: set `dim` and `num_channels`.
+
+        Args:
+            inputs: what turns samples into rows; has `row_dim`, ints per row, and for images,
+                signals and volumes `image_shape`, `patch_size` and `grid`.
+
+        Raises:
+            ValueError: if such inputs have no target of this kind.
+        """
+        self.dim = inputs.row_dim
+        self.num_channels = inputs.image_shape[-1]
+
+    def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
+        """Turn rows into what is predicted.
+
+        Args:
+            rows: float32 `(batch, num_tokens, row_dim)`, 0 in place of NaN.
+            indices: int `(batch, num_tokens)`, the token that each row is of; `None`: the rows are
+                those of all tokens, in order.
+            missing: bool `(batch, num_tokens)`, `True` = missing, or `None`; given with the rows
+                of all tokens only. What is predicted for missing tokens is never counted.
+
+        Returns:
+            float32 `(batch, num_tokens, dim)`, finite.
+        """
+        raise NotImplementedError
+
+    def decode(self, predictions: Any, rows: Any, hidden: Any, statistics: str = "original") -> Any:
+        """Turn predictions back into rows.
+
+        Args:
+            predictions: float32 `(batch, num_tokens, dim)`.
+            rows: float32 `(batch, num_tokens, row_dim)`, the true ones.
+            hidden: bool `(batch, num_tokens)`, `True` = not seen by the model.
+            statistics: `"original"` or `"visible"`, the rows whose mean and variance may be used
+                for hidden ones, where `needs_statistics`.
+
+        Returns:
+            float32 `(batch, num_tokens, row_dim)`.
+
+        Raises:
+            ValueError: if there is no way back.
+        """
+        if not self.reconstructs:
+            refuse_reconstruction(self)
+        return predictions
+
+    def loss(self, targets: Any, predictions: Any) -> Any:
+        """Loss of each token: the mean squared error by default.
+
+        Args:
+            targets: float32 `(batch, num_tokens, dim)`, as `encode` gives them.
+            predictions: float32, of the same shape.
+
+        Returns:
+            float32 `(batch, num_tokens)`.
+        """
+        return ops.mean(ops.square(predictions - targets), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Target":
+        """The target of a config."""
+        return cls(**config)
+
+
+TARGETS: dict[str, type[Target]] = {}
+
+
+def register_target(cls: type[Target]) -> type[Target]:
+    """Make a target known by its name, to decorate its class with.
+
+    Files name the class of a target of their model: one that is registered here may be loaded.
+
+    Args:
+        cls: subclass of `Target` with a `name` of its own.
+
+    Returns:
+        `cls`.
+
+    Raises:
+        TypeError: if it is no subclass of `Target`.
+        ValueError: if it has no name, or another target has it.
+
+    Example:
+    >>> register_target(HOG) is HOG
+    True
+    """
+    if not isinstance(cls, type) or not issubclass(cls, Target):
+        raise TypeError(f"`cls` must be a subclass of Target. Received: {cls!r}")
+    known = TARGETS.get(cls.name)
+    same = known is not None and (known.__module__, known.__qualname__) == (
+        cls.__module__,
+        cls.__qualname__,
+    )
+    if not isinstance(cls.name, str) or not cls.name or known not in (None, cls) and not same:
+        raise ValueError(
+            f"`name` of {cls.__name__} must be a word that no other target has. "
+            f"Received: name={cls.name!r}"
+        )
+    TARGETS[cls.name] = cls
+    if keras.saving.get_registered_name(cls) == cls.__name__:
+        keras.saving.register_keras_serializable(package=cls.__module__.split(".")[0])(cls)
+    return cls
+
+
+def make_target(target: Any, normalize_targets: bool = False) -> Target:
+    """A target by its name, or a copy of the one that was given.
+
+    Args:
+        target: key of `TARGETS`, `Target`, or `None`: `"pixels"`.
+        normalize_targets: bool, an older way to say `target="standardized"`.
+
+    Returns:
+        `Target`, not built.
+
+    Raises:
+        ValueError: if the name is unknown, or both arguments are given and contradict each other.
+
+    Example:
+    >>> make_target("hog").name, make_target(None, normalize_targets=True).name
+    ('hog', 'standardized')
+    """
+    if target is None:
+        target = "standardized" if normalize_targets else "pixels"
+    if isinstance(target, Target):
+        target = copy.copy(target)  # each model builds its own
+    else:
+        target = TARGETS[check_choice("target", target, TARGETS)]()
+    if normalize_targets and target.name != "standardized":
+        raise ValueError(
+            "`normalize_targets` is another way to say target='standardized': leave it out where "
+            f"`target` is something else. Received: target={target.name!r}, "
+            f"normalize_targets={normalize_targets}"
+        )
+    return target
+
+
+def refuse_reconstruction(target: Target) -> None:
+    """Raise the error of everything that needs predictions as samples."""
+    others = [name for name, cls in TARGETS.items() if cls.reconstructs]
+    raise ValueError(
+        f"A model that predicts target={target.name!r} cannot reconstruct: there is no way back "
+        f"from it to samples. Use `predict_patches` to compare predictions with targets, `encode` "
+        f"for features, or a model with target={' or '.join(map(repr, others))}"
+    )
+
+
+@register_target
+@keras.saving.register_keras_serializable(package="mae_keras")
+class Pixels(Target):
+    """The values of the hidden patch, normalized as the encoder sees them.
+
+    Example:
+    >>> rows = np.ones((1, 4, 2), "float32")
+    >>> Pixels().encode(rows) is rows
+    True
+
+    References:
+        - He et al. 2021, arXiv:2111.06377, section 3 ("Reconstruction target").
+    """
+
+    name = "pixels"
+
+    def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
+        return rows
+
+
+@register_target
+@keras.saving.register_keras_serializable(package="mae_keras")
+class StandardizedPixels(Target):
+    """The hidden patch, standardized by its own mean and variance (the paper's norm_pix).
+
+    Features come out better. Predictions do not tell brightness and contrast: `decode` takes
+    them from the hidden patches themselves, or estimates them from the visible ones around.
+
+    Example:
+    >>> rows = np.array([[[1.0, 3.0]]], "float32")
+    >>> [round(float(value), 3) for value in StandardizedPixels().encode(rows)[0, 0]]
+    [-0.707, 0.707]
+
+    References:
+        - He et al. 2021, arXiv:2111.06377, section 4.1; facebookresearch/mae `forward_loss`.
+    """
+
+    name = "standardized"
+    needs_statistics = True
+
+    def build(self, inputs: Any) -> None:
+        super().build(inputs)
+        self._grid = inputs.grid
+
+    def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
+        return standardize_patches(rows)
+
+    def decode(self, predictions: Any, rows: Any, hidden: Any, statistics: str = "original") -> Any:
+        mean, std = patch_statistics(rows)
+        if statistics == "visible":
+            mean, std = self._from_visible(mean, hidden), self._from_visible(std, hidden)
+        return unstandardize_patches(predictions, mean, std)
+
+    def _from_visible(self, values: Any, hidden: Any) -> Any:
+        """Values of hidden patches borrowed from the visible ones, the nearer the more."""
+        seen = ops.cast(ops.logical_not(hidden), "float32")[..., None]
+        weights = ops.convert_to_tensor(neighbor_weights(self._grid))
+        total = ops.maximum(ops.matmul(weights, seen), 1e-6)
+        return ops.where(hidden[..., None], ops.matmul(weights, seen * values) / total, values)
+
+
+@register_target
+@keras.saving.register_keras_serializable(package="mae_keras")
+class HOG(Target):
+    """Histograms of oriented gradients in the cells of the hidden patch (MaskFeat).
+
+    Gradients are those of the whole image, so those at the border of a patch know its neighbors.
+    For images only. There is no way back to pixels: the model has no `reconstruct`.
+
+    Args:
+        num_bins: int from 2 to 180, directions per cell and channel. Defaults to `9`.
+        cell_size: int, or one for height and one for width, in pixels; must divide the patch.
+            Defaults to `None`: the largest up to the paper's 8 that does.
+
+    Raises:
+        ValueError: if a number is out of range; when the model is built, if cells do not divide
+            the patch or samples are no images.
+
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> model = MaskedAutoencoder.from_preset("nano", (32, 32, 3), 16, target=HOG())
+    >>> model.target.dim  # 2 x 2 cells, 3 channels, 9 bins
+    108
+
+    References:
+        - Wei et al. 2021, "Masked Feature Prediction for Self-Supervised Visual Pre-Training",
+          arXiv:2112.09133. Numerics: `mae_keras.ops.oriented_gradients`.
+    """
+
+    name = "hog"
+    per_token = False
+    reconstructs = False
+
+    def __init__(self, num_bins: int = 9, cell_size: int | Sequence[int] | None = None):
+        self.num_bins = check_int("num_bins", num_bins, 2, 180)
+        if cell_size is not None:
+            sizes = (cell_size, cell_size) if hasattr(cell_size, "__index__") else cell_size
+            cell_size = check_ints("cell_size", sizes, 1, length=2)
+        self.cell_size = cell_size
+
+    def build(self, inputs: Any) -> None:
+        self._image_shape = tuple(getattr(inputs, "image_shape", ()))
+        if len(self._image_shape) != 3 or min(self._image_shape[:2]) < 3:
+            raise ValueError(
+                "`target` can be 'hog' for images of shape (height, width, channels) only, of at "
+                "least 3 x 3 pixels: use 'pixels' or 'standardized'. Received: target='hog' with "
+                f"samples of shape {self._image_shape}"
+            )
+        self._patch_size = tuple(inputs.patch_size)
+        self._cell_size = self.cell_size or tuple(map(_largest_cell, self._patch_size))
+        pairs = list(zip(self._patch_size, self._cell_size, strict=True))
+        if any(size % cell for size, cell in pairs):
+            raise ValueError(
+                f"`cell_size` must divide the patches, {self._patch_size[0]} x "
+                f"{self._patch_size[1]} pixels. Received: cell_size={self.cell_size}"
+            )
+        self._cells = tuple(size // cell for size, cell in pairs)
+        self.num_channels = self._image_shape[-1] * self.num_bins
+        self.dim = math.prod(self._cells) * self.num_channels
+
+    def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
+        images = unpatchify(rows, self._patch_size, self._image_shape)
+        if missing is not None:
+            values = math.prod(self._patch_size)
+            pixels = ops.broadcast_to(missing[..., None], (*ops.shape(missing), values))
+            missing = unpatchify(pixels, self._patch_size, (*self._image_shape[:2], 1))[..., 0]
+        histograms = oriented_gradients(images, self._cell_size, self.num_bins, missing)
+        return patchify(histograms, self._cells)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"num_bins": self.num_bins, "cell_size": self.cell_size}
+
+
+def _largest_cell(size: int) -> int:
+    return max(cell for cell in range(1, 9) if size % cell == 0)
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class TargetLoss(keras.losses.Loss):
+    """The loss of a target that has one of its own, for `keras.Model.compile`.
+
+    Which tokens count, and how much, is in `sample_weight`, as for `MaskedReconstructionLoss`.
+
+    Args:
+        target: `Target`.
+        reduction: as in `keras.losses.Loss`. Defaults to `"sum_over_batch_size"`.
+        name: str.
+        dtype: dtype of the arithmetic. Defaults to `"float32"`.
+
+    Call arguments:
+        y_true: tensor `(batch, num_tokens, dim)`, targets.
+        y_pred: tensor of the same shape.
+        sample_weight: tensor that broadcasts to `(batch, num_tokens)`, or `None`.
+
+    Example:
+    >>> float(TargetLoss(Pixels())(np.zeros((1, 1, 2)), np.ones((1, 1, 2))))
+    1.0
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "target",
+        dtype: Any = "float32",
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.target = target
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self.target.loss(y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        target = keras.saving.serialize_keras_object(self.target)
+        return {**super().get_config(), "target": target, "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TargetLoss":
+        target = keras.saving.deserialize_keras_object(config["target"])
+        return cls(**{**config, "target": target})
+
+
+def neighbor_weights(grid: Sequence[int]) -> np.ndarray:
+    """Inverse squared distances between the patches of a grid, 0 to themselves.
+
+    Args:
+        grid: ints, patches per axis.
+
+    Returns:
+        NumPy float32 array `(num_patches, num_patches)`.
+
+    Example:
+    >>> neighbor_weights((3,))[0].tolist()
+    [0.0, 1.0, 0.25]
+    """
+    axes = np.meshgrid(*map(np.arange, grid), indexing="ij")
+    places = np.stack(axes, -1).reshape(-1, len(tuple(grid)))
+    squared = ((places[:, None] - places[None]) ** 2).sum(-1).astype("float32")
+    with np.errstate(divide="ignore"):
+        return np.where(squared > 0, 1.0 / squared, 0.0).astype("float32")
