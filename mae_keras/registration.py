@@ -38,6 +38,7 @@ REGISTERED = {
     "MultiHeadCrossAttention": "layers.transformer",
     "MultiHeadSelfAttention": "layers.transformer",
     "PatchExtraction": "layers.patches",
+    "PatchInputs": "models.inputs",
     "PixelNormalization": "layers.patches",
     "Pixels": "models.targets",
     "PositionEmbedding": "layers.patches",

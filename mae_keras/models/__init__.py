@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
+    from mae_keras.models.inputs import PatchInputs as PatchInputs
     from mae_keras.models.inspection import FlopCount as FlopCount
     from mae_keras.models.inspection import attention_maps as attention_maps
     from mae_keras.models.inspection import forward_flops as forward_flops
@@ -49,6 +50,7 @@ _HOMES = {
     "MaskedModel": "masked_model",
     "MaskedReconstructionAugmentation": "reconstruction_augmentation",
     "PRESETS": "presets",
+    "PatchInputs": "inputs",
     "PatchPrediction": "restoration",
     "Pixels": "targets",
     "Preset": "presets",

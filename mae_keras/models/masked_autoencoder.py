@@ -35,7 +35,7 @@ from mae_keras.models.targets import (
     refuse_reconstruction,
 )
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
-from mae_keras.ops import gather_patches, unpatchify
+from mae_keras.ops import gather_patches
 from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.runtime.replicas import in_replica, joined
 
@@ -133,7 +133,7 @@ class MaskedAutoencoder(MaskedModel):
         self.encoder = encoder
         self.decoder = decoder
         self.target = make_target(target, normalize_targets)
-        self.target.build(encoder)
+        self.target.build(encoder.sample_inputs)
         check_parameters(self.target.dim * decoder.hidden_dim, target=self.target.name)
         self.uniformity_weight = float(uniformity_weight)
         self.decode_ratio = float(decode_ratio)
@@ -412,13 +412,11 @@ class MaskedAutoencoder(MaskedModel):
         hidden = join_masks(patch_mask, missing)
         predicted = ops.cast(self._predict_patches(patches, hidden)[0], "float32")
         predicted = self.target.decode(predicted, patches, hidden, statistics)
-        prediction = self.normalization.denormalize(self._assembled(predicted))
-        covered = self._assembled(ops.broadcast_to(hidden[..., None], ops.shape(patches)))
+        inputs = self.encoder.sample_inputs
+        prediction = inputs.samples(predicted)
+        covered = inputs.assemble(ops.broadcast_to(hidden[..., None], ops.shape(patches)))
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
-
-    def _assembled(self, patches: Any) -> Any:
-        return unpatchify(patches, self.patch_size, self.image_shape)
 
     def encode_batch(self, images: Any, pooling: str | None = "mean") -> Any:
         """One batch of `encode`: a tensor in, a float32 tensor out."""

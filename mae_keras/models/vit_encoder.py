@@ -1,6 +1,5 @@
 """The vision transformer that encodes patches; stands alone."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,22 +15,10 @@ from mae_keras.arguments import (
     check_number,
     check_parameters,
 )
-from mae_keras.layers import (
-    PatchExtraction,
-    PixelNormalization,
-    PositionEmbedding,
-    TransformerBlock,
-)
-from mae_keras.models.checks import check_called, check_input, check_shape
-from mae_keras.ops import (
-    as_image_shape,
-    as_patch_size,
-    can_be_missing,
-    check_channel_axis,
-    gather_patches,
-    patch_grid,
-    split_missing,
-)
+from mae_keras.layers import TransformerBlock
+from mae_keras.models.checks import check_called, check_shape
+from mae_keras.models.inputs import PatchInputs
+from mae_keras.ops import gather_patches
 from mae_keras.runtime.traced_checks import check_traced
 
 
@@ -104,16 +91,16 @@ class ViTEncoder(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**{"autocast": False, **kwargs})
-        self.image_shape = as_image_shape(image_shape)
-        check_channel_axis(self.image_shape, patch_size)
-        self.patch_size = as_patch_size(patch_size, len(self.image_shape) - 1)
-        self.grid = patch_grid(self.image_shape, self.patch_size)
+        # Not `self.inputs`: Keras takes that for the tensors of a functional model.
+        self.sample_inputs = PatchInputs(image_shape, patch_size, value_range, mean, std)
+        self.image_shape = self.sample_inputs.image_shape
+        self.patch_size = self.sample_inputs.patch_size
+        self.grid = self.sample_inputs.grid
         self.hidden_dim, self.num_layers, self.num_heads, self.mlp_dim = check_sizes(
             hidden_dim, num_layers, num_heads, mlp_dim
         )
-        widths = math.prod(self.grid) + math.prod(self.patch_size) * self.image_shape[-1]
         check_parameters(
-            widths * self.hidden_dim,
+            (self.sample_inputs.num_tokens + self.sample_inputs.row_dim) * self.hidden_dim,
             image_shape=self.image_shape,
             patch_size=self.patch_size,
             hidden_dim=self.hidden_dim,
@@ -124,19 +111,18 @@ class ViTEncoder(keras.Model):
         self.position_embedding = check_choice(
             "position_embedding", position_embedding, ("sincos", "learned")
         )
-        self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self._make_layers()
         self.build((None, *self.image_shape))
 
     def _make_layers(self) -> None:
         policy = self.dtype_policy
-        self.patch_extraction = PatchExtraction(self.patch_size, name="patch_extraction")
-        self.patch_projection = keras.layers.Dense(
+        inputs = self.sample_inputs
+        self.normalization = inputs.normalization
+        self.patch_extraction = inputs.patch_extraction
+        self.patch_projection = inputs.embedding(
             self.hidden_dim, dtype=policy, name="patch_projection"
         )
-        self.positions = PositionEmbedding(
-            self.grid, self.position_embedding, dtype=policy, name="positions"
-        )
+        self.positions = inputs.positions(self.position_embedding, dtype=policy, name="positions")
         last = max(self.num_layers - 1, 1)
         self.blocks = [
             TransformerBlock(
@@ -156,12 +142,12 @@ class ViTEncoder(keras.Model):
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
             return
+        inputs = self.sample_inputs
         image_shape = (None, *self.image_shape)
-        patches = self.patch_extraction.compute_output_shape(image_shape)
-        tokens = (None, patches[1], self.hidden_dim)
+        tokens = (None, inputs.num_tokens, self.hidden_dim)
         self.normalization.build(image_shape)
         self.patch_extraction.build(image_shape)
-        self.patch_projection.build(patches)
+        self.patch_projection.build((None, inputs.num_tokens, inputs.row_dim))
         for layer in (self.positions, *self.blocks, self.norm):
             layer.build(tokens)
         if self.use_class_token:
@@ -193,18 +179,12 @@ class ViTEncoder(keras.Model):
         >>> encoder.normalization.mean == [63.5 / 255]
         True
         """
-        images = check_input(images, self.image_shape, self.normalization.value_range)
-        self.normalization.adapt(images)
+        self.sample_inputs.adapt(images)
 
     @property
     def num_prefix_tokens(self) -> int:
         """Tokens that stand before those of the patches: 1 with a class token, else 0."""
         return int(self.use_class_token)
-
-    @property
-    def row_dim(self) -> int:
-        """Values of a patch."""
-        return math.prod(self.patch_size) * self.image_shape[-1]
 
     def to_patches(self, images: Any) -> tuple[Any, Any]:
         """Raw images to normalised patches without NaN, and which of them are missing.
@@ -216,9 +196,7 @@ class ViTEncoder(keras.Model):
             float32 `(batch, num_patches, patch_dim)`; bool `(batch, num_patches)` or `None` when
             the dtype has no NaN.
         """
-        dtype = keras.backend.standardize_dtype(images.dtype)
-        patches = self.patch_extraction(self.normalization(images))
-        return split_missing(patches) if can_be_missing(dtype) else (patches, None)
+        return self.sample_inputs.rows(images)
 
     def encode_patches(
         self,
@@ -286,22 +264,19 @@ class ViTEncoder(keras.Model):
             attended = ops.concatenate([ops.ones((batch, 1), dtype="bool"), attended], axis=1)
         return ops.concatenate([token, tokens], axis=1), attended
 
-    @property
-    def _any_size(self) -> tuple[int | None, ...]:
-        """The shape of images that the encoder takes: `grid` may be another than its own."""
-        return (*[None] * (len(self.image_shape) - 1), self.image_shape[-1])
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if args:
-            images = check_called(args[0], self._any_size, self.normalization.value_range)
+            inputs = self.sample_inputs
+            images = check_called(args[0], inputs.any_size, inputs.value_range)
             args = (images, *args[1:])
         return super().__call__(*args, **kwargs)
 
     def call(self, images: Any, patch_mask: Any = None, training: bool = False) -> Any:
-        check_shape(images.shape, self._any_size)
-        images = check_traced(images, self.normalization.value_range)
+        inputs = self.sample_inputs
+        check_shape(images.shape, inputs.any_size)
+        images = check_traced(images, inputs.value_range)
         patches, missing = self.to_patches(images)
-        grid = patch_grid(tuple(images.shape[1:]), self.patch_size)
+        grid = inputs.grid_of(images.shape[1:])
         hidden = join_masks(patch_mask, missing)
         return self.encode_patches(patches, hidden=hidden, grid=grid, training=training)
 
@@ -345,8 +320,6 @@ class ViTEncoder(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         own = {
-            "image_shape": self.image_shape,
-            "patch_size": self.patch_size,
             "hidden_dim": self.hidden_dim,
             "num_layers": self.num_layers,
             "num_heads": self.num_heads,
@@ -355,11 +328,8 @@ class ViTEncoder(keras.Model):
             "drop_path_rate": self.drop_path_rate,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "position_embedding": self.position_embedding,
-            "value_range": self.normalization.value_range,
-            "mean": self.normalization.mean,
-            "std": self.normalization.std,
         }
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **self.sample_inputs.get_config(), **own}
 
 
 def check_sizes(
