@@ -30,4 +30,4 @@ def test_another_epsilon_is_told(tiny):
 
 
 def test_other_targets_are_told(tiny):
-    assert "normalize_targets=False" in check(tiny, {"norm_pix_loss": True})[0]
+    assert "target='pixels'" in check(tiny, {"norm_pix_loss": True})[0]
