@@ -117,13 +117,14 @@ def check_epsilon(name: str, value: Any) -> float:
     return check_number(name, value, 0, 1, above=True)
 
 
-def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+def check_choice(name: str, value: Any, choices: Iterable[Any], *, other: str = "") -> Any:
     """Refuse what is not one of several values; the error suggests the nearest spelling.
 
     Args:
         name: str, the argument as the caller wrote it.
         value: what was given.
         choices: the values allowed.
+        other: str, what else is allowed and not checked here, for the message.
 
     Returns:
         `value`.
@@ -141,7 +142,7 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
         value is choice or (type(value) is type(choice) and value == choice) for choice in choices
     ):
         return value
-    *most, last = map(repr, choices)
+    *most, last = [*map(repr, choices), *([other] if other else [])]
     listed = f"{', '.join(most)} or {last}" if most else last
     near = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], 1)
     _refuse(name, value, f"{listed}{f'; did you mean {near[0]!r}?' if near else ''}")

@@ -20,6 +20,7 @@ from mae_keras.command_help import (
     field_help,
     option_help,
     own_values,
+    protocol_words,
     recipe_values,
     spread,
     typed_names,
@@ -282,9 +283,7 @@ def evaluate(
         list[str] | None,
         Parameter(
             group=_EVALUATION,
-            help="One or more of knn, linear-probe, paper-probe, layers, label-fractions, "
-            "robustness, restoration; and, training a network each, fine-tune, partial-fine-tune, "
-            "from-scratch. By default those that train none. Not for classifiers.",
+            help=protocol_words(),
         ),
     ] = None,
     data_dir: _DataDir = None,

@@ -8,7 +8,23 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 
+from mae_keras.runs.protocols import PROTOCOLS, default_protocols
 from mae_keras.runs.recipe import RECIPES
+
+
+def protocol_words() -> str:
+    """Help of `--protocol`: every protocol, those that train a network apart.
+
+    Example:
+    >>> protocol_words()[:33]
+    'One or more of knn, linear-probe,'
+    """
+    quick = default_protocols()
+    training = [name for name in PROTOCOLS if name not in quick]
+    return (
+        f"One or more of {', '.join(quick)}; and, training a network each, {', '.join(training)}. "
+        f"By default those that train none. Not for classifiers."
+    )
 
 
 def field_help(settings: type) -> dict[str, str]:

@@ -16,6 +16,7 @@ _HOMES = {
     "Interrupted": "resuming",
     "LockedError": "folder",
     "PROTOCOLS": "protocols",
+    "Protocol": "protocols",
     "Progress": "resuming",
     "RECIPES": "recipe",
     "Recipe": "recipe",
@@ -35,6 +36,7 @@ _HOMES = {
     "model_card": "report",
     "predict_files": "predicting",
     "pretrain": "pretraining",
+    "register_protocol": "protocols",
     "score": "comparison",
     "summary": "report",
 }

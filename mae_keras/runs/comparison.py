@@ -349,3 +349,25 @@ def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:
     """
     totals = np.maximum(counted.sum(axis=1), 1)
     return float(np.mean((per_patch * counted).sum(axis=1) / totals))
+
+
+def entry_of(entries: dict[str, dict[str, Any]], comparison: Comparison) -> dict[str, Any]:
+    """The trained encoder's entry, the accuracies of all beside it, and how sure they are.
+
+    Args:
+        entries: for each encoder a dict with `test_accuracy`.
+        comparison: `Comparison`.
+
+    Returns:
+        Dict with `accuracies`, `interval` (95 %, of the trained encoder's accuracy as that of
+        more test images of the same kind), `num_train` and `num_test` added.
+    """
+    (train, _), _, (test, _) = comparison.pixels
+    own = entries["trained"]
+    return {
+        "num_train": len(train),
+        **own,
+        "accuracies": {name: entry["test_accuracy"] for name, entry in entries.items()},
+        "interval": list(evaluation.accuracy_interval(own["test_accuracy"], len(test))),
+        "num_test": len(test),
+    }

@@ -4,24 +4,23 @@ import dataclasses
 import keras
 import numpy as np
 import os
+import pathlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from mae_keras import data, evaluation
+from mae_keras import data, evaluation, figures
 from mae_keras.console import unfailing_output
 from mae_keras.runs.building import load_images, located, may_be_trained_on, untrained_model
 from mae_keras.runs.comparison import Comparison, check_fit
-from mae_keras.runs.evaluation_figures import draw, draw_overview
 from mae_keras.runs.exporting import load_run
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import DataOptions, load_labelled, same_place
 from mae_keras.runs.predicting import draw_scores, score_classifier
 from mae_keras.runs.protocols import (
-    DEFAULT,
     EvaluationOptions,
-    NEED_LABELS,
     PROTOCOLS,
     check_protocol,
+    default_protocols,
 )
 from mae_keras.runs.report import write_classifier_card, write_model_card
 from typing import Any
@@ -50,7 +49,7 @@ def evaluate_run(
 
     Args:
         path: folder of the run; for a classifier of a `.keras` file, use `score_classifier`.
-        protocols: keys of `recipes.PROTOCOLS`; defaults to those that train no network.
+        protocols: keys of `runs.PROTOCOLS`; defaults to those that train no network.
         data_dir: folder of TensorFlow Datasets.
         options: `EvaluationOptions`.
         images: `data.ImageData` to use in place of the run's own data set, cut otherwise.
@@ -72,7 +71,7 @@ def evaluate_run(
     >>> made["knn"]["accuracies"]["trained"]  # doctest: +SKIP
     0.959
     """
-    asked, protocols = protocols, list(dict.fromkeys(protocols or DEFAULT))
+    asked, protocols = protocols, list(dict.fromkeys(protocols or default_protocols()))
     for protocol in protocols:
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
@@ -169,7 +168,7 @@ def _with_labels(
     """The protocols that the images have what is needed for."""
     if images.num_classes and images.num_classes > 1:
         return protocols
-    left = [protocol for protocol in protocols if protocol not in NEED_LABELS]
+    left = [protocol for protocol in protocols if not PROTOCOLS[protocol].needs_labels]
     if asked and not left:
         raise ValueError(
             f"{', '.join(protocols)} {_need(protocols)} labels: evaluate on labeled images with "
@@ -258,11 +257,12 @@ def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) 
     started = time.perf_counter()
     settings = dataclasses.asdict(options)
     try:
-        if protocol in NEED_LABELS:
+        needs_labels = PROTOCOLS[protocol].needs_labels
+        if needs_labels:
             check_labels(comparison)
-        entry = PROTOCOLS[protocol](comparison, options)
+        entry = dict(PROTOCOLS[protocol](comparison, options))
         notes = [*entry.pop("notes", []), *comparison.notes]
-        if protocol in NEED_LABELS:
+        if needs_labels:
             notes += label_notes(comparison)
             entry["shared_images"] = comparison.shared_images
             if entry["shared_images"]:
@@ -273,6 +273,63 @@ def _attempt(protocol: str, comparison: Comparison, options: EvaluationOptions) 
         return {"error": f"{type(error).__name__}: {error}", "options": settings}
     seconds = round(time.perf_counter() - started, 1)
     return {**entry, "notes": notes, "options": settings, "seconds": seconds}
+
+
+def draw(
+    protocol: str, entry: dict[str, Any], comparison: Comparison, folder: pathlib.Path
+) -> None:
+    """Draw the figures that a protocol declares.
+
+    Args:
+        protocol: key of `runs.PROTOCOLS`.
+        entry: its entry of `evaluation.json`; one with an error is not drawn.
+        comparison: `Comparison`.
+        folder: where pictures go.
+    """
+    make_figures = PROTOCOLS[protocol].figures
+    if "error" in entry or make_figures is None:
+        return
+    for name, figure in make_figures(entry, comparison):
+        figures.save_figure(figure, folder / f"{name}.png")
+
+
+_SHOWN_IMAGES = 4
+_MAP_IMAGES = 1000
+
+
+def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
+    """Draw what needs no protocol: maps of the features, and where the encoder looks.
+
+    Args:
+        comparison: `Comparison`.
+        folder: where pictures go.
+    """
+    features, labels = comparison.features["trained"].test
+    if len(features) >= 5:  # fewer have no neighbours to speak of
+        made = {
+            name: evaluation.embed_2d(features, name, max_samples=_MAP_IMAGES)
+            for name in ("pca", "tsne")
+        }
+        points = {"PCA": made["pca"].points, "t-SNE": made["tsne"].points}
+        figure = figures.feature_map_figure(
+            points,
+            labels[made["pca"].indices],
+            comparison.images.class_names,
+            title="Features of test images",
+            note="t-SNE keeps neighbours together; distances between groups mean little.",
+        )
+        figures.save_figure(figure, folder / "features.png")
+    from mae_keras.models import attention_maps
+
+    shown = comparison.pixels.test[0][:_SHOWN_IMAGES]
+    figure = figures.attention_figure(
+        shown,
+        attention_maps(comparison.model, shown),
+        comparison.model.grid,
+        value_range=comparison.value_range,
+        title="Attention of the last block",
+    )
+    figures.save_figure(figure, folder / "attention.png")
 
 
 def _picture(entry: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> None:

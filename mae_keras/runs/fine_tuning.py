@@ -26,7 +26,7 @@ from mae_keras.runs.pretraining import EpochLines, conditions
 from mae_keras.runs.recipe import Recipe
 from mae_keras.runs.report import write_classifier_card
 from mae_keras.runs.resuming import Interrupted
-from mae_keras.runs.tuning_protocols import augmentation_for
+from mae_keras.runs.protocols.fine_tune import augmentation_for
 from mae_keras.training import explaining_out_of_memory
 from typing import Any
 

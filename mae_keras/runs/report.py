@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mae_keras.files import replacing
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.predicting import unscored_classes
+from mae_keras.runs.protocols import PROTOCOLS, protocol_of
 from typing import Any
 
 # A model of this package that has taken fewer steps has hardly begun to learn, whatever the data.
@@ -113,7 +114,6 @@ def _joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-_DETAILS = (("k", "neighbors"), ("block", "block"), ("epochs", "epochs"))
 RIVALS = ("trained", "untrained", "pca", "pixels")
 
 
@@ -150,7 +150,9 @@ def _line(name: str, entry: Mapping[str, Any], width: int) -> str:
     cells = [_percent(accuracies.get(rival)) for rival in RIVALS]
     interval = entry.get("interval")
     between = "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-    detail = next((f"{text} {entry[key]}" for key, text in _DETAILS if key in entry), "")
+    protocol = protocol_of(name)
+    key, label, _ = (protocol and protocol.detail) or ("", "", "")
+    detail = f"{label} {entry[key]}" if key in entry else ""
     line = f"{name:<{width}}{cells[0]:>9}{between:>17}  {cells[1]:>11}{cells[2]:>7}{cells[3]:>8}"
     return f"{line}  {detail}".rstrip()
 
@@ -170,11 +172,9 @@ def _below(name: str, entry: Mapping[str, Any]) -> list[str]:
             f"{100 * classes['macro_f1']:.1f}, worst class {classes['worst_class']} "
             f"({100 * classes['worst_recall']:.1f})"
         )
-    for method, scores in entry.get("methods", {}).items():
-        lines.append(
-            f"{name}, {method}: PSNR {scores['psnr_missing']:.1f} dB in the hole, "
-            f"SSIM {scores['ssim']:.3f}"
-        )
+    protocol = protocol_of(name)
+    if protocol is not None and protocol.lines is not None:
+        lines += [f"{name}, {line}" for line in protocol.lines(entry)]
     return lines + [f"{name}: {note}" for note in entry.get("notes", [])]
 
 
@@ -200,25 +200,31 @@ _SETTINGS = (
     "seed",
     "backend",
 )
-_PICTURES = {
-    "reconstructions.png": "Reconstructions of held-out images",
-    "loss.png": "Losses",
-    "evaluation/features.png": "Features of test images",
-    "evaluation/layers.png": "Linear probe after each block",
-    "evaluation/label_fractions.png": "Linear probe with fewer labels",
-    "evaluation/confusion.png": "Confusion matrix",
-    "evaluation/calibration.png": "Calibration",
-    "evaluation/robustness.png": "Linear probe on corrupted images",
-    "evaluation/attention.png": "Attention",
-}
+def _columns() -> str:
+    """What the columns of the evaluation table are."""
+    details = dict(protocol.detail[1:] for protocol in PROTOCOLS.values() if protocol.detail)
+    ending = "; ".join(f"{label}, {meaning}" for label, meaning in details.items())
+    return (
+        "Columns: `trained` is this encoder, `untrained` the same network before training, `pca` "
+        "principal components of the pixels, `pixels` the pixels themselves. The interval is that "
+        f"of `trained`. The last column is what a protocol chose on validation images, or for how "
+        f"long it trained: {ending}."
+    )
 
 
-_COLUMNS = (
-    "Columns: `trained` is this encoder, `untrained` the same network before training, `pca` "
-    "principal components of the pixels, `pixels` the pixels themselves. The interval is that of "
-    "`trained`. The last column says what was chosen on validation images: neighbors that vote, "
-    "or the block whose features are used; or how many epochs a network was trained."
-)
+def _pictures() -> dict[str, str]:
+    """File to caption of all pictures that a run may have, in the order of the card."""
+    return {
+        "reconstructions.png": "Reconstructions of held-out images",
+        "loss.png": "Losses",
+        "evaluation/features.png": "Features of test images",
+        **{
+            f"evaluation/{name}.png": caption
+            for protocol in PROTOCOLS.values()
+            for name, caption in protocol.pictures.items()
+        },
+        "evaluation/attention.png": "Attention",
+    }
 
 
 def write_model_card(run: RunFolder) -> None:
@@ -260,7 +266,7 @@ def model_card(run: RunFolder) -> str:
         _settings(config, metrics),
         _reconstruction(metrics),
         _evaluation(run.read_evaluation()),
-        *(f"![{title}]({name})" for name, title in _PICTURES.items() if (run.path / name).exists()),
+        *(f"![{title}]({name})" for name, title in _pictures().items() if (run.path / name).exists()),
         _use(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -350,7 +356,7 @@ def _evaluation(entries: dict[str, Any]) -> str:
         )
     return (
         f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
-        f"test images.{apart}\n\n{_code(evaluation_table(measured))}\n\n{_COLUMNS}"
+        f"test images.{apart}\n\n{_code(evaluation_table(measured))}\n\n{_columns()}"
     )
 
 

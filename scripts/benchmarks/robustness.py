@@ -14,7 +14,7 @@ from finished_runs import arguments, draw
 
 from mae_keras import data, evaluation, figures
 from mae_keras.runs import RunFolder
-from mae_keras.runs.tuning_protocols import augmentation_for
+from mae_keras.runs.protocols.fine_tune import augmentation_for
 
 
 def main() -> None:

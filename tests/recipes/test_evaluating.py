@@ -11,10 +11,10 @@ from interop.torch_files import meta_tensors, write_pth
 from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.runs import (
+    PROTOCOLS,
     Comparison,
     EvaluationOptions,
     evaluate_run,
-    protocols,
 )
 from mae_keras.runs import (
     exporting as importing,
@@ -52,6 +52,10 @@ def read(folder):
     return json.loads((folder / "evaluation.json").read_text())
 
 
+def run_instead(monkeypatch, name, run):
+    monkeypatch.setitem(PROTOCOLS, name, dataclasses.replace(PROTOCOLS[name], run=run))
+
+
 def fails(comparison, options):
     raise RuntimeError("`features` must be finite. Received: NaN")
 
@@ -75,8 +79,8 @@ def test_every_protocol_is_written_with_its_pictures_and_the_card(folder):
 def test_a_failed_protocol_loses_nothing_of_the_others(folder, monkeypatch):
     evaluate_run(folder, ["knn"], options=FAST)
     before = read(folder)["knn"]
-    monkeypatch.setitem(protocols.PROTOCOLS, "knn", fails)
-    monkeypatch.setitem(protocols.PROTOCOLS, "layers", fails)
+    run_instead(monkeypatch, "knn", fails)
+    run_instead(monkeypatch, "layers", fails)
     made = evaluate_run(folder, ["layers", "knn", "linear-probe"], options=FAST)
     assert "Received: NaN" in made["layers"]["error"]
     assert "Received: NaN" in made["knn"]["error"]
@@ -106,7 +110,7 @@ def test_a_card_that_fails_loses_no_number(folder, monkeypatch):
 
     monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
     monkeypatch.setattr("mae_keras.runs.evaluating.write_model_card", cannot_write)
-    monkeypatch.setitem(protocols.PROTOCOLS, "restoration", lambda *arguments: {"found": 1})
+    run_instead(monkeypatch, "restoration", lambda *arguments: {"found": 1})
     made = evaluate_run(folder, ["restoration"], options=FAST)
     assert "The model card could not be written: 'preset'" in made["restoration"]["notes"]
     assert read(folder)["restoration"]["found"] == 1
@@ -135,7 +139,7 @@ def test_the_rival_of_imported_weights_differs_in_its_weights_alone(
         seen.append(comparison)
         return {}
 
-    monkeypatch.setitem(protocols.PROTOCOLS, "restoration", look)
+    run_instead(monkeypatch, "restoration", look)
     monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
     for _ in range(2):
         evaluate_run(folder, ["restoration"], options=FAST)
@@ -158,7 +162,7 @@ def test_an_import_without_a_data_set_is_not_evaluated_on_another(
         evaluate_run(folder, ["restoration"], options=FAST)
     assert not (folder / "evaluation.json").exists()
     monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
-    monkeypatch.setitem(protocols.PROTOCOLS, "restoration", lambda *arguments: {"found": 1})
+    run_instead(monkeypatch, "restoration", lambda *arguments: {"found": 1})
     evaluate_run(folder, ["restoration"], options=FAST, images=images)
     assert read(folder)["restoration"]["found"] == 1
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_keras.runs import evaluation_figures
+from mae_keras.runs import PROTOCOLS, evaluating
 
 BINS = [
     {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
@@ -42,7 +42,8 @@ class _Comparison:
 
 @pytest.mark.parametrize("protocol", ENTRIES)
 def test_an_entry_becomes_its_pictures(protocol, tmp_path):
-    evaluation_figures.draw(protocol, ENTRIES[protocol], _Comparison(), tmp_path)
+    assert {f"{name}.png" for name in PROTOCOLS[protocol].pictures} == PICTURES[protocol]
+    evaluating.draw(protocol, ENTRIES[protocol], _Comparison(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == PICTURES[protocol]
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
@@ -52,10 +53,10 @@ def test_an_entry_becomes_its_pictures(protocol, tmp_path):
 
 @pytest.mark.parametrize("protocol", ENTRIES)
 def test_an_error_is_not_drawn(protocol, tmp_path):
-    evaluation_figures.draw(protocol, {"error": "ValueError: no"}, _Comparison(), tmp_path)
+    evaluating.draw(protocol, {"error": "ValueError: no"}, _Comparison(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_protocol_without_pictures_draws_none(tmp_path):
-    evaluation_figures.draw("knn", {"accuracies": SCORES}, _Comparison(), tmp_path)
+    evaluating.draw("knn", {"accuracies": SCORES}, _Comparison(), tmp_path)
     assert not list(tmp_path.iterdir())

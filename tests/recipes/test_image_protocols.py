@@ -8,7 +8,8 @@ import pytest
 from mae_keras import data
 from mae_keras.evaluation import fit_linear_probe, random_boxes, restoration_scores
 from mae_keras.models import MaskedAutoencoder, PatchPrediction
-from mae_keras.runs import Comparison, EvaluationOptions, image_protocols
+from mae_keras.runs import PROTOCOLS, Comparison, EvaluationOptions
+from mae_keras.runs.protocols.robustness import reconstruction_error
 
 pytestmark = pytest.mark.slow
 OPTIONS = EvaluationOptions()
@@ -22,7 +23,7 @@ def comparison(array_file):
 
 @pytest.fixture(scope="module")
 def corrupted(comparison):
-    return image_protocols.robustness(comparison, OPTIONS)
+    return PROTOCOLS["robustness"](comparison, OPTIONS)
 
 
 def test_every_encoder_is_asked_about_every_corruption(corrupted):
@@ -60,15 +61,13 @@ def test_missing_patches_are_not_in_the_loss_of_hidden_ones():
     def predict_patches(images, patch_mask=None, batch_size=32):
         return PatchPrediction(np.zeros((2, 3, 1)), predictions, hidden, missing)
 
-    error = image_protocols._reconstruction_error(
-        types.SimpleNamespace(predict_patches=predict_patches)
-    )
+    error = reconstruction_error(types.SimpleNamespace(predict_patches=predict_patches))
     assert error(None, None) == np.mean([1.0**2, 2.0**2])
 
 
 def test_a_hole_is_scored_beside_fillers_that_learned_nothing(comparison):
     pytest.importorskip("skimage")
-    entry = image_protocols.restoration(comparison, OPTIONS)
+    entry = PROTOCOLS["restoration"](comparison, OPTIONS)
     assert set(entry["methods"]) == {"mean", "biharmonic", "model"}
     for scores in entry["methods"].values():
         low, high = scores["intervals"]["psnr"][1:]
@@ -91,16 +90,15 @@ def of_test_images(images, grid=(4, 4)):
 
 def test_images_with_nan_are_left_out_and_counted(monkeypatch):
     monkeypatch.setattr(
-        image_protocols.evaluation,
-        "restoration_scores",
+        "mae_keras.evaluation.restoration_scores",
         lambda model, images, missing: restoration_scores(model, images, missing, fillers=()),
     )
     images = np.random.default_rng(0).random((9, 16, 16, 1)).astype("float32")
-    clean = image_protocols.restoration(of_test_images(images[4:]), OPTIONS)
+    clean = PROTOCOLS["restoration"](of_test_images(images[4:]), OPTIONS)
     assert clean["notes"] == [] and clean["num_test"] == 5
     images[:3, ::4, ::4] = np.nan  # in every patch
     images[3, 0, 0] = np.nan
-    entry = image_protocols.restoration(of_test_images(images), OPTIONS)
+    entry = PROTOCOLS["restoration"](of_test_images(images), OPTIONS)
     assert entry["num_test"] == 5
     assert entry["notes"] == [
         "4 of 9 images were left out: they hold NaN, so that there is nothing to compare with."
@@ -118,8 +116,8 @@ def test_a_hole_in_every_patch_is_left_out_and_none_is_refused_by_name():
     touched = random_boxes(20, (16, 16, 1), 0.2, OPTIONS.seed)
     everywhere = touched.reshape(20, 2, 8, 2, 8).any(axis=(2, 4)).all(axis=(1, 2)).sum()
     assert 0 < everywhere < 20
-    entry = image_protocols.restoration(of_test_images(images, (2, 2)), OPTIONS)
+    entry = PROTOCOLS["restoration"](of_test_images(images, (2, 2)), OPTIONS)
     assert entry["num_test"] == 20 - everywhere
     assert entry["notes"][0].startswith(f"{everywhere} of 20 images were left out: they have no")
     with pytest.raises(ValueError, match="no test image can be used. 20 of 20 images .* NaN"):
-        image_protocols.restoration(of_test_images(images * np.nan), OPTIONS)
+        PROTOCOLS["restoration"](of_test_images(images * np.nan), OPTIONS)

@@ -5,7 +5,8 @@ import pytest
 
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder
-from mae_keras.runs import PROTOCOLS, Comparison, EvaluationOptions, tuning_protocols
+from mae_keras.runs import PROTOCOLS, Comparison, EvaluationOptions
+from mae_keras.runs.protocols import fine_tune as tuning
 
 OPTIONS = EvaluationOptions(fine_tune_epochs=2, batch_size=32)
 
@@ -37,9 +38,7 @@ def test_tuning_leaves_the_pretrained_model_alone_and_tells_what_it_trained(
 
 
 def test_small_sets_train_longer_in_epochs():
-    assert [tuning_protocols._epochs(steps) for steps in (0, 10, 78, 400, 10_000)] == [
-        *(50, 50, 26, 5, 5)
-    ]
+    assert [tuning._epochs(steps) for steps in (0, 10, 78, 400, 10_000)] == [*(50, 50, 26, 5, 5)]
 
 
 @pytest.mark.parametrize(
@@ -55,5 +54,5 @@ def test_augmentation_follows_that_of_pretraining(name, flip, crop, rotation):
         pass
 
     images.name = name
-    made = tuning_protocols.augmentation_for(images)
+    made = tuning.augmentation_for(images)
     assert (made.flip, made.crop_scale, made.max_rotation) == (flip, crop, rotation)

@@ -1,65 +1,59 @@
-"""The protocols of `mae-keras evaluate` that train a network."""
+"""Fine-tuning: of the whole encoder, of its last blocks, and from scratch as the baseline."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
-from mae_keras import data, evaluation
-from mae_keras.runs.comparison import Comparison
-from mae_keras.runs.feature_protocols import entry_of
-from mae_keras.runs.protocols import EvaluationOptions
+from mae_keras import data
+from mae_keras.runs.protocols import EvaluationOptions, register_protocol
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 5, 50
 # Narrow networks bear larger steps, and a few epochs need them.
 _RATE, _NARROW_RATE, _NARROW = 1e-3, 4e-3, 384
 # Below it an epoch has too few steps for the paper's batch of images.
 _SMALLEST_EPOCH = 16
+_DETAIL = ("epochs", "epochs", "for how long a network was trained")
 
 
-def fine_tune(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
-    """Train encoder and head on the labels.
-
-    Args:
-        comparison: `Comparison`.
-        options: `EvaluationOptions`.
-
-    Returns:
-        Entry of `evaluation.json`.
-    """
+@register_protocol(
+    "fine-tune",
+    "encoder and head trained on the labels, with layer-wise learning-rate decay",
+    trains=True,
+    detail=_DETAIL,
+)
+def fine_tune(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+    """Train encoder and head on the labels."""
     return _tuned(comparison, options)
 
 
-def partial_fine_tune(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
-    """Train the last blocks and the head, `options.train_blocks` of them.
-
-    Args:
-        comparison: `Comparison`.
-        options: `EvaluationOptions`.
-
-    Returns:
-        Entry of `evaluation.json`.
-    """
+@register_protocol(
+    "partial-fine-tune",
+    "the same, but the last `--train-blocks` blocks and the head alone",
+    trains=True,
+    detail=_DETAIL,
+)
+def partial_fine_tune(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+    """Train the last blocks and the head, `options.train_blocks` of them."""
     entry = _tuned(comparison, options, train_blocks=options.train_blocks)
     return {**entry, "train_blocks": options.train_blocks}
 
 
-def from_scratch(comparison: Comparison, options: EvaluationOptions) -> dict[str, Any]:
-    """Train the same classifier at the same cost without pretraining: the baseline.
-
-    Args:
-        comparison: `Comparison`.
-        options: `EvaluationOptions`.
-
-    Returns:
-        Entry of `evaluation.json`; the accuracy stands under `untrained`.
-    """
+@register_protocol(
+    "from-scratch",
+    "the same network and number of steps without pretraining",
+    trains=True,
+    detail=_DETAIL,
+)
+def from_scratch(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+    """Train the same classifier at the same cost; the accuracy stands under `untrained`."""
     entry = _tuned(comparison, options, from_scratch=True)
     return {**entry, "accuracies": {"untrained": entry["test_accuracy"]}}
 
 
-def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) -> dict[str, Any]:
+def _tuned(comparison: Any, options: EvaluationOptions, **settings: Any) -> dict[str, Any]:
+    from mae_keras import evaluation
+    from mae_keras.runs.comparison import entry_of
+
     train, validation, test = comparison.pixels
     batch_size = max(1, min(options.batch_size, len(train[0]) // _SMALLEST_EPOCH))
     epochs = options.fine_tune_epochs or _epochs(len(train[0]) // batch_size)
@@ -77,7 +71,7 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
         augmentation=augmentation_for(comparison.images),
         pooling=options.pooling,
         seed=options.seed,
-        callbacks=[_told(comparison.announce, epochs)],
+        callbacks=[_epoch_lines(comparison.announce, epochs)],
         **settings,
     )
     report = evaluation.class_report(
@@ -99,8 +93,9 @@ def _tuned(comparison: Comparison, options: EvaluationOptions, **settings: Any) 
     return {**entry_of({"trained": own}, comparison), "classes": report.as_dict()}
 
 
-def _told(announce: Callable[[str], Any], epochs: int) -> keras.callbacks.Callback:
-    """Says after every epoch how it went: fine-tuning may take an hour."""
+def _epoch_lines(announce: Callable[[str], Any], epochs: int) -> Any:
+    """A callback that reports after every epoch: fine-tuning may take an hour."""
+    import keras
 
     def say(epoch: int, logs: dict[str, float]) -> None:
         values = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())

@@ -1,0 +1,185 @@
+"""What can be extended by name: `Registry`, and the plugins that add names to one.
+
+Imports nothing heavy: the command line lists names before Keras is loaded.
+"""
+
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from types import ModuleType
+from typing import Any
+
+from mae_keras.arguments import check_choice
+
+
+class Registry(MutableMapping[str, Any]):
+    """Names and what they stand for, in the order they were registered.
+
+    Args:
+        kind: what is registered, as messages call it: `"masking strategy"`.
+        built_in: name to value. `"module:attribute"` is imported when it is first looked up.
+
+    Example:
+    >>> strategies = Registry("masking strategy", {"random": "mae_keras.layers:RandomMasking"})
+    >>> strategies.register("toy", object)
+    >>> list(strategies)
+    ['random', 'toy']
+    """
+
+    def __init__(self, kind: str, built_in: Mapping[str, Any] | None = None):
+        self.kind = kind
+        self._items: dict[str, Any] = dict(built_in or {})
+        self._added: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._items[name]
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            value = self._items[name] = getattr(importlib.import_module(module), attribute)
+        return value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._items[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._items[name]
+        self._added.discard(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._items
+
+    def register(self, name: str, value: Any) -> None:
+        """Add a name.
+
+        Args:
+            name: str, not in use for anything else. The same class or function, defined again as
+                notebooks do, replaces the earlier one.
+            value: what it stands for.
+
+        Raises:
+            ValueError: if the name is no word or stands for something else.
+        """
+        if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
+            raise ValueError(
+                f"`name` of a {self.kind} must be letters, digits, - and _. Received: name={name!r}"
+            )
+        if name in self._items and (
+            name not in self._added or _origin(self._items[name]) != _origin(value)
+        ):
+            raise ValueError(
+                f"`name` must be new: there is a {self.kind} of this name. Received: name={name!r}"
+            )
+        self._items[name] = value
+        self._added.add(name)
+
+    @property
+    def added(self) -> dict[str, Any]:
+        """What was registered beside the built-in names."""
+        return {name: self._items[name] for name in self._items if name in self._added}
+
+    def check(self, argument: str, name: Any, other: str = "") -> Any:
+        """Refuse an unknown name; the error lists the known ones and the nearest spelling.
+
+        Args:
+            argument: str, the argument as the caller wrote it.
+            name: what was given.
+            other: str, what else the argument may be, for the message.
+
+        Returns:
+            `name`.
+
+        Raises:
+            ValueError: if nothing is registered under it.
+
+        Example:
+        >>> Registry("protocol", {"knn": len, "layers": len}).check("protocol", "layer")
+        Traceback (most recent call last):
+        ValueError: `protocol` must be 'knn' or 'layers'; did you mean 'layers'? Received:
+        protocol='layer'. A name of your own has to be registered first: --plugin FILE
+        """
+        if name in self:
+            return name
+        try:
+            return check_choice(argument, name, self, other=other)
+        except ValueError as error:
+            raise ValueError(f"{error}{PLUGIN_HINT}") from None
+
+
+PLUGIN_HINT = ". A name of your own has to be registered first: --plugin FILE"
+
+
+def _origin(value: Any) -> tuple[Any, ...]:
+    value = getattr(value, "origin", value)
+    return getattr(value, "__module__", None), getattr(value, "__qualname__", repr(value))
+
+
+def load_plugin(plugin: str | os.PathLike[str]) -> ModuleType:
+    """Import a module of the user's that registers strategies, targets, protocols or data sources.
+
+    This runs the module's code. It is only ever done at the user's word: no run folder or model
+    file can name a plugin.
+
+    Args:
+        plugin: path of a `.py` file, or the dotted name of a module that Python can import.
+
+    Returns:
+        The module. One that was imported before is not run again.
+
+    Raises:
+        ValueError: if there is no such file or module, or its code raises.
+
+    Example:
+    >>> load_plugin("nowhere.py")
+    Traceback (most recent call last):
+    ValueError: `plugin` must be a .py file or a module. Received: plugin='nowhere.py', not found
+    """
+    name = os.fspath(plugin)
+    path = pathlib.Path(name).expanduser()
+    is_file = path.suffix == ".py" or os.sep in name
+    if not (path.is_file() if is_file else _is_module(name)):
+        raise ValueError(
+            f"`plugin` must be a .py file or a module. Received: plugin={name!r}, not found"
+        )
+    try:
+        return _import_file(path.resolve()) if is_file else importlib.import_module(name)
+    except Exception as error:
+        raise ValueError(
+            f"`plugin` must be code that runs: {type(error).__name__}: {error}. "
+            f"Received: plugin={name!r}"
+        ) from error
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _import_file(path: pathlib.Path) -> ModuleType:
+    """A module of the file's own name, as if its folder were on Python's path."""
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(path):
+            return known
+        raise ImportError(f"there is another module {path.stem!r}: rename the file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is no Python source file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module

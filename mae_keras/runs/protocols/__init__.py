@@ -1,0 +1,200 @@
+"""The protocols of `mae-keras evaluate`: one module each, which declares all that others ask.
+
+Every protocol fits on train, chooses on validation and looks at test once. Modules of protocols
+import NumPy, Keras and the like inside of functions: the command line lists protocols without them.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from mae_keras.arguments import (
+    LARGEST_DEPTH,
+    LARGEST_SEED,
+    check_choice,
+    check_int,
+    check_number,
+)
+from mae_keras.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """What may be varied about an evaluation.
+
+    Args:
+        pooling: features are the mean over the patch tokens, or the class token.
+        num_blocks: concatenate features of this many last blocks; probes of small encoders gain
+            from more than one.
+        max_train: training images used at most.
+        max_test: validation and test images used at most.
+        num_seeds: draws of labels for the label fractions.
+        fine_tune_epochs: epochs of fine-tuning; by default as many as take about 2,000 steps,
+            5 at least and 50 at most.
+        learning_rate: base rate of fine-tuning, for 256 images per step; by default the paper's
+            0.001, and 0.004 for encoders up to a width of 384.
+        train_blocks: number of last blocks that partial fine-tuning trains; 0 trains only the head.
+        batch_size: images per step of fine-tuning.
+        seed: of label draws, classifiers and corruptions.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+    >>> EvaluationOptions(pooling="token").num_seeds
+    5
+    """
+
+    pooling: Literal["mean", "token"] = "mean"
+    num_blocks: int = 1
+    max_train: int = 60_000
+    max_test: int = 10_000
+    num_seeds: int = 5
+    fine_tune_epochs: int | None = None
+    learning_rate: float | None = None
+    train_blocks: int = 1
+    batch_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("pooling", self.pooling, ("mean", "token"))
+        for name in ("num_blocks", "max_train", "max_test", "num_seeds", "batch_size"):
+            check_int(name, getattr(self, name), 1, LARGEST_SEED)
+        check_number("learning_rate", self.learning_rate, 0, above=True, optional=True)
+        check_int("train_blocks", self.train_blocks, 0, LARGEST_DEPTH)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
+        check_int("fine_tune_epochs", self.fine_tune_epochs, 1, optional=True)
+
+
+# A comparison and options in, an entry of `evaluation.json` out.
+Run = Callable[[Any, EvaluationOptions], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """A way to evaluate an encoder, and how its result is shown. Call it to run it.
+
+    Args:
+        name: what `--protocol` takes.
+        description: one line, what is done.
+        run: function of a `Comparison` and `EvaluationOptions` that returns a dict, the entry of
+            `evaluation.json`. With `"accuracies"`, encoder to accuracy, it gets a row of the table;
+            `"notes"`, sentences, are printed below it.
+        needs_labels: whether it is left out where images have no labels.
+        trains: whether it trains a network, which takes minutes to hours: such protocols run only
+            by name.
+        figures: function of the entry and the `Comparison` that yields names and Matplotlib
+            figures, saved as `evaluation/NAME.png`; or `None`.
+        pictures: name of a figure to its caption in the model card.
+        detail: `(key, label, meaning)` of a value of the entry that ends its row of the table, or
+            `None`.
+        lines: function of the entry that returns lines to print below the table, or `None`.
+
+    Example:
+    >>> PROTOCOLS["restoration"].needs_labels, PROTOCOLS["fine-tune"].trains
+    (False, True)
+    """
+
+    name: str
+    description: str
+    run: Run
+    needs_labels: bool = True
+    trains: bool = False
+    figures: Callable[[Mapping[str, Any], Any], Iterable[tuple[str, Any]]] | None = None
+    pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    detail: tuple[str, str, str] | None = None
+    lines: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
+
+    @property
+    def origin(self) -> Run:
+        """The function that was registered."""
+        return self.run
+
+    def __call__(self, comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+        return self.run(comparison, options)
+
+
+PROTOCOLS: Registry = Registry("protocol")
+
+
+def register_protocol(name: str, description: str, **declared: Any) -> Callable[[Run], Run]:
+    """Make a function a protocol of `mae-keras evaluate`.
+
+    Args:
+        name: str, what `--protocol` takes.
+        description: str, one line.
+        **declared: other arguments of `Protocol`.
+
+    Returns:
+        Decorator of a function of a `Comparison` and `EvaluationOptions`.
+
+    Raises:
+        ValueError: if there is a protocol of this name.
+
+    Example:
+    >>> @register_protocol("count", "counts the test images")
+    ... def count(comparison, options):
+    ...     return {"num_test": len(comparison.pixels.test[0])}
+    >>> PROTOCOLS["count"].needs_labels
+    True
+    >>> del PROTOCOLS["count"]
+    """
+
+    def register(run: Run) -> Run:
+        PROTOCOLS.register(name, Protocol(name, description, run, **declared))
+        return run
+
+    return register
+
+
+def check_protocol(name: str) -> None:
+    """Refuse a protocol that is not known.
+
+    Args:
+        name: key of `PROTOCOLS`.
+
+    Raises:
+        ValueError: if it is none; lists those there are.
+
+    Example:
+    >>> check_protocol("layer")
+    Traceback (most recent call last):
+    ValueError: `protocol` must be 'knn', 'linear-probe', 'paper-probe', 'layers',
+    'label-fractions', 'robustness', 'restoration', 'fine-tune', 'partial-fine-tune' or
+    'from-scratch'; did you mean 'layers'? Received: protocol='layer'. A name of your own has to be
+    registered first: --plugin FILE
+    """
+    PROTOCOLS.check("protocol", name)
+
+
+def default_protocols() -> list[str]:
+    """The protocols that run where none is named: those that train no network."""
+    return [name for name, protocol in PROTOCOLS.items() if not protocol.trains]
+
+
+def protocol_of(entry: str) -> Protocol | None:
+    """The protocol of an entry of `evaluation.json`; `None` where it is not registered here.
+
+    Args:
+        entry: name of the entry, such as `"knn"` or `"knn on labelled/"`.
+
+    Example:
+    >>> protocol_of("knn on labelled/").name
+    'knn'
+    """
+    return PROTOCOLS.get(entry.partition(" on ")[0])
+
+
+# In the order of tables and of running them.
+for _module in (
+    "knn",
+    "linear_probe",
+    "layers",
+    "label_fractions",
+    "robustness",
+    "restoration",
+    "fine_tune",
+):
+    importlib.import_module(f"{__name__}.{_module}")
+PROTOCOLS.close_built_in()
