@@ -22,6 +22,8 @@ from mae_keras.command_help import (
     own_values,
     protocol_words,
     recipe_values,
+    recipe_words,
+    registered_values,
     spread,
     typed_names,
 )
@@ -33,6 +35,7 @@ from mae_keras.console import (
     unfailing_output,
 )
 from mae_keras.models.presets import PRESETS, find_preset
+from mae_keras.registry import load_plugin
 from mae_keras.run_contents import (
     check_kind,
     check_new_run,
@@ -42,7 +45,7 @@ from mae_keras.run_contents import (
 )
 from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format, no_labels
 from mae_keras.runs.protocols import PROTOCOLS, EvaluationOptions, check_protocol
-from mae_keras.runs.recipe import RECIPES, Recipe, adapt, check_known_sides, find_recipe
+from mae_keras.runs.recipe import Recipe, adapt, check_known_sides, find_recipe
 
 WIDEST_SHARDED = 192
 
@@ -54,6 +57,7 @@ _OPTIMIZATION = Group.create_ordered("Optimization")
 _SAVING = Group.create_ordered("Saving")
 _DEVICES = Group.create_ordered("Devices and speed")
 _EVALUATION = Group.create_ordered("Evaluation")
+_PLUGINS = Group.create_ordered("Plugins")
 
 # What is not listed goes to the last group of its command.
 _GROUPS = {
@@ -81,18 +85,35 @@ def _overrides(
     name: str, settings: type, group: Group, values: Callable[[str], str] = lambda field: ""
 ) -> type:
     """Every field of a dataclass as an option without a default: its own value stands."""
-    words = field_help(settings)
-    options = []
-    for field in dataclasses.fields(settings):
-        text = option_help(words.get(field.name, ""), _literals(field.type), words)
-        text += values(field.name)
-        shown = Parameter(help=text, group=_GROUP_OF.get(field.name, group))
-        kind = Annotated[field.type | None, shown]
-        options.append((field.name, kind, dataclasses.field(default=None)))
+    options = [
+        (option, kind, dataclasses.field(default=None))
+        for option, kind in _option_types(settings, group, values).items()
+    ]
     # Cyclopts looks the module of a class up to resolve its annotations.
     namespace = {"__module__": __name__}
     # Neither compared nor printed: making such methods takes time before help is shown.
     return dataclasses.make_dataclass(name, options, eq=False, repr=False, namespace=namespace)
+
+
+def _option_types(
+    settings: type, group: Group, values: Callable[[str], str] = lambda field: ""
+) -> dict[str, Any]:
+    words = field_help(settings)
+    options = {}
+    for field in dataclasses.fields(settings):
+        text = option_help(words.get(field.name, ""), _literals(field.type), words)
+        text += values(field.name) + registered_values(field.name)
+        shown = Parameter(help=text, group=_GROUP_OF.get(field.name, group))
+        options[field.name] = Annotated[field.type | None, shown]
+    return options
+
+
+def _protocol_option() -> Any:
+    return Annotated[list[str] | None, Parameter(group=_EVALUATION, help=protocol_words())]
+
+
+def _recipe_option() -> Any:
+    return Annotated[str | None, Parameter(group=_RUN, help=recipe_words())]
 
 
 def _literals(kind: Any) -> list[str]:
@@ -124,6 +145,15 @@ _DataDir = Annotated[
 ]
 _Out = Annotated[Path, Parameter(group=_RUN, help="Folder of the new run.")]
 _Run = Annotated[Path, Parameter(help="Folder of the run.")]
+# `main` imports plugins before anything is parsed, so that what they register is known by then.
+_Plugin = Annotated[
+    list[str] | None,
+    Parameter(
+        group=_PLUGINS,
+        help="Python file or module to import first, which registers masking strategies, targets, "
+        "protocols, recipes or data sources of your own. Its code runs: name only what you trust.",
+    ),
+]
 _RunOrFile = Annotated[Path, Parameter(help="Folder of the run, or a .keras file.")]
 
 
@@ -136,14 +166,7 @@ _RunOrFile = Annotated[Path, Parameter(help="Folder of the run, or a .keras file
 def pretrain(
     *,
     out: _Out,
-    recipe: Annotated[
-        Literal[tuple(RECIPES)] | None,  # type: ignore[valid-type]
-        Parameter(
-            group=_RUN,
-            help="Recipe that supplies values for options not given; by default the one that "
-            "suits the data set, and images for data of your own.",
-        ),
-    ] = None,
+    recipe: _recipe_option() = None,
     resume: _flag(
         "Resume the run in this folder from its newest checkpoint, with the same settings.", _RUN
     ) = False,
@@ -175,6 +198,7 @@ def pretrain(
         ),
     ] = "none",
     data_dir: _DataDir = None,
+    plugin: _Plugin = None,
     overrides: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # type: ignore  # noqa: B008
 ) -> None:
     """Train a masked autoencoder and write model, numbers and pictures into a folder."""
@@ -233,6 +257,7 @@ def fine_tune(
     out: _Out,
     overwrite: _flag("Replace the run in the folder, once the new one is trained.", _RUN) = False,
     data_dir: _DataDir = None,
+    plugin: _Plugin = None,
     images: Annotated[DataOverrides, Parameter(name="*")] = DataOverrides(),  # type: ignore  # noqa: B008
     overrides: Annotated[FineTuneOverrides, Parameter(name="*")] = FineTuneOverrides(),  # type: ignore  # noqa: B008
 ) -> None:
@@ -279,14 +304,9 @@ def fine_tune(
 def evaluate(
     run: _Run,
     *,
-    protocol: Annotated[
-        list[str] | None,
-        Parameter(
-            group=_EVALUATION,
-            help=protocol_words(),
-        ),
-    ] = None,
+    protocol: _protocol_option() = None,
     data_dir: _DataDir = None,
+    plugin: _Plugin = None,
     images: Annotated[DataOverrides, Parameter(name="*")] = DataOverrides(),  # type: ignore  # noqa: B008
     options: Annotated[EvaluationOverrides, Parameter(name="*")] = EvaluationOverrides(),  # type: ignore  # noqa: B008
 ) -> None:
@@ -459,6 +479,7 @@ def predict(
         ),
     ] = None,
     batch_size: Annotated[int, Parameter(help="Images per step.")] = 64,
+    plugin: _Plugin = None,
 ) -> None:
     """Classify images with a fine-tuned model.
 
@@ -541,6 +562,7 @@ def reconstruct(
     mask_ratio: Annotated[
         float | None, Parameter(help="Fraction of patches to hide; by default as in training.")
     ] = None,
+    plugin: _Plugin = None,
 ) -> None:
     """Draw originals, masked images and reconstructions of image files."""
     _check_run(run)
@@ -587,6 +609,7 @@ def export(
     quantize: _flag(
         "Keep matrices as int8 (litert): a third of the size, a little less exact."
     ) = False,
+    plugin: _Plugin = None,
 ) -> None:
     """Export a model and verify that its outputs match."""
     chosen = export_format(out, format)
@@ -649,6 +672,7 @@ def import_(
     prefix: Annotated[
         str | None, Parameter(help="What every name begins with, where that is not a usual one.")
     ] = None,
+    plugin: _Plugin = None,
 ) -> None:
     """Make a run out of published PyTorch weights: facebookresearch/mae, Hugging Face, timm."""
     if dataset is not None:
@@ -687,7 +711,7 @@ def presets() -> None:
 
 
 @app.command
-def datasets() -> None:
+def datasets(*, plugin: _Plugin = None) -> None:
     """List the data sets that --dataset takes."""
     from mae_keras.data import DATASETS
 
@@ -720,8 +744,6 @@ def main(arguments: list[str] | None = None) -> None:
     """
     quiet_tensorflow()
     given = [_expanded(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    for option, values in (("--protocol", PROTOCOLS), ("--signature", _SIGNATURES)):
-        given = spread(given, option, values)
     stop = None
     try:
         with unfailing_output() as failures:
@@ -742,7 +764,28 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interruptible(arguments: list[str]) -> None:
     with interrupting_signals():
+        _load_plugins(arguments)
+        for option, values in (("--protocol", PROTOCOLS), ("--signature", _SIGNATURES)):
+            arguments = spread(arguments, option, values)
         app(arguments)
+
+
+def _load_plugins(arguments: list[str]) -> None:
+    """Import what `--plugin` names, and list what it registers in help texts."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    plugins = [
+        word.partition("=")[2] or following
+        for word, following in pairs
+        if word.partition("=")[0] == "--plugin"
+    ]
+    if not plugins:
+        return
+    _start_keras()
+    for plugin in plugins:
+        load_plugin(plugin)
+    Overrides.__annotations__ |= _option_types(Recipe, _OPTIMIZATION, recipe_values)
+    evaluate.__annotations__["protocol"] = _protocol_option()
+    pretrain.__annotations__["recipe"] = _recipe_option()
 
 
 def _expanded(word: str) -> str:

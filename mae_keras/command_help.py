@@ -8,6 +8,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 
+from mae_keras.data.sources import SOURCES
+from mae_keras.registry import MASKINGS
 from mae_keras.runs.protocols import PROTOCOLS, default_protocols
 from mae_keras.runs.recipe import RECIPES
 
@@ -84,6 +86,39 @@ def recipe_values(field: str) -> str:
     others = [f"{name} {value}" for name, value in values.items() if value != usual]
     listed = "; ".join([usual, ", ".join(others)] if others else [usual])
     return f" [default: {listed}]" if listed else ""
+
+
+def recipe_words() -> str:
+    """Help of `--recipe`.
+
+    Example:
+    >>> recipe_words()[-60:]
+    '[choices: digits, mnist, fashion_mnist, cifar10, images]'
+    """
+    return (
+        "Recipe that supplies values for options not given; by default the one that suits the "
+        f"data set, and images for data of your own. [choices: {', '.join(RECIPES)}]"
+    )
+
+
+def registered_values(field: str) -> str:
+    """What a field that takes a registered name can be, as the end of its help text.
+
+    Args:
+        field: of `Recipe`, `DataOptions` or another class of options.
+
+    Returns:
+        str; empty for other fields.
+
+    Example:
+    >>> registered_values("masking")
+    ' [choices: random, block, grid]'
+    """
+    if field == "masking":
+        return f" [choices: {', '.join(MASKINGS)}]"
+    if field == "dataset" and SOURCES:
+        return f" [registered: {', '.join(source.label for source in SOURCES.values())}]"
+    return ""
 
 
 def own_values(settings: type) -> Callable[[str], str]:

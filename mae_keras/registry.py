@@ -81,6 +81,10 @@ class Registry(MutableMapping[str, Any]):
         self._items[name] = value
         self._added.add(name)
 
+    def close_built_in(self) -> None:
+        """Count what is registered so far as built in."""
+        self._added.clear()
+
     @property
     def added(self) -> dict[str, Any]:
         """What was registered beside the built-in names."""
@@ -183,3 +187,14 @@ def _import_file(path: pathlib.Path) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
+
+
+# Its classes are in a package that imports Keras; the command line needs no more than the names.
+MASKINGS: Registry = Registry(
+    "masking strategy",
+    {
+        "random": "mae_keras.layers.masking:RandomMasking",
+        "block": "mae_keras.layers.masking:BlockMasking",
+        "grid": "mae_keras.layers.masking:GridMasking",
+    },
+)

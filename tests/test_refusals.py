@@ -79,7 +79,7 @@ def autoencoder(**changes):
             lambda: models.checks.read_missing(RAGGED, (2, 2, 2, 1)),
             "`missing` must be one array",
         ),
-        (lambda: recipes.find_recipe(5), "`recipe` must be one of .*5"),
+        (lambda: recipes.find_recipe(5), "`recipe` must be 'digits', .*5"),
         (lambda: evaluation.pixel_features([[1.0, np.inf]]), "`images` must be finite"),
         (
             lambda: evaluation.trivial_losses(
@@ -103,7 +103,7 @@ def autoencoder(**changes):
             "`gradient_accumulation_steps` must be an int from",
         ),
         (lambda: interop.save_torch_weights(autoencoder(image_shape=(4, 4, 3)), ""), "`path` must"),
-        (lambda: recipes.Recipe(preset="nanoo"), "`preset` must be one of .*'nano'"),
+        (lambda: recipes.Recipe(preset="nanoo"), "`preset` must be 'nano', .*did you mean 'nano'"),
         (lambda: training.MaskedAdamW(weight_decay=None), "`weight_decay` must be a"),
         (
             lambda: data.augment(np.zeros((1, 4, 4, 1)), data.Augmentation(), (0, 10**20)),

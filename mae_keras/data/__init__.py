@@ -8,6 +8,8 @@ from mae_keras.files import lazy_names
 
 _EXPORTS = {
     "DATASETS": "sources",
+    "SOURCES": "sources",
+    "register_source": "sources",
     "load": "sources",
     "kind": "sources",
     "ImageData": "splits",

@@ -82,7 +82,7 @@ def default_augmentation(name: str) -> Augmentation | None:
         name: data set, as given to `load`.
 
     Returns:
-        `Augmentation`, or `None` where none suits.
+        `Augmentation`, or `None` where none suits or, of a registered source, none is known.
 
     Example:
     >>> default_augmentation("digits") is None
@@ -94,7 +94,7 @@ def default_augmentation(name: str) -> Augmentation | None:
 
     base = str(name).removeprefix("tfds:").split(":")[0].split("/")[0]
     found = kind(name)
-    return DEFAULTS[base if found == "tfds" and base in DEFAULTS else found]
+    return DEFAULTS.get(base if found == "tfds" and base in DEFAULTS else found)
 
 
 def augment(

@@ -1,21 +1,102 @@
 """Finds a data set by name. Imports no TensorFlow until a data set is loaded."""
 
+import dataclasses
 import difflib
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mae_keras.arguments import check_choice, check_int, check_range
+from mae_keras.registry import PLUGIN_HINT, Registry
 from mae_keras.runtime.tf_data import stay_on_host
 
 if TYPE_CHECKING:
     from mae_keras.data.division import Division
     from mae_keras.data.splits import ImageData
 
-# Every kind of name that `load` accepts, with a line for `mae-keras datasets`.
-DATASETS = {
+
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """Where samples come from: which names it reads, and how.
+
+    Args:
+        name: the `--dataset` that it reads, also as `NAME:REST` unless it has `suffixes`.
+        description: one line for `mae-keras datasets`.
+        read: function of a name or path that returns samples `(num_samples, ...)`, a pair of
+            samples and labels, or `ImageData`, used as it is.
+        suffixes: endings of the files that it reads, such as `(".wav",)`.
+    """
+
+    name: str
+    description: str
+    read: Callable[[str], Any]
+    suffixes: tuple[str, ...] = ()
+
+    def reads(self, name: str) -> bool:
+        """Whether a data set of this name is read by this source."""
+        if self.suffixes:
+            return name.endswith(self.suffixes) and Path(name).expanduser().is_file()
+        return name.partition(":")[0] == self.name
+
+    @property
+    def label(self) -> str:
+        """What `mae-keras datasets` lists it as."""
+        return f"PATH{self.suffixes[0]}" if self.suffixes else self.name
+
+    @property
+    def origin(self) -> Callable[[str], Any]:
+        """The function that was registered."""
+        return self.read
+
+
+# What users registered. The names and files that `load` itself reads are told apart by `kind`.
+SOURCES: Registry = Registry("data source")
+
+
+def register_source(
+    name: str, description: str, *, suffixes: Sequence[str] = ()
+) -> Callable[[Callable[[str], Any]], Callable[[str], Any]]:
+    """Make a function a source of data that `load` and `--dataset` know.
+
+    Args:
+        name: str, the data set that it reads: `"toy"` reads `"toy"` and `"toy:anything"`.
+        description: str, one line for `mae-keras datasets`.
+        suffixes: endings of files to read instead, such as `[".wav"]`.
+
+    Returns:
+        Decorator of a function of a name or path. It returns samples `(num_samples, ...)`, a pair
+        of samples and integer or string labels, or `ImageData`. Arrays are divided into train,
+        validation and test as those of an `.npz` file are.
+
+    Raises:
+        ValueError: if another source has the name or reads such files.
+
+    Example:
+    >>> import numpy as np
+    >>> @register_source("noise", "random images, 8 x 8, gray")
+    ... def noise(name):
+    ...     return np.random.default_rng(0).integers(0, 255, (40, 8, 8, 1), "uint8")
+    >>> load("noise").image_shape
+    (8, 8, 1)
+    >>> del SOURCES["noise"]
+    """
+    endings = tuple(suffixes)
+
+    def register(read: Callable[[str], Any]) -> Callable[[str], Any]:
+        if not endings and (name in _BUILT_IN or name == "tfds"):
+            raise ValueError(
+                f"`name` must be new: `load` reads data sets of this name. Received: name={name!r}"
+            )
+        SOURCES.register(name, DataSource(name, description, read, endings))
+        return read
+
+    return register
+
+
+# Every kind of name that `load` accepts itself, with a line for `mae-keras datasets`.
+_BUILT_IN = {
     "digits": "1797 handwritten digits of scikit-learn, 8 x 8, gray, 10 classes; no download",
     "mnist": "70 000 handwritten digits, 28 x 28, gray, 10 classes; needs mae_keras[datasets]",
     "fashion_mnist": "70 000 articles of clothing, 28 x 28, gray, 10 classes; the same extra",
@@ -25,6 +106,26 @@ DATASETS = {
     "PATH.npy": "one array of images, memory-mapped",
     "FOLDER/": "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
 }
+
+
+class _Descriptions(Mapping[str, str]):
+    """The lines of `mae-keras datasets`, those of registered sources last."""
+
+    def _all(self) -> dict[str, str]:
+        added = {source.label: source.description for source in SOURCES.values()}
+        return {**_BUILT_IN, **added}
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+DATASETS: Mapping[str, str] = _Descriptions()
 _OFFICIAL = ("mnist", "fashion_mnist", "cifar10")
 
 
@@ -121,7 +222,8 @@ def load(
     from mae_keras.data.image_files import RESIZE
 
     own = found in ("folder", "arrays")
-    division = Division(splits, by=split_by if own else "order", seed=int(seed))
+    by = split_by if own or found in SOURCES else "order"
+    division = Division(splits, by=by, seed=int(seed))
     if groups is not None and not own:
         raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
     for option, value in (("channels", channels), ("value_range", value_range)):
@@ -133,11 +235,14 @@ def load(
     options = {"image_size": image_size, "labels": labels, "division": division}
     if kind is not None:
         check_choice("kind", kind, ("images", "signals", "volumes"))
-        if kind != "images" and found != "arrays":
+        if kind != "images" and found != "arrays" and found not in SOURCES:
             raise ValueError(f"`kind` must be 'images' but for array files. Received: {kind!r}")
     options["resize"] = check_choice("resize", resize, RESIZE)
     if found == "digits":
         return load_digits(**options)
+    if found in SOURCES:
+        options |= {"kind": kind, "in_memory_limit": in_memory_limit}
+        return _load_registered(SOURCES[found], os.fspath(name), options)
     if found == "folder":
         from mae_keras.data.folders import load_folder
 
@@ -153,6 +258,25 @@ def load(
     from mae_keras.data.tfds import load_tfds
 
     return load_tfds(str(name), data_dir=data_dir, **options)
+
+
+def _load_registered(source, name, options):
+    """Read by a registered source, and divide what it gives as arrays."""
+    from mae_keras.data.arrays import in_memory_data
+    from mae_keras.data.splits import ImageData
+
+    data = source.read(name)
+    if isinstance(data, ImageData):
+        size = options["image_size"]
+        if size is not None and tuple(data.image_shape[:-1]) != size:
+            raise ValueError(
+                f"`image_size` must be left out: {name!r} has samples of shape "
+                f"{tuple(data.image_shape)}. Received: image_size={size}"
+            )
+        return data
+    samples, labels = data if isinstance(data, tuple) else (data, None)
+    labels = labels if options.pop("labels") else None
+    return in_memory_data(name, samples, labels, mix=True, **options)
 
 
 def _parts(name, train, validation, test):
@@ -177,6 +301,8 @@ def _parts(name, train, validation, test):
 def kind(name: str | os.PathLike) -> str:
     """Return `digits`, `mnist`, `fashion_mnist`, `cifar10`, `tfds`, `arrays` or `folder`.
 
+    Of a data set that a registered source reads, return the name of the source.
+
     Args:
         name: data set, as given to `load`.
 
@@ -197,6 +323,9 @@ def kind(name: str | os.PathLike) -> str:
         if name == "tfds:":
             raise ValueError("name must continue after tfds:, as tfds:mnist. Received: 'tfds:'.")
         return "tfds"
+    for source in SOURCES.values():
+        if source.reads(name):
+            return source.name
     path = Path(name).expanduser()
     if name and path.is_dir():
         return "folder"
@@ -230,9 +359,10 @@ def _unknown(name, path):
     if os.sep in name or name.startswith("~") or path.suffix in (".npz", ".npy"):
         hint = near_path(path) or "."
         return f"name must be a data set or an existing path. Received: {name!r}, not found{hint}"
-    close = difflib.get_close_matches(name, ("digits", *_OFFICIAL), 1, 0.5)
+    close = difflib.get_close_matches(name, ("digits", *_OFFICIAL, *SOURCES), 1, 0.5)
     hint = f" Did you mean {close[0]!r}?" if close else near_path(path).removeprefix(".")
-    return f"name must be one of {', '.join(DATASETS)}. Received: {name!r}.{hint}"
+    plugin = PLUGIN_HINT if name and not hint else ""
+    return f"name must be one of {', '.join(DATASETS)}. Received: {name!r}{plugin}.{hint}"
 
 
 def _check_image_size(image_size):

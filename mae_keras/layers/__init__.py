@@ -8,6 +8,7 @@ from mae_keras.layers.masking import BlockMasking as BlockMasking
 from mae_keras.layers.masking import GridMasking as GridMasking
 from mae_keras.layers.masking import PatchMasking as PatchMasking
 from mae_keras.layers.masking import RandomMasking as RandomMasking
+from mae_keras.layers.masking import register_masking as register_masking
 from mae_keras.layers.patches import PatchExtraction as PatchExtraction
 from mae_keras.layers.patches import PixelNormalization as PixelNormalization
 from mae_keras.layers.patches import PositionEmbedding as PositionEmbedding

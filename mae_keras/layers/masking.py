@@ -7,7 +7,7 @@ overrides `scores`.
 import inspect
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +26,7 @@ from mae_keras.ops import (
     random_scores,
     visible_indices,
 )
+from mae_keras.registry import MASKINGS
 from mae_keras.runtime.replicas import first_sample
 
 
@@ -343,7 +344,46 @@ class GridMasking(PatchMasking):
         return per_sample(grid_scores(grid), samples)
 
 
-MASKINGS = {"random": RandomMasking, "block": BlockMasking, "grid": GridMasking}
+def register_masking(name: str) -> Callable[[type[PatchMasking]], type[PatchMasking]]:
+    """Make a masking strategy known by a name, to decorate its class with.
+
+    Then `masking="name"` and, with `--plugin FILE`, `--masking name` find it. Files name the class
+    of their masking layer: one that is registered here may be loaded.
+
+    Args:
+        name: str, in use for no other strategy.
+
+    Returns:
+        Decorator of a subclass of `PatchMasking`, whose `__init__` takes what that of
+        `PatchMasking` takes.
+
+    Raises:
+        ValueError: if another strategy has the name.
+        TypeError: if the class is no subclass of `PatchMasking`.
+
+    Example:
+    >>> from mae_keras.models import MaskedAutoencoder
+    >>> @register_masking("left")
+    ... class LeftMasking(PatchMasking):
+    ...     def scores(self, grid, step, samples):
+    ...         return per_sample(-np.indices(grid)[-1].ravel().astype("float32"), samples)
+    >>> model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, masking="left", mask_ratio=0.5)
+    >>> np.asarray(model.masking.draw((2, 4), 0, ops.arange(1))).astype(int).reshape(2, 4)
+    array([[1, 1, 0, 0],
+           [1, 1, 0, 0]])
+    >>> del MASKINGS["left"]
+    """
+
+    def register(cls: type[PatchMasking]) -> type[PatchMasking]:
+        if not (isinstance(cls, type) and issubclass(cls, PatchMasking)):
+            raise TypeError(f"`cls` must be a subclass of PatchMasking. Received: {cls!r}")
+        MASKINGS.register(name, cls)
+        if keras.saving.get_registered_name(cls) == cls.__name__:
+            package = cls.__module__.split(".")[0]
+            keras.saving.register_keras_serializable(package=package)(cls)
+        return cls
+
+    return register
 
 
 def make_masking(masking: Any, mask_ratio: float | None, seed: int | None) -> PatchMasking:
@@ -355,9 +395,5 @@ def make_masking(masking: Any, mask_ratio: float | None, seed: int | None) -> Pa
                 f"one. Received: mask_ratio={mask_ratio}, seed={seed}"
             )
         return masking
-    if not isinstance(masking, str) or masking not in MASKINGS:
-        raise ValueError(
-            f"`masking` must be one of {', '.join(MASKINGS)} or a masking layer. "
-            f"Received: masking={masking!r}"
-        )
+    MASKINGS.check("masking", masking, other="a masking layer")
     return MASKINGS[masking](0.75 if mask_ratio is None else mask_ratio, seed, name="masking")

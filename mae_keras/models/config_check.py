@@ -19,6 +19,7 @@ import keras
 
 from mae_keras.models.targets import TARGETS
 from mae_keras.registration import PACKAGE, REGISTERED, load_registered
+from mae_keras.registry import MASKINGS
 
 
 def _listed(table: Mapping[str, str]) -> dict[str, frozenset[str]]:
@@ -153,8 +154,9 @@ class Allowed:
     """
 
     def __init__(self, custom_objects: Mapping[str, Any] | None = None):
-        # Who registers a target of their own says thereby that files may name it.
-        own = {keras.saving.get_registered_name(cls): cls for cls in TARGETS.values()}
+        # Who registers a strategy or target of their own says thereby that files may name it.
+        registered = [*MASKINGS.added.values(), *TARGETS.values()]
+        own = {keras.saving.get_registered_name(cls): cls for cls in registered}
         self.custom_objects = {**own, **(custom_objects or {})}
         # What Keras looks a name up in before anything else.
         self._registry: Mapping[str, Any] = keras.saving.get_custom_objects()
@@ -252,7 +254,8 @@ def _refusal(kind: str, module: Any, name: str, registered: str | None = None) -
     return (
         f"it names the {kind} {(place + name)[:200]}, which is not among those that a file may "
         f"name. If you trust the file, pass the {kind} in `custom_objects`: "
-        f"custom_objects={{{key[:200]!r}: {key.rpartition('>')[2][:200]}}}"
+        f"custom_objects={{{key[:200]!r}: {key.rpartition('>')[2][:200]}}}; on the command line, "
+        f"pass --plugin with the Python file that registers it"
     )
 
 

@@ -20,7 +20,13 @@ import keras
 from mae_keras import __version__
 from mae_keras.files import DAMAGE, MOST_GROWTH, ArchiveError, NotRegularError, open_archive
 from mae_keras.layers import PositionEmbedding
-from mae_keras.models.config_check import MOST_BYTES, Allowed, check_config, parse_config
+from mae_keras.models.config_check import (
+    MOST_BYTES,
+    Allowed,
+    NotAllowedError,
+    check_config,
+    parse_config,
+)
 from mae_keras.registration import register
 
 # Memory that a model may take whatever its weights are, in bytes, and weights of it.
@@ -359,7 +365,9 @@ def load_model(
             )
     except Exception as error:
         if version in (None, __version__):
-            raise ValueError(f"{path!r} cannot be loaded: {_first_line(error)}") from error
+            unknown = isinstance(error, NotAllowedError) and version is not None
+            writer = f", saved by mae_keras {version}," if unknown else ""
+            raise ValueError(f"{path!r}{writer} cannot be loaded: {_first_line(error)}") from error
         raise ValueError(
             f"{path!r} was saved by mae_keras {str(version)[:50]} and cannot be loaded by "
             f"mae_keras {__version__}, which is installed: {_first_line(error)}"

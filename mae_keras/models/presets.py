@@ -1,8 +1,9 @@
 """Named model sizes as plain data. Imports no Keras."""
 
 import dataclasses
-import difflib
 from typing import Any
+
+from mae_keras.arguments import check_choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +82,7 @@ def find_preset(name: str) -> Preset:
     >>> find_preset("base").hidden_dim
     768
     """
-    if name not in PRESETS:
-        close = difflib.get_close_matches(str(name), PRESETS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"`preset` must be one of {', '.join(PRESETS)}.{hint} Received: preset={name!r}"
-        )
-    return PRESETS[name]
+    return PRESETS[check_choice("preset", name, PRESETS)]
 
 
 def fill_sizes(preset: Preset, prefix: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _HOMES = {
     "predict_files": "predicting",
     "pretrain": "pretraining",
     "register_protocol": "protocols",
+    "register_recipe": "recipe",
     "score": "comparison",
     "summary": "report",
 }

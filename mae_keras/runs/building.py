@@ -2,12 +2,15 @@
 
 import dataclasses
 import hashlib
-import keras
-import numpy as np
 import operator
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
 from mae_keras import data
 from mae_keras.files import open_regular
 from mae_keras.layers import patches as pixel_normalization
@@ -18,7 +21,6 @@ from mae_keras.runs.options import file_settings
 from mae_keras.runs.recipe import Recipe, check_patch_size
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
-from typing import Any
 
 _STATISTICS_IMAGES = 10_000
 
@@ -521,5 +523,7 @@ def same_data(before: Mapping[str, Any], dataset: str, now: Mapping[str, Any]) -
 def _kind(dataset: str) -> str | None:
     """`"folder"` or `"arrays"` for what is a path, there or not."""
     if dataset in ("digits", "mnist", "fashion_mnist", "cifar10") or dataset.startswith("tfds:"):
+        return None
+    if any(not source.suffixes and source.reads(dataset) for source in data.SOURCES.values()):
         return None
     return "arrays" if pathlib.PurePath(dataset).suffix in (".npy", ".npz") else "folder"

@@ -2,11 +2,13 @@
 
 import functools
 import math
-import numpy as np
 from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
 from mae_keras import data, evaluation
 from mae_keras.data.division import content_keys
-from typing import Any, NamedTuple
 
 Encode = Callable[[np.ndarray], np.ndarray]
 

@@ -1,13 +1,16 @@
 """Evaluating a finished run: protocols in turn, each written as soon as it is done."""
 
 import dataclasses
-import keras
-import numpy as np
 import os
 import pathlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
 from mae_keras import data, evaluation, figures
 from mae_keras.console import unfailing_output
 from mae_keras.runs.building import load_images, located, may_be_trained_on, untrained_model
@@ -17,13 +20,13 @@ from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import DataOptions, load_labelled, same_place
 from mae_keras.runs.predicting import draw_scores, score_classifier
 from mae_keras.runs.protocols import (
-    EvaluationOptions,
     PROTOCOLS,
+    EvaluationOptions,
     check_protocol,
     default_protocols,
 )
 from mae_keras.runs.report import write_classifier_card, write_model_card
-from typing import Any
+
 
 @unfailing_output()
 def evaluate_run(

@@ -1,21 +1,23 @@
 """What can be done with a finished run: load it, draw with it, export it; runs from checkpoints."""
 
 import dataclasses
-import keras
-import numpy as np
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
 from mae_keras import data, figures, interop
 from mae_keras.data.image_files import find_image_files
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
-from mae_keras.models import ImageClassifier, MaskedAutoencoder, PRESETS, load_model
+from mae_keras.models import PRESETS, ImageClassifier, MaskedAutoencoder, load_model
 from mae_keras.models.exporting import check_backend
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import export_format
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
 from mae_keras.training import reconstruction_of
-from typing import Any
 
 # A folder may hold a million images: so many of it are drawn.
 _DRAWN_OF_A_FOLDER = 8
@@ -46,7 +48,10 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
     config = run.read_config()
     run.check_metrics()
     known = {field.name for field in dataclasses.fields(Recipe)}
-    recipe = Recipe(**{key: value for key, value in config.items() if key in known})
+    try:
+        recipe = Recipe(**{key: value for key, value in config.items() if key in known})
+    except ValueError as error:  # such as the name of a masking strategy of the user's own
+        raise ValueError(f"The run in {str(run.path)!r} cannot be loaded: {error}") from error
     recipe = as_begun(recipe, config)
     return recipe, load_model(run.model)
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
-import keras
-import numpy as np
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
 from mae_keras import data, figures
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings
 from mae_keras.evaluation.fine_tuning import build_classifier, compile_classifier, fit_classifier
@@ -23,12 +26,11 @@ from mae_keras.runs.options import (
 )
 from mae_keras.runs.predicting import draw_scores, score_classifier, unscored_classes
 from mae_keras.runs.pretraining import EpochLines, conditions
+from mae_keras.runs.protocols.fine_tune import augmentation_for
 from mae_keras.runs.recipe import Recipe
 from mae_keras.runs.report import write_classifier_card
 from mae_keras.runs.resuming import Interrupted
-from mae_keras.runs.protocols.fine_tune import augmentation_for
 from mae_keras.training import explaining_out_of_memory
-from typing import Any
 
 _VALIDATION_IMAGES = 2048
 # What a classifier's run keeps of the pretrained run's settings.

@@ -21,6 +21,8 @@ import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
 from mae_keras.files import (
     NotRegularError,
     check_regular,
@@ -31,7 +33,6 @@ from mae_keras.files import (
     replacing,
 )
 from mae_keras.run_contents import CONTENTS, FOLDERS, check_new_run, check_resumable, held_names
-from typing import Any, IO
 
 _NAME = re.compile(r"step-(\d{9})")
 _CHUNK = 1 << 20

@@ -6,8 +6,10 @@ import inspect
 import os
 import pathlib
 from collections.abc import Callable
-from mae_keras.arguments import check_array, check_choice, check_int, check_number
 from typing import Any, Literal
+
+from mae_keras.arguments import check_array, check_choice, check_int, check_number
+
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:

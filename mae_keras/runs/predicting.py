@@ -2,10 +2,13 @@
 
 import csv
 import dataclasses
-import numpy as np
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
 from mae_keras import data, evaluation, figures
 from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
@@ -13,7 +16,6 @@ from mae_keras.runs.exporting import images_of_folder, load_trained
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import no_labels
 from mae_keras.runs.resuming import Interrupted
-from typing import Any
 
 _SCORING_BATCH_SIZE = 256
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
-import keras
 import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any, TextIO
+
+import keras
+
 from mae_keras import data, figures
 from mae_keras.console import unfailing_output
 from mae_keras.models import load_model
@@ -53,7 +56,6 @@ from mae_keras.training import (
     shard,
 )
 from mae_keras.training.callbacks import Stopwatch
-from typing import Any, TextIO
 
 # A log in a file: about so many lines, however many epochs there are.
 _MOST_LINES = 25

@@ -1,13 +1,15 @@
 """Recipes: what one pretraining experiment consists of. Imports nothing heavy."""
 
 import dataclasses
-import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
 from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
 from mae_keras.models.presets import find_preset
-from typing import Any, Literal
+from mae_keras.registry import MASKINGS, Registry
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -23,7 +25,7 @@ class Recipe:
         mask_ratio_start: fraction hidden at first, to grow to `mask_ratio` during the first half
             of the run; by default the ratio is constant.
         mask_schedule: how the ratio grows.
-        masking: how patches are chosen.
+        masking: how patches are chosen, by name.
         target: what is predicted: pixels, standardized (each patch by its own mean and variance:
             better features, pictures that need statistics from elsewhere), hog (histograms of
             oriented gradients, for images only: no pictures), or one that you registered; by
@@ -83,7 +85,7 @@ class Recipe:
     mask_ratio: float = 0.75
     mask_ratio_start: float | None = None
     mask_schedule: Literal["linear", "cosine"] = "linear"
-    masking: Literal["random", "block", "grid"] = "random"
+    masking: str = "random"
     target: str | None = None
     normalize_targets: bool = False
     loss_on: Literal["hidden", "all"] = "hidden"
@@ -144,13 +146,13 @@ class Recipe:
             shares = len(self.splits) == 3 and all(0 < share < 1 for share in self.splits)
             shares = shares and abs(sum(self.splits) - 1) < 1e-6
             _require(self, "splits", shares, "three fractions above 0 that add up to 1")
+        MASKINGS.check("masking", self.masking)
         for name, known in _CHOICES.items():
             check_choice(name, getattr(self, name), known)
         check_choice("target", self.target, (*target_names(), None))
 
 
 _CHOICES = {
-    "masking": ("random", "block", "grid"),
     "loss_on": ("hidden", "all"),
     "decoder_attention": ("self", "cross"),
     "mask_schedule": ("linear", "cosine"),
@@ -308,13 +310,46 @@ IMAGES = Recipe(
 )
 
 
-RECIPES: dict[str, Recipe] = {
-    "digits": DIGITS,
-    "mnist": MNIST,
-    "fashion_mnist": FASHION_MNIST,
-    "cifar10": CIFAR10,
-    "images": IMAGES,
-}
+RECIPES: Registry = Registry(
+    "recipe",
+    {
+        "digits": DIGITS,
+        "mnist": MNIST,
+        "fashion_mnist": FASHION_MNIST,
+        "cifar10": CIFAR10,
+        "images": IMAGES,
+    },
+)
+
+
+def register_recipe(name: str, recipe: Recipe) -> Recipe:
+    """Add a recipe to `RECIPES`.
+
+    Args:
+        name: str, what `--recipe` takes. Data sets of this name are trained by it.
+        recipe: `Recipe`.
+
+    Returns:
+        `recipe`.
+
+    Raises:
+        TypeError: if it is no `Recipe`.
+        ValueError: if there is another recipe of this name.
+
+    Example:
+    >>> recipe = register_recipe("faces", Recipe(dataset="faces", preset="micro", patch_size=8))
+    >>> find_recipe(dataset="faces:64").patch_size
+    8
+    >>> del RECIPES["faces"]
+    """
+    _check_recipe(recipe)
+    RECIPES.register(name, recipe)
+    return recipe
+
+
+def _check_recipe(recipe: Any) -> None:
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}")
 
 
 def find_recipe(name: str | None = None, dataset: str | None = None) -> Recipe:
@@ -337,13 +372,7 @@ def find_recipe(name: str | None = None, dataset: str | None = None) -> Recipe:
     if name is None:
         key = (dataset or "digits").removeprefix("tfds:").split(":")[0].split("/")[0]
         return RECIPES.get(key, RECIPES["images"])
-    if name not in RECIPES:
-        close = difflib.get_close_matches(str(name), RECIPES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"`recipe` must be one of {', '.join(RECIPES)}.{hint} Received: recipe={name!r}"
-        )
-    return RECIPES[name]
+    return RECIPES[RECIPES.check("recipe", name)]
 
 
 def adapt(recipe: Recipe, **changes: Any) -> Recipe:
@@ -366,8 +395,7 @@ def adapt(recipe: Recipe, **changes: Any) -> Recipe:
     >>> adapt(RECIPES["digits"], epochs=2).warmup_epochs
     0
     """
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}")
+    _check_recipe(recipe)
     given = {name: value for name, value in changes.items() if value is not None}
     if "epochs" in given and "warmup_epochs" not in given:
         share = recipe.warmup_epochs / recipe.epochs

@@ -4,11 +4,12 @@ import html
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
+
 from mae_keras.files import replacing
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.predicting import unscored_classes
 from mae_keras.runs.protocols import PROTOCOLS, protocol_of
-from typing import Any
 
 # A model of this package that has taken fewer steps has hardly begun to learn, whatever the data.
 _FEW_STEPS = 1000
@@ -200,6 +201,8 @@ _SETTINGS = (
     "seed",
     "backend",
 )
+
+
 def _columns() -> str:
     """What the columns of the evaluation table are."""
     details = dict(protocol.detail[1:] for protocol in PROTOCOLS.values() if protocol.detail)
@@ -266,7 +269,11 @@ def model_card(run: RunFolder) -> str:
         _settings(config, metrics),
         _reconstruction(metrics),
         _evaluation(run.read_evaluation()),
-        *(f"![{title}]({name})" for name, title in _pictures().items() if (run.path / name).exists()),
+        *(
+            f"![{title}]({name})"
+            for name, title in _pictures().items()
+            if (run.path / name).exists()
+        ),
         _use(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -426,7 +433,11 @@ def classifier_card(run: RunFolder) -> str:
         "not other data, other classes, or groups of people or things within the data.",
         *(_scores(name, entry) for name, entry in entries.items() if "classes" in entry),
         "" if entries else "## Scores\n\nNot scored: there were no images to score on.",
-        *(f"![{title}]({name})" for name, title in _CLASSIFIER_PICTURES.items() if (run.path / name).exists()),
+        *(
+            f"![{title}]({name})"
+            for name, title in _CLASSIFIER_PICTURES.items()
+            if (run.path / name).exists()
+        ),
         _training(config, metrics),
         _classifier_use(config),
     ]

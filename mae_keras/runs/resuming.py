@@ -8,19 +8,20 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import keras
 import logging
-import numpy as np
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
 from mae_keras.runs.folder import Checkpoint, CheckpointStore, RunFolder, load_checkpoint
 from mae_keras.training import gather, is_writer
 from mae_keras.training.callbacks import check_finite
-from mae_keras.training.distribution import is_writer
-from types import FrameType
-from typing import Any
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 

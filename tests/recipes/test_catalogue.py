@@ -28,7 +28,7 @@ def test_a_named_recipe_is_found_whatever_the_data():
 
 
 def test_an_unknown_recipe_is_refused_with_a_guess():
-    with pytest.raises(ValueError, match="Did you mean 'cifar10'. Received: recipe='cifar'"):
+    with pytest.raises(ValueError, match=r"did you mean 'cifar10'\? Received: recipe='cifar'"):
         find_recipe("cifar")
 
 
