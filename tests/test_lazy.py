@@ -17,7 +17,7 @@ def test_an_unknown_name_is_an_attribute_error():
         load("Massage")
 
 
-@pytest.mark.parametrize("room", ["data", "figures", "models", "recipes"])
+@pytest.mark.parametrize("room", ["data", "figures", "models", "runs"])
 def test_rooms_list_and_load_their_names(room):
     import mae_keras
 
