@@ -92,8 +92,8 @@ def recipe_words() -> str:
     """Help of `--recipe`.
 
     Example:
-    >>> recipe_words()[-60:]
-    '[choices: digits, mnist, fashion_mnist, cifar10, images]'
+    >>> recipe_words().rpartition("[")[2]
+    'choices: digits, mnist, fashion_mnist, cifar10, images]'
     """
     return (
         "Recipe that supplies values for options not given; by default the one that suits the "

@@ -25,10 +25,8 @@ from mae_keras import (
     losses,
     models,
     ops,
+    runs,
     training,
-)
-from mae_keras import (
-    runs as recipes,
 )
 from mae_keras.models import DenseMaskedAutoencoder, MaskedAutoencoder
 
@@ -43,12 +41,20 @@ EXEMPT = {
         "evaluation.FineTuneResult evaluation.KNNResult evaluation.LabelFraction "
         "evaluation.LinearProbe evaluation.LinearProbeResult evaluation.MeanInterval "
         "evaluation.PaperProbeResult evaluation.RestorationComparison "
-        "evaluation.RestorationScore training.Checkpoint training.Progress "
-        "data.ImageData recipes.Comparison"
+        "evaluation.RestorationScore runs.Checkpoint runs.Progress "
+        "data.ImageData runs.Comparison"
     ),
-    "a base class": "models.MaskedModel models.TrainableModel layers.PatchMasking data.Split",
+    "a base class": (
+        "models.MaskedModel models.TrainableModel models.Target layers.PatchMasking data.Split"
+    ),
+    "without arguments": "models.Pixels models.StandardizedPixels",
+    "a declaration, made by `register_protocol`": "runs.Protocol",
+    "a registry of classes, which a mistake would fill": (
+        "layers.register_masking models.register_target runs.register_protocol "
+        "runs.register_recipe data.register_source"
+    ),
     "an error": (
-        "training.DamagedError training.Interrupted training.LockedError "
+        "runs.DamagedError runs.Interrupted runs.LockedError "
         "training.LostProcessError training.NonFiniteError training.OutOfMemoryError"
     ),
     "a report, or an error": (
@@ -56,24 +62,25 @@ EXEMPT = {
     ),
     "of another library, which has tests of its own": "interop.to_keras_hub",
     "a table": (
-        "models.PRESETS data.CORRUPTIONS data.DATASETS recipes.PROTOCOLS recipes.RECIPES "
+        "models.PRESETS models.TARGETS data.CORRUPTIONS data.DATASETS data.SOURCES "
+        "runs.PROTOCOLS runs.RECIPES "
         "evaluation.TYPE_CHECKING"
     ),
     "of processes, folders and files, which have tests of their own": (
-        "training.CheckpointStore training.RunCheckpoint training.RunFolder training.StopRequest "
+        "runs.CheckpointStore runs.RunCheckpoint runs.RunFolder runs.StopRequest "
         "training.distribute training.enable_determinism training.exit_at_once "
         "training.explaining_out_of_memory training.gather training.is_writer "
-        "training.load_checkpoint training.locked training.process_index training.shard "
+        "runs.load_checkpoint runs.locked training.process_index training.shard "
         "training.shard_batches_across_cores training.wait_for_all training.ReconstructionCallback "
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
-        "data.StreamSplit data.load data.kind data.read_image recipes.evaluate_run "
-        "recipes.import_checkpoint recipes.model_card recipes.pretrain recipes.score "
-        "recipes.fine_tune_run recipes.predict_files "
-        "recipes.summary recipes.evaluation_table recipes.Saving figures.save_figure"
+        "data.StreamSplit data.load data.kind data.read_image runs.evaluate_run "
+        "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
+        "runs.fine_tune_run runs.predict_files "
+        "runs.summary runs.evaluation_table runs.Saving figures.save_figure"
     ),
     "seconds a call; made of what is called here": (
         "evaluation.fine_tune evaluation.paper_linear_probe evaluation.label_fraction_scores "
-        "training.fit_from training.reconstruction_of models.training_flops"
+        "runs.fit_from training.reconstruction_of models.training_flops"
     ),
 }
 
@@ -435,6 +442,12 @@ def _layer_calls() -> list[Call]:
             layers.PatchExtraction,
             lambda: {"patch_size": 2},
             lambda layer: layer(IMAGES),
+        ),
+        Call("models.HOG", models.HOG, lambda: {"num_bins": 9, "cell_size": 2}),
+        Call(
+            "models.PatchInputs",
+            models.PatchInputs,
+            lambda: {"image_shape": (8, 8, 1), "patch_size": 2, "value_range": (0.0, 255.0)},
         ),
         Call("layers.PixelNormalization", layers.PixelNormalization, _pixels, lambda f: f(IMAGES)),
         Call(
@@ -1357,46 +1370,46 @@ def _figure_calls() -> list[Call]:
 def _recipe_calls() -> list[Call]:
     options = {
         field.name: field.default
-        for field in dataclasses.fields(recipes.EvaluationOptions)
+        for field in dataclasses.fields(runs.EvaluationOptions)
         if field.default is not None
     }
     settings = {
         field.name: field.default
-        for field in dataclasses.fields(recipes.Recipe)
+        for field in dataclasses.fields(runs.Recipe)
         if field.default is not None and field.name != "dataset"
     }
     large = (("max_*", "huge"),)
     free = ("epochs", "max_train", "max_test", "num_seeds", "fine_tune_epochs")
     allowed = (*large, *((name, "huge") for name in free))
     return [
-        Call("recipes.Recipe", recipes.Recipe, lambda: dict(settings), also=allowed),
+        Call("runs.Recipe", runs.Recipe, lambda: dict(settings), also=allowed),
         Call(
-            "recipes.EvaluationOptions",
-            recipes.EvaluationOptions,
+            "runs.EvaluationOptions",
+            runs.EvaluationOptions,
             lambda: dict(options),
             also=allowed,
         ),
-        Call("recipes.DataOptions", recipes.DataOptions, lambda: {"splits": (0.5, 0.25, 0.25)}),
+        Call("runs.DataOptions", runs.DataOptions, lambda: {"splits": (0.5, 0.25, 0.25)}),
         Call(
-            "recipes.FineTuneOptions",
-            recipes.FineTuneOptions,
+            "runs.FineTuneOptions",
+            runs.FineTuneOptions,
             lambda: {
                 field.name: field.default
-                for field in dataclasses.fields(recipes.FineTuneOptions)
+                for field in dataclasses.fields(runs.FineTuneOptions)
                 if field.default not in (None, dataclasses.MISSING)
             },
             also=allowed,
         ),
         Call(
-            "recipes.find_recipe",
-            recipes.find_recipe,
+            "runs.find_recipe",
+            runs.find_recipe,
             lambda: {"name": "digits"},
             aliases=(("name", "recipe"),),
         ),
         Call(
-            "recipes.adapt",
-            recipes.adapt,
-            lambda: {"recipe": recipes.Recipe(), "mask_ratio": 0.5, "patch_size": 2},
+            "runs.adapt",
+            runs.adapt,
+            lambda: {"recipe": runs.Recipe(), "mask_ratio": 0.5, "patch_size": 2},
         ),
     ]
 

@@ -17,10 +17,10 @@ def test_an_unknown_name_is_an_attribute_error():
         load("Massage")
 
 
-@pytest.mark.parametrize("room", ["data", "figures", "models", "runs"])
-def test_rooms_list_and_load_their_names(room):
+@pytest.mark.parametrize("package", ["data", "figures", "models", "runs"])
+def test_packages_list_and_load_their_names(package):
     import mae_keras
 
-    package = getattr(mae_keras, room)
+    package = getattr(mae_keras, package)
     assert dir(package) == package.__all__
     assert all(getattr(package, name) is not None for name in package.__all__)

@@ -33,9 +33,9 @@ def test_layers_are_exported():
 
 
 @pytest.mark.parametrize("name", sorted(set(LAYERS) - ABSTRACT))
-def test_an_exported_layer_keeps_the_contract_in_the_tests_of_its_module(name):
-    module = EXPORTED[name].__module__.rpartition(".")[2]
-    assert name in first_arguments_of_check_layer(FOLDER / f"test_{module}.py")
+def test_an_exported_layer_keeps_the_contract_in_a_test_here(name):
+    checked = [first_arguments_of_check_layer(path) for path in FOLDER.glob("test_*.py")]
+    assert any(name in names for names in checked)
 
 
 def test_every_name_of_all_is_exported():
