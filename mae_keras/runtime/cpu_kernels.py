@@ -35,13 +35,24 @@ def enabled(value: bool) -> Iterator[None]:
 
 
 def apply_to(block: Any) -> bool:
-    """Whether to compute a block here: kernels are enabled and its projections are plain."""
+    """Whether to compute a block here: kernels are enabled and its parts compute what they repeat.
+
+    A class of a user's own may compute something else: its lines are then the only ones.
+    """
     if not _ENABLED.get():
         return False
     attention = block.attention
+    ours = (block, attention, block.attention_drop, block.mlp_drop)
+    norms = {type(block.attention_norm), type(block.mlp_norm)}
+    if norms != {keras.layers.LayerNormalization} or not all(map(_is_of_this_package, ours)):
+        return False
     own = hasattr(attention, "qkv")
     projections = [attention.qkv] if own else [attention.query, attention.key_value]
     return all(_is_product_and_bias(dense) for dense in [*projections, block.mlp_in])
+
+
+def _is_of_this_package(layer: keras.layers.Layer) -> bool:
+    return type(layer).__module__.startswith("mae_keras.")
 
 
 def _is_product_and_bias(dense: keras.layers.Dense) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from scipy.special import erf, erfc
 
-from mae_keras.layers import CrossAttentionBlock, TransformerBlock
+from mae_keras.layers import CrossAttentionBlock, MultiHeadSelfAttention, TransformerBlock
 from mae_keras.runtime import cpu_kernels
 from mae_keras.runtime.cpu_kernels import (
     compiled,
@@ -122,6 +122,26 @@ def test_a_block_with_a_quantized_projection_keeps_its_own_lines():
         with cpu_kernels.enabled(True):
             assert not cpu_kernels.apply_to(block)
             np.testing.assert_array_equal(call(tokens), plain)
+
+
+def test_a_block_with_a_part_of_a_users_own_keeps_its_own_lines():
+    class Attention(MultiHeadSelfAttention):
+        def call(self, tokens, *arguments, **options):
+            return 0 * super().call(tokens, *arguments, **options)
+
+    class Block(TransformerBlock):
+        def mlp(self, tokens):
+            return 0 * tokens
+
+    plain, changed = (TransformerBlock(num_heads=2, mlp_dim=16) for _ in range(2))
+    changed.attention = Attention(2)
+    normed = TransformerBlock(num_heads=2, mlp_dim=16)
+    normed.mlp_norm = keras.layers.RMSNormalization()
+    every = [plain, changed, Block(num_heads=2, mlp_dim=16), normed]
+    for block in every:
+        block.build((None, 3, 8))
+    with cpu_kernels.enabled(True):
+        assert [cpu_kernels.apply_to(block) for block in every] == [True, False, False, False]
 
 
 @pytest.mark.slow
