@@ -38,9 +38,9 @@ class Features(NamedTuple):
 
 
 class Comparison:
-    """A trained encoder, its rivals, and their features of one data set, computed once.
+    """A trained encoder, its baselines, and their features of one data set, computed once.
 
-    The rivals are the same encoder untrained, raw pixels, and as many of their principal
+    The baselines are the same encoder untrained, raw pixels, and as many of their principal
     components as the encoder has features.
 
     Args:
@@ -257,7 +257,7 @@ QUICK = {"knn_accuracy": "20-NN", "linear_probe_accuracy": "linear probe"}
 
 
 def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
-    """Loss against trivial predictors, and features against their rivals.
+    """Loss against naive baselines, and features against theirs.
 
     At most 10,000 images of each split are used; `mae-keras evaluate` says more.
 

@@ -248,9 +248,9 @@ def _untrained_like(model: Any, recipe: Any, images: Any, imported: bool) -> Any
     preset, its sizes.
     """
     if not imported:
-        rival = untrained_model(recipe, images)
-        if [v.shape for v in rival.weights] == [v.shape for v in model.weights]:
-            return rival
+        fresh = untrained_model(recipe, images)
+        if [v.shape for v in fresh.weights] == [v.shape for v in model.weights]:
+            return fresh
     keras.utils.set_random_seed(recipe.seed)
     return type(model).from_config(model.get_config())
 

@@ -115,11 +115,11 @@ def _joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-RIVALS = ("trained", "untrained", "pca", "pixels")
+_COMPARED = ("trained", "untrained", "pca", "pixels")
 
 
 def evaluation_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line for each protocol, a column for each encoder and rival.
+    """A line for each protocol, a column for each encoder and baseline.
 
     Args:
         entries: protocol to its entry of `evaluation.json`.
@@ -148,7 +148,7 @@ def evaluation_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _line(name: str, entry: Mapping[str, Any], width: int) -> str:
     accuracies = entry["accuracies"]
-    cells = [_percent(accuracies.get(rival)) for rival in RIVALS]
+    cells = [_percent(accuracies.get(name)) for name in _COMPARED]
     interval = entry.get("interval")
     between = "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
     protocol = protocol_of(name)

@@ -1,4 +1,4 @@
-"""The encoder and its rivals: which images they see, and what they make of them."""
+"""The encoder and its baselines: which images they see, and what they make of them."""
 
 import dataclasses
 

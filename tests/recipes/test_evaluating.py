@@ -129,7 +129,7 @@ def test_imported_weights_of_no_preset_are_evaluated(imported, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_rival_of_imported_weights_differs_in_its_weights_alone(
+def test_the_fresh_of_imported_weights_differs_in_its_weights_alone(
     imported, tmp_path, monkeypatch
 ):
     folder = shutil.copytree(imported, tmp_path / "run")
@@ -143,11 +143,11 @@ def test_the_rival_of_imported_weights_differs_in_its_weights_alone(
     monkeypatch.setattr("mae_keras.runs.evaluating.draw_overview", lambda *arguments: None)
     for _ in range(2):
         evaluate_run(folder, ["restoration"], options=FAST)
-    model, rival, again = seen[0].model, seen[0].untrained, seen[1].untrained
-    assert rival.get_config() == model.get_config()
+    model, fresh, again = seen[0].model, seen[0].untrained, seen[1].untrained
+    assert fresh.get_config() == model.get_config()
     assert model.normalization.mean == pytest.approx([0.25])
-    assert np.abs(rival.head.kernel - model.head.kernel).max() > 0.01
-    np.testing.assert_array_equal(rival.head.kernel, again.head.kernel)
+    assert np.abs(fresh.head.kernel - model.head.kernel).max() > 0.01
+    np.testing.assert_array_equal(fresh.head.kernel, again.head.kernel)
 
 
 @pytest.mark.slow
