@@ -81,7 +81,7 @@ def test_heads_divide_the_features_and_patches_divide_the_reference_image(name):
 
 def test_an_unknown_preset_lists_those_there_are_and_suggests_the_closest():
     with pytest.raises(
-        ValueError, match="nano, micro, tiny.*Did you mean 'base'.*Received: .*bass"
+        ValueError, match="'nano', 'micro', 'tiny'.*did you mean 'base'.*Received: .*bass"
     ):
         find_preset("bass")
 
@@ -89,7 +89,7 @@ def test_an_unknown_preset_lists_those_there_are_and_suggests_the_closest():
 def test_a_name_close_to_nothing_suggests_nothing():
     with pytest.raises(ValueError) as error:
         find_preset("qqqq")
-    assert "Did you mean" not in str(error.value)
+    assert "did you mean" not in str(error.value).lower()
 
 
 def test_presets_are_listed_without_importing_keras():
