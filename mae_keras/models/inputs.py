@@ -167,7 +167,7 @@ class PatchInputs:
         return PositionEmbedding(self.grid, kind, **options)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, `adapt`ed constants included."""
+        """Arguments of the constructor, with the constants that `adapt` found."""
         return {
             "image_shape": self.image_shape,
             "patch_size": self.patch_size,

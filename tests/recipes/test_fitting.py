@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from mae_keras import data
-from mae_keras.models import base as compilation
-from mae_keras.models import load_model
+from mae_keras.models import compilation, load_model
 from mae_keras.runs import Interrupted, Progress, Recipe, RunFolder, Saving, StopRequest
 from mae_keras.runs import pretraining as fitting
 from mae_keras.runs.building import compile_model, untrained_model
