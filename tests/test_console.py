@@ -158,7 +158,7 @@ def test_a_closed_pipe_leaves_no_trace():
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("output", ["/dev/full", "closed pipe", ">&-"])
 def test_training_that_cannot_print_is_saved(array_file, tmp_path, output):
     words = ["pretrain", "--dataset", str(array_file), "--preset", "nano", "--patch-size", "2"]

@@ -57,7 +57,7 @@ def test_an_autoencoder_learns_the_same(make_tiny, images, monkeypatch, options)
     assert_the_same(*made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_classifier_drops_and_learns_the_same(make_tiny, images, monkeypatch):
     labels = np.arange(len(images)) % 3
 

@@ -116,7 +116,7 @@ def test_going_on_from_any_step_ends_in_the_same_bits(way, tmp_path, monkeypatch
         assert stopped.run.history.read_text() == history
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_consecutive_steps_differ(tmp_path):
     """Else equality would mean nothing."""
     case = Case(tmp_path, *WAYS["plain"])

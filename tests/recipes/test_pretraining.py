@@ -161,7 +161,7 @@ def test_divergence_stops_the_run_and_names_the_step(short_recipe, tmp_path, mon
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_growing_mask_ratio_is_scheduled_and_its_graphs_counted(short_recipe, tmp_path, caplog):
     recipe = adapt(short_recipe, epochs=4, mask_ratio_start=0.25, mask_ratio=0.75)
     with caplog.at_level("INFO", logger="mae_keras"):

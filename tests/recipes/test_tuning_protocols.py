@@ -17,7 +17,7 @@ def comparison(array_file):
     return Comparison(*models, data.load(str(array_file)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tuning_leaves_the_pretrained_model_alone_and_tells_what_it_trained(
     comparison, monkeypatch
 ):
