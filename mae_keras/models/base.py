@@ -550,12 +550,10 @@ class TrainableModel(keras.Model):
             return self._endpoints.run(self, key, function, images, batch_size)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """As in Keras, but from one replica's slice.
-
-        Keras adds up the replicas' slices of a first batch to see its shape, which fails for slices
-        of different sizes: a held-out set that the replicas do not divide would end training after
-        the first epoch.
-        """
+        """As in Keras, but from one replica's slice."""
+        # Keras adds up the replicas' slices of a first batch to see its shape, which fails for
+        # slices of different sizes: a held-out set that the replicas do not divide would end
+        # training after the first epoch.
         if iterator is not None and self._distribute_strategy is not None:
             local = self._distribute_strategy.experimental_local_results
             for _, _, batches in iterator:
@@ -565,11 +563,9 @@ class TrainableModel(keras.Model):
         super()._maybe_symbolic_build(iterator, data_batch)
 
     def _get_jax_state(self, purge_model_variables: bool = False, **kinds: bool) -> tuple:
-        """As Keras on JAX, which takes the weights out of the model while it trains.
-
-        It puts back those of the last whole step. Before the first one there are none, and a
-        first batch that is refused would leave a model without weights.
-        """
+        """As in Keras on JAX, and keeps what was taken out of the model for `jax_state_sync`."""
+        # Keras puts back the weights of the last whole step. Before the first one there are none,
+        # and a first batch that is refused would leave a model without weights.
         state = super()._get_jax_state(purge_model_variables=purge_model_variables, **kinds)
         if purge_model_variables:
             taken = [kind for kind in _JAX_STATE if kinds.get(kind)]

@@ -109,11 +109,9 @@ def ssim(
 
 
 def _windowed(values: Any, axis: int, filter_size: int, sigma: float) -> Any:
-    """Gaussian means along one axis, over the windows that fit.
-
-    Sums of slices, not a convolution: on recent GPUs those multiply with 10 bits, and a variance
-    computed as the difference of two means does not survive that.
-    """
+    """Gaussian means along one axis, over the windows that fit."""
+    # Sums of slices, not a convolution: on recent GPUs those multiply with 10 bits, and a variance
+    # computed as the difference of two means does not survive that.
     length = values.shape[axis]
     size = min(filter_size, length - 1 + length % 2)
     offsets = np.arange(size) - size // 2

@@ -1,4 +1,4 @@
-"""What is compared: an encoder beside others, on splits that share no image."""
+"""An encoder compared with its baselines, on splits that share no image."""
 
 import functools
 import math
@@ -141,7 +141,7 @@ class Comparison:
 
     @functools.cached_property
     def encoders(self) -> dict[str, Encode]:
-        """The feature extractors that are always reported beside each other."""
+        """The feature extractors that are always reported together."""
         width = self.num_blocks * self.model.encoder.hidden_dim
         project = evaluation.fit_pca(pixel_values(self.pixels.train[0]), width)
         return {
@@ -354,7 +354,7 @@ def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:
 
 
 def entry_of(entries: dict[str, dict[str, Any]], comparison: Comparison) -> dict[str, Any]:
-    """The trained encoder's entry, the accuracies of all beside it, and how sure they are.
+    """The trained encoder's entry, the accuracies of all compared with it, and how sure they are.
 
     Args:
         entries: for each encoder a dict with `test_accuracy`.

@@ -242,11 +242,9 @@ def _all_to_test(labelled: DataOptions) -> DataOptions:
 
 
 def _untrained_like(model: Any, recipe: Any, images: Any, imported: bool) -> Any:
-    """The run's model as its training began; of imported weights, one that differs in nothing else.
-
-    The recipe of an import does not know its norms, heads and pixel constants; nor, where it has no
-    preset, its sizes.
-    """
+    """The run's model before training; of imported weights, one that differs in nothing else."""
+    # The recipe of an import does not know its norms, heads and pixel constants; nor, where it has
+    # no preset, its sizes.
     if not imported:
         fresh = untrained_model(recipe, images)
         if [v.shape for v in fresh.weights] == [v.shape for v in model.weights]:

@@ -191,11 +191,9 @@ def _local_scope() -> Any:
 
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> Any:
-    """One strategy for all that this process trains on these devices.
-
-    Every strategy numbers its sums from the same start, and TensorFlow remembers the shape of each
-    number for as long as the process lives: a second strategy would meet the shapes of the first.
-    """
+    """One strategy for all that this process trains on these devices."""
+    # Every strategy numbers its sums from the same start, and TensorFlow remembers the shape of
+    # each number for as long as the process lives: a second one would meet the shapes of the first.
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(list(devices))
