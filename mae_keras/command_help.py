@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from mae_keras.data.sources import SOURCES
-from mae_keras.registry import MASKINGS
+from mae_keras.registry import MASKINGS, TARGETS
 from mae_keras.runs.protocols import PROTOCOLS, default_protocols
 from mae_keras.runs.recipe import RECIPES
 
@@ -114,8 +114,9 @@ def registered_values(field: str) -> str:
     >>> registered_values("masking")
     ' [choices: random, block, grid]'
     """
-    if field == "masking":
-        return f" [choices: {', '.join(MASKINGS)}]"
+    registry = {"masking": MASKINGS, "target": TARGETS}.get(field)
+    if registry is not None:
+        return f" [choices: {', '.join(registry)}]"
     if field == "dataset" and SOURCES:
         return f" [registered: {', '.join(source.label for source in SOURCES.values())}]"
     return ""

@@ -189,12 +189,20 @@ def _import_file(path: pathlib.Path) -> ModuleType:
     return module
 
 
-# Its classes are in a package that imports Keras; the command line needs no more than the names.
+# Their classes are in packages that import Keras; the command line needs no more than the names.
 MASKINGS: Registry = Registry(
     "masking strategy",
     {
         "random": "mae_keras.layers.masking:RandomMasking",
         "block": "mae_keras.layers.masking:BlockMasking",
         "grid": "mae_keras.layers.masking:GridMasking",
+    },
+)
+TARGETS: Registry = Registry(
+    "target",
+    {
+        "pixels": "mae_keras.models.targets:Pixels",
+        "standardized": "mae_keras.models.targets:StandardizedPixels",
+        "hog": "mae_keras.models.targets:HOG",
     },
 )

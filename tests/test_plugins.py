@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 from command_line import refusal, run
 
@@ -11,7 +12,8 @@ from mae_keras import data
 from mae_keras.layers import PatchMasking
 from mae_keras.layers.masking import register_masking
 from mae_keras.models import load_model
-from mae_keras.registry import MASKINGS, Registry, load_plugin
+from mae_keras.ops import patchify
+from mae_keras.registry import MASKINGS, TARGETS, Registry, load_plugin
 from mae_keras.runs import PROTOCOLS, RECIPES, Recipe, register_protocol, register_recipe
 
 MASKING = '''
@@ -65,7 +67,27 @@ def majority(comparison, options):
         "num_test": len(test),
     }
 """
-FILES = {"toy_masking": MASKING, "toy_source": SOURCE, "toy_protocol": PROTOCOL}
+TARGET = '''
+from mae_keras.models import Target, register_target
+
+@register_target
+class Negative(Target):
+    """Predicts negative values, and turns them back."""
+
+    name = "toy-negative"
+
+    def encode(self, rows, indices=None, missing=None):
+        return -rows
+
+    def decode(self, predictions, rows, hidden, statistics="original"):
+        return -predictions
+'''
+FILES = {
+    "toy_masking": MASKING,
+    "toy_target": TARGET,
+    "toy_source": SOURCE,
+    "toy_protocol": PROTOCOL,
+}
 
 
 @pytest.fixture
@@ -78,7 +100,7 @@ def plugins(tmp_path):
 
 
 def forget():
-    for registry in (MASKINGS, PROTOCOLS, RECIPES, data.SOURCES):
+    for registry in (MASKINGS, TARGETS, PROTOCOLS, RECIPES, data.SOURCES):
         for name in registry.added:
             del registry[name]
     for name in FILES:
@@ -93,14 +115,27 @@ TINY = ("--preset", "nano", "--patch-size", 2, "--batch-size", 16, "--epochs", 1
 def test_each_extension_is_one_file_that_the_command_line_uses(plugins, capsys, tmp_path):
     folder = tmp_path / "run"
     train = ["pretrain", "--dataset", "toy-stripes:7", "--masking", "toy-left", "--out", folder]
+    train += ["--target", "toy-negative"]
     given = [word for path in plugins.values() for word in ("--plugin", path)]
     code, _, error = run(capsys, *train, *TINY, "--jit-compile", "false", *given)
     assert code == 0, error
     config = json.loads((folder / "config.json").read_text())
     assert (config["masking"], config["dataset"]) == ("toy-left", "toy-stripes:7")
     assert "path" not in config["data"]
-    mask = load_model(folder / "model.keras").reconstruct(np.zeros((1, 8, 8, 1))).patch_mask
-    assert mask.reshape(4, 4).tolist() == 4 * [[True, True, True, False]]
+    model = load_model(folder / "model.keras")
+    images = data.load("toy-stripes:7").test.arrays()[0]
+    made = model.reconstruct(images)
+    assert (made.patch_mask.reshape(-1, 4, 4) == [True, True, True, False]).all()
+    predicted = model.predict_patches(images)
+    (mean,), (std,) = model.normalization.mean, model.normalization.std
+    for ours, values in ((made.prediction, predicted.predictions), (images, predicted.targets)):
+        expected = 255 * (mean - std * values)
+        np.testing.assert_allclose(patchify(ours, 2), expected, rtol=1e-4, atol=1e-2)
+
+    PIL.Image.fromarray(images[0, ..., 0]).save(tmp_path / "a.png")
+    files = [folder, tmp_path / "a.png", "--out", tmp_path / "drawn.png"]
+    code, _, error = run(capsys, "reconstruct", *files, *given)
+    assert code == 0 and (tmp_path / "drawn.png").stat().st_size, error
 
     code, out, _ = run(capsys, "evaluate", folder, "--protocol", "toy-majority", "knn", *given)
     assert code == 0
@@ -116,16 +151,18 @@ def test_each_extension_is_one_file_that_the_command_line_uses(plugins, capsys, 
     assert "guess, the class that is guessed" in card
 
     forget()
-    for command in (["evaluate", folder], [*train, *TINY, "--resume"]):
+    for command in (["evaluate", folder], ["reconstruct", *files], [*train, *TINY, "--resume"]):
         line = refusal(capsys, *command)
         assert "'toy-left'" in line and "--plugin FILE" in line
-    with pytest.raises(ValueError, match="saved by mae_keras .*LeftMasking, .* --plugin"):
+    with pytest.raises(ValueError, match="saved by mae_keras .*toy_target>Negative, .* --plugin"):
         load_model(folder / "model.keras")
 
 
 def test_help_and_lists_name_what_a_plugin_registers(plugins, capsys):
     _, out, _ = run(capsys, "pretrain", "--help", "--plugin", plugins["toy_masking"])
     assert "grid, toy-left]" in " ".join(out.replace("│", " ").split())
+    _, out, _ = run(capsys, "pretrain", "--help", "--plugin", plugins["toy_target"])
+    assert "hog, toy-negative]" in " ".join(out.replace("│", " ").split())
     _, out, _ = run(capsys, "evaluate", "--help", f"--plugin={plugins['toy_protocol']}")
     assert "restoration, toy-majority; and" in " ".join(out.replace("│", " ").split())
     _, out, _ = run(capsys, "datasets", "--plugin", plugins["toy_source"])
@@ -137,6 +174,8 @@ def test_unknown_names_are_answered_with_all_names_and_the_nearest(plugins, caps
     load_plugin(plugins["toy_masking"])
     line = refusal(capsys, "pretrain", "--masking", "toy-lef", "--out", tmp_path / "run")
     assert "'grid' or 'toy-left'; did you mean 'toy-left'?" in line
+    line = refusal(capsys, "pretrain", "--target", "pixel", "--out", tmp_path / "run")
+    assert "'standardized' or 'hog'; did you mean 'pixels'?" in line and "--plugin FILE" in line
     line = refusal(capsys, "pretrain", "--recipe", "digit", "--out", tmp_path / "run")
     assert "`--recipe` must be 'digits'" in line and "did you mean 'digits'" in line
     line = refusal(capsys, "evaluate", tmp_path, "--protocol", "toy-majority")

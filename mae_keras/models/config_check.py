@@ -17,9 +17,8 @@ from typing import Any
 
 import keras
 
-from mae_keras.models.targets import TARGETS
 from mae_keras.registration import PACKAGE, REGISTERED, load_registered
-from mae_keras.registry import MASKINGS
+from mae_keras.registry import MASKINGS, TARGETS
 
 
 def _listed(table: Mapping[str, str]) -> dict[str, frozenset[str]]:
@@ -155,7 +154,7 @@ class Allowed:
 
     def __init__(self, custom_objects: Mapping[str, Any] | None = None):
         # Who registers a strategy or target of their own says thereby that files may name it.
-        registered = [*MASKINGS.added.values(), *TARGETS.values()]
+        registered = [*MASKINGS.added.values(), *TARGETS.added.values()]
         own = {keras.saving.get_registered_name(cls): cls for cls in registered}
         self.custom_objects = {**own, **(custom_objects or {})}
         # What Keras looks a name up in before anything else.

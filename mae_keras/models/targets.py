@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_choice, check_int, check_ints
+from mae_keras.arguments import check_int, check_ints
 from mae_keras.ops import (
     oriented_gradients,
     patch_statistics,
@@ -18,6 +18,7 @@ from mae_keras.ops import (
     unpatchify,
     unstandardize_patches,
 )
+from mae_keras.registry import TARGETS
 
 
 class Target:
@@ -134,13 +135,11 @@ class Target:
         return cls(**config)
 
 
-TARGETS: dict[str, type[Target]] = {}
-
-
 def register_target(cls: type[Target]) -> type[Target]:
     """Make a target known by its name, to decorate its class with.
 
-    Files name the class of a target of their model: one that is registered here may be loaded.
+    Then `target="name"` and, with `--plugin FILE`, `--target name` find it. Files name the
+    class of a target of their model: one that is registered here may be loaded.
 
     Args:
         cls: subclass of `Target` with a `name` of its own.
@@ -150,25 +149,22 @@ def register_target(cls: type[Target]) -> type[Target]:
 
     Raises:
         TypeError: if it is no subclass of `Target`.
-        ValueError: if it has no name, or another target has it.
+        ValueError: if its name is no word, or another target has it.
 
     Example:
-    >>> register_target(HOG) is HOG
-    True
+    >>> @register_target
+    ... class Doubled(Pixels):
+    ...     name = "doubled"
+    ...
+    ...     def encode(self, rows, indices=None, missing=None):
+    ...         return 2 * rows
+    >>> make_target("doubled").encode(np.ones(1)).tolist()
+    [2.0]
+    >>> del TARGETS["doubled"]
     """
     if not isinstance(cls, type) or not issubclass(cls, Target):
         raise TypeError(f"`cls` must be a subclass of Target. Received: {cls!r}")
-    known = TARGETS.get(cls.name)
-    same = known is not None and (known.__module__, known.__qualname__) == (
-        cls.__module__,
-        cls.__qualname__,
-    )
-    if not isinstance(cls.name, str) or not cls.name or known not in (None, cls) and not same:
-        raise ValueError(
-            f"`name` of {cls.__name__} must be a word that no other target has. "
-            f"Received: name={cls.name!r}"
-        )
-    TARGETS[cls.name] = cls
+    TARGETS.register(cls.name, cls)
     if keras.saving.get_registered_name(cls) == cls.__name__:
         keras.saving.register_keras_serializable(package=cls.__module__.split(".")[0])(cls)
     return cls
@@ -196,7 +192,7 @@ def make_target(target: Any, normalize_targets: bool = False) -> Target:
     if isinstance(target, Target):
         target = copy.copy(target)  # each model builds its own
     else:
-        target = TARGETS[check_choice("target", target, TARGETS)]()
+        target = TARGETS[TARGETS.check("target", target, other="a Target")]()
     if normalize_targets and target.name != "standardized":
         raise ValueError(
             "`normalize_targets` is another way to say target='standardized': leave it out where "
@@ -216,7 +212,6 @@ def refuse_reconstruction(target: Target) -> None:
     )
 
 
-@register_target
 @keras.saving.register_keras_serializable(package="mae_keras")
 class Pixels(Target):
     """The values of the hidden patch, normalized as the encoder sees them.
@@ -236,7 +231,6 @@ class Pixels(Target):
         return rows
 
 
-@register_target
 @keras.saving.register_keras_serializable(package="mae_keras")
 class StandardizedPixels(Target):
     """The hidden patch, standardized by its own mean and variance (the paper's norm_pix).
@@ -277,7 +271,6 @@ class StandardizedPixels(Target):
         return ops.where(hidden[..., None], ops.matmul(weights, seen * values) / total, values)
 
 
-@register_target
 @keras.saving.register_keras_serializable(package="mae_keras")
 class HOG(Target):
     """Histograms of oriented gradients in the cells of the hidden patch (MaskFeat).

@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
 from mae_keras.models.presets import find_preset
-from mae_keras.registry import MASKINGS, Registry
+from mae_keras.registry import MASKINGS, TARGETS, Registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +148,8 @@ class Recipe:
         MASKINGS.check("masking", self.masking)
         for name, known in _CHOICES.items():
             check_choice(name, getattr(self, name), known)
-        check_choice("target", self.target, (*target_names(), None))
+        if self.target is not None:
+            TARGETS.check("target", self.target)
 
 
 _CHOICES = {
@@ -163,21 +163,6 @@ _CHOICES = {
     "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
 }
-
-# `mae_keras.models.TARGETS`, whose module imports Keras.
-_TARGETS = ("pixels", "standardized", "hog")
-
-
-def target_names() -> tuple[str, ...]:
-    """Names of the targets that there are, those that were registered included.
-
-    Example:
-    >>> target_names()[:3]
-    ('pixels', 'standardized', 'hog')
-    """
-    module = sys.modules.get("mae_keras.models.targets")
-    return _TARGETS if module is None else tuple(module.TARGETS)
-
 
 # What a setting means in a run that was begun before there was such a setting, where that is not
 # its default.

@@ -170,7 +170,7 @@ def test_names_of_targets_are_not_taken_twice(brightness):
     class Other(Target):
         name = "hog"
 
-    with pytest.raises(ValueError, match="a word that no other target has"):
+    with pytest.raises(ValueError, match="there is a target of this name"):
         register_target(Other)
     with pytest.raises(TypeError, match="must be a subclass of Target"):
         register_target(dict)
