@@ -66,6 +66,8 @@ def _unknown(name: str, known: Mapping[str, Signature], model: Any) -> str:
         hint = " `ImageClassifier.from_pretrained(model, num_classes)` puts a classifier on it."
     elif isinstance(model, ImageClassifier):
         hint = " A classifier has no decoder: export the autoencoder for that."
+    elif name in ("reconstruct", "inpaint"):
+        hint = f" What it predicts, {model.target.name!r}, cannot be turned back into pixels."
     return (
         f"`signatures` of a {type(model).__name__} may be {', '.join(known)}.{hint} "
         f"Received: {name!r}"

@@ -42,9 +42,10 @@ def evaluate_run(
 
     Writes `evaluation.json`, the pictures in `evaluation/` and `model_card.md` into the run's
     folder. A protocol that fails is recorded with its error; the others go on, and what an
-    earlier evaluation found stays. Without labels, protocols that need them are skipped. Scores on
-    another data set than the run's own have its name in theirs, `"knn on labelled"`, and their
-    pictures in a folder of its name.
+    earlier evaluation found stays. Without labels, protocols that need them are skipped, as are
+    those that need pictures of a model whose target has none. Scores on another data set than the
+    run's own have its name in theirs, `"knn on labelled"`, and their pictures in a folder of its
+    name.
 
     The run of a classifier has one score, `"classifier"`: its accuracy on the test images (the
     validation images where there are none). Of a data set that is not divided yet, and not the one
@@ -65,9 +66,9 @@ def evaluate_run(
         {"trained": ..., "untrained": ..., "pca": ..., "pixels": ...}, ...}}`, or `{"error": ...}`.
 
     Raises:
-        ValueError: if a protocol is unknown or needs labels that are not there, the run is not
-            finished, it was imported without a data set and there are no `images`, or they have
-            another shape than the model.
+        ValueError: if a protocol is unknown or needs labels or pictures that are not there, the run
+            is not finished, it was imported without a data set and there are no `images`, or they
+            have another shape than the model.
 
     Example:
     >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
@@ -118,6 +119,7 @@ def evaluate_run(
         note = "Divided anew: the encoder may have been pretrained on test images."
     check_fit(model, images)  # before a model is made for images of another shape
     protocols = _with_labels(protocols, images, asked is not None, announce)
+    protocols = _with_reconstruction(protocols, model, announce)
     comparison = Comparison(
         model,
         _untrained_like(model, recipe, images, imported),
@@ -181,6 +183,24 @@ def _with_labels(
     for protocol in protocols:
         if protocol not in left:
             announce(f"{protocol} is skipped: it needs labels, and {images.name} has none")
+    return left
+
+
+def _with_reconstruction(
+    protocols: list[str], model: Any, announce: Callable[[str], Any]
+) -> list[str]:
+    """The protocols that the model's target is fit for."""
+    if model.reconstructs:
+        return protocols
+    left = [protocol for protocol in protocols if not PROTOCOLS[protocol].needs_reconstruction]
+    if not left:
+        model.check_reconstructs()
+    for protocol in protocols:
+        if protocol not in left:
+            announce(
+                f"{protocol} is skipped: target={model.target.name!r} cannot be turned back into "
+                "pixels"
+            )
     return left
 
 

@@ -115,12 +115,14 @@ def reconstruct_files(
         announce: called with a line for every folder of which some images are left out.
 
     Raises:
-        ValueError: if there are no files, one cannot be read, or the model is a classifier.
+        ValueError: if there are no files, one cannot be read, or the model is a classifier or
+            predicts what cannot be turned back into pixels.
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
     files, notes = _drawn_files(images)
     recipe, model = load_autoencoder(path)
+    model.check_reconstructs()
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
     how = {"resize": recipe.resize, "value_range": model.value_range}

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 from interop.torch_files import meta_tensors, write_pth
 
@@ -15,12 +16,13 @@ from mae_keras.runs import (
     Comparison,
     EvaluationOptions,
     evaluate_run,
+    pretrain,
 )
 from mae_keras.runs import (
     exporting as importing,
 )
 from mae_keras.runs.evaluating import check_labels, label_notes
-from mae_keras.runs.exporting import import_checkpoint
+from mae_keras.runs.exporting import export_run, import_checkpoint, load_run, reconstruct_files
 from mae_keras.runs.options import DataOptions
 
 FAST = EvaluationOptions(num_seeds=2)
@@ -187,6 +189,35 @@ def test_data_without_labels_are_restored_but_not_probed(folder, images):
     assert {"mean", "model"} <= set(made["restoration"]["methods"])
     with pytest.raises(ValueError, match="knn needs labels: evaluate on labeled images"):
         evaluate_run(folder, ["knn"], options=FAST, images=bare)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_run_without_pictures_is_evaluated_without_restoration(short_recipe, tmp_path, capsys):
+    recipe = dataclasses.replace(short_recipe, target="hog", epochs=1, warmup_epochs=0)
+    pretrain(recipe, tmp_path / "run", verbose=0)
+    assert "No reconstructions.png was drawn" in capsys.readouterr().out
+    lines = []
+    made = evaluate_run(
+        tmp_path / "run", ["knn", "restoration"], options=FAST, announce=lines.append
+    )
+    assert list(made) == list(read(tmp_path / "run")) == ["knn"] and "error" not in made["knn"]
+    reasons = [line for line in lines if "restoration" in line]
+    assert reasons == ["restoration is skipped: target='hog' cannot be turned back into pixels"]
+    pictures = {path.name for path in (tmp_path / "run").rglob("*.png")}
+    assert pictures == {"loss.png", "features.png", "attention.png"}
+    card = (tmp_path / "run" / "model_card.md").read_text()
+    assert "loss.png" in card and "reconstructions.png" not in card
+    PIL.Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    for call in (
+        lambda: evaluate_run(tmp_path / "run", ["restoration"], options=FAST),
+        lambda: reconstruct_files(tmp_path / "run", [tmp_path / "a.png"], tmp_path / "b.png"),
+        lambda: load_run(tmp_path / "run")[1].anomaly_map(np.zeros((1, 8, 8, 1), "uint8")),
+    ):
+        with pytest.raises(ValueError, match="target='hog' cannot reconstruct: there is no way"):
+            call()
+    with pytest.raises(ValueError, match="may be serving_default, encode. What it predicts, 'hog'"):
+        export_run(tmp_path / "run", tmp_path / "served", signatures=["reconstruct"])
 
 
 def test_another_data_set_is_told_in_names_notes_and_pictures(folder, array_file, tmp_path):

@@ -82,6 +82,8 @@ class Protocol:
             `evaluation.json`. With `"accuracies"`, encoder to accuracy, it gets a row of the table;
             `"notes"`, sentences, are printed below it.
         needs_labels: whether it is left out where images have no labels.
+        needs_reconstruction: whether it is left out where the model's target cannot be turned back
+            into pixels.
         trains: whether it trains a network, which takes minutes to hours: such protocols run only
             by name.
         figures: function of the entry and the `Comparison` that yields names and Matplotlib
@@ -100,6 +102,7 @@ class Protocol:
     description: str
     run: Run
     needs_labels: bool = True
+    needs_reconstruction: bool = False
     trains: bool = False
     figures: Callable[[Mapping[str, Any], Any], Iterable[tuple[str, Any]]] | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -21,6 +21,7 @@ def _method_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     "a box of a fifth of the pixels filled in, in 128 test images, beside mean and biharmonic "
     "fill: PSNR, SSIM",
     needs_labels=False,
+    needs_reconstruction=True,
     lines=_method_lines,
 )
 def restoration(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
