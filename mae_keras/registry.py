@@ -206,3 +206,32 @@ TARGETS: Registry = Registry(
         "hog": "mae_keras.models.targets:HOG",
     },
 )
+
+
+def choose_target(target: Any, normalize_targets: bool = False) -> Any:
+    """What to predict, of an argument and its older alias.
+
+    Args:
+        target: what the argument of this name was given; `None`: not given.
+        normalize_targets: bool, an older way to say `target="standardized"`.
+
+    Returns:
+        `target`, or the name that stands in for it.
+
+    Raises:
+        ValueError: if both are given and contradict each other.
+
+    Example:
+    >>> choose_target(None), choose_target(None, normalize_targets=True), choose_target("hog")
+    ('pixels', 'standardized', 'hog')
+    """
+    if target is None:
+        return "standardized" if normalize_targets else "pixels"
+    name = getattr(target, "name", target)
+    if normalize_targets and name != "standardized":
+        raise ValueError(
+            "`normalize_targets` is another way to say target='standardized': leave it out where "
+            f"`target` is something else. Received: target={name!r}, "
+            f"normalize_targets={normalize_targets}"
+        )
+    return target

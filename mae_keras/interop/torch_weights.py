@@ -477,8 +477,7 @@ def _autoencoder(
         dtype=encoder.dtype_policy,
         name="decoder",
     )
-    target = "standardized" if targets else "pixels"
-    return MaskedAutoencoder(encoder, decoder, masking=ratio, target=target)
+    return MaskedAutoencoder(encoder, decoder, ratio, normalize_targets=bool(targets))
 
 
 def _mask_ratio(given: float | None, checkpoint: Checkpoint, notes: list[str]) -> float:

@@ -36,6 +36,7 @@ from mae_keras.models.targets import (
 )
 from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import gather_patches
+from mae_keras.registry import choose_target
 from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.runtime.replicas import in_replica, joined
 
@@ -132,7 +133,7 @@ class MaskedAutoencoder(MaskedModel):
         )
         self.encoder = encoder
         self.decoder = decoder
-        self.target = make_target(target, normalize_targets)
+        self.target = make_target(choose_target(target, normalize_targets))
         self.target.build(encoder.sample_inputs)
         check_parameters(self.target.dim * decoder.hidden_dim, target=self.target.name)
         self.uniformity_weight = float(uniformity_weight)

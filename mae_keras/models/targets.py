@@ -170,36 +170,25 @@ def register_target(cls: type[Target]) -> type[Target]:
     return cls
 
 
-def make_target(target: Any, normalize_targets: bool = False) -> Target:
+def make_target(target: Any) -> Target:
     """A target by its name, or a copy of the one that was given.
 
     Args:
-        target: key of `TARGETS`, `Target`, or `None`: `"pixels"`.
-        normalize_targets: bool, an older way to say `target="standardized"`.
+        target: key of `TARGETS`, or `Target`.
 
     Returns:
         `Target`, not built.
 
     Raises:
-        ValueError: if the name is unknown, or both arguments are given and contradict each other.
+        ValueError: if the name is unknown.
 
     Example:
-    >>> make_target("hog").name, make_target(None, normalize_targets=True).name
-    ('hog', 'standardized')
+    >>> make_target("hog").name
+    'hog'
     """
-    if target is None:
-        target = "standardized" if normalize_targets else "pixels"
     if isinstance(target, Target):
-        target = copy.copy(target)  # each model builds its own
-    else:
-        target = TARGETS[TARGETS.check("target", target, other="a Target")]()
-    if normalize_targets and target.name != "standardized":
-        raise ValueError(
-            "`normalize_targets` is another way to say target='standardized': leave it out where "
-            f"`target` is something else. Received: target={target.name!r}, "
-            f"normalize_targets={normalize_targets}"
-        )
-    return target
+        return copy.copy(target)  # each model builds its own
+    return TARGETS[TARGETS.check("target", target, other="a Target")]()
 
 
 def refuse_reconstruction(target: Target) -> None:

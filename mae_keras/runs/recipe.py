@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
 from mae_keras.models.presets import find_preset
-from mae_keras.registry import MASKINGS, TARGETS, Registry
+from mae_keras.registry import MASKINGS, TARGETS, Registry, choose_target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +131,6 @@ class Recipe:
         check_number("min_crop_scale", self.min_crop_scale, 0, 1, above=True, optional=True)
         check_number("ema_momentum", self.ema_momentum, 0, 1, **between, optional=True)
         check_int("warmup_epochs", self.warmup_epochs)
-        plain = self.target in (None, "standardized") or not self.normalize_targets
-        _require(self, "target", plain, "standardized or left out with `normalize_targets`")
         fits = self.decode_ratio == 1 or self.decoder_attention == "cross"
         _require(self, "decode_ratio", fits, "1 unless `decoder_attention` is cross")
         crop = self.min_crop_scale
@@ -148,8 +146,12 @@ class Recipe:
         MASKINGS.check("masking", self.masking)
         for name, known in _CHOICES.items():
             check_choice(name, getattr(self, name), known)
-        if self.target is not None:
-            TARGETS.check("target", self.target)
+        TARGETS.check("target", self.predicted)
+
+    @property
+    def predicted(self) -> str:
+        """Name of the target, whichever of `target` and `normalize_targets` says it."""
+        return choose_target(self.target, self.normalize_targets)
 
 
 _CHOICES = {

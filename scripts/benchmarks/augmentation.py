@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, help="by default all")
     options = parser.parse_args()
     recipe, options.model = load_run(options.run)
-    if recipe.normalize_targets:
+    if options.model.reconstruction_statistics:
         print("Note: this run standardised its targets; one that predicts pixels suits better.")
     images = load_images(recipe)
     tested = images.test.arrays(limit=options.test_images)
