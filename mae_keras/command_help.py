@@ -117,8 +117,8 @@ def registered_values(field: str) -> str:
     registry = {"masking": MASKINGS, "target": TARGETS}.get(field)
     if registry is not None:
         return f" [choices: {', '.join(registry)}]"
-    if field == "dataset" and SOURCES:
-        return f" [registered: {', '.join(source.label for source in SOURCES.values())}]"
+    if field == "dataset" and SOURCES.added:
+        return f" [registered: {', '.join(source.label for source in SOURCES.added.values())}]"
     return ""
 
 

@@ -222,7 +222,7 @@ def test_a_name_stands_for_one_thing(plugins):
         register_masking("mine")(object)
     with pytest.raises(TypeError, match="must be a Recipe"):
         register_recipe("mine", {"epochs": 3})
-    with pytest.raises(ValueError, match="`load` reads data sets of this name"):
+    with pytest.raises(ValueError, match="there is a data source of this name"):
         data.register_source("digits", "mine")(forget)
     with pytest.raises(ValueError, match="there is a protocol of this name"):
         register_protocol("knn", "mine")(forget)

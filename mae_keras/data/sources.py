@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib
 import numbers
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,15 +28,27 @@ class DataSource:
         read: function of a name or path that returns samples `(num_samples, ...)`, a pair of
             samples and labels, or `ImageData`, used as it is.
         suffixes: endings of the files that it reads, such as `(".wav",)`.
+        matches: function of a name, whether it reads this data set; `None`: by name or suffix.
+        shown: what `mae-keras datasets` lists it as, unless that is its name or suffix.
+        divides: whether `read` takes the options of `load` and divides the images itself.
+        takes_parts: whether `read` takes the paths of train, validation and test.
+        options: those of `load` that it takes beside those that every source takes.
     """
 
     name: str
     description: str
     read: Callable[[str], Any]
     suffixes: tuple[str, ...] = ()
+    matches: Callable[[str], bool] | None = None
+    shown: str = ""
+    divides: bool = False
+    takes_parts: bool = False
+    options: tuple[str, ...] = ("kind", "in_memory_limit")
 
     def reads(self, name: str) -> bool:
         """Whether a data set of this name is read by this source."""
+        if self.matches is not None:
+            return self.matches(name)
         if self.suffixes:
             return name.endswith(self.suffixes) and Path(name).expanduser().is_file()
         return name.partition(":")[0] == self.name
@@ -43,16 +56,114 @@ class DataSource:
     @property
     def label(self) -> str:
         """What `mae-keras datasets` lists it as."""
-        return f"PATH{self.suffixes[0]}" if self.suffixes else self.name
+        return self.shown or (f"PATH{self.suffixes[0]}" if self.suffixes else self.name)
+
+    @property
+    def by_path(self) -> bool:
+        """Whether the data sets that it reads are named by their path."""
+        return self.takes_parts or bool(self.suffixes)
 
     @property
     def origin(self) -> Callable[[str], Any]:
         """The function that was registered."""
         return self.read
 
+    def load(
+        self, name: str | os.PathLike, parts: Mapping[str, Path], options: dict[str, Any]
+    ) -> "ImageData":
+        """Read; divide what is read, as arrays are, where `read` does not."""
+        if self.divides:
+            return self.read(parts if self.takes_parts else os.fspath(name), **options)
+        from mae_keras.data.arrays import in_memory_data
+        from mae_keras.data.splits import ImageData
 
-# What users registered. The names and files that `load` itself reads are told apart by `kind`.
-SOURCES: Registry = Registry("data source")
+        name = os.fspath(name)
+        data = self.read(name)
+        if isinstance(data, ImageData):
+            size = options["image_size"]
+            if size is not None and tuple(data.image_shape[:-1]) != size:
+                raise ValueError(
+                    f"`image_size` must be left out: {name!r} has samples of shape "
+                    f"{tuple(data.image_shape)}. Received: image_size={size}"
+                )
+            return data
+        samples, labels = data if isinstance(data, tuple) else (data, None)
+        labels = labels if options.pop("labels") else None
+        return in_memory_data(name, samples, labels, mix=True, **options)
+
+
+def _built_in(
+    name: str, description: str, loader: str, *options: str, **declared: Any
+) -> DataSource:
+    """A source whose loader, `"module.function"`, is imported when it is first used."""
+    module, function = loader.split(".")
+
+    def read(where: Any, **given: Any) -> Any:
+        return getattr(importlib.import_module(f"mae_keras.data.{module}"), function)(
+            where, **given
+        )
+
+    declared = {"matches": None if declared else name.__eq__, **declared}
+    return DataSource(name, description, read, divides=True, options=options, **declared)
+
+
+_TFDS = ("tfds.load_tfds", "data_dir", "in_memory_limit")
+_ARRAYS = ("arrays.load_arrays", "groups", "kind", "in_memory_limit")
+_FOLDER = ("folders.load_folder", "groups", "channels", "value_range", "strict")
+SOURCES: Registry = Registry(
+    "data source",
+    {
+        "digits": _built_in(
+            "digits",
+            "1797 handwritten digits of scikit-learn, 8 x 8, gray, 10 classes; no download",
+            "sources.load_digits",
+        ),
+        "mnist": _built_in(
+            "mnist",
+            "70 000 handwritten digits, 28 x 28, gray, 10 classes; needs mae_keras[datasets]",
+            *_TFDS,
+        ),
+        "fashion_mnist": _built_in(
+            "fashion_mnist",
+            "70 000 articles of clothing, 28 x 28, gray, 10 classes; the same extra",
+            *_TFDS,
+        ),
+        "cifar10": _built_in(
+            "cifar10",
+            "60 000 photographs, 32 x 32, color, 10 classes; the same extra",
+            *_TFDS,
+        ),
+        "tfds": _built_in(
+            "tfds",
+            "any image data set of TensorFlow Datasets; the same extra",
+            *_TFDS,
+            matches=lambda name: name.startswith("tfds:"),
+            shown="tfds:NAME",
+        ),
+        "npz": _built_in(
+            "arrays",
+            "arrays images (or signals, volumes, x_train, x), labels, x_val, y_val, x_test",
+            *_ARRAYS,
+            suffixes=(".npz",),
+            takes_parts=True,
+        ),
+        "npy": _built_in(
+            "arrays",
+            "one array of images, memory-mapped",
+            *_ARRAYS,
+            suffixes=(".npy",),
+            takes_parts=True,
+        ),
+        "folder": _built_in(
+            "folder",
+            "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
+            *_FOLDER,
+            matches=lambda name: bool(name) and Path(name).expanduser().is_dir(),
+            shown="FOLDER/",
+            takes_parts=True,
+        ),
+    },
+)
 
 
 def register_source(
@@ -85,35 +196,17 @@ def register_source(
     endings = tuple(suffixes)
 
     def register(read: Callable[[str], Any]) -> Callable[[str], Any]:
-        if not endings and (name in _BUILT_IN or name == "tfds"):
-            raise ValueError(
-                f"`name` must be new: `load` reads data sets of this name. Received: name={name!r}"
-            )
         SOURCES.register(name, DataSource(name, description, read, endings))
         return read
 
     return register
 
 
-# Every kind of name that `load` accepts itself, with a line for `mae-keras datasets`.
-_BUILT_IN = {
-    "digits": "1797 handwritten digits of scikit-learn, 8 x 8, gray, 10 classes; no download",
-    "mnist": "70 000 handwritten digits, 28 x 28, gray, 10 classes; needs mae_keras[datasets]",
-    "fashion_mnist": "70 000 articles of clothing, 28 x 28, gray, 10 classes; the same extra",
-    "cifar10": "60 000 photographs, 32 x 32, color, 10 classes; the same extra",
-    "tfds:NAME": "any image data set of TensorFlow Datasets; the same extra",
-    "PATH.npz": "arrays images (or signals, volumes, x_train, x), labels, x_val, y_val, x_test",
-    "PATH.npy": "one array of images, memory-mapped",
-    "FOLDER/": "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
-}
-
-
 class _Descriptions(Mapping[str, str]):
     """The lines of `mae-keras datasets`, those of registered sources last."""
 
     def _all(self) -> dict[str, str]:
-        added = {source.label: source.description for source in SOURCES.values()}
-        return {**_BUILT_IN, **added}
+        return {source.label: source.description for source in SOURCES.values()}
 
     def __getitem__(self, name: str) -> str:
         return self._all()[name]
@@ -126,7 +219,6 @@ class _Descriptions(Mapping[str, str]):
 
 
 DATASETS: Mapping[str, str] = _Descriptions()
-_OFFICIAL = ("mnist", "fashion_mnist", "cifar10")
 
 
 def load(
@@ -214,82 +306,58 @@ def load(
     >>> len(load("digits", splits=(1, 0, 0)).train)
     1797
     """
-    found, parts = _parts(name, train, validation, test)
+    source, parts = _parts(name, train, validation, test)
     image_size = _check_image_size(image_size)
     check_int("seed", seed, 0)
     stay_on_host()
     from mae_keras.data.division import Division
     from mae_keras.data.image_files import RESIZE
 
-    own = found in ("folder", "arrays")
-    by = split_by if own or found in SOURCES else "order"
+    by = "order" if source.divides and not source.takes_parts else split_by
     division = Division(splits, by=by, seed=int(seed))
-    if groups is not None and not own:
+    if groups is not None and "groups" not in source.options:
         raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
     for option, value in (("channels", channels), ("value_range", value_range)):
-        if value is not None and found != "folder":
+        if value is not None and option not in source.options:
             raise ValueError(
                 f"`{option}` is for folders of image files. Received: {option}={value!r} for "
                 f"{name if train is None else train!r}"
             )
-    options = {"image_size": image_size, "labels": labels, "division": division}
     if kind is not None:
         check_choice("kind", kind, ("images", "signals", "volumes"))
-        if kind != "images" and found != "arrays" and found not in SOURCES:
+        if kind != "images" and "kind" not in source.options:
             raise ValueError(f"`kind` must be 'images' but for array files. Received: {kind!r}")
-    options["resize"] = check_choice("resize", resize, RESIZE)
-    if found == "digits":
-        return load_digits(**options)
-    if found in SOURCES:
-        options |= {"kind": kind, "in_memory_limit": in_memory_limit}
-        return _load_registered(SOURCES[found], os.fspath(name), options)
-    if found == "folder":
-        from mae_keras.data.folders import load_folder
-
-        options["channels"] = check_choice("channels", channels, (None, 1, 3))
-        if value_range is not None:
-            options["value_range"] = check_range("value_range", value_range)
-        return load_folder(parts, strict=strict, groups=groups, **options)
-    options["in_memory_limit"] = in_memory_limit
-    if found == "arrays":
-        from mae_keras.data.arrays import load_arrays
-
-        return load_arrays(parts, groups=groups, kind=kind, **options)
-    from mae_keras.data.tfds import load_tfds
-
-    return load_tfds(str(name), data_dir=data_dir, **options)
-
-
-def _load_registered(source, name, options):
-    """Read by a registered source, and divide what it gives as arrays."""
-    from mae_keras.data.arrays import in_memory_data
-    from mae_keras.data.splits import ImageData
-
-    data = source.read(name)
-    if isinstance(data, ImageData):
-        size = options["image_size"]
-        if size is not None and tuple(data.image_shape[:-1]) != size:
-            raise ValueError(
-                f"`image_size` must be left out: {name!r} has samples of shape "
-                f"{tuple(data.image_shape)}. Received: image_size={size}"
-            )
-        return data
-    samples, labels = data if isinstance(data, tuple) else (data, None)
-    labels = labels if options.pop("labels") else None
-    return in_memory_data(name, samples, labels, mix=True, **options)
+    given = {
+        "groups": groups,
+        "kind": kind,
+        "channels": check_choice("channels", channels, (None, 1, 3)),
+        "value_range": None if value_range is None else check_range("value_range", value_range),
+        "data_dir": data_dir,
+        "strict": strict,
+        "in_memory_limit": in_memory_limit,
+    }
+    options = {
+        "image_size": image_size,
+        "labels": labels,
+        "division": division,
+        "resize": check_choice("resize", resize, RESIZE),
+        **{option: given[option] for option in source.options},
+    }
+    return source.load(name, parts, options)
 
 
 def _parts(name, train, validation, test):
-    """Return the kind of data set and the path of every split that is given."""
+    """Return the source of a data set and the path of every split that is given."""
     if (name is None) == (train is None):
         given = "both" if train is not None else "neither"
         raise ValueError(f"Either `name` or `train` must be given. Received: {given}")
     given = {"train": name if train is None else train, "validation": validation, "test": test}
     given = {part: where for part, where in given.items() if where is not None}
-    kinds = {part: kind(where) for part, where in given.items()}
-    found = kinds["train"]
+    sources = {part: _source_of(where) for part, where in given.items()}
+    found = sources["train"]
     apart = train is not None or len(given) > 1
-    if apart and (found not in ("folder", "arrays") or len(set(kinds.values())) > 1):
+    alike = len({source.name for source in sources.values()}) == 1
+    if apart and not (found.takes_parts and alike):
         listed = ", ".join(f"{part}={os.fspath(where)!r}" for part, where in given.items())
         raise ValueError(
             "`train`, `validation` and `test` must be folders of images, or all of them array "
@@ -314,24 +382,20 @@ def kind(name: str | os.PathLike) -> str:
     >>> kind("tfds:cifar100")
     'tfds'
     """
+    return _source_of(name).name
+
+
+def _source_of(name: Any) -> DataSource:
+    """The source that reads a data set; those of users come first."""
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name must be a string or a path. Received: name={name!r}.")
     name = os.fspath(name)
-    if name == "digits" or name in _OFFICIAL:
-        return name
-    if name.startswith("tfds:"):
-        if name == "tfds:":
-            raise ValueError("name must continue after tfds:, as tfds:mnist. Received: 'tfds:'.")
-        return "tfds"
-    for source in SOURCES.values():
+    if name == "tfds:":
+        raise ValueError("name must continue after tfds:, as tfds:mnist. Received: 'tfds:'.")
+    for source in (*SOURCES.added.values(), *SOURCES.values()):
         if source.reads(name):
-            return source.name
-    path = Path(name).expanduser()
-    if name and path.is_dir():
-        return "folder"
-    if path.suffix in (".npz", ".npy") and path.is_file():
-        return "arrays"
-    raise ValueError(_unknown(name, path))
+            return source
+    raise ValueError(_unknown(name, Path(name).expanduser()))
 
 
 def near_path(path: str | os.PathLike) -> str:
@@ -359,7 +423,8 @@ def _unknown(name, path):
     if os.sep in name or name.startswith("~") or path.suffix in (".npz", ".npy"):
         hint = near_path(path) or "."
         return f"name must be a data set or an existing path. Received: {name!r}, not found{hint}"
-    close = difflib.get_close_matches(name, ("digits", *_OFFICIAL, *SOURCES), 1, 0.5)
+    names = [source.name for source in SOURCES.values() if source.label == source.name]
+    close = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean {close[0]!r}?" if close else near_path(path).removeprefix(".")
     plugin = PLUGIN_HINT if name and not hint else ""
     return f"name must be one of {', '.join(DATASETS)}. Received: {name!r}{plugin}.{hint}"

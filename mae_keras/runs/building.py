@@ -521,8 +521,6 @@ def same_data(before: Mapping[str, Any], dataset: str, now: Mapping[str, Any]) -
 
 def _kind(dataset: str) -> str | None:
     """`"folder"` or `"arrays"` for what is a path, there or not."""
-    if dataset in ("digits", "mnist", "fashion_mnist", "cifar10") or dataset.startswith("tfds:"):
-        return None
-    if any(not source.suffixes and source.reads(dataset) for source in data.SOURCES.values()):
+    if any(not source.by_path and source.reads(dataset) for source in data.SOURCES.values()):
         return None
     return "arrays" if pathlib.PurePath(dataset).suffix in (".npy", ".npz") else "folder"
