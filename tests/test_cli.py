@@ -39,6 +39,7 @@ def test_pretraining_prints_what_it_wrote_and_the_verdict(
     assert (config["epochs"], config["preset"], config["seed"]) == (1, "nano", 0)
 
 
+@pytest.mark.long
 def test_evaluating_prints_and_writes_every_protocol_asked_for(capsys, finished, tmp_path):
     import shutil
 

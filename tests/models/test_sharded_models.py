@@ -40,11 +40,14 @@ def assert_the_same(one, other):
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"uniformity_weight": 0.1},
-        {"decoder_class": CrossAttentionDecoder, "decode_ratio": 0.5},
+        pytest.param({}, id="as by default", marks=pytest.mark.long),
+        pytest.param({"uniformity_weight": 0.1}, id="with a loss over the batch"),
+        pytest.param(
+            {"decoder_class": CrossAttentionDecoder, "decode_ratio": 0.5},
+            id="with decoded shares",
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["as by default", "with a loss over the batch", "with decoded shares"],
 )
 def test_an_autoencoder_learns_the_same(make_tiny, images, monkeypatch, options):
     images = images.astype("float32")

@@ -163,7 +163,7 @@ def evaluated(run):
     return entry, " ".join(said), model_card(RunFolder(run))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_with_data_of_another_path(trained, tmp_path, monkeypatch, capsys):
     shutil.copytree(trained / "run", tmp_path / "run")
     shutil.copy(trained / "x.npz", tmp_path / "moved.npz")

@@ -9,7 +9,7 @@ import pytest
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "benchmarks" / "survive.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="forks and kills")
 def test_runs_survive_being_killed():
     # With this seed a run is to be killed in a save, elsewhere, and while it recovers; how soon
