@@ -47,7 +47,8 @@ REGISTERED = {
     "StepMaskRatio": "training.callbacks",
     "TargetLoss": "models.targets",
     "TransformerBlock": "layers.transformer",
-    "ViTEncoder": "models.vit_encoder",
+    "TransformerEncoder": "models.encoder",
+    "ViTEncoder": "models.encoder",
     "uniformity": "losses",
 }
 _FUNCTIONS = ("uniformity",)

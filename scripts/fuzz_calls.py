@@ -45,7 +45,8 @@ EXEMPT = {
         "data.ImageData runs.Comparison"
     ),
     "a base class": (
-        "models.MaskedModel models.TrainableModel models.Target layers.PatchMasking data.Split"
+        "models.Inputs models.MaskedModel models.TrainableModel models.Target "
+        "layers.PatchMasking data.Split models.TransformerEncoder"
     ),
     "without arguments": "models.Pixels models.StandardizedPixels",
     "a declaration, made by `register_protocol`": "runs.Protocol",

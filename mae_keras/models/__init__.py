@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mae_keras.models.dense_masked_autoencoder import (
         DenseMaskedAutoencoder as DenseMaskedAutoencoder,
     )
+    from mae_keras.models.encoder import TransformerEncoder as TransformerEncoder
+    from mae_keras.models.encoder import ViTEncoder as ViTEncoder
+    from mae_keras.models.inputs import Inputs as Inputs
     from mae_keras.models.inputs import PatchInputs as PatchInputs
     from mae_keras.models.inspection import FlopCount as FlopCount
     from mae_keras.models.inspection import attention_maps as attention_maps
@@ -37,13 +40,13 @@ if TYPE_CHECKING:
     from mae_keras.models.targets import StandardizedPixels as StandardizedPixels
     from mae_keras.models.targets import Target as Target
     from mae_keras.models.targets import register_target as register_target
-    from mae_keras.models.vit_encoder import ViTEncoder as ViTEncoder
 
 _HOMES = {
     "CrossAttentionDecoder": "decoders",
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
     "FlopCount": "inspection",
     "HOG": "targets",
+    "Inputs": "inputs",
     "ImageClassifier": "classifier",
     "MAEDecoder": "decoders",
     "MaskedAutoencoder": "masked_autoencoder",
@@ -60,7 +63,8 @@ _HOMES = {
     "TARGETS": "targets",
     "Target": "targets",
     "TrainableModel": "base",
-    "ViTEncoder": "vit_encoder",
+    "TransformerEncoder": "encoder",
+    "ViTEncoder": "encoder",
     "attention_maps": "inspection",
     "forward_flops": "inspection",
     "load_model": "loading",

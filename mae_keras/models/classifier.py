@@ -13,8 +13,8 @@ from keras import ops
 from mae_keras.arguments import LARGEST_SEED, LARGEST_WIDTH, check_int, check_number
 from mae_keras.models.base import TrainableModel
 from mae_keras.models.checks import check_shape
+from mae_keras.models.encoder import ViTEncoder
 from mae_keras.models.loading import from_versioned_config, with_version
-from mae_keras.models.vit_encoder import ViTEncoder
 from mae_keras.runtime.batch_shards import map_shards
 
 

@@ -15,7 +15,7 @@ from keras import ops
 from mae_keras.arguments import check_choice, check_epsilon
 from mae_keras.layers import CrossAttentionBlock, PositionEmbedding, TransformerBlock
 from mae_keras.layers.transformer import last_tokens
-from mae_keras.models.vit_encoder import check_sizes, join_masks
+from mae_keras.models.encoder import check_sizes, join_masks
 from mae_keras.ops import counter_noise, gather_patches, restore_indices
 
 

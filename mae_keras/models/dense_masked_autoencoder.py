@@ -10,9 +10,9 @@ from keras import ops
 from mae_keras.arguments import LARGEST_WIDTH, check_ints, check_parameters
 from mae_keras.layers import PixelNormalization, RandomMasking
 from mae_keras.models.checks import check_shape
+from mae_keras.models.encoder import join_masks
 from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.models.masked_model import MaskedModel
-from mae_keras.models.vit_encoder import join_masks
 from mae_keras.ops import as_image_shape, can_be_missing, split_missing
 from mae_keras.runtime.batch_shards import map_shards
 

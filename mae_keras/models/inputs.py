@@ -19,8 +19,140 @@ from mae_keras.ops import (
 )
 
 
+class Inputs:
+    """Raw samples to rows, one for every token: the base class of all inputs; no weights.
+
+    To add a kind of data, write a subclass that sets the attributes in `__init__` and has `rows`
+    and `get_config`, and decorate it with `keras.saving.register_keras_serializable`. What makes
+    samples again of what a model predicts, `samples` and `assemble`, may be left out: the model
+    has no `reconstruct` then.
+
+    Attributes:
+        sample_shape: ints, shape of a sample as it is stored.
+        grid: ints, tokens per axis.
+        row_dim: int, values of a row.
+        num_channels: int, how many values side by side in a row mean different things. Defaults
+            to `1`.
+        value_range: two floats that all values lie between, or `None`, the default: any.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras import ops
+    >>> class Columns(Inputs):
+    ...     def __init__(self, num_columns):
+    ...         self.sample_shape = self.grid = (num_columns,)
+    ...         self.row_dim = 1
+    ...
+    ...     def rows(self, samples):
+    ...         rows = ops.cast(samples, "float32")[..., None]
+    ...         return split_missing(rows)
+    ...
+    ...     def get_config(self):
+    ...         return {"num_columns": self.sample_shape[0]}
+    >>> rows, missing = Columns(3).rows(ops.convert_to_tensor([[1.0, np.nan, 3.0]]))
+    >>> np.asarray(rows)[0, :, 0].tolist(), np.asarray(missing)[0].tolist()
+    ([1.0, 0.0, 3.0], [False, True, False])
+    """
+
+    sample_shape: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+    row_dim = 0
+    num_channels = 1
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens a sample has."""
+        return math.prod(self.grid)
+
+    @property
+    def any_size(self) -> tuple[int | None, ...]:
+        """The shape of samples that the encoder alone takes; `None`: any size."""
+        return self.sample_shape
+
+    @property
+    def layers(self) -> dict[str, keras.layers.Layer]:
+        """Layers without weights that `rows` uses: attributes of the encoder."""
+        return {}
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What decides how many weights the encoder has, for messages."""
+        return {"inputs": type(self).__name__}
+
+    def grid_of(self, sample_shape: Sequence[int]) -> tuple[int, ...]:
+        """Tokens per axis of samples of another size.
+
+        Args:
+            sample_shape: ints.
+
+        Returns:
+            Tuple of ints.
+        """
+        return self.grid
+
+    def check(self, samples: Any) -> Any:
+        """Refuse samples that do not fit, as far as they are there.
+
+        Args:
+            samples: array, or `tf.data.Dataset` of batches.
+
+        Returns:
+            `samples`; of a NumPy masked array, an array with NaN for what is masked.
+
+        Raises:
+            TypeError, ValueError: saying what does not fit.
+        """
+        return check_input(samples, self.sample_shape, self.value_range)
+
+    def rows(self, samples: Any) -> tuple[Any, Any]:
+        """Raw samples to one row for every token.
+
+        Args:
+            samples: tensor `(batch, *sample_shape)`.
+
+        Returns:
+            float32 `(batch, num_tokens, row_dim)`, 0 in place of NaN; which tokens are missing:
+            bool `(batch, num_tokens)`, or `None`: none.
+        """
+        raise NotImplementedError
+
+    def embedding(self, hidden_dim: int, **options: Any) -> keras.layers.Layer:
+        """A new layer that turns rows into tokens.
+
+        Args:
+            hidden_dim: int, features per token.
+            **options: `name` and `dtype`.
+
+        Returns:
+            `keras.layers.Dense`.
+        """
+        return keras.layers.Dense(hidden_dim, **options)
+
+    def positions(self, kind: str, **options: Any) -> keras.layers.Layer:
+        """A new layer that adds a position to every token.
+
+        Args:
+            kind: `"sincos"` or `"learned"`.
+            **options: `name` and `dtype`.
+
+        Returns:
+            `PositionEmbedding` over the grid.
+        """
+        return PositionEmbedding(self.grid, kind, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Inputs":
+        """The inputs of a config."""
+        return cls(**config)
+
+
 @keras.saving.register_keras_serializable(package="mae_keras")
-class PatchInputs:
+class PatchInputs(Inputs):
     """Images, signals and volumes in patches, normalization included; no weights.
 
     Args:
@@ -54,11 +186,11 @@ class PatchInputs:
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
     ):
-        self.image_shape = as_image_shape(image_shape)
+        self.image_shape = self.sample_shape = as_image_shape(image_shape)
+        self.num_channels = self.image_shape[-1]
         check_channel_axis(self.image_shape, patch_size)
         self.patch_size = as_patch_size(patch_size, len(self.image_shape) - 1)
         self.grid = patch_grid(self.image_shape, self.patch_size)
-        self.num_tokens = math.prod(self.grid)
         self.row_dim = math.prod(self.patch_size) * self.image_shape[-1]
         self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self.patch_extraction = PatchExtraction(self.patch_size, name="patch_extraction")
@@ -69,34 +201,30 @@ class PatchInputs:
         return self.normalization.value_range
 
     @property
+    def layers(self) -> dict[str, keras.layers.Layer]:
+        """The layers that `rows` uses."""
+        return {"normalization": self.normalization, "patch_extraction": self.patch_extraction}
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What decides how many weights the encoder has, for messages."""
+        return {"image_shape": self.image_shape, "patch_size": self.patch_size}
+
+    @property
     def any_size(self) -> tuple[int | None, ...]:
         """The shape of samples of any size: `(*[None], channels)`."""
         return (*[None] * len(self.grid), self.image_shape[-1])
 
-    def grid_of(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+    def grid_of(self, sample_shape: Sequence[int]) -> tuple[int, ...]:
         """Patches per axis of samples of another size.
 
         Args:
-            image_shape: ints `(*spatial, channels)`.
+            sample_shape: ints `(*spatial, channels)`.
 
         Returns:
             Tuple of ints.
         """
-        return patch_grid(tuple(image_shape), self.patch_size)
-
-    def check(self, samples: Any) -> Any:
-        """Refuse samples that do not fit, as far as they are there.
-
-        Args:
-            samples: array, or `tf.data.Dataset` of batches.
-
-        Returns:
-            `samples`; of a NumPy masked array, an array with NaN for what is masked.
-
-        Raises:
-            TypeError, ValueError: saying what does not fit.
-        """
-        return check_input(samples, self.image_shape, self.value_range)
+        return patch_grid(tuple(sample_shape), self.patch_size)
 
     def adapt(self, samples: Any) -> None:
         """Set mean and standard deviation to those of samples; see `PixelNormalization.adapt`.
@@ -142,30 +270,6 @@ class PatchInputs:
         """
         return self.normalization.denormalize(self.assemble(rows))
 
-    def embedding(self, hidden_dim: int, **options: Any) -> keras.layers.Layer:
-        """A new layer that turns rows into tokens.
-
-        Args:
-            hidden_dim: int, features per token.
-            **options: `name` and `dtype`.
-
-        Returns:
-            `keras.layers.Dense`.
-        """
-        return keras.layers.Dense(hidden_dim, **options)
-
-    def positions(self, kind: str, **options: Any) -> keras.layers.Layer:
-        """A new layer that adds a position to every token.
-
-        Args:
-            kind: `"sincos"` or `"learned"`.
-            **options: `name` and `dtype`.
-
-        Returns:
-            `PositionEmbedding` over the grid.
-        """
-        return PositionEmbedding(self.grid, kind, **options)
-
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, with the constants that `adapt` found."""
         return {
@@ -175,8 +279,3 @@ class PatchInputs:
             "mean": self.normalization.mean,
             "std": self.normalization.std,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "PatchInputs":
-        """The inputs of a config."""
-        return cls(**config)

@@ -10,13 +10,13 @@ from keras import ops
 from mae_keras.arguments import check_int
 from mae_keras.layers.transformer import MultiHeadSelfAttention
 from mae_keras.models.checks import as_one_array, blind_samples, check_values, warn_of_blind
-from mae_keras.models.vit_encoder import ViTEncoder
+from mae_keras.models.encoder import ViTEncoder
 from mae_keras.ops import patch_grid
 
 if TYPE_CHECKING:
     from mae_keras.models.decoders import MAEDecoder
+    from mae_keras.models.encoder import ViTEncoder
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder
-    from mae_keras.models.vit_encoder import ViTEncoder
 
 
 def attention_weights(
@@ -289,8 +289,8 @@ def training_flops(
 
 
 def _has_decoder(model: object) -> bool:
+    from mae_keras.models.encoder import ViTEncoder
     from mae_keras.models.masked_autoencoder import MaskedAutoencoder
-    from mae_keras.models.vit_encoder import ViTEncoder
 
     if not isinstance(model, (MaskedAutoencoder, ViTEncoder)):
         raise TypeError(

@@ -20,6 +20,7 @@ from mae_keras.models.decoders import (
     find_decoder,
     num_decoded,
 )
+from mae_keras.models.encoder import TransformerEncoder, ViTEncoder, join_masks
 from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.models.masked_model import MaskedModel
 from mae_keras.models.presets import (
@@ -34,7 +35,6 @@ from mae_keras.models.targets import (
     make_target,
     refuse_reconstruction,
 )
-from mae_keras.models.vit_encoder import ViTEncoder, join_masks
 from mae_keras.ops import gather_patches
 from mae_keras.registry import choose_target
 from mae_keras.runtime.batch_shards import map_shards
@@ -51,7 +51,8 @@ class MaskedAutoencoder(MaskedModel):
     result.
 
     Args:
-        encoder: `ViTEncoder`; its image shape, patches and normalisation are the model's.
+        encoder: `ViTEncoder`, whose image shape, patches and normalization are the model's; or
+            `TransformerEncoder` of other inputs.
         decoder: `MAEDecoder`, or `CrossAttentionDecoder`, which is cheaper.
         masking: `RandomMasking(0.75)` by default, or another masking layer, or a float: the
             ratio of random masking.
@@ -104,7 +105,7 @@ class MaskedAutoencoder(MaskedModel):
 
     def __init__(
         self,
-        encoder: ViTEncoder,
+        encoder: TransformerEncoder,
         decoder: MAEDecoder,
         masking: PatchMasking | float | None = None,
         normalize_targets: bool = False,
@@ -115,7 +116,7 @@ class MaskedAutoencoder(MaskedModel):
         target: str | Target | None = None,
         **kwargs: Any,
     ):
-        _check_part("encoder", encoder, ViTEncoder)
+        _check_part("encoder", encoder, TransformerEncoder)
         _check_part("decoder", decoder, MAEDecoder)
         uniformity_weight = check_number("uniformity_weight", uniformity_weight, 0)
         _check_decode_ratio(decode_ratio, decoder)
@@ -138,7 +139,8 @@ class MaskedAutoencoder(MaskedModel):
         check_parameters(self.target.dim * decoder.hidden_dim, target=self.target.name)
         self.uniformity_weight = float(uniformity_weight)
         self.decode_ratio = float(decode_ratio)
-        self.patch_size = encoder.patch_size
+        if isinstance(encoder, ViTEncoder):
+            self.patch_size = encoder.patch_size
         self.head = keras.layers.Dense(self.target.dim, dtype=self.dtype_policy, name="head")
         self.build((None, *self.image_shape))
 
@@ -295,13 +297,18 @@ class MaskedAutoencoder(MaskedModel):
 
     @property
     def reconstructs(self) -> bool:
-        """Whether the target can be turned back into pixels."""
-        return self.target.reconstructs
+        """Whether predictions can be turned back into samples."""
+        return self.target.reconstructs and hasattr(self.encoder.sample_inputs, "samples")
 
     def check_reconstructs(self) -> None:
-        """Refuse a model whose target cannot be turned back into pixels."""
-        if not self.reconstructs:
+        """Refuse a model whose predictions cannot be turned back into samples."""
+        if not self.target.reconstructs:
             refuse_reconstruction(self.target)
+        if not self.reconstructs:
+            raise ValueError(
+                "A model cannot reconstruct unless its inputs have a method `samples`. Received: "
+                f"{type(self.encoder.sample_inputs).__name__}"
+            )
 
     def loss_for(self, loss: Any) -> Any:
         """The loss to compile with: the target's when none is given."""
@@ -310,6 +317,11 @@ class MaskedAutoencoder(MaskedModel):
         if isinstance(loss, TargetLoss):
             loss.target = self.target  # that of a file has not been built
         return super().loss_for(loss)
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Values that the inputs take; of images, those that mean black and white."""
+        return self.encoder.sample_inputs.value_range
 
     @property
     def normalization(self) -> keras.layers.Layer:

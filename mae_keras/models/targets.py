@@ -69,14 +69,14 @@ class Target:
         """Get to know the inputs: set `dim` and `num_channels`.
 
         Args:
-            inputs: what turns samples into rows; has `row_dim`, ints per row, and for images,
-                signals and volumes `image_shape`, `patch_size` and `grid`.
+            inputs: `Inputs`, what turns samples into rows: `row_dim`, values per row, `grid`, and
+                for images, signals and volumes `image_shape` and `patch_size`.
 
         Raises:
             ValueError: if such inputs have no target of this kind.
         """
         self.dim = inputs.row_dim
-        self.num_channels = inputs.image_shape[-1]
+        self.num_channels = inputs.num_channels
 
     def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
         """Turn rows into what is predicted.

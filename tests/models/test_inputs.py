@@ -1,55 +1,102 @@
-"""`PatchInputs`: rows of any rank, back to samples, and what a file keeps of them."""
+"""Inputs of a user's own: rows of a table through training, files, features and export."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from mae_keras.models import PatchInputs, ViTEncoder
+from mae_keras.models import (
+    Inputs,
+    MAEDecoder,
+    MaskedAutoencoder,
+    TransformerEncoder,
+    ViTEncoder,
+    load_model,
+)
 from mae_keras.testing import check_inputs
 
-SHAPES = {"signals": ((12, 2), (4,)), "images": ((8, 6, 3), (4, 3)), "volumes": ((4, 4, 6, 1), 2)}
-OPTIONS = {"value_range": (0, 255), "mean": 0.4, "std": 0.3}
+
+@keras.saving.register_keras_serializable(package="tests")
+class Columns(Inputs):
+    """Rows of a table: a token for every column, NaN for an empty cell."""
+
+    def __init__(self, means):
+        self.means = tuple(means)
+        self.sample_shape = self.grid = (len(self.means),)
+        self.row_dim = 1
+
+    def rows(self, samples):
+        cells = ops.cast(samples, "float32") - ops.convert_to_tensor(self.means, "float32")
+        missing = ops.isnan(cells)
+        return ops.where(missing, 0.0, cells)[..., None], missing
+
+    def get_config(self):
+        return {"means": self.means}
+
+
+@pytest.fixture
+def table():
+    """A hidden cause behind six columns, a tenth of the cells empty."""
+    generator = np.random.default_rng(0)
+    cause = generator.normal(size=(256, 1))
+    cells = 3 + cause * np.array([1, -1, 2, -2, 1, 1]) + 0.1 * generator.normal(size=(256, 6))
+    return np.where(generator.random(cells.shape) < 0.1, np.nan, cells).astype("float32")
+
+
+def autoencoder():
+    encoder = TransformerEncoder(Columns(6 * [3.0]), 16, 1, 2, name="encoder")
+    return MaskedAutoencoder(encoder, MAEDecoder(16, 1, 2, 32), masking=0.5, seed=0)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.every_backend
-@pytest.mark.parametrize("kind", SHAPES)
-def test_rows_of_any_rank_pass_the_check(kind):
-    shape, patch_size = SHAPES[kind]
-    samples = np.random.default_rng(0).integers(0, 256, (3, *shape)).astype("uint8")
-    inputs = PatchInputs(shape, patch_size, **OPTIONS)
-    check_inputs(inputs, samples)
-    check_inputs(inputs, samples.astype("float32"))
+def test_rows_of_a_table_are_trained_on_saved_encoded_and_exported(table, tmp_path):
+    check_inputs(Columns(6 * [3.0]), table)
+    model = autoencoder()
+    model.compile(keras.optimizers.Adam(1e-2))
+    losses = model.fit(table, epochs=60, batch_size=32, verbose=0).history["loss"]
+    empty = np.isnan(table)
+    assert losses[-1] < 0.5 * np.nanvar(table)
+    model.save(tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras", custom_objects={"tests>Columns": Columns})
+    made, again = (m.predict_patches(table, np.arange(6) < 2) for m in (model, loaded))
+    np.testing.assert_array_equal(made.predictions, again.predictions)
+    np.testing.assert_allclose(made.targets[..., 0], np.where(empty, 0, table - 3), atol=1e-6)
+    np.testing.assert_array_equal(made.missing, empty)
+    features = loaded.encode(table)
+    assert features.shape == (256, 16)
+    other = table.copy()
+    other[:, 0] = np.nan
+    np.testing.assert_allclose(loaded.encode(other)[empty[:, 0]], features[empty[:, 0]], atol=1e-5)
+    with pytest.raises(ValueError, match="have a method `samples`. Received: Columns"):
+        model.reconstruct(table)
+    with pytest.raises(ValueError, match="the shape the model was made for, .'batch', 6"):
+        model.encode(table[:, :5])
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        model.export(tmp_path / "served")
+        served = tf.saved_model.load(str(tmp_path / "served")).signatures
+        assert set(served) == {"serving_default", "encode"}
+        exported = served["encode"](images=tf.constant(table))["features"]
+        np.testing.assert_allclose(exported, features, atol=1e-5)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("kind", SHAPES)
-def test_samples_come_back_from_rows(kind):
-    shape, patch_size = SHAPES[kind]
-    samples = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype("uint8")
-    inputs = PatchInputs(shape, patch_size, **OPTIONS)
-    rows, missing = inputs.rows(ops.convert_to_tensor(samples))
-    assert missing is None and tuple(rows.shape) == (2, inputs.num_tokens, inputs.row_dim)
-    np.testing.assert_allclose(ops.convert_to_numpy(inputs.samples(rows)), samples, atol=1e-3)
-    own = sorted((samples.reshape(2, -1)[0] / 255 - 0.4) / 0.3)
-    np.testing.assert_allclose(sorted(ops.convert_to_numpy(rows)[0].ravel()), own, atol=1e-5)
+def test_a_vision_transformer_is_the_encoder_of_its_inputs():
+    options = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2}
+    vision = ViTEncoder((8, 8, 1), 4, **options, name="encoder")
+    general = TransformerEncoder(vision.sample_inputs, **options, name="encoder")
+    assert [w.path for w in general.weights] == [w.path for w in vision.weights]
+    general.set_weights(vision.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), "uint8")
+    again = TransformerEncoder.from_config(general.get_config())
+    again.set_weights(vision.get_weights())
+    for encoder in (general, again):
+        np.testing.assert_array_equal(encoder(images), vision(images))
+    assert set(vision.get_config()) & {"inputs", "patch_size"} == {"patch_size"}
 
 
-def test_inputs_are_saved_with_constants_that_were_adapted():
-    inputs = PatchInputs((8, 8, 1), 4)
-    inputs.adapt(np.arange(128, dtype="uint8").reshape(2, 8, 8, 1))
-    config = keras.saving.serialize_keras_object(inputs)
-    again = keras.saving.deserialize_keras_object(config)
-    assert again.get_config() == inputs.get_config()
-    assert again.get_config()["mean"] == [63.5 / 255]
-    with pytest.raises(ValueError, match="must have 4 axes"):
-        again.check(np.zeros((2, 8, 8), "uint8"))
-
-
-def test_an_encoder_keeps_the_names_of_its_weights():
-    encoder = ViTEncoder((8, 8, 1), 4, 16, 1, 2, position_embedding="learned", name="encoder")
-    paths = [weight.path for weight in encoder.weights]
-    for path in ("patch_projection/kernel", "positions/positions", "class_token", "norm/gamma"):
-        assert f"encoder/{path}" in paths
-    assert encoder.sample_inputs.get_config().items() <= encoder.get_config().items()
+def test_an_encoder_of_something_else_is_refused():
+    with pytest.raises(TypeError, match="`inputs` must be Inputs. Received: tuple"):
+        TransformerEncoder((8, 8, 1), 8, 1, 2)

@@ -1,5 +1,6 @@
-"""The vision transformer that encodes patches; stands alone."""
+"""Transformer encoders: of the tokens of any inputs, and of images."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,21 +18,17 @@ from mae_keras.arguments import (
 )
 from mae_keras.layers import TransformerBlock
 from mae_keras.models.checks import check_called, check_shape
-from mae_keras.models.inputs import PatchInputs
+from mae_keras.models.inputs import Inputs, PatchInputs
 from mae_keras.ops import gather_patches
 from mae_keras.runtime.traced_checks import check_traced
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
-class ViTEncoder(keras.Model):
-    """Vision transformer over the patches of an image, normalisation included.
-
-    Takes pixels as stored and gives tokens. Other image sizes than `image_shape` are accepted as
-    long as the patches divide them: positions are then computed, or interpolated when learned.
+class TransformerEncoder(keras.Model):
+    """Transformer over the tokens of samples of any kind, which its inputs know.
 
     Args:
-        image_shape: ints `(*spatial, channels)`, one to three spatial axes, in pixels.
-        patch_size: int, or one int per spatial axis, in pixels.
+        inputs: `Inputs`, which turn raw samples into rows, one for every token.
         hidden_dim: int, features per token.
         num_layers: int, transformer blocks.
         num_heads: int, attention heads, must divide `hidden_dim`.
@@ -41,42 +38,32 @@ class ViTEncoder(keras.Model):
             0 at the first. Defaults to `0.0`.
         layer_norm_epsilon: float. Defaults to `1e-6`.
         position_embedding: `"sincos"` (the paper's) or `"learned"`.
-        value_range: two floats, pixel values that mean black and white, or `None`. Defaults to
-            `(0, 255)`.
-        mean: float, or one per channel, in units of [0, 1]; `adapt` computes it. Defaults to
-            `None`: 0.
-        std: like `mean`, positive. Defaults to `None`: 1.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
-        images: tensor `(batch, *spatial, channels)`, pixels in `value_range`; NaN means missing,
-            and a patch holding one is not attended to.
-        patch_mask: bool `(batch, num_patches)`, `True` = hidden (not attended to), or `None`.
+        images: tensor `(batch, *sample_shape)` of raw samples.
+        patch_mask: bool `(batch, num_tokens)`, `True` = hidden (not attended to), or `None`.
         training: bool, whether paths are dropped.
 
     Returns:
-        Tensor `(batch, [1 +] num_patches, hidden_dim)`, class token first. Tokens at hidden
+        Tensor `(batch, [1 +] num_tokens, hidden_dim)`, class token first. Tokens at hidden
         positions are meaningless.
 
     Raises:
-        ValueError: if patches do not divide the image, or heads the features.
+        TypeError: if `inputs` are no `Inputs`.
+        ValueError: if heads do not divide the features.
 
     Example:
     >>> import numpy as np
-    >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+    >>> from mae_keras.models import PatchInputs
+    >>> encoder = TransformerEncoder(PatchInputs((8, 8, 1), 2), 16, num_layers=1, num_heads=2)
     >>> tuple(encoder(np.zeros((1, 8, 8, 1), "uint8")).shape)
     (1, 17, 16)
-
-    References:
-        - Dosovitskiy et al. 2020, arXiv:2010.11929; He et al. 2021, arXiv:2111.06377, appendix A.
-        - Numerics: facebookresearch/mae `models_mae.py` (encoder); patches are projected by a
-          dense layer, which equals its strided convolution.
     """
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        patch_size: int | Sequence[int],
+        inputs: Inputs,
         hidden_dim: int,
         num_layers: int,
         num_heads: int,
@@ -85,24 +72,21 @@ class ViTEncoder(keras.Model):
         drop_path_rate: float = 0.0,
         layer_norm_epsilon: float = 1e-6,
         position_embedding: str = "sincos",
-        value_range: Sequence[float] | None = (0, 255),
-        mean: float | Sequence[float] | None = None,
-        std: float | Sequence[float] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{"autocast": False, **kwargs})
+        if not isinstance(inputs, Inputs):
+            raise TypeError(f"`inputs` must be Inputs. Received: {type(inputs).__name__}")
         # Not `self.inputs`: Keras takes that for the tensors of a functional model.
-        self.sample_inputs = PatchInputs(image_shape, patch_size, value_range, mean, std)
-        self.image_shape = self.sample_inputs.image_shape
-        self.patch_size = self.sample_inputs.patch_size
-        self.grid = self.sample_inputs.grid
+        self.sample_inputs = inputs
+        self.image_shape = inputs.sample_shape
+        self.grid = inputs.grid
         self.hidden_dim, self.num_layers, self.num_heads, self.mlp_dim = check_sizes(
             hidden_dim, num_layers, num_heads, mlp_dim
         )
         check_parameters(
-            (self.sample_inputs.num_tokens + self.sample_inputs.row_dim) * self.hidden_dim,
-            image_shape=self.image_shape,
-            patch_size=self.patch_size,
+            (inputs.num_tokens + inputs.row_dim) * self.hidden_dim,
+            **inputs.sizes,
             hidden_dim=self.hidden_dim,
         )
         self.use_class_token = use_class_token
@@ -112,13 +96,13 @@ class ViTEncoder(keras.Model):
             "position_embedding", position_embedding, ("sincos", "learned")
         )
         self._make_layers()
-        self.build((None, *self.image_shape))
+        self.build((None, *inputs.sample_shape))
 
     def _make_layers(self) -> None:
         policy = self.dtype_policy
         inputs = self.sample_inputs
-        self.normalization = inputs.normalization
-        self.patch_extraction = inputs.patch_extraction
+        for name, layer in inputs.layers.items():
+            setattr(self, name, layer)
         self.patch_projection = inputs.embedding(
             self.hidden_dim, dtype=policy, name="patch_projection"
         )
@@ -143,10 +127,9 @@ class ViTEncoder(keras.Model):
         if self.built:
             return
         inputs = self.sample_inputs
-        image_shape = (None, *self.image_shape)
         tokens = (None, inputs.num_tokens, self.hidden_dim)
-        self.normalization.build(image_shape)
-        self.patch_extraction.build(image_shape)
+        for layer in inputs.layers.values():
+            layer.build((None, *inputs.sample_shape))
         self.patch_projection.build((None, inputs.num_tokens, inputs.row_dim))
         for layer in (self.positions, *self.blocks, self.norm):
             layer.build(tokens)
@@ -157,29 +140,6 @@ class ViTEncoder(keras.Model):
                 name="class_token",
             )
         self.built = True
-
-    def adapt(self, images: Any) -> None:
-        """Set the constants by which the encoder normalizes to those of images, before training.
-
-        Computes the mean and standard deviation of each channel, in float64 and one batch at a
-        time; they are saved with the encoder. Missing pixels (NaN) are left out.
-
-        Args:
-            images: array `(num_images, *spatial, channels)` of pixels as stored, or a finite
-                dataset of batches, with or without labels.
-
-        Raises:
-            TypeError, ValueError: if the images do not fit the encoder, or it was compiled with
-                other constants.
-
-        Example:
-        >>> import numpy as np
-        >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2)
-        >>> encoder.adapt(np.arange(128, dtype="uint8").reshape(2, 8, 8, 1))
-        >>> encoder.normalization.mean == [63.5 / 255]
-        True
-        """
-        self.sample_inputs.adapt(images)
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -315,8 +275,9 @@ class ViTEncoder(keras.Model):
         return ops.sum(tokens * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        patches = self.patch_extraction.compute_output_shape(tuple(input_shape))
-        return patches[0], patches[1] + self.num_prefix_tokens, self.hidden_dim
+        batch, *sample_shape = input_shape
+        num_tokens = math.prod(self.sample_inputs.grid_of(sample_shape))
+        return batch, num_tokens + self.num_prefix_tokens, self.hidden_dim
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -329,7 +290,126 @@ class ViTEncoder(keras.Model):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "position_embedding": self.position_embedding,
         }
-        return {**super().get_config(), **self.sample_inputs.get_config(), **own}
+        return {**super().get_config(), **self._inputs_config(), **own}
+
+    def _inputs_config(self) -> dict[str, Any]:
+        return {"inputs": keras.saving.serialize_keras_object(self.sample_inputs)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        if isinstance(config.get("inputs"), dict):
+            inputs = keras.saving.deserialize_keras_object(config["inputs"], custom_objects)
+            config = {**config, "inputs": inputs}
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class ViTEncoder(TransformerEncoder):
+    """Vision transformer over the patches of an image, normalisation included.
+
+    Takes pixels as stored and gives tokens. Other image sizes than `image_shape` are accepted as
+    long as the patches divide them: positions are then computed, or interpolated when learned.
+
+    Args:
+        image_shape: ints `(*spatial, channels)`, one to three spatial axes, in pixels.
+        patch_size: int, or one int per spatial axis, in pixels.
+        hidden_dim: int, features per token.
+        num_layers: int, transformer blocks.
+        num_heads: int, attention heads, must divide `hidden_dim`.
+        mlp_dim: int, hidden units of each block's MLP, or `None`: `4 * hidden_dim`.
+        use_class_token: bool, whether a learned token is put first. Defaults to `True`.
+        drop_path_rate: float in [0, 1), stochastic depth of the last block, growing linearly from
+            0 at the first. Defaults to `0.0`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        position_embedding: `"sincos"` (the paper's) or `"learned"`.
+        value_range: two floats, pixel values that mean black and white, or `None`. Defaults to
+            `(0, 255)`.
+        mean: float, or one per channel, in units of [0, 1]; `adapt` computes it. Defaults to
+            `None`: 0.
+        std: like `mean`, positive. Defaults to `None`: 1.
+        **kwargs: passed to `keras.Model`.
+
+    Call arguments:
+        images: tensor `(batch, *spatial, channels)`, pixels in `value_range`; NaN means missing,
+            and a patch holding one is not attended to.
+        patch_mask: bool `(batch, num_patches)`, `True` = hidden (not attended to), or `None`.
+        training: bool, whether paths are dropped.
+
+    Returns:
+        Tensor `(batch, [1 +] num_patches, hidden_dim)`, class token first. Tokens at hidden
+        positions are meaningless.
+
+    Raises:
+        ValueError: if patches do not divide the image, or heads the features.
+
+    Example:
+    >>> import numpy as np
+    >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+    >>> tuple(encoder(np.zeros((1, 8, 8, 1), "uint8")).shape)
+    (1, 17, 16)
+
+    References:
+        - Dosovitskiy et al. 2020, arXiv:2010.11929; He et al. 2021, arXiv:2111.06377, appendix A.
+        - Numerics: facebookresearch/mae `models_mae.py` (encoder); patches are projected by a
+          dense layer, which equals its strided convolution.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        patch_size: int | Sequence[int],
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        mlp_dim: int | None = None,
+        use_class_token: bool = True,
+        drop_path_rate: float = 0.0,
+        layer_norm_epsilon: float = 1e-6,
+        position_embedding: str = "sincos",
+        value_range: Sequence[float] | None = (0, 255),
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            PatchInputs(image_shape, patch_size, value_range, mean, std),
+            hidden_dim,
+            num_layers,
+            num_heads,
+            mlp_dim,
+            use_class_token,
+            drop_path_rate,
+            layer_norm_epsilon,
+            position_embedding,
+            **kwargs,
+        )
+        self.patch_size = self.sample_inputs.patch_size
+
+    def adapt(self, images: Any) -> None:
+        """Set the constants by which the encoder normalizes to those of images, before training.
+
+        Computes the mean and standard deviation of each channel, in float64 and one batch at a
+        time; they are saved with the encoder. Missing pixels (NaN) are left out.
+
+        Args:
+            images: array `(num_images, *spatial, channels)` of pixels as stored, or a finite
+                dataset of batches, with or without labels.
+
+        Raises:
+            TypeError, ValueError: if the images do not fit the encoder, or it was compiled with
+                other constants.
+
+        Example:
+        >>> import numpy as np
+        >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2)
+        >>> encoder.adapt(np.arange(128, dtype="uint8").reshape(2, 8, 8, 1))
+        >>> encoder.normalization.mean == [63.5 / 255]
+        True
+        """
+        self.sample_inputs.adapt(images)
+
+    def _inputs_config(self) -> dict[str, Any]:
+        return self.sample_inputs.get_config()
 
 
 def check_sizes(
