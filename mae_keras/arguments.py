@@ -5,9 +5,11 @@ what it must be, and what was received.
 """
 
 import difflib
+import functools
 import math
 import numbers
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 # Beyond what anybody trains here, and far below what would hang a machine.
@@ -332,3 +334,38 @@ def _refuse(name: str, value: Any, wanted: str) -> None:
         received = f"{received[:200]}..."
     stop = "" if wanted.endswith("?") else "."
     raise ValueError(f"`{name}` must be {wanted}{stop} Received: {name}={received}")
+
+
+def renamed_argument(old: str, new: str) -> Callable[[Callable], Callable]:
+    """Let callers pass an argument by its earlier name, with a `DeprecationWarning`.
+
+    Args:
+        old: str, the earlier name.
+        new: str, the name in the signature.
+
+    Returns:
+        A decorator of functions.
+
+    Example:
+    >>> @renamed_argument("colour", "color")
+    ... def paint(color):
+    ...     return color
+    >>> paint(color="red")
+    'red'
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if old in kwargs:
+                if new in kwargs:
+                    raise TypeError(f"`{old}` is the earlier name of `{new}`: pass one of them.")
+                warnings.warn(
+                    f"`{old}` is deprecated: use `{new}`", DeprecationWarning, stacklevel=2
+                )
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

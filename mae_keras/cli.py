@@ -235,7 +235,7 @@ def pretrain(
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
     print(summary(metrics))
-    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELLED]
+    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELED]
     picture = RunFolder(out).reconstructions
     _next(
         ["evaluate", out, *labels],
@@ -268,11 +268,11 @@ def fine_tune(
     5 images per class are enough to begin with.
     """
     options = FineTuneOptions(**_given(overrides))
-    labelled = _labelled(images)
+    labeled = _labeled(images)
     _check_run(run)
     check_kind(run, "autoencoder", "A classifier cannot be fine-tuned again.")
     check_new_run(out, overwrite, resumable=False)
-    _check_labels(run, labelled)
+    _check_labels(run, labeled)
     _start_keras()
     from mae_keras.runs import fine_tune_run
     from mae_keras.runs.folder import RunFolder
@@ -284,7 +284,7 @@ def fine_tune(
         run,
         out,
         options,
-        labelled=labelled,
+        labeled=labeled,
         overwrite=overwrite,
         data_dir=None if data_dir is None else str(data_dir),
     )
@@ -317,7 +317,7 @@ def evaluate(
     for name in protocol or ():
         check_protocol(name)  # refused before anything heavy is imported
     chosen = EvaluationOptions(**_given(options))
-    labelled = _labelled(images)
+    labeled = _labeled(images)
     _check_run(run)
     classifier = run_kind(config_of(run)) == "classifier"
     if protocol and classifier:
@@ -337,7 +337,7 @@ def evaluate(
         where,
         chosen,
         announce=lambda line: print(line, flush=True),
-        labelled=labelled,
+        labeled=labeled,
     )
     for entry in made.values():
         if "split" in entry:
@@ -348,8 +348,8 @@ def evaluate(
         _next(_predicting(run))
     else:
         with_labels = any("test_accuracy" in entry for entry in made.values())
-        named = ["--dataset", labelled.dataset] if labelled.dataset else []
-        labels = named if with_labels else ["--dataset", _LABELLED]
+        named = ["--dataset", labeled.dataset] if labeled.dataset else []
+        labels = named if with_labels else ["--dataset", _LABELED]
         _next(["fine-tune", run, *labels, "--out", f"{run}-classifier"])
     failed = [name for name, entry in made.items() if "error" in entry]
     if failed:
@@ -360,21 +360,21 @@ def _given(options: Any) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
 
 
-def _labelled(images: Any) -> DataOptions:
+def _labeled(images: Any) -> DataOptions:
     """The images that were asked for; those that do not exist are refused now."""
-    labelled = DataOptions(**_given(images))
+    labeled = DataOptions(**_given(images))
     for option in ("dataset", "train", "validation", "test"):
-        _check_dataset(getattr(labelled, option), option)
-    return labelled
+        _check_dataset(getattr(labeled, option), option)
+    return labeled
 
 
-def _check_labels(run: Path, labelled: DataOptions) -> None:
+def _check_labels(run: Path, labeled: DataOptions) -> None:
     """Refuse a folder of images without sub-folders, which are classes."""
-    if labelled.train is not None:
+    if labeled.train is not None:
         return
     config = config_of(run)
-    own = labelled.dataset is None
-    name = config.get("dataset") if own else labelled.dataset
+    own = labeled.dataset is None
+    name = config.get("dataset") if own else labeled.dataset
     about = config.get("data")
     place = about.get("path", name) if own and isinstance(about, dict) else name
     folder = Path(place).expanduser() if isinstance(place, str) else None
@@ -507,9 +507,9 @@ def predict(
 
 
 # Folders that a user has to supply, as docs name them.
-_LABELLED, _NEW = "labeled/", "new/"
+_LABELED, _NEW = "labeled/", "new/"
 _PLACEHOLDERS = {
-    _LABELLED: "your folder of labeled images, with a sub-folder for each class",
+    _LABELED: "your folder of labeled images, with a sub-folder for each class",
     _NEW: "your folder of images to classify or draw",
 }
 
@@ -695,7 +695,7 @@ def import_(
     if run_kind(config_of(out)) == "classifier":
         _next(_predicting(out))
     else:
-        _next(["fine-tune", out, "--dataset", _LABELLED, "--out", f"{out}-classifier"])
+        _next(["fine-tune", out, "--dataset", _LABELED, "--out", f"{out}-classifier"])
 
 
 @app.command

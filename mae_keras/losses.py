@@ -118,10 +118,10 @@ def reconstruction_weights(counted: Any, sample_weight: Any = None) -> Any:
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class LogitAdjustedCrossentropy(keras.losses.Loss):
-    """Crossentropy of `logits + tau * log(prior)`: learns scores that favour no class.
+    """Crossentropy of `logits + tau * log(prior)`: learns scores that favor no class.
 
     The frequencies are added during training only; the model's own outputs are then the scores to
-    predict with, and minimise the balanced error instead of the plain one. A linear classifier
+    predict with, and minimize the balanced error instead of the plain one. A linear classifier
     with a free bias reaches the same by `adjust_logits` after plain training; deeper models
     do not.
 

@@ -115,7 +115,7 @@ print("patch", number, "of the first image:", patches[0, number].tolist())
 assert np.array_equal(patches[0, number], cut.ravel())
 
 # %% [markdown]
-# ## 2. Normalisation
+# ## 2. Normalization
 #
 # Pixels are stored as 0 to 255. They are scaled to [0, 1], then the mean of the training images
 # is taken away and the result divided by their standard deviation. Models of this package do it
@@ -256,7 +256,7 @@ def restore(tokens, patch_mask):
 
 
 def decode(class_token, restored):
-    """Predicted patches `(batch, num_patches, pixels of a patch)`, normalised."""
+    """Predicted patches `(batch, num_patches, pixels of a patch)`, normalized."""
     decoder = model.decoder
     restored = restored + ops.sincos_positions(grid, decoder.hidden_dim)
     tokens = np.concatenate([class_token, restored], axis=1).astype("float32")
@@ -286,7 +286,7 @@ show_matrix(restored[0], 2, "first image: its tokens, put back in place", ticks)
 
 
 def loss_by_hand(predicted, target, patch_mask):
-    """The loss of the paper on normalised pixels."""
+    """The loss of the paper on normalized pixels."""
     per_patch = np.mean((predicted - target) ** 2, axis=-1)
     per_image = [row[mask].mean() for row, mask in zip(per_patch, patch_mask, strict=True)]
     return float(np.mean(per_image))
@@ -314,7 +314,7 @@ assert np.isclose(loss, float(by_library), rtol=1e-5)
 
 
 def to_pixels(values):
-    """Normalised patches to images in 0 to 255."""
+    """Normalized patches to images in 0 to 255."""
     values = (values * std + mean) * 255
     return np.asarray(ops.unpatchify(values.astype("float32"), patch_size, dataset.image_shape))
 

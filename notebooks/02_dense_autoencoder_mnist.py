@@ -216,7 +216,7 @@ assert SMALL or errors["network, hidden values"] < 0.6 * errors["mean image, hid
 # %% [markdown]
 # ## Saved and reloaded
 #
-# A `.keras` file holds architecture, weights, the state of the optimizer and the normalisation of
+# A `.keras` file holds architecture, weights, the state of the optimizer and the normalization of
 # pixels. The model that is read back needs nothing else.
 
 # %%
@@ -332,7 +332,7 @@ show(
 # %% [markdown]
 # Learning on clean images is no preparation for noise: what comes out is worse than what went in.
 # The network that only ever saw noisy images removes half of the error where there is much noise;
-# its blacks are grey, since noise that is cut off at black is brighter on average. Where there is
+# its blacks are gray, since noise that is cut off at black is brighter on average. Where there is
 # little noise it does harm too, since it blurs: 64 pixels go through 32 features.
 
 # %%

@@ -333,24 +333,24 @@ show(rows)
 
 # %% [markdown]
 # What else depends on the ratio: how well features tell digits apart without any further training
-# (nearest neighbours, nothing hidden), and the arithmetic of training, since the encoder sees
+# (nearest neighbors, nothing hidden), and the arithmetic of training, since the encoder sees
 # fewer patches.
 
 
 # %%
-def neighbours(features_of):
-    """Accuracy of nearest neighbours on the test images."""
+def neighbors(features_of):
+    """Accuracy of nearest neighbors on the test images."""
     return evaluation.knn_accuracy(
         features_of(train[:10000]), train_labels[:10000], features_of(test), test_labels
     ).test_accuracy
 
 
-accuracy = {ratio: neighbours(runs[ratio][0].encode) for ratio in sweep}
+accuracy = {ratio: neighbors(runs[ratio][0].encode) for ratio in sweep}
 intervals = {r: evaluation.accuracy_interval(found, len(test)) for r, found in accuracy.items()}
 arithmetic = {ratio: training_flops(runs[ratio][0]).total / 1e6 for ratio in sweep}
-simple = {"pixels": neighbours(evaluation.pixel_features)}
-simple["untrained"] = neighbours(new_model().encode)
-print("neighbours by", ", by ".join(f"{name} {value:.3f}" for name, value in simple.items()))
+simple = {"pixels": neighbors(evaluation.pixel_features)}
+simple["untrained"] = neighbors(new_model().encode)
+print("neighbors by", ", by ".join(f"{name} {value:.3f}" for name, value in simple.items()))
 for ratio, (low, high) in intervals.items():
     print(f"{names[ratio]} hidden: {accuracy[ratio]:.3f}, 95 % interval {low:.3f} to {high:.3f}")
 

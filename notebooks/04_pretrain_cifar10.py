@@ -29,7 +29,7 @@ if importlib.util.find_spec("mae_keras") is None:  # not published yet: install 
 # %matplotlib inline
 
 # %% tags=["parameters"]
-DATASET = "digits"  # or "cifar10": 32 x 32 colour photographs, needs the extra `datasets`
+DATASET = "digits"  # or "cifar10": 32 x 32 color photographs, needs the extra `datasets`
 SMALL = False  # True: seconds instead of minutes, too little training for some claims
 
 # %%
@@ -377,21 +377,21 @@ assert np.allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-6 if not 
 # ## 7. Is it worth anything?
 #
 # The encoder of step 5 beside the same encoder untrained, on at most 5,000 images: 20 nearest
-# neighbours and a linear probe of the features.
+# neighbors and a linear probe of the features.
 
 # %%
 splits = [split.arrays(limit=5000) for split in (dataset.train, dataset.validation, dataset.test)]
-neighbours, probes = {}, {}
+neighbors, probes = {}, {}
 for name, encoder in {"trained": model, "untrained": build()}.items():
     fitting, choosing, testing = [(encoder.encode(images), labels) for images, labels in splits]
-    neighbours[name] = evaluation.knn_accuracy(*fitting, *testing, k=20).test_accuracy
+    neighbors[name] = evaluation.knn_accuracy(*fitting, *testing, k=20).test_accuracy
     probes[name] = evaluation.linear_probe(*fitting, *choosing, *testing).test_accuracy
-    print(f"{name:10} k-NN {neighbours[name]:.1%}, linear probe {probes[name]:.1%}")
+    print(f"{name:10} k-NN {neighbors[name]:.1%}, linear probe {probes[name]:.1%}")
 
-assert SMALL or neighbours["trained"] > neighbours["untrained"]
+assert SMALL or neighbors["trained"] > neighbors["untrained"]
 
 # %% [markdown]
-# Neighbours get better at once. A linear probe of an untrained encoder is a hard rival on digits,
+# Neighbors get better at once. A linear probe of an untrained encoder is a hard rival on digits,
 # where random features still hold all the pixels: few epochs do not beat it, and it takes the
 # recipe's 200 to be clearly ahead ([docs/results.md](../docs/results.md): 95.2 % to 89.2 %).
 # [05_what_was_learned](05_what_was_learned.ipynb) looks at features properly.

@@ -120,10 +120,10 @@ else:
     assert not as_seen or losses[-1] < 0.5 * losses[0]
 
 # %% [markdown]
-# ## 2. Neighbours and linear probes
+# ## 2. Neighbors and linear probes
 #
 # `encode` hides nothing and gives the mean of the patch tokens. Two classifiers, both of which
-# learn little themselves, so that the score is that of the features: the nearest neighbours, and
+# learn little themselves, so that the score is that of the features: the nearest neighbors, and
 # logistic regression.
 
 # %%
@@ -144,30 +144,30 @@ def probe_inputs(name):
 
 
 # %%
-neighbours, probes = {}, {}
+neighbors, probes = {}, {}
 for name in ways:
     *fitting, test_features, _ = probe_inputs(name)
     k = next(iter(evaluation.choose_k(*fitting)))
     found = evaluation.knn_accuracy(*fitting[:2], test_features, test_labels, k=k)
-    neighbours[name] = found.test_accuracy
+    neighbors[name] = found.test_accuracy
     probes[name] = evaluation.linear_probe(*probe_inputs(name)).test_accuracy
 
 print(f"test accuracy, %   k-NN   linear probe ({features['pixels'][0].shape[1]} pixels,", end=" ")
 print(f"{features['pretrained'][0].shape[1]} features)")
 for name in ways:
-    print(f"{name:16} {100 * neighbours[name]:6.1f} {100 * probes[name]:8.1f}")
+    print(f"{name:16} {100 * neighbors[name]:6.1f} {100 * probes[name]:8.1f}")
 low, high = evaluation.accuracy_interval(probes["pretrained"], len(test))
 print(
     f"95 % interval of a probe, from {len(test)} test images: {100 * low:.1f} to {100 * high:.1f}"
 )
 
-assert not as_seen or neighbours["pretrained"] > neighbours["untrained"] + 0.1
+assert not as_seen or neighbors["pretrained"] > neighbors["untrained"] + 0.1
 assert not as_seen or probes["pretrained"] > probes["untrained"]
 
 # %% [markdown]
 # Pretraining brings images of the same class together: the first two rows differ most in their
-# neighbours. Beside the pixels they win nothing here: what they are ahead or behind is less than
-# the interval is wide. Digits of 8 x 8 pixels are centred and nearly binary, which is where
+# neighbors. Beside the pixels they win nothing here: what they are ahead or behind is less than
+# the interval is wide. Digits of 8 x 8 pixels are centered and nearly binary, which is where
 # comparing pixels is strong; and a linear probe of an *untrained* encoder is high too, since random
 # features of few pixels still hold the pixels. On MNIST, after 15 epochs, pretrained features are
 # ahead of the others ([docs/results.md](../docs/results.md)). A score without the rows below it
@@ -175,14 +175,14 @@ assert not as_seen or probes["pretrained"] > probes["untrained"]
 
 # %%
 if as_seen:
-    assert neighbours["pixels"] > neighbours["pretrained"] - 0.01
+    assert neighbors["pixels"] > neighbors["pretrained"] - 0.01
     assert abs(probes["pixels"] - probes["pretrained"]) < high - low
     assert probes["untrained"] > 0.8
 
 # %% [markdown]
 # ## 3. The paper's probe
 #
-# The paper normalises features over the batch and trains the linear layer with LARS. It is slower
+# The paper normalizes features over the batch and trains the linear layer with LARS. It is slower
 # and gives about the same.
 
 # %%
@@ -244,7 +244,7 @@ figures.label_fraction_figure(shares)
 #
 # ## 6. Fine-tuning
 #
-# Encoder and a new head, trained on the labels; the learning rate falls from block to block towards
+# Encoder and a new head, trained on the labels; the learning rate falls from block to block toward
 # the input. Its rival is the same network from scratch, with the same steps.
 
 # %%
@@ -276,7 +276,7 @@ print(report.text())
 # %% [markdown]
 # ## 7. A map of the features
 #
-# All test images, reduced to two numbers each by t-SNE, which keeps neighbours together. Distances
+# All test images, reduced to two numbers each by t-SNE, which keeps neighbors together. Distances
 # between groups and their sizes mean nothing; what can be read is which classes touch.
 
 # %%
@@ -302,7 +302,7 @@ figures.attention_figure(test[:3], maps, model.grid)
 
 # %% [markdown]
 # Pretraining never asks anything of the class token, and hidden patches are what the loss is about:
-# these maps say what the token gathers, not what a class is recognised by. A number that can be
+# these maps say what the token gathers, not what a class is recognized by. A number that can be
 # checked: how much more attention do patches with ink get than empty ones?
 
 

@@ -62,7 +62,7 @@ as_seen = (
 )  # what is claimed of scores was seen with these settings
 
 # %%
-GREY = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
+GRAY = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
 
 
 def show(rows, titles=(), maps=()):
@@ -72,7 +72,7 @@ def show(rows, titles=(), maps=()):
     figure, grid = plt.subplots(len(rows), count, figsize=size, squeeze=False, layout="constrained")
     for places, (name, row) in zip(grid, rows.items(), strict=True):
         places[0].set_ylabel(name, rotation=0, ha="right", va="center")
-        look = {"cmap": GREY, "vmin": 0, "vmax": 255}
+        look = {"cmap": GRAY, "vmin": 0, "vmax": 255}
         if name in maps:
             look = {"cmap": "Oranges", "vmin": 0, "vmax": np.nanmax(row)}
         for place, image in zip(places, row, strict=True):
@@ -86,8 +86,8 @@ def show(rows, titles=(), maps=()):
 # %% [markdown]
 # ## 1. A model that predicts pixels
 #
-# Half of the patches are hidden in training. The targets are left as they are, not standardised
-# patch by patch (`normalize_targets=False`, the default): standardised ones make better features,
+# Half of the patches are hidden in training. The targets are left as they are, not standardized
+# patch by patch (`normalize_targets=False`, the default): standardized ones make better features,
 # but brightness and contrast of what is hidden would have to be guessed.
 
 # %%
@@ -150,7 +150,7 @@ for kind, missing in holes.items():
 # %% [markdown]
 # PSNR is that of the missing pixels alone; more is better, and 3 dB are half of the squared error.
 # The model is ahead where something has to be known about digits. A thin scratch is another matter:
-# its neighbours on both sides are known, which is all that a smooth surface needs, while the model
+# its neighbors on both sides are known, which is all that a smooth surface needs, while the model
 # has to do without every patch that the scratch touches.
 
 # %%
@@ -178,7 +178,7 @@ denoised = [model.denoise(images, num_masks=4 if SMALL else 16) for images in no
 
 
 def rmse(images):
-    """Root mean squared distance to the clean images, in grey levels."""
+    """Root mean squared distance to the clean images, in gray levels."""
     return float(np.sqrt(np.mean((images.astype("float32") - test) ** 2)))
 
 
@@ -253,7 +253,7 @@ assert not as_seen or found["anomaly map"] > 0.75
 
 # %% [markdown]
 # It is found, but the distance to the mean image of the training set, which needs no model, finds
-# nearly as much of it: where all images are centred digits, that is a strong rival.
+# nearly as much of it: where all images are centered digits, that is a strong rival.
 
 # %%
 assert not as_seen or found["anomaly map"] > found["distance to the mean image"] - 0.02

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Your own images: from an unlabelled folder to a classifier
+# # Your own images: from an unlabeled folder to a classifier
 #
 # **Question.** There is a folder of images, few of them have labels, and the class that matters is
 # rare. How does one get from there to a classifier, and how is it judged?
@@ -79,12 +79,12 @@ as_seen = DATASET == "tissue" and not SMALL  # the settings that claims about sc
 # What many projects have: a large folder without labels, a small one whose sub-folders are
 # classes, and, put aside before anything else, a folder to test on. For tissue the test tiles are
 # the lowest strip of the image, so that no tile, not even an overlapping one, is on both sides.
-# Splitting tiles at random would put neighbours on both sides and flatter the result. In real
+# Splitting tiles at random would put neighbors on both sides and flatter the result. In real
 # projects, cut by patient.
 #
 # The classes are made from the stain: `gland` tiles are brown nearly throughout, `stroma` nearly
 # nowhere, and `edge` tiles are between: the rare class, which here is where the two meet. The tiles
-# are stored in grey, so that the colour that made the labels is not in them.
+# are stored in gray, so that the color that made the labels is not in them.
 
 # %%
 ROOT = pathlib.Path(tempfile.mkdtemp())
@@ -92,53 +92,53 @@ SIZE, LINE = 16, 352  # pixels of a tile; the row of the image at which the test
 
 
 def write(image, *place):
-    """Write a grey image to a path below the root."""
+    """Write a gray image to a path below the root."""
     path = ROOT.joinpath(*place[:-1])
     path.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path / f"{place[-1]}.png")
 
 
 def write_tissue():
-    """Cut the image into the three folders; returns it, it in grey, and the kinds of its tiles."""
+    """Cut the image into the three folders; returns it, it in gray, and the kinds of its tiles."""
     from skimage import color
     from skimage import data as sample_images
 
     tissue = sample_images.immunohistochemistry()
-    grey = np.round(255 * color.rgb2gray(tissue)).astype("uint8")
+    gray = np.round(255 * color.rgb2gray(tissue)).astype("uint8")
     stained = gaussian_filter(color.rgb2hed(tissue)[..., 2], 4) > 0.04
     kinds = {}
-    for top in range(0, len(grey) - SIZE + 1, SIZE // 2):
-        for left in range(0, grey.shape[1] - SIZE + 1, SIZE // 2):
+    for top in range(0, len(gray) - SIZE + 1, SIZE // 2):
+        for left in range(0, gray.shape[1] - SIZE + 1, SIZE // 2):
             rows, columns = slice(top, top + SIZE), slice(left, left + SIZE)
-            tile, share = grey[rows, columns], stained[rows, columns].mean()
+            tile, share = gray[rows, columns], stained[rows, columns].mean()
             if top + SIZE <= LINE:
-                write(tile, "unlabelled", f"{top:03d}-{left:03d}")
-            if top % SIZE or left % SIZE:  # labelled tiles do not overlap
+                write(tile, "unlabeled", f"{top:03d}-{left:03d}")
+            if top % SIZE or left % SIZE:  # labeled tiles do not overlap
                 continue
             kind = "gland" if share > 0.9 else "stroma" if share < 0.1 else "edge"
             kinds[top, left] = kind
-            write(tile, "test" if top >= LINE else "labelled", kind, f"{top:03d}-{left:03d}")
-    return tissue, grey, kinds
+            write(tile, "test" if top >= LINE else "labeled", kind, f"{top:03d}-{left:03d}")
+    return tissue, gray, kinds
 
 
 def write_digits():
     """Write digits into the three folders, with few nines."""
     digits = data.load("digits")
     train = data.long_tailed(digits.train, imbalance_ratio=8)
-    for name, split in {"labelled": train, "test": digits.test}.items():
+    for name, split in {"labeled": train, "test": digits.test}.items():
         for number, (image, label) in enumerate(zip(*split.arrays(), strict=True)):
             write(image[..., 0], name, str(label), f"{number:04d}")
     for number, image in enumerate(digits.train.arrays()[0]):
-        write(image[..., 0], "unlabelled", f"{number:04d}")
+        write(image[..., 0], "unlabeled", f"{number:04d}")
 
 
 if DATASET == "tissue":
-    tissue, grey, kinds = write_tissue()
+    tissue, gray, kinds = write_tissue()
 elif DATASET == "digits":
     write_digits()
 if DATASET in ("tissue", "digits"):
-    (ROOT / "unlabelled" / "cut-short.png").write_bytes(b"")
-    (ROOT / "unlabelled" / "notes.txt").write_text("Stained in May.")
+    (ROOT / "unlabeled" / "cut-short.png").write_bytes(b"")
+    (ROOT / "unlabeled" / "notes.txt").write_text("Stained in May.")
     for folder in sorted({path.parent for path in ROOT.rglob("*.png")}):
         print(f"{len(list(folder.iterdir())):5} files  {folder.relative_to(ROOT)}")
 
@@ -150,24 +150,24 @@ if DATASET in ("tissue", "digits"):
 
 # %%
 if DATASET in ("tissue", "digits"):
-    unlabelled = data.load(ROOT / "unlabelled")
-    labelled = data.load(ROOT / "labelled")
+    unlabeled = data.load(ROOT / "unlabeled")
+    labeled = data.load(ROOT / "labeled")
     aside = data.load(ROOT / "test")
     parts = [split.arrays() for split in (aside.train, aside.validation, aside.test)]
-    print(*unlabelled.notes, sep="\n")
-    assert len(unlabelled.notes) == 2, "one file cut short, one that is no image"
+    print(*unlabeled.notes, sep="\n")
+    assert len(unlabeled.notes) == 2, "one file cut short, one that is no image"
 else:
-    unlabelled = labelled = own
+    unlabeled = labeled = own
     parts = [own.test.arrays(limit=20_000)]
 test, test_labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
-images, _ = unlabelled.train.arrays(limit=300 if SMALL else 20_000)
-train, train_labels = labelled.train.arrays(limit=20_000)
-names, num_classes = labelled.class_names, labelled.num_classes
+images, _ = unlabeled.train.arrays(limit=300 if SMALL else 20_000)
+train, train_labels = labeled.train.arrays(limit=20_000)
+names, num_classes = labeled.class_names, labeled.num_classes
 counts = np.bincount(train_labels, minlength=num_classes)
 rarest = int(counts.argmin())
-print(f"{len(images)} images to pretrain on, {unlabelled.image_shape}, {unlabelled.train.dtype}")
-print("labelled:", *(f"{name} {count}" for name, count in zip(names, counts, strict=True)))
+print(f"{len(images)} images to pretrain on, {unlabeled.image_shape}, {unlabeled.train.dtype}")
+print("labeled:", *(f"{name} {count}" for name, count in zip(names, counts, strict=True)))
 
 # %%
 size = (7.6, 0.75 * num_classes)
@@ -206,7 +206,7 @@ steps = len(images) // batch_size
 axes = tuple(range(images.ndim - 1))
 model = MaskedAutoencoder.from_preset(
     "nano",
-    image_shape=unlabelled.image_shape,
+    image_shape=unlabeled.image_shape,
     patch_size=patch_size,
     mask_ratio=0.6,
     mean=(images.mean(axes) / 255).tolist(),
@@ -235,7 +235,7 @@ reconstruction_of(model, test[:: max(len(test) // 3, 1)][:3], title="Images put 
 made = model.predict_patches(test)
 mean_patches = model.predict_patches(images).targets.mean(axis=0)
 given = mean_patches, made.targets, made.patch_mask, model.grid
-trivial = evaluation.trivial_losses(*given, channels=unlabelled.image_shape[-1])
+trivial = evaluation.trivial_losses(*given, channels=unlabeled.image_shape[-1])
 squares = ((made.predictions - made.targets) ** 2).mean(axis=-1)
 ours = float(squares[made.patch_mask].mean())  # as many patches are hidden in every image
 for name, value in {"model": ours, **trivial}.items():
@@ -258,7 +258,7 @@ print("class weights:", {names[label]: round(weight, 2) for label, weight in wei
 
 
 def trained_classifier(treatment, pretrained=True):
-    """A classifier trained on the labelled images under a treatment of rare classes."""
+    """A classifier trained on the labeled images under a treatment of rare classes."""
     source = {"copy_weights": pretrained, "seed": 0}
     classifier = ImageClassifier.from_pretrained(model, num_classes, **source)
     split = data.ArraySplit(train, train_labels)
@@ -272,7 +272,7 @@ def trained_classifier(treatment, pretrained=True):
     if treatment == "balanced batches":
         split = data.balanced_split(split, seed=0)
     size = min(batch_size, len(train))
-    batches = data.labelled_batches(split, size, num_classes, seed=0, augmentation=light)
+    batches = data.labeled_batches(split, size, num_classes, seed=0, augmentation=light)
     options = {"epochs": tuning_epochs, "steps_per_epoch": per_epoch, "verbose": 0}
     classifier.fit(batches, class_weight=weights if weighted else None, **options)
     return classifier
@@ -298,7 +298,7 @@ for name, arm in list(arms.items())[: 2 if SMALL else None]:
 # %%
 largest = np.full(len(test), counts.argmax())
 reports["largest class"] = evaluation.class_report(test_labels, largest, num_classes, names)
-held_out, held_out_labels = labelled.validation.arrays()
+held_out, held_out_labels = labeled.validation.arrays()
 for name, way in {"pixels": evaluation.pixel_features, "features": model.encode}.items():
     probe = evaluation.fit_linear_probe(way(train), train_labels, way(held_out), held_out_labels)
     guesses = probe.predict(way(test))
@@ -319,7 +319,7 @@ print(f"\n{support} test images of {names[rarest]!r}: a recall is known to {low:
 # for the other. Which is best cannot be told from so few images. A larger comparison came to the
 # same: having one helps, which one matters less ([docs/results.md](../docs/results.md)).
 #
-# Now the pixels. A linear classifier of 256 grey values is about as good as anything here: neither
+# Now the pixels. A linear classifier of 256 gray values is about as good as anything here: neither
 # the fine-tuned networks nor the frozen features are clearly ahead of it. With 33 rare tiles in the
 # test a few points are chance; rounding alone changes the order of these rows. Dark and bright is
 # most of what there is to know about these tiles. What pretraining bought is the distance to the
@@ -352,14 +352,14 @@ figures.confusion_figure(reports[chosen].confusion, names, title=title)
 
 # %%
 if DATASET == "tissue":
-    grid = (len(grey) - LINE) // SIZE, grey.shape[1] // SIZE
-    tiles = np.asarray(ops.patchify(grey[None, LINE:, :, None], SIZE))[0]
+    grid = (len(gray) - LINE) // SIZE, gray.shape[1] // SIZE
+    tiles = np.asarray(ops.patchify(gray[None, LINE:, :, None], SIZE))[0]
     guesses = classifiers[chosen].probabilities(tiles.reshape(-1, SIZE, SIZE, 1)).argmax(axis=1)
     true = [names.index(kind) for (top, _), kind in sorted(kinds.items()) if top >= LINE]
     maps = [np.reshape(labels, grid) for labels in (true, guesses)]
     colors = ListedColormap(["#d9772b", "#3b6ea5", "#e8e4da"][:num_classes])
     figure, rows = plt.subplots(3, 1, figsize=(5.4, 5.4), layout="constrained")
-    rows[0].imshow(grey[LINE::3, ::3], "gray", vmin=0, vmax=255, interpolation="nearest")
+    rows[0].imshow(gray[LINE::3, ::3], "gray", vmin=0, vmax=255, interpolation="nearest")
     for axes, title, map_ in zip(rows[1:], ("true", "predicted"), maps, strict=True):
         picture = axes.imshow(map_, colors, vmin=-0.5, vmax=num_classes - 0.5)
         axes.set_title(title)

@@ -194,18 +194,18 @@ print(f"features differ by {np.abs(outputs['features'] - features).max():.1e}")
 
 assert np.allclose(outputs["features"], features, atol=1e-4)
 assert np.allclose(outputs["probabilities"], live_probabilities, atol=1e-4)
-assert np.allclose(outputs["filled"], inpainted, atol=0.05)  # of 255 grey levels
+assert np.allclose(outputs["filled"], inpainted, atol=0.05)  # of 255 gray levels
 assert np.array_equal(outputs["logits"].argmax(axis=1), live_probabilities.argmax(axis=1))
 
 # %%
 figure, grid = plt.subplots(3, 8, figsize=(7.4, 3), layout="constrained")
-grey = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
+gray = plt.get_cmap("gray").with_extremes(bad="#a9c1de")
 sent = np.where(missing[..., None], np.nan, test)
 rows = {"original": test, "sent": sent, "answer": outputs["filled"]}
 for places, (name, row) in zip(grid, rows.items(), strict=True):
     places[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for place, image in zip(places, row, strict=False):
-        place.imshow(image[..., 0], grey, vmin=0, vmax=255)
+        place.imshow(image[..., 0], gray, vmin=0, vmax=255)
         place.set(xticks=[], yticks=[])
 plt.show()
 
@@ -283,7 +283,7 @@ assert all(np.allclose(by_litert[name], features, atol=1e-3) for name in {"LiteR
 # %% [markdown]
 # ## What it costs
 #
-# Sizes, and whether neighbours in the features are still of the same class. The `.keras` file
+# Sizes, and whether neighbors in the features are still of the same class. The `.keras` file
 # also holds the decoder and what the optimizer remembers; the SavedModel the decoder.
 
 # %%
@@ -396,5 +396,5 @@ assert "refused" in answer
 #
 # - `.keras` to go on with, SavedModel to serve with TensorFlow, ONNX and LiteRT for the rest.
 # - An export that returns has been run and compared, unless `verify=False`.
-# - All take pixels as stored: normalisation is inside.
+# - All take pixels as stored: normalization is inside.
 # - [docs/interop.md](../docs/interop.md): what a format cannot hold, which checkpoints can be read.

@@ -1274,8 +1274,8 @@ def _data_calls() -> list[Call]:
             also=far,
         ),
         Call(
-            "data.labelled_batches",
-            data.labelled_batches,
+            "data.labeled_batches",
+            data.labeled_batches,
             lambda: {"split": split(), **batches, "num_classes": 3, "value_range": (0, 255)},
             _first,
             also=far,

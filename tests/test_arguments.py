@@ -14,6 +14,7 @@ from mae_keras.arguments import (
     check_number,
     check_parameters,
     check_tensor,
+    renamed_argument,
 )
 
 
@@ -115,3 +116,15 @@ def test_tensors_of_pytorch_are_told_by_their_dtype():
     check_tensor("images", _PyTorchTensor("torch.bfloat16"), 2)
     with pytest.raises(TypeError, match="`images` must hold real numbers"):
         check_tensor("images", _PyTorchTensor("torch.complex64"))
+
+
+def test_a_renamed_argument_keeps_its_old_name():
+    @renamed_argument("old", "new")
+    def double(number, new=1):
+        return 2 * new
+
+    assert double(0, new=2) == double(0, 2) == 4
+    with pytest.warns(DeprecationWarning, match="`old` is deprecated: use `new`"):
+        assert double(0, old=3) == 6
+    with pytest.raises(TypeError, match="`old` is the earlier name of `new`"):
+        double(0, old=1, new=1)

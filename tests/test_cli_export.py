@@ -154,7 +154,7 @@ def test_converters_need_tensorflow(capsys, dense, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("format", ["saved-model", "onnx"])
-def test_only_litert_is_quantised(capsys, dense, tmp_path, format):
+def test_only_litert_is_quantized(capsys, dense, tmp_path, format):
     out = tmp_path / f"model{ENDINGS[format]}"
     line = refusal(capsys, "export", dense, "--format", format, "--out", out, "--quantize")
     assert "`--quantize` is for format='litert'" in line

@@ -1,4 +1,4 @@
-"""The real command, really signalled: it saves, says how to go on, and does."""
+"""The real command, really signaled: it saves, says how to go on, and does."""
 
 import re
 import shlex
@@ -41,7 +41,7 @@ class Command:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-def test_pretraining_that_is_signalled_saves_and_says_how_to_go_on(array_file, tmp_path):
+def test_pretraining_that_is_signaled_saves_and_says_how_to_go_on(array_file, tmp_path):
     run = tmp_path / "my run"
     words = ["pretrain", "--dataset", str(array_file), "--out", str(run), "--preset", "nano"]
     words += ["--patch-size", "2", "--batch-size", "8", "--epochs", "1000"]

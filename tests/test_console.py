@@ -88,7 +88,7 @@ def test_other_signals_interrupt_as_ctrl_c_does(number):
 
 @posix
 def test_a_signal_that_is_lost_in_a_callback_ends_the_command_afterwards(monkeypatch, capsys):
-    class Signalling:
+    class Signaling:
         def __del__(self):
             os.kill(os.getpid(), signal.SIGTERM)
             threading.Event().wait(5)
@@ -97,7 +97,7 @@ def test_a_signal_that_is_lost_in_a_callback_ends_the_command_afterwards(monkeyp
     monkeypatch.setattr("sys.unraisablehook", lambda about: lost.append(about.exc_type))
 
     def done(arguments):
-        Signalling()
+        Signaling()
         sys.exit(0)
 
     monkeypatch.setattr("mae_keras.cli.app", done)
@@ -120,11 +120,11 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
 
 @posix
 def test_sigterm_before_training_leaves_with_130_and_a_word(monkeypatch, capsys):
-    def signalled(*arguments, **options):
+    def signaled(*arguments, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(5)
 
-    monkeypatch.setattr("mae_keras.cli.find_recipe", signalled)
+    monkeypatch.setattr("mae_keras.cli.find_recipe", signaled)
     with pytest.raises(SystemExit) as stop:
         main(["pretrain", "--out", "runs/never"])
     assert stop.value.code == 130

@@ -4,6 +4,9 @@ Names load on first use, so importing this package costs nothing; TensorFlow is 
 functions that need it. Imports nothing above `mae_keras.ops`.
 """
 
+import warnings as _warnings
+from typing import Any as _Any
+
 from mae_keras.files import lazy_names
 
 _EXPORTS = {
@@ -29,10 +32,21 @@ _EXPORTS = {
     "default_augmentation": "augmentation",
     "read_image": "folders",
     "ClassificationAugmentation": "classification",
-    "labelled_batches": "classification",
+    "labeled_batches": "classification",
     "evaluation_batches": "pipeline",
     "steps_per_epoch": "pipeline",
     "training_batches": "pipeline",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)
+_load, __dir__, __all__ = lazy_names(__name__, _EXPORTS)
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "labelled_batches":
+        _warnings.warn(
+            "mae_keras.data.labelled_batches is deprecated: use mae_keras.data.labeled_batches",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        name = "labeled_batches"
+    return _load(name)

@@ -193,7 +193,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def labelled_batches(
+def labeled_batches(
     split: Split,
     batch_size: int,
     num_classes: int,
@@ -231,7 +231,7 @@ def labelled_batches(
     >>> import numpy as np
     >>> from mae_keras.data import ArraySplit
     >>> split = ArraySplit(np.zeros((10, 8, 8, 1), "uint8"), np.arange(10) % 3)
-    >>> batches = labelled_batches(split, 4, 3, seed=0, epochs=1)
+    >>> batches = labeled_batches(split, 4, 3, seed=0, epochs=1)
     >>> [(images.dtype.name, labels.shape) for images, labels in batches]
     [('uint8', TensorShape([4, 3])), ('uint8', TensorShape([4, 3]))]
     """

@@ -53,7 +53,7 @@ def fit_pca(features: Any, num_components: int, seed: int = 0) -> Callable[[Any]
     Args:
         features: array `(num_train, num_features)`, which alone decides the components.
         num_components: int, at most; there are no more than rows or columns.
-        seed: int, of the randomised solver that scikit-learn uses for large arrays.
+        seed: int, of the randomized solver that scikit-learn uses for large arrays.
 
     Returns:
         Callable from an array `(num_samples, num_features)` to its float32 coordinates

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.data import ArraySplit, ClassificationAugmentation, labelled_batches
+from mae_keras.data import ArraySplit, ClassificationAugmentation, labeled_batches
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings
 from mae_keras.models import ImageClassifier
 from mae_keras.models.checks import check_input, check_labels
@@ -70,7 +70,7 @@ def fine_tune(
     Args:
         model: `MaskedAutoencoder` or `ViTEncoder`; it is never changed.
         train: `(images, labels)`: pixels as stored and int labels from 0, every class there; or a
-            `tf.data.Dataset` of batches of images and labels, as `labelled_batches` makes.
+            `tf.data.Dataset` of batches of images and labels, as `labeled_batches` makes.
         validation: `(images, labels)`, or `None`.
         test: `(images, labels)`.
         num_classes: int.
@@ -103,9 +103,9 @@ def fine_tune(
     """
     chosen = FineTuneSettings(**settings)
     classifier = build_classifier(model, num_classes, chosen)
-    test = _labelled("test", test, classifier)
+    test = _labeled("test", test, classifier)
     if validation is not None:
-        validation = _labelled("validation", validation, classifier)
+        validation = _labeled("validation", validation, classifier)
     if hasattr(train, "element_spec"):
         batches, batch_size = _ready(train, augmentation), chosen.batch_size
         steps = _steps_of(train, steps_per_epoch)
@@ -224,10 +224,10 @@ def _batches(
     augmentation: ClassificationAugmentation | None,
 ) -> tuple[Any, int, int]:
     """Endless training batches from arrays, images per batch, and how many are an epoch."""
-    images, labels = _labelled("train", train, classifier)
+    images, labels = _labeled("train", train, classifier)
     _check_classes(labels, classifier.num_classes)
     batch_size = min(settings.batch_size, len(images))
-    batches = labelled_batches(
+    batches = labeled_batches(
         ArraySplit(images, labels),
         batch_size,
         classifier.num_classes,
@@ -242,7 +242,7 @@ def _ready(dataset: Any, augmentation: ClassificationAugmentation | None) -> Any
     if augmentation is not None:
         raise ValueError(
             "`augmentation` must be None where `train` is a dataset: augment in its pipeline, as "
-            f"mae_keras.data.labelled_batches does. Received: {augmentation}"
+            f"mae_keras.data.labeled_batches does. Received: {augmentation}"
         )
     return dataset
 
@@ -257,7 +257,7 @@ def _steps_of(dataset: Any, steps: int | None) -> int:
     return int(found)
 
 
-def _labelled(name: str, pair: Any, classifier: ImageClassifier) -> tuple[np.ndarray, np.ndarray]:
+def _labeled(name: str, pair: Any, classifier: ImageClassifier) -> tuple[np.ndarray, np.ndarray]:
     """Images and class numbers of a set as arrays, or what is wrong with them."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(

@@ -103,7 +103,7 @@ def linear_probe(
 ) -> LinearProbeResult:
     """Fit logistic regression on frozen features, choose by validation, score the test set once.
 
-    Features are standardized by the training set's statistics. Minimised is the mean
+    Features are standardized by the training set's statistics. Minimized is the mean
     cross-entropy plus `strength / 2` times the squared weights, so that a strength means the same
     for any number of samples (scikit-learn's `C` is `1 / (strength * num_train)`). Strengths are
     tried from the largest down, each starting from the last solution, until the validation

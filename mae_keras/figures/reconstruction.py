@@ -37,7 +37,7 @@ from mae_keras.figures.sheet import (
 )
 
 _HEADINGS = ("Original", "Masked", "Prediction", "Composite")
-_FADE = 0.93  # how far predictions at visible places go towards white
+_FADE = 0.93  # how far predictions at visible places go toward white
 _STATISTICS = {
     None: None,
     "original": "Targets were standardized. Patch mean and variance are taken from the original "

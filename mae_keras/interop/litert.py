@@ -44,7 +44,7 @@ def export_litert(
             accuracy, which depends on the model (docs/interop.md). Defaults to `False`: float32.
         verify: bool. Defaults to `True`.
         tolerance: float, largest difference allowed, relative to the largest output. Defaults to
-            `1e-4`; quantised, to `0.1`.
+            `1e-4`; quantized, to `0.1`.
 
     Returns:
         `"signature/key"` to the largest relative difference found; empty without `verify`.

@@ -266,7 +266,7 @@ class RandomMasking(PatchMasking):
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class BlockMasking(PatchMasking):
-    """Hide boxes of neighbouring patches, exactly as many patches in every image.
+    """Hide boxes of neighboring patches, exactly as many patches in every image.
 
     A harder task than random masking: there is less to copy from close by.
 
@@ -308,7 +308,7 @@ class BlockMasking(PatchMasking):
 class GridMasking(PatchMasking):
     """Hide all but an even lattice of patches, the same one in every image.
 
-    An easier task than random masking: every hidden patch has a visible neighbour.
+    An easier task than random masking: every hidden patch has a visible neighbor.
 
     Args:
         mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.

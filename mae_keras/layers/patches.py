@@ -89,7 +89,7 @@ _BATCH_BYTES = 2**24
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class PixelNormalization(keras.layers.Layer):
-    """Scale pixels from `value_range` to [0, 1], then standardise each channel.
+    """Scale pixels from `value_range` to [0, 1], then standardize each channel.
 
     It lives inside the model, so that a saved or exported model takes pixels as stored and
     training and serving cannot disagree. Always float32, whatever the dtype policy.
@@ -181,7 +181,7 @@ class PixelNormalization(keras.layers.Layer):
         self.built = True
 
     def _scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
-        """NumPy `scale`, `offset` with normalised = pixels * scale + offset."""
+        """NumPy `scale`, `offset` with normalized = pixels * scale + offset."""
         low, high = self.value_range or (0.0, 1.0)
         mean = np.asarray(0.0 if self.mean is None else self.mean)
         std = np.asarray(1.0 if self.std is None else self.std)
@@ -200,7 +200,7 @@ class PixelNormalization(keras.layers.Layer):
         return ops.cast(images, "float32") * scale + offset
 
     def denormalize(self, values: Any) -> Any:
-        """Undo the call: normalised values to pixels in `value_range`.
+        """Undo the call: normalized values to pixels in `value_range`.
 
         Args:
             values: tensor `(..., channels)`.
@@ -330,7 +330,7 @@ def _is_traced(tensor: Any) -> bool:
 
 
 def _check_unit(name: str, value: Any, value_range: tuple[float, float], largest: float) -> None:
-    """Refuse constants that are not in units of the scaled values, such as grey levels."""
+    """Refuse constants that are not in units of the scaled values, such as gray levels."""
     if value is None:
         return
     values = np.asarray(value)

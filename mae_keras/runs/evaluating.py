@@ -12,12 +12,13 @@ import keras
 import numpy as np
 
 from mae_keras import data, evaluation, figures
+from mae_keras.arguments import renamed_argument
 from mae_keras.console import unfailing_output
 from mae_keras.runs.building import load_images, located, may_be_trained_on, untrained_model
 from mae_keras.runs.comparison import Comparison, check_fit
 from mae_keras.runs.exporting import load_run
 from mae_keras.runs.folder import RunFolder
-from mae_keras.runs.options import DataOptions, load_labelled, same_place
+from mae_keras.runs.options import DataOptions, load_labeled, same_place
 from mae_keras.runs.predicting import draw_scores, score_classifier
 from mae_keras.runs.protocols import (
     PROTOCOLS,
@@ -29,6 +30,7 @@ from mae_keras.runs.report import write_classifier_card, write_model_card
 
 
 @unfailing_output()
+@renamed_argument("labelled", "labeled")
 def evaluate_run(
     path: str | os.PathLike[str],
     protocols: Sequence[str] | None = None,
@@ -36,7 +38,7 @@ def evaluate_run(
     options: EvaluationOptions | None = None,
     images: Any = None,
     announce: Callable[[str], Any] = lambda text: None,
-    labelled: DataOptions | None = None,
+    labeled: DataOptions | None = None,
 ) -> dict[str, Any]:
     """Score what a run learned, beside the untrained encoder, raw pixels and their PCA.
 
@@ -44,7 +46,7 @@ def evaluate_run(
     folder. A protocol that fails is recorded with its error; the others go on, and what an
     earlier evaluation found stays. Without labels, protocols that need them are skipped, as are
     those that need pictures of a model whose target has none. Scores on another data set than the
-    run's own have its name in theirs, `"knn on labelled"`, and their pictures in a folder of its
+    run's own have its name in theirs, `"knn on labeled"`, and their pictures in a folder of its
     name.
 
     The run of a classifier has one score, `"classifier"`: its accuracy on the test images (the
@@ -59,7 +61,7 @@ def evaluate_run(
         images: `data.ImageData` to use in place of the run's own data set, cut otherwise.
         announce: called with a line when a protocol starts, and after every epoch of those that
             train a network.
-        labelled: `DataOptions`, other images to evaluate on, or another way to divide them.
+        labeled: `DataOptions`, other images to evaluate on, or another way to divide them.
 
     Returns:
         What was added to `evaluation.json`: `{protocol: {"test_accuracy": ..., "accuracies":
@@ -79,11 +81,11 @@ def evaluate_run(
     for protocol in protocols:
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
-    labelled = DataOptions() if labelled is None else labelled
+    labeled = DataOptions() if labeled is None else labeled
     recipe, model = load_run(path)
     config = RunFolder(path).read_config()
     imported = "imported_from" in config
-    if images is None and not labelled.given and "dataset" not in config and imported:
+    if images is None and not labeled.given and "dataset" not in config and imported:
         raise ValueError("`evaluate` needs images: name them with --dataset. Received: none")
     if not RunFolder(path).is_sealed():
         announce("config.json has no checksum: an earlier version wrote it, or it was edited.")
@@ -95,14 +97,14 @@ def evaluate_run(
                 f"protocol={asked[0]!r}"
             )
         return _evaluate_classifier(
-            path, model, recipe, config, data_dir, images, labelled, announce
+            path, model, recipe, config, data_dir, images, labeled, announce
         )
     on, warning = None, ""
-    if images is None and labelled.given and not same_place(labelled.name, recipe.dataset):
-        on = str(labelled.name).rstrip("/") or "/"
-    if images is None and (labelled.given or labelled.splits is not None):
-        images = load_labelled(
-            labelled,
+    if images is None and labeled.given and not same_place(labeled.name, recipe.dataset):
+        on = str(labeled.name).rstrip("/") or "/"
+    if images is None and (labeled.given or labeled.splits is not None):
+        images = load_labeled(
+            labeled,
             recipe,
             model.image_shape,
             data_dir=data_dir,
@@ -110,12 +112,12 @@ def evaluate_run(
             announce=announce,
         )
     images = load_images(recipe, data_dir, model) if images is None else images
-    if on is None and labelled.splits is None:
+    if on is None and labeled.splits is None:
         warning = may_be_trained_on(config.get("data"), images)
     if warning:
         announce(f"WARNING: {warning}")
     note = "" if on is None else f"On {on}, not the images of pretraining."
-    if on is None and labelled.splits is not None:
+    if on is None and labeled.splits is not None:
         note = "Divided anew: the encoder may have been pretrained on test images."
     check_fit(model, images)  # before a model is made for images of another shape
     protocols = _with_labels(protocols, images, asked is not None, announce)
@@ -215,27 +217,27 @@ def _evaluate_classifier(
     config: dict[str, Any],
     data_dir: str | None,
     images: Any,
-    labelled: DataOptions,
+    labeled: DataOptions,
     announce: Callable[[str], Any],
 ) -> dict[str, Any]:
     run = RunFolder(path)
-    other = images is None and labelled.given and not same_place(labelled.name, recipe.dataset)
+    other = images is None and labeled.given and not same_place(labeled.name, recipe.dataset)
     if images is None:
         if other:
-            undivided = labelled.splits is None and labelled.train is None and labelled.test is None
-            if undivided and data.kind(labelled.name) in ("folder", "arrays"):
-                labelled = _all_to_test(labelled)
+            undivided = labeled.splits is None and labeled.train is None and labeled.test is None
+            if undivided and data.kind(labeled.name) in ("folder", "arrays"):
+                labeled = _all_to_test(labeled)
         else:  # as it was trained: another division would test on training images
-            if labelled.splits is not None and "labelled" in config:
+            if labeled.splits is not None and "labelled" in config:
                 raise ValueError(
                     f"`splits` must be left out for the images that the classifier was trained "
-                    f"on, which it would be scored on otherwise. Received: {labelled.splits}"
+                    f"on, which it would be scored on otherwise. Received: {labeled.splits}"
                 )
-            labelled = DataOptions(**config.get("labelled", {}))
-            if labelled.dataset is not None:  # where it lies now
-                labelled = dataclasses.replace(labelled, dataset=recipe.dataset)
-        images = load_labelled(
-            labelled,
+            labeled = DataOptions(**config.get("labelled", {}))
+            if labeled.dataset is not None:  # where it lies now
+                labeled = dataclasses.replace(labeled, dataset=recipe.dataset)
+        images = load_labeled(
+            labeled,
             recipe,
             model.image_shape,
             data_dir=data_dir,
@@ -248,7 +250,7 @@ def _evaluate_classifier(
     if warning:
         announce(f"WARNING: {warning}")
         entry |= {"notes": [warning, *entry["notes"]], "data_changed": True}
-    name = f"classifier on {str(labelled.name).rstrip('/')}" if other else "classifier"
+    name = f"classifier on {str(labeled.name).rstrip('/')}" if other else "classifier"
     with run.locked():
         _record(run, name, entry)
         _noting(entry, "A picture could not be drawn", draw_scores, entry, run)
@@ -256,9 +258,9 @@ def _evaluate_classifier(
     return {name: entry}
 
 
-def _all_to_test(labelled: DataOptions) -> DataOptions:
+def _all_to_test(labeled: DataOptions) -> DataOptions:
     """Nothing is trained on another data set: every image of it can be scored."""
-    return dataclasses.replace(labelled, splits=(0.0, 0.0, 1.0))
+    return dataclasses.replace(labeled, splits=(0.0, 0.0, 1.0))
 
 
 def _untrained_like(model: Any, recipe: Any, images: Any, imported: bool) -> Any:
@@ -326,7 +328,7 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
         folder: where pictures go.
     """
     features, labels = comparison.features["trained"].test
-    if len(features) >= 5:  # fewer have no neighbours to speak of
+    if len(features) >= 5:  # fewer have no neighbors to speak of
         made = {
             name: evaluation.embed_2d(features, name, max_samples=_MAP_IMAGES)
             for name in ("pca", "tsne")
@@ -337,7 +339,7 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
             labels[made["pca"].indices],
             comparison.images.class_names,
             title="Features of test images",
-            note="t-SNE keeps neighbours together; distances between groups mean little.",
+            note="t-SNE keeps neighbors together; distances between groups mean little.",
         )
         figures.save_figure(figure, folder / "features.png")
     from mae_keras.models import attention_maps

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures
+from mae_keras.arguments import renamed_argument
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings
 from mae_keras.evaluation.fine_tuning import build_classifier, compile_classifier, fit_classifier
 from mae_keras.models.exporting import check_backend
@@ -21,7 +22,7 @@ from mae_keras.runs.options import (
     DataOptions,
     FineTuneOptions,
     check_images,
-    load_labelled,
+    load_labeled,
     no_labels,
 )
 from mae_keras.runs.predicting import draw_scores, score_classifier, unscored_classes
@@ -40,12 +41,13 @@ _KEPT = (
 )
 
 
+@renamed_argument("labelled", "labeled")
 def fine_tune_run(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     options: FineTuneOptions | None = None,
     *,
-    labelled: DataOptions | None = None,
+    labeled: DataOptions | None = None,
     overwrite: bool = False,
     data_dir: str | None = None,
     images: data.ImageData | None = None,
@@ -64,10 +66,10 @@ def fine_tune_run(
             `metrics.json`, `loss.png`, `evaluation.json`, `evaluation/confusion.png`,
             `model_card.md` and `saved_model/`.
         options: `FineTuneOptions`, how it is trained.
-        labelled: `DataOptions`, the images; defaults to those of the pretrained run.
+        labeled: `DataOptions`, the images; defaults to those of the pretrained run.
         overwrite: bool, replace the run in `out`.
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
-        images: `data.ImageData` to use in place of what `labelled` names.
+        images: `data.ImageData` to use in place of what `labeled` names.
         announce: called with every line about how it goes.
 
     Returns:
@@ -86,14 +88,14 @@ def fine_tune_run(
     """
     began = time.perf_counter()
     options = FineTuneOptions() if options is None else options
-    labelled = DataOptions() if labelled is None else labelled
+    labeled = DataOptions() if labeled is None else labeled
     run = RunFolder(out)
     run.check({}, overwrite=overwrite, resumable=False)
     recipe, model = _pretrained(source)
     seed = recipe.seed if options.seed is None else options.seed
-    own = images is None and not labelled.given
+    own = images is None and not labeled.given
     if images is None:
-        images = _load(source, labelled, recipe, model, data_dir, seed, announce)
+        images = _load(source, labeled, recipe, model, data_dir, seed, announce)
     else:
         for note in images.notes:
             announce(note)
@@ -107,7 +109,7 @@ def fine_tune_run(
     unscored = _unscored(images)
     if unscored:
         announce(f"WARNING: {unscored}")
-    config = _config(source, recipe, images, labelled, options, settings, seed)
+    config = _config(source, recipe, images, labeled, options, settings, seed)
     with run.locked():
         run.check(config, overwrite=overwrite, resumable=False)
         history, seconds = _train(classifier, images, split, settings, options, announce)
@@ -147,7 +149,7 @@ def _pretrained(source: Any) -> tuple[Recipe, Any]:
 
 def _load(
     source: Any,
-    labelled: DataOptions,
+    labeled: DataOptions,
     recipe: Recipe,
     model: Any,
     data_dir: str | None,
@@ -156,13 +158,13 @@ def _load(
 ) -> Any:
     run = RunFolder(source)
     has_data = run.config.exists() and "dataset" in run.read_config()
-    if not labelled.given and not has_data:
+    if not labeled.given and not has_data:
         raise ValueError(
-            f"`dataset` must name labelled images: nothing says what {os.fspath(source)!r} was "
+            f"`dataset` must name labeled images: nothing says what {os.fspath(source)!r} was "
             f"trained on. Received: none"
         )
-    return load_labelled(
-        labelled,
+    return load_labeled(
+        labeled,
         recipe,
         model.encoder.image_shape,
         data_dir=data_dir,
@@ -267,7 +269,7 @@ def _config(
     source: Any,
     recipe: Recipe,
     images: Any,
-    labelled: DataOptions,
+    labeled: DataOptions,
     options: FineTuneOptions,
     settings: FineTuneSettings,
     seed: int,
@@ -282,7 +284,7 @@ def _config(
         "seed": seed,
         "labelled": {
             name: os.path.abspath(value) if name in ("train", "validation", "test") else value
-            for name, value in labelled.as_dict().items()
+            for name, value in labeled.as_dict().items()
         },
         "class_names": _class_names(images),
         "fine_tune": {
@@ -311,7 +313,7 @@ def _train(
     announce: Callable[[str], Any],
 ) -> tuple[dict[str, list[float]], float]:
     steps = len(split) // settings.batch_size
-    batches = data.labelled_batches(
+    batches = data.labeled_batches(
         split,
         settings.batch_size,
         classifier.num_classes,

@@ -90,7 +90,7 @@ def same_place(first: Any, second: Any) -> bool:
     )
 
 
-def load_labelled(
+def load_labeled(
     options: DataOptions,
     recipe: Any,
     image_shape: tuple[int, ...],

@@ -11,7 +11,7 @@ from typing import Any
 def without_tuning(x: Any) -> Any:
     """Switch off the thread with which `tf.data` tunes itself, unless it was asked for.
 
-    TensorFlow's cancellation calls that thread before it counts as cancelled, so that it may go
+    TensorFlow's cancellation calls that thread before it counts as canceled, so that it may go
     back to sleep, and whoever drops the iterator waits: at the end of `fit`, and of every epoch
     where the data set has an end, up to as long as it was iterated over. A parallel map with
     `AUTOTUNE` uses every core without it (docs/experiments.md).

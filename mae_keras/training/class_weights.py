@@ -30,7 +30,7 @@ def class_weights(
         labels: int array `(num_samples,)`, the training labels in [0, num_classes).
         num_classes: int, at least 2.
         method: `"inverse"` or `"effective"`.
-        beta: float in [0, 1), for `"effective"`: 0 weighs all alike, towards 1 it becomes the
+        beta: float in [0, 1), for `"effective"`: 0 weighs all alike, toward 1 it becomes the
             inverse. Defaults to `0.999`.
 
     Returns:

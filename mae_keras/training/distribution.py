@@ -22,7 +22,7 @@ LOST_PROCESS_EXIT = 75
 
 _SIGNS_OF_LOSS = ("gloo", "nccl", "connection", "coordination service", "heartbeat", "unavailable")
 
-# Index of this process and their number. JAX itself must not be asked before it is initialised.
+# Index of this process and their number. JAX itself must not be asked before it is initialized.
 _place = (0, 1)
 
 

@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "decoder of 4 layers": {"decoder_num_layers": 4},
     "cross-attention": {"decoder_attention": "cross"},
     "cross-attention, a quarter decoded": {"decoder_attention": "cross", "decode_ratio": 0.25},
-    "targets not standardised": {"normalize_targets": False},
+    "targets not standardized": {"normalize_targets": False},
 }
 
 

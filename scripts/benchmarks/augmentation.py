@@ -7,7 +7,7 @@ augmentation, with shifts of up to two pixels, with parts of images replaced by 
 (half of the patches, in half of the images), and with both; each for several seeds, which draw
 labels, weights and batches. Prints the test accuracy: mean and 95 % interval over seeds. All
 train for the same number of steps at the same rate; nothing is chosen on the test images. The run
-should predict pixels (no standardised targets); its training images hold the labelled ones, as
+should predict pixels (no standardized targets); its training images hold the labeled ones, as
 images without labels are at hand for free. About 5 minutes on two cores with 3 seeds.
 """
 
@@ -27,7 +27,7 @@ from mae_keras.runs.exporting import load_run
 KINDS = ("none", "shifts", "masked reconstruction", "both")
 
 
-def labelled(images: Any, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def labeled(images: Any, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Training images with labels, equally many of every class."""
     pixels, labels = images.train.arrays()
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -82,7 +82,7 @@ def accuracy(images: Any, tested: tuple, kind: str, count: int, seed: int, optio
     """Train one classifier and score it on the test images."""
     keras.utils.set_random_seed(seed)
     classifier = network(images.image_shape, images.num_classes, images.value_range, options.steps)
-    chosen = labelled(images, count, seed)
+    chosen = labeled(images, count, seed)
     source = batches(*chosen, kind, options.model, options.batch_size, seed)
     classifier.fit(source, steps_per_epoch=options.steps, shuffle=False, verbose=0)
     guesses = classifier.predict(tested[0].astype("float32"), batch_size=500, verbose=0)
@@ -101,7 +101,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe, options.model = load_run(options.run)
     if options.model.reconstruction_statistics:
-        print("Note: this run standardised its targets; one that predicts pixels suits better.")
+        print("Note: this run standardized its targets; one that predicts pixels suits better.")
     images = load_images(recipe)
     tested = images.test.arrays(limit=options.test_images)
     started, results = time.perf_counter(), {}

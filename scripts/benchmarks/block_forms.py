@@ -164,9 +164,9 @@ def _norm_by_products(layer: keras.layers.Layer, tokens: Any) -> Any:
     width = tokens.shape[-1]
     column = tf.fill((width, 1), tf.cast(1 / width, tokens.dtype))
     flat = tf.reshape(tokens, (-1, width))
-    centred = flat - tf.matmul(flat, column)
-    scale = tf.math.rsqrt(tf.matmul(centred * centred, column) + layer.epsilon)
-    return tf.reshape(centred * scale * layer.gamma + layer.beta, tf.shape(tokens))
+    centered = flat - tf.matmul(flat, column)
+    scale = tf.math.rsqrt(tf.matmul(centered * centered, column) + layer.epsilon)
+    return tf.reshape(centered * scale * layer.gamma + layer.beta, tf.shape(tokens))
 
 
 def _joined(norm: keras.layers.Layer, dense: keras.layers.Dense, tokens: Any) -> Any:

@@ -8,8 +8,8 @@
 The same work as https://keras.io/examples/vision/masked_image_modeling/: images of 48 x 48 pixels,
 patches of 6, 6 encoder layers of width 128 and 2 decoder layers of width 64, 4 heads, MLPs twice
 as wide, batches of 256, 100 epochs over `train[:40000]`; `train[40000:]` is for choosing, the test
-images for reporting. What differs is how that work is used: standardised targets, a uniformity
-regulariser, random resized crops, warmup and cosine, and a decoder that knows where tokens belong.
+images for reporting. What differs is how that work is used: standardized targets, a uniformity
+regularizer, random resized crops, warmup and cosine, and a decoder that knows where tokens belong.
 Smaller batches are the same arithmetic in more steps.
 """
 

@@ -10,7 +10,7 @@ from mae_keras.models import MaskedAutoencoder
 from mae_keras.runs.building import load_images
 from mae_keras.runs.exporting import load_autoencoder
 
-Labelled = tuple[np.ndarray, np.ndarray]
+Labeled = tuple[np.ndarray, np.ndarray]
 
 
 def arguments(description: str, test_images: int) -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def arguments(description: str, test_images: int) -> argparse.ArgumentParser:
     return parser
 
 
-def draw(options: argparse.Namespace) -> tuple[MaskedAutoencoder, Any, Labelled, Labelled]:
+def draw(options: argparse.Namespace) -> tuple[MaskedAutoencoder, Any, Labeled, Labeled]:
     """Model, data, random training images with labels, the first test images with labels."""
     recipe, model = load_autoencoder(options.run)
     images = load_images(recipe)

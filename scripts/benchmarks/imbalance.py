@@ -103,7 +103,7 @@ class Head:
         self.start = [(variable, ops.convert_to_numpy(variable)) for variable in variables]
 
     def fit(self, features: np.ndarray, labels: np.ndarray, strength: float, seed: int) -> None:
-        """Train on standardised features."""
+        """Train on standardized features."""
         for variable, value in self.start:
             variable.assign(value)
         self.model.layers[-1].strength.assign(strength)
@@ -154,7 +154,7 @@ class Task:
         tuning = encode_rows(encode, self.images.validation, [tuning for _, tuning in self.rows])
         images, labels = self.images.test.arrays(limit=self.max_test)
         test = encode(images), labels
-        return [standardised(*pairs, test) for pairs in zip(train, tuning, strict=True)]
+        return [standardized(*pairs, test) for pairs in zip(train, tuning, strict=True)]
 
 
 def encode_rows(encode: Any, split: Any, rows: list[np.ndarray]) -> list[Pair]:
@@ -166,7 +166,7 @@ def encode_rows(encode: Any, split: Any, rows: list[np.ndarray]) -> list[Pair]:
     return [(features[own], labels[own]) for own in np.split(places, ends)]
 
 
-def standardised(*pairs: Pair) -> Draw:
+def standardized(*pairs: Pair) -> Draw:
     """All three by the mean and standard deviation of the training features."""
     features = pairs[0][0]
     mean, scale = features.mean(axis=0), features.std(axis=0)

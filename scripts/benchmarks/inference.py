@@ -10,7 +10,7 @@ every file is verified against the live model before it is measured. Each conten
 process of its own and only one works at a time: A B C D, A B C D, ... over `--rounds` rounds.
 
 All give the mean of the encoder's patch tokens, nothing hidden, as a NumPy array. All but
-Hugging Face take uint8 pixels and normalise them; Hugging Face gets normalised floats, and random
+Hugging Face take uint8 pixels and normalize them; Hugging Face gets normalized floats, and random
 weights of the same sizes. `keras` is `model.encode`, whose cost per call is that of
 `keras.Model.predict`.
 

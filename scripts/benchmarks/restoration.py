@@ -4,7 +4,7 @@
 
 Prints a table, mean and half of the 95 % interval over images, and writes
 `RUN/restoration.json` and `RUN/restoration.png`. Trains nothing. The model should predict pixels:
-one of standardised targets has to guess brightness and contrast of a hole from its surroundings.
+one of standardized targets has to guess brightness and contrast of a hole from its surroundings.
 About a minute for 256 images of MNIST on two cores.
 """
 

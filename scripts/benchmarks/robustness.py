@@ -3,7 +3,7 @@
     TFDS_DATA_DIR=... python scripts/benchmarks/robustness.py RUN [--epochs 3]
         [--train-images 10000] [--test-images 1000] [--seed 0]
 
-Two classifiers of the same size see the same labelled images for the same number of steps; one
+Two classifiers of the same size see the same labeled images for the same number of steps; one
 starts from RUN's encoder. Prints accuracies on corrupted test images and writes
 `RUN/robustness.json` and `RUN/robustness.png`.
 """

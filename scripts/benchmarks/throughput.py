@@ -14,7 +14,7 @@ and TensorFlow's thread pools would both hold every core; a process that waits f
 them alone, which the column "idle" proves: the cores that all waiting workers together kept busy.
 Threads: as many as there are cores for everyone (`--threads` sets another number). All train with
 AdamW on one batch in memory. mae_keras and plain_keras pay for `fit`, hf_* for a bare loop;
-mae_keras also normalises uint8 pixels in every step, hf_* get floats that lie on the device.
+mae_keras also normalizes uint8 pixels in every step, hf_* get floats that lie on the device.
 mae_keras_cross is another model with the same encoder: its decoder of cross-attention predicts a
 quarter of the hidden patches in each step (`CrossAttentionDecoder`, `decode_ratio`). On processors
 mae_keras computes each batch in shards, as `mae-keras pretrain` does and `fit` after

@@ -27,7 +27,7 @@ from mae_keras.files import replacing
 
 # What every notebook's cell of parameters must set, and what a check sets instead.
 SMALL = {"SMALL": True}
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def build(pair: Pair) -> list[str]:
@@ -42,7 +42,7 @@ def build(pair: Pair) -> list[str]:
     try:
         run_in_kernel(notebook, pair.source.parent)
     except (CellExecutionError, CellTimeoutError) as error:
-        return [COLOUR.sub("", str(error))]
+        return [COLOR.sub("", str(error))]
     except (DeadKernelError, AssertionError) as error:  # nbclient asserts while it cleans up
         return [f"the kernel died, perhaps for want of memory: {error}"]
     built = tidy(notebook)

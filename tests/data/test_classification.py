@@ -1,4 +1,4 @@
-"""Labelled batches: what they hold, that a seed says all, and what is refused."""
+"""Labeled batches: what they hold, that a seed says all, and what is refused."""
 
 import dataclasses
 
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mae_keras import data
 from mae_keras.data import (
     ArraySplit,
     ClassificationAugmentation,
     StreamSplit,
-    labelled_batches,
+    labeled_batches,
     training_batches,
 )
 
@@ -29,7 +30,7 @@ def split(random_images):
 
 def batches_of(split, augmentation=None, **kwargs):
     kwargs = {"seed": 1, "epochs": 2, **kwargs}
-    batches = labelled_batches(split, 6, 5, augmentation=augmentation, **kwargs)
+    batches = labeled_batches(split, 6, 5, augmentation=augmentation, **kwargs)
     return [(images.numpy(), labels.numpy()) for images, labels in batches]
 
 
@@ -100,13 +101,13 @@ def test_mixed_pixels_and_labels_have_one_share():
     images = (labels[:, None, None, None] * 200 * np.ones((4, 4, 1))).astype("uint8")
     split = ArraySplit(images, labels)
     mixing = ClassificationAugmentation(mixup_alpha=1.0, cutmix_alpha=1.0)
-    for mixed, shares in labelled_batches(split, 20, 2, seed=3, epochs=2, augmentation=mixing):
+    for mixed, shares in labeled_batches(split, 20, 2, seed=3, epochs=2, augmentation=mixing):
         means = mixed.numpy().mean(axis=(1, 2, 3))
         np.testing.assert_allclose(means / 200, shares.numpy()[:, 1], atol=0.5 / 200 + 1e-6)
 
 
 def test_shapes_are_static_for_xla(split):
-    images, labels = labelled_batches(split, 6, 5, seed=0, augmentation=EVERYTHING).element_spec
+    images, labels = labeled_batches(split, 6, 5, seed=0, augmentation=EVERYTHING).element_spec
     assert tuple(images.shape) == (6, 8, 8, 3) and tuple(labels.shape) == (6, 5)
 
 
@@ -162,11 +163,11 @@ def test_an_unknown_preset_is_answered_with_the_known_ones():
 
 def test_labels_have_to_fit(random_images, split):
     with pytest.raises(ValueError, match="labels from 0 to 4"):
-        labelled_batches(split, 4, 3, seed=0)
+        labeled_batches(split, 4, 3, seed=0)
     with pytest.raises(ValueError, match="`num_classes` must be an int from 2 to"):
-        labelled_batches(split, 4, 1, seed=0)
+        labeled_batches(split, 4, 1, seed=0)
     with pytest.raises(ValueError, match="expects a split with labels"):
-        labelled_batches(ArraySplit(random_images(8)), 4, 3, seed=0)
+        labeled_batches(ArraySplit(random_images(8)), 4, 3, seed=0)
 
 
 def test_signals_cannot_be_turned():
@@ -181,3 +182,8 @@ def test_operations_on_colors_need_a_range(split):
             batches_of(split, EVERYTHING, value_range=wrong)
     with pytest.raises(ValueError, match="expect a value_range"):
         batches_of(split, EVERYTHING, value_range=None)
+
+
+def test_the_old_name_still_works():
+    with pytest.warns(DeprecationWarning, match="use mae_keras.data.labeled_batches"):
+        assert data.labelled_batches is labeled_batches

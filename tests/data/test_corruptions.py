@@ -148,7 +148,7 @@ def test_occlusion_falls_everywhere():
     assert corners == pytest.approx((1 / 49, 1 / 49), abs=5 * (1 / 49 / 400) ** 0.5)
 
 
-def test_contrast_moves_towards_the_mean_of_image_and_channel():
+def test_contrast_moves_toward_the_mean_of_image_and_channel():
     image = np.array([[[[0.0, 0.5], [1.0, 0.5]]]])
     changed = corrupt(image, "contrast", 3, value_range=(0, 1))
     np.testing.assert_allclose(changed, [[[[0.4, 0.5], [0.6, 0.5]]]])

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mae_keras.data import ArraySplit, evaluation_batches, labelled_batches, training_batches
+from mae_keras.data import ArraySplit, evaluation_batches, labeled_batches, training_batches
 
 SPLIT = ArraySplit(np.zeros((6, 8, 8, 1), "uint8"), np.arange(6) % 2)
 PIPELINES = {
     "training": lambda: training_batches(SPLIT, 2, seed=0),
     "evaluation": lambda: evaluation_batches(SPLIT, 2),
-    "labelled": lambda: labelled_batches(SPLIT, 2, seed=0, num_classes=2),
+    "labeled": lambda: labeled_batches(SPLIT, 2, seed=0, num_classes=2),
 }
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from mae_keras.data import (
     SelectedSplit,
     evaluation_batches,
-    labelled_batches,
+    labeled_batches,
     steps_per_epoch,
     training_batches,
 )
@@ -195,7 +195,7 @@ def test_what_is_no_array_of_images_is_refused(images, error, message):
         lambda split: steps_per_epoch(split, 1),
         lambda split: training_batches(split, 1, seed=0),
         lambda split: evaluation_batches(split, 1),
-        lambda split: labelled_batches(split, 1, 2, seed=0),
+        lambda split: labeled_batches(split, 1, 2, seed=0),
     ],
 )
 def test_what_is_no_split_is_refused(use):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mae_keras.data import ArraySplit, ClassificationAugmentation, labelled_batches
+from mae_keras.data import ArraySplit, ClassificationAugmentation, labeled_batches
 from mae_keras.evaluation import fine_tune
 from mae_keras.models import MaskedAutoencoder, ViTEncoder
 from mae_keras.training import NonFiniteError
@@ -150,7 +150,7 @@ def test_augmentation_is_used_and_settings_reach_their_places():
 
 def test_a_dataset_of_mixed_labels_can_be_trained_on():
     mixing = ClassificationAugmentation(mixup_alpha=0.8)
-    batches = labelled_batches(ArraySplit(*SETS[0]), 16, 3, seed=0, augmentation=mixing)
+    batches = labeled_batches(ArraySplit(*SETS[0]), 16, 3, seed=0, augmentation=mixing)
     result = fine_tune(make_encoder(), batches, *SETS[1:], 3, steps_per_epoch=2, **QUICK)
     assert int(result.model.optimizer.iterations) == 4
 
@@ -226,7 +226,7 @@ def test_bad_settings_are_named(kwargs, error, message):
 
 
 def test_a_dataset_needs_an_end_and_its_own_augmentation():
-    batches = labelled_batches(ArraySplit(*SETS[0]), 16, 3, seed=0)
+    batches = labeled_batches(ArraySplit(*SETS[0]), 16, 3, seed=0)
     with pytest.raises(ValueError, match="unknown or no end"):
         fine_tune(make_encoder(), batches, *SETS[1:], 3, **QUICK)
     light = ClassificationAugmentation.preset("light")

@@ -23,17 +23,17 @@ def test_contract(num_patches, grid):
     check_layer(BlockMasking, init_kwargs, tokens, num_weights=1, num_trainable=0)
 
 
-def equal_neighbours(layer):
-    """Share of neighbouring patches that are both hidden or both visible, in 64 images."""
+def equal_neighbors(layer):
+    """Share of neighboring patches that are both hidden or both visible, in 64 images."""
     grid = ops.convert_to_numpy(layer.draw((12, 12), 1, np.arange(64))).reshape(64, 12, 12)
     down, across = grid[:, 1:] == grid[:, :-1], grid[:, :, 1:] == grid[:, :, :-1]
     return (down.mean() + across.mean()) / 2
 
 
-def test_neighbours_are_hidden_together():
-    assert equal_neighbours(BlockMasking(0.5, seed=0)) > 0.8
-    # at random, half of all neighbours are equal
-    assert equal_neighbours(RandomMasking(0.5, seed=0)) < 0.55
+def test_neighbors_are_hidden_together():
+    assert equal_neighbors(BlockMasking(0.5, seed=0)) > 0.8
+    # at random, half of all neighbors are equal
+    assert equal_neighbors(RandomMasking(0.5, seed=0)) < 0.55
 
 
 def test_the_oblong_grid_is_the_one_given():

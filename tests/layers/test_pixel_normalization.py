@@ -1,4 +1,4 @@
-"""Pixel normalisation: hand-computed values, and back again."""
+"""Pixel normalization: hand-computed values, and back again."""
 
 import keras
 import numpy as np
@@ -48,9 +48,9 @@ def test_contract(init_kwargs, dtype):
 def test_hand_computed_values(init_kwargs, pixels, expected):
     layer = PixelNormalization(**init_kwargs)
     pixels = np.array(pixels, "float32").reshape(-1, 1)
-    normalised = array(layer(pixels))
-    np.testing.assert_allclose(normalised[:, 0], expected, atol=1e-6)  # float32 rounding
-    np.testing.assert_allclose(array(layer.denormalize(normalised)), pixels, rtol=1e-5, atol=1e-4)
+    normalized = array(layer(pixels))
+    np.testing.assert_allclose(normalized[:, 0], expected, atol=1e-6)  # float32 rounding
+    np.testing.assert_allclose(array(layer.denormalize(normalized)), pixels, rtol=1e-5, atol=1e-4)
 
 
 def test_each_channel_has_its_own_mean_and_std():
@@ -64,25 +64,25 @@ def test_all_bytes_survive_the_round_trip():
     pixels = np.arange(256, dtype="uint8").reshape(-1, 1).repeat(3, axis=1)
     again = array(layer.denormalize(layer(pixels)))
     np.testing.assert_array_equal(np.rint(again).astype("uint8"), pixels)
-    np.testing.assert_allclose(again, pixels, atol=1e-3)  # a thousandth of a grey level
+    np.testing.assert_allclose(again, pixels, atol=1e-3)  # a thousandth of a gray level
 
 
 def test_missing_pixels_stay_missing_and_alone():
     pixels = np.array([[np.nan, 255.0]], "float32")
     layer = PixelNormalization(mean=[0.5, 0.5], std=[0.5, 0.5])
-    normalised = array(layer(pixels))
-    assert np.isnan(normalised[0, 0])
-    assert normalised[0, 1] == pytest.approx(1.0)
-    assert np.isnan(array(layer.denormalize(normalised))[0, 0])
+    normalized = array(layer(pixels))
+    assert np.isnan(normalized[0, 0])
+    assert normalized[0, 1] == pytest.approx(1.0)
+    assert np.isnan(array(layer.denormalize(normalized))[0, 0])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float64"])
 def test_all_dtypes_of_the_same_pixels_give_the_same_float32(dtype):
     pixels = np.arange(0, 256, 5).reshape(-1, 1)
-    normalised = PixelNormalization(mean=0.5)(pixels.astype(dtype))
-    assert keras.backend.standardize_dtype(normalised.dtype) == "float32"
+    normalized = PixelNormalization(mean=0.5)(pixels.astype(dtype))
+    assert keras.backend.standardize_dtype(normalized.dtype) == "float32"
     expected = array(PixelNormalization(mean=0.5)(pixels.astype("float32")))
-    np.testing.assert_array_equal(array(normalised), expected)
+    np.testing.assert_array_equal(array(normalized), expected)
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_impossible_constants_are_refused(init_kwargs, message):
         PixelNormalization(**init_kwargs)
 
 
-GREY = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+GRAY = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 
 
 @pytest.mark.parametrize(
     ("init_kwargs", "message"),
     [
-        (GREY, r"`mean` must be in units of .*pass mean / 255, which is \[0.485, 0.456, 0.406\]"),
-        ({"std": GREY["std"]}, r"`std` must be .*pass std / 255, which is \[0.229, 0.224, 0.225\]"),
+        (GRAY, r"`mean` must be in units of .*pass mean / 255, which is \[0.485, 0.456, 0.406\]"),
+        ({"std": GRAY["std"]}, r"`std` must be .*pass std / 255, which is \[0.229, 0.224, 0.225\]"),
         ({"mean": -0.5, "value_range": (-1, 1)}, r"pass \(mean - -1\) / 2, which is 0.25"),
         ({"mean": 300}, "from 0 to 1, not in those of value_range.*Received: mean=300"),
     ],
 )
-def test_constants_in_grey_levels_are_refused(init_kwargs, message):
+def test_constants_in_gray_levels_are_refused(init_kwargs, message):
     with pytest.raises(ValueError, match=message):
         PixelNormalization(**init_kwargs)
     # Without a range there is no other unit than that of the values.
@@ -164,9 +164,9 @@ def test_adapting_gives_the_statistics_of_numpy(given, dtype):
     exact = images.astype("float64") / 255
     np.testing.assert_allclose(layer.mean, exact.mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(layer.std, exact.std((0, 1, 2)), rtol=1e-12)
-    normalised = array(layer(images))
-    np.testing.assert_allclose(normalised.mean((0, 1, 2)), 0, atol=1e-5)  # float32 rounding
-    np.testing.assert_allclose(normalised.std((0, 1, 2)), 1, atol=1e-5)
+    normalized = array(layer(images))
+    np.testing.assert_allclose(normalized.mean((0, 1, 2)), 0, atol=1e-5)  # float32 rounding
+    np.testing.assert_allclose(normalized.std((0, 1, 2)), 1, atol=1e-5)
 
 
 def test_large_arrays_are_adapted_to_in_parts(monkeypatch):

@@ -18,8 +18,8 @@ def draw(*shape, seed=0):
 
 
 def norm(x, gamma, beta):
-    centred = x - x.mean(-1, keepdims=True)
-    return gamma * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) + beta
+    centered = x - x.mean(-1, keepdims=True)
+    return gamma * centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6) + beta
 
 
 def one_head(x, qkv, qkv_bias, out, out_bias):

@@ -86,7 +86,7 @@ def test_equal_grids_give_the_table_itself():
 
 
 def test_enlarging_one_axis_by_hand():
-    # Centres at -1/4, 1/4, 3/4, 5/4; the cubic kernel with a = -0.75 gives 0.2265625 of the
+    # Centers at -1/4, 1/4, 3/4, 5/4; the cubic kernel with a = -0.75 gives 0.2265625 of the
     # farther of two values a quarter of the way, and overshoots by 0.10546875 at the ends.
     larger = array(interpolate_positions(np.array([[0.0], [1.0]], "float32"), (2,), (4,)))
     np.testing.assert_allclose(
@@ -95,7 +95,7 @@ def test_enlarging_one_axis_by_hand():
 
 
 def test_shrinking_one_axis_by_hand():
-    # Half-way weights are -0.09375, 0.59375, 0.59375, -0.09375; the end repeats.
+    # Halfway weights are -0.09375, 0.59375, 0.59375, -0.09375; the end repeats.
     table = np.array([[1.0], [2.0], [4.0], [8.0]], "float32")
     smaller = array(interpolate_positions(table, (4,), (2,)))
     first = -0.09375 * 1 + 0.59375 * 1 + 0.59375 * 2 - 0.09375 * 4

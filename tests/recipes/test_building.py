@@ -22,7 +22,7 @@ def image_data(shape):
     return data.ImageData("arrays", shape, None, None, train=split, validation=split, test=split)
 
 
-def test_the_normalisation_is_that_of_the_training_images(short_recipe):
+def test_the_normalization_is_that_of_the_training_images(short_recipe):
     images = data.load(short_recipe.dataset)
     train, _ = images.train.arrays()
     mean, std = channel_statistics(images)

@@ -226,7 +226,7 @@ def test_another_data_set_is_told_in_names_notes_and_pictures(folder, array_file
     before = read(folder) if (folder / "evaluation.json").exists() else {}
     other = tmp_path / "others.npz"
     made = evaluate_run(
-        folder, ["linear-probe"], options=FAST, labelled=DataOptions(dataset=str(other))
+        folder, ["linear-probe"], options=FAST, labeled=DataOptions(dataset=str(other))
     )
     name = f"linear-probe on {other}"
     assert set(made) == {name}
@@ -238,7 +238,7 @@ def test_another_data_set_is_told_in_names_notes_and_pictures(folder, array_file
 
 def test_the_runs_own_data_by_another_path_are_its_own(folder, array_file):
     named = DataOptions(dataset=str(array_file.parent / "." / array_file.name))
-    assert set(evaluate_run(folder, ["knn"], options=FAST, labelled=named)) == {"knn"}
+    assert set(evaluate_run(folder, ["knn"], options=FAST, labeled=named)) == {"knn"}
 
 
 def test_an_unknown_protocol_is_refused_before_anything_is_loaded(tmp_path):
@@ -256,7 +256,7 @@ def test_data_of_another_shape_are_refused(folder, images):
     assert not (folder / "evaluation.json").exists()
 
 
-def labelled(images, labels):
+def labeled(images, labels):
     """The data set with other training labels."""
     split = ArraySplit(images.train.arrays()[0], np.zeros(len(images.train), int))
     split.labels = labels
@@ -276,13 +276,13 @@ def labelled(images, labels):
 def test_labels_that_no_protocol_can_use_are_refused(images, labels, error, message):
     model = _Shaped((8, 8, 1))
     with pytest.raises(error, match=message):
-        check_labels(Comparison(model, model, labelled(images, labels)))
+        check_labels(Comparison(model, model, labeled(images, labels)))
 
 
 def test_classes_missing_from_a_side_are_told(images):
     labels = np.where(images.train.labels == 3, 4, images.train.labels)
     model = _Shaped((8, 8, 1))
-    notes = label_notes(Comparison(model, model, labelled(images, labels)))
+    notes = label_notes(Comparison(model, model, labeled(images, labels)))
     assert any(note.startswith("Class 3 is absent from train") for note in notes)
 
 

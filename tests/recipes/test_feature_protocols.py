@@ -65,7 +65,7 @@ def test_nothing_is_chosen_on_test(models, images, entries, name):
 
 
 @pytest.mark.slow
-def test_neighbours_of_pixels_are_scikit_learns(entries, comparison):
+def test_neighbors_of_pixels_are_scikit_learns(entries, comparison):
     from sklearn.neighbors import KNeighborsClassifier
 
     train, validation, test = comparison.features["pixels"]

@@ -34,17 +34,17 @@ def write_folder(folder, per_class, start=0):
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("labelled") / "labelled", 20)
+def labeled(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("labeled") / "labeled", 20)
 
 
 @pytest.fixture(scope="module")
-def classifier(finished, labelled, tmp_path_factory):
+def classifier(finished, labeled, tmp_path_factory):
     """The folder of a classifier's run, for reading only, and the metrics it returned."""
     out = tmp_path_factory.mktemp("runs") / "classifier"
     options = FineTuneOptions(steps=60, learning_rate=0.02, **QUICK)
-    images = DataOptions(dataset=str(labelled), splits=(0.6, 0.2, 0.2))
-    return out, fine_tune_run(finished[0], out, options, labelled=images, announce=[].append)
+    images = DataOptions(dataset=str(labeled), splits=(0.6, 0.2, 0.2))
+    return out, fine_tune_run(finished[0], out, options, labeled=images, announce=[].append)
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def test_the_folder_holds_a_whole_run(classifier):
     } == {item.name for item in classifier[0].iterdir() if not item.name.startswith(".")}
 
 
-def test_scores_are_those_of_the_saved_model_on_its_test_images(classifier, labelled):
+def test_scores_are_those_of_the_saved_model_on_its_test_images(classifier, labeled):
     folder, metrics = classifier
-    images = data.load(str(labelled), splits=(0.6, 0.2, 0.2), image_size=8)
+    images = data.load(str(labeled), splits=(0.6, 0.2, 0.2), image_size=8)
     pixels, labels = images.test.arrays()
     model = load_model(folder / "model.keras")
     right = model.probabilities(pixels).argmax(1) == labels
@@ -77,11 +77,11 @@ def test_scores_are_those_of_the_saved_model_on_its_test_images(classifier, labe
         assert one["recall"] == pytest.approx(right[own].mean())
 
 
-def test_a_saved_model_gives_probabilities_by_class_name(classifier, labelled):
+def test_a_saved_model_gives_probabilities_by_class_name(classifier, labeled):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(classifier[0] / "saved_model"))
-    pixels, _ = data.load(str(labelled), image_size=8).train.arrays(limit=4)
+    pixels, _ = data.load(str(labeled), image_size=8).train.arrays(limit=4)
     made = loaded.signatures["serving_default"](images=tf.constant(pixels))
     assert [name.decode() for name in made["class_names"].numpy()[0]] == list(NAMES)
     model = load_model(classifier[0] / "model.keras")
@@ -105,21 +105,21 @@ def test_the_history_has_a_row_for_every_epoch(classifier):
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(rows[0])
 
 
-def test_evaluating_the_run_again_finds_the_same(classifier, labelled, tmp_path):
+def test_evaluating_the_run_again_finds_the_same(classifier, labeled, tmp_path):
     folder = shutil.copytree(classifier[0], tmp_path / "run")
     made = evaluate_run(folder)
     assert made["classifier"]["test_accuracy"] == classifier[1]["accuracy"]
-    named = evaluate_run(folder, labelled=DataOptions(dataset=f"{labelled}/"))
+    named = evaluate_run(folder, labeled=DataOptions(dataset=f"{labeled}/"))
     assert named["classifier"]["num_test"] == classifier[1]["num_scored"]
     with pytest.raises(ValueError, match="`splits` must be left out"):
-        evaluate_run(folder, labelled=DataOptions(splits=(0.0, 0.0, 1.0)))
+        evaluate_run(folder, labeled=DataOptions(splits=(0.0, 0.0, 1.0)))
 
 
 def test_another_data_set_is_scored_as_a_whole_and_by_class_name(classifier, tmp_path):
     folder = shutil.copytree(classifier[0], tmp_path / "run")
     other = write_folder(tmp_path / "other", 10, start=40)
     shutil.rmtree(other / "eight")  # labels are 0 and 1 here, 1 and 2 to the model
-    made = evaluate_run(folder, labelled=DataOptions(dataset=str(other)))
+    made = evaluate_run(folder, labeled=DataOptions(dataset=str(other)))
     (name, entry), *others = made.items()
     assert name == f"classifier on {other}" and not others
     images = data.load(str(other), splits=(0, 0, 1), image_size=8)
@@ -163,7 +163,7 @@ def test_five_images_per_class_without_a_test_split_are_enough(finished, tmp_pat
         finished[0],
         tmp_path / "run",
         FineTuneOptions(steps=2, train_blocks=0, **QUICK),
-        labelled=DataOptions(dataset=str(few), splits=(0.8, 0.2, 0.0)),
+        labeled=DataOptions(dataset=str(few), splits=(0.8, 0.2, 0.0)),
         announce=lines.append,
     )
     assert metrics["scored_on"] == "validation"
@@ -173,19 +173,19 @@ def test_five_images_per_class_without_a_test_split_are_enough(finished, tmp_pat
 
 @pytest.mark.long
 def test_color_and_16_bits_among_gray_files_are_converted_and_told(finished, tmp_path):
-    folder = write_folder(tmp_path / "labelled", 6)
+    folder = write_folder(tmp_path / "labeled", 6)
     first, second, *_ = sorted((folder / "two").iterdir())
     gray = np.asarray(Image.open(first))
     Image.fromarray(np.stack([gray] * 3, -1)).save(first)
     Image.fromarray(np.asarray(Image.open(second)).astype("uint16") * 257).save(second)
     lines, images = [], DataOptions(dataset=str(folder))
     options = FineTuneOptions(steps=1, **QUICK)
-    fine_tune_run(finished[0], tmp_path / "out", options, labelled=images, announce=lines.append)
+    fine_tune_run(finished[0], tmp_path / "out", options, labeled=images, announce=lines.append)
     assert "1 of 18 images is color: converted to gray." in lines
     assert "1 of 18 images is 16-bit: scaled from [0, 65535] to [0, 255]." in lines
     assert not any("WARNING" in line for line in lines)
     lines.clear()
-    made = evaluate_run(tmp_path / "out", labelled=images, announce=lines.append)
+    made = evaluate_run(tmp_path / "out", labeled=images, announce=lines.append)
     assert made["classifier"]["num_test"] >= 3
     assert "1 of 18 images is color: converted to gray." in lines
 
@@ -201,7 +201,7 @@ def test_notes_are_told_even_if_the_images_are_refused_then(finished, tmp_path):
         fine_tune_run(
             finished[0],
             tmp_path / "out",
-            labelled=DataOptions(dataset=str(folder)),
+            labeled=DataOptions(dataset=str(folder)),
             announce=lines.append,
         )
     assert "skipped 1 unreadable file: text.jpg (not an image that can be read)." in lines
@@ -209,7 +209,7 @@ def test_notes_are_told_even_if_the_images_are_refused_then(finished, tmp_path):
 
 @pytest.mark.long
 def test_classes_without_a_test_image_are_warned_of(finished, tmp_path):
-    folder = write_folder(tmp_path / "labelled", 6)
+    folder = write_folder(tmp_path / "labeled", 6)
     for file in sorted((folder / "two").iterdir())[2:]:
         file.unlink()  # two images: not enough for three splits
     lines, seed = [], 0
@@ -219,7 +219,7 @@ def test_classes_without_a_test_image_are_warned_of(finished, tmp_path):
         finished[0],
         tmp_path / "out",
         FineTuneOptions(steps=1, seed=seed, **QUICK),
-        labelled=DataOptions(dataset=str(folder)),
+        labeled=DataOptions(dataset=str(folder)),
         announce=lines.append,
     )
     warning = (
@@ -241,7 +241,7 @@ def test_without_held_out_images_the_classifier_is_made_and_not_scored(finished,
         finished[0],
         tmp_path / "run",
         FineTuneOptions(steps=2, **QUICK),
-        labelled=DataOptions(dataset=str(few), splits=(1.0, 0.0, 0.0)),
+        labeled=DataOptions(dataset=str(few), splits=(1.0, 0.0, 0.0)),
         announce=[].append,
     )
     assert metrics["scored_on"] is None and "accuracy" not in metrics
@@ -252,7 +252,7 @@ def test_without_held_out_images_the_classifier_is_made_and_not_scored(finished,
 
 @pytest.mark.long
 def test_an_interrupt_after_training_leaves_the_trained_model(
-    finished, labelled, tmp_path, monkeypatch
+    finished, labeled, tmp_path, monkeypatch
 ):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -263,7 +263,7 @@ def test_an_interrupt_after_training_leaves_the_trained_model(
             finished[0],
             tmp_path / "run",
             FineTuneOptions(steps=2, **QUICK),
-            labelled=DataOptions(dataset=str(labelled)),
+            labeled=DataOptions(dataset=str(labeled)),
             announce=[].append,
         )
     monkeypatch.undo()
@@ -272,7 +272,7 @@ def test_an_interrupt_after_training_leaves_the_trained_model(
 
 
 def test_an_interrupt_in_training_keeps_the_run_that_was_to_be_replaced(
-    finished, labelled, tmp_path, monkeypatch
+    finished, labeled, tmp_path, monkeypatch
 ):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.keras").write_text("earlier")
@@ -286,7 +286,7 @@ def test_an_interrupt_in_training_keeps_the_run_that_was_to_be_replaced(
             finished[0],
             tmp_path,
             FineTuneOptions(steps=2, **QUICK),
-            labelled=DataOptions(dataset=str(labelled)),
+            labeled=DataOptions(dataset=str(labeled)),
             overwrite=True,
             announce=[].append,
         )
@@ -308,7 +308,7 @@ def test_images_without_labels_are_refused_with_what_to_do(finished, tmp_path):
         fine_tune_run(
             finished[0],
             tmp_path / "run",
-            labelled=DataOptions(dataset=str(tmp_path / "flat")),
+            labeled=DataOptions(dataset=str(tmp_path / "flat")),
             announce=[].append,
         )
     assert not (tmp_path / "run").exists()
@@ -372,6 +372,6 @@ def test_image_files_are_listed_once_and_missing_ones_named(tmp_path):
         list_image_files([tmp_path / "empty"])
 
 
-def test_an_autoencoder_does_not_predict(finished, labelled):
+def test_an_autoencoder_does_not_predict(finished, labeled):
     with pytest.raises(ValueError, match="must be a classifier run. Train one with"):
-        predict_files(finished[0], [labelled])
+        predict_files(finished[0], [labeled])

@@ -186,10 +186,10 @@ def test_a_run_whose_training_is_done_keeps_the_speed_it_had(tmp_path):
 
 
 def test_a_signal_during_the_last_save_is_not_forgotten(tmp_path, monkeypatch):
-    def signalled(model, batches, *, callbacks, **options):
+    def signaled(model, batches, *, callbacks, **options):
         next(call for call in callbacks if isinstance(call, StopRequest)).requested = "SIGTERM"
 
-    monkeypatch.setattr(fitting, "fit_from", signalled)
+    monkeypatch.setattr(fitting, "fit_from", signaled)
     with pytest.raises(Interrupted, match="stopped by SIGTERM after the last step"):
         Case(tmp_path, *WAYS["plain"]).train()
 

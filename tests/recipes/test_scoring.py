@@ -69,7 +69,7 @@ def test_features_are_scored_beside_their_rivals(model, images):
         assert all(0 <= value <= 1 for value in scores[key].values())
 
 
-def test_nearest_neighbours_of_pixels_are_scikit_learns(model, images):
+def test_nearest_neighbors_of_pixels_are_scikit_learns(model, images):
     from sklearn.neighbors import KNeighborsClassifier
 
     (x, y), (test, labels) = images.train.arrays(), images.test.arrays()

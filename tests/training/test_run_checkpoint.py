@@ -272,11 +272,11 @@ def test_a_signal_that_comes_while_saving_waits_for_the_next_step(run, model):
     saving = RunCheckpoint(run, 1, 4, every=2, stop=stop)
     save = saving.store.save
 
-    def signalled(step, *rest):
+    def signaled(step, *rest):
         stop.requested = "SIGTERM"
         return save(step, *rest)
 
-    saving.store.save = signalled
+    saving.store.save = signaled
     with pytest.raises(Interrupted, match="saved after step 3 of 4 in epoch 1 of 1$"):
         fit_with(model, [saving])
     assert steps(run) == [2, 3]

@@ -180,10 +180,10 @@ def protocol_of(entry: str) -> Protocol | None:
     """The protocol of an entry of `evaluation.json`; `None` where it is not registered here.
 
     Args:
-        entry: name of the entry, such as `"knn"` or `"knn on labelled/"`.
+        entry: name of the entry, such as `"knn"` or `"knn on labeled/"`.
 
     Example:
-    >>> protocol_of("knn on labelled/").name
+    >>> protocol_of("knn on labeled/").name
     'knn'
     """
     return PROTOCOLS.get(entry.partition(" on ")[0])

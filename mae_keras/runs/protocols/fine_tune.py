@@ -109,7 +109,7 @@ def _epochs(steps: int) -> int:
 
 
 def augmentation_for(images: Any) -> Any:
-    """Augmentation of labelled images that suits a data set.
+    """Augmentation of labeled images that suits a data set.
 
     Where images of its kind are mirrored and cropped in pretraining, so are they here; elsewhere
     small shifts and rotations.

@@ -1,4 +1,4 @@
-"""Hugging Face's ViTMAE encoder, eager: normalised float pixels to features.
+"""Hugging Face's ViTMAE encoder, eager: normalized float pixels to features.
 
 Runs without this package and without Keras.
 """

@@ -2,7 +2,7 @@
 
 Runs without this package and without Keras. Hugging Face as its users get the most of it: scaled
 dot-product attention, and the fused AdamW that its `Trainer` takes by default. Pixels are float
-and normalised beforehand, which mae_keras does in every step.
+and normalized beforehand, which mae_keras does in every step.
 """
 
 import contextlib
