@@ -122,7 +122,7 @@ class MultiHeadAttention(keras.layers.Layer):
     Args:
         num_heads: int, must divide the number of features.
         use_bias: bool, whether the projections have biases. Defaults to `True`.
-        kernel_initializer: initialiser of the kernels. Defaults to `"glorot_uniform"`.
+        kernel_initializer: initializer of the kernels. Defaults to `"glorot_uniform"`.
         **kwargs: passed to `keras.layers.Layer`.
     """
 
@@ -150,7 +150,7 @@ class MultiHeadAttention(keras.layers.Layer):
         layer = keras.layers.Dense(
             units,
             use_bias=self.use_bias,
-            # A seeded initialiser shared by two layers would give them equal weights.
+            # A seeded initializer shared by two layers would give them equal weights.
             kernel_initializer=self.kernel_initializer.clone(),
             dtype=self.dtype_policy,
             name=name,
@@ -190,7 +190,7 @@ class MultiHeadSelfAttention(MultiHeadAttention):
     Args:
         num_heads: int, must divide the number of features.
         use_bias: bool, whether the projections have biases. Defaults to `True`.
-        kernel_initializer: initialiser of both kernels. Defaults to `"glorot_uniform"`.
+        kernel_initializer: initializer of both kernels. Defaults to `"glorot_uniform"`.
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -247,7 +247,7 @@ class MultiHeadCrossAttention(MultiHeadAttention):
     Args:
         num_heads: int, must divide the number of features.
         use_bias: bool, whether the projections have biases. Defaults to `True`.
-        kernel_initializer: initialiser of the kernels. Defaults to `"glorot_uniform"`.
+        kernel_initializer: initializer of the kernels. Defaults to `"glorot_uniform"`.
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:

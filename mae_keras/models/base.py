@@ -29,7 +29,7 @@ from mae_keras.models.checks import (
     check_class_weight,
     check_fit_arguments,
     check_input,
-    check_labelled,
+    check_labeled,
     check_weights,
     is_array,
     to_numpy,
@@ -495,7 +495,7 @@ class TrainableModel(keras.Model):
         else:
             sample_weight = check_weights(sample_weight, len(x))
         if self.num_classes is not None:
-            check_labelled(x, y, self.num_classes)
+            check_labeled(x, y, self.num_classes)
         elif is_array(x):
             y = labels_for_weights(x, y, sample_weight, class_weight)
         elif class_weight is not None and has_images_alone(x):

@@ -223,9 +223,9 @@ def _overshoot_hint(
     """What to do with values a little outside the range, such as from -28.6 to 291.3."""
     low, high = value_range
     excess = max(low - smallest, largest - high)
-    # Standardised pixels, which clipping would spoil, do not fill the range.
-    standardised = largest - low < (high - low) / 2
-    if images.dtype.kind in "iu" or standardised or excess >= (high - low) / 4:
+    # Standardized pixels, which clipping would spoil, do not fill the range.
+    standardized = largest - low < (high - low) / 2
+    if images.dtype.kind in "iu" or standardized or excess >= (high - low) / 4:
         return ""
     return (
         "Resizing with bicubic or Lanczos interpolation overshoots: clip with "
@@ -583,7 +583,7 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
         )
 
 
-def check_labelled(x: Any, y: Any, num_classes: int) -> None:
+def check_labeled(x: Any, y: Any, num_classes: int) -> None:
     """Check the labels of what was given to `fit` or `evaluate`, as far as they are there.
 
     Of `tf.data` sets of known length the first batch is looked at. Everything else is checked as

@@ -314,7 +314,7 @@ class ImageClassifier(TrainableModel):
         return {"logits": logits, "probabilities": ops.softmax(logits)}
 
     def encode(self, images: Any, batch_size: int = 256) -> np.ndarray:
-        """Features of images: what the head classifies, pooled and normalised.
+        """Features of images: what the head classifies, pooled and normalized.
 
         Args:
             images: array `(num_images, *spatial, channels)` of pixels as stored.

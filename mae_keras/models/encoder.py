@@ -147,7 +147,7 @@ class TransformerEncoder(keras.Model):
         return int(self.use_class_token)
 
     def to_patches(self, images: Any) -> tuple[Any, Any]:
-        """Raw images to normalised patches without NaN, and which of them are missing.
+        """Raw images to normalized patches without NaN, and which of them are missing.
 
         Args:
             images: tensor `(batch, *spatial, channels)` of pixels.
@@ -169,7 +169,7 @@ class TransformerEncoder(keras.Model):
         """Encode patches, all of them or only some.
 
         Args:
-            patches: float32 tensor `(batch, num_patches, patch_dim)`, normalised, without NaN.
+            patches: float32 tensor `(batch, num_patches, patch_dim)`, normalized, without NaN.
             hidden: bool `(batch, num_patches)`, patches not to attend to, or `None`.
             indices: int `(batch, num_visible)`, the patches to encode, or `None`: all. The others
                 cost nothing.
@@ -188,7 +188,7 @@ class TransformerEncoder(keras.Model):
         """Encode patches and keep what every block makes of them, to probe the blocks.
 
         Args:
-            patches: float32 tensor `(batch, num_patches, patch_dim)`, normalised, without NaN.
+            patches: float32 tensor `(batch, num_patches, patch_dim)`, normalized, without NaN.
             hidden: bool `(batch, num_patches)`, patches not to attend to, or `None`.
 
         Returns:
@@ -305,7 +305,7 @@ class TransformerEncoder(keras.Model):
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class ViTEncoder(TransformerEncoder):
-    """Vision transformer over the patches of an image, normalisation included.
+    """Vision transformer over the patches of an image, normalization included.
 
     Takes pixels as stored and gives tokens. Other image sizes than `image_shape` are accepted as
     long as the patches divide them: positions are then computed, or interpolated when learned.

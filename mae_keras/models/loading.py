@@ -58,7 +58,7 @@ def from_versioned_config(
     Args:
         cls: class to build.
         config: as `get_config` gave it.
-        children: keys whose values are serialised Keras objects.
+        children: keys whose values are serialized Keras objects.
 
     Returns:
         Instance of `cls`.

@@ -329,7 +329,7 @@ class MaskedAutoencoder(MaskedModel):
         return self.encoder.normalization
 
     def to_patches(self, images: Any) -> tuple[Any, Any]:
-        """Raw images to normalised patches without NaN, and which of them are missing."""
+        """Raw images to normalized patches without NaN, and which of them are missing."""
         return self.encoder.to_patches(images)
 
     def to_targets(self, patches: Any, indices: Any = None, missing: Any = None) -> Any:

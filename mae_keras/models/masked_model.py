@@ -112,7 +112,7 @@ class MaskedModel(TrainableModel):
         return self.normalization.value_range
 
     def to_patches(self, images: Any) -> tuple[Any, Any]:
-        """Raw images to normalised patches without NaN, and which of them are missing."""
+        """Raw images to normalized patches without NaN, and which of them are missing."""
         raise NotImplementedError
 
     def to_targets(self, patches: Any, indices: Any = None, missing: Any = None) -> Any:
@@ -393,7 +393,7 @@ class MaskedModel(TrainableModel):
                 that `evaluate` uses, which depend on (seed, number of the image), and on the image
                 where the masking layer looks at it.
             batch_size: int.
-            statistics: for standardised targets, whose patch mean and variance give the
+            statistics: for standardized targets, whose patch mean and variance give the
                 prediction its brightness: `"original"` (the hidden patches' own, given away) or
                 `"visible"` (estimated from the visible patches around).
 

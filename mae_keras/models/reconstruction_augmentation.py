@@ -29,7 +29,7 @@ class MaskedReconstructionAugmentation(keras.layers.Layer):
 
     Args:
         model: a trained `MaskedAutoencoder` or `DenseMaskedAutoencoder`, best one without
-            standardised targets. The layer keeps a frozen copy: training `model` further changes
+            standardized targets. The layer keeps a frozen copy: training `model` further changes
             nothing here, and this layer changes nothing there.
         mask_ratio: float in (0, 1), fraction of patches replaced in a chosen image. Defaults to
             `0.5`.

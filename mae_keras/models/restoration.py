@@ -1,7 +1,7 @@
 """What a trained autoencoder gives back: reconstructions, holes filled, noise and anomalies found.
 
 Methods of `MaskedModel` call these functions. Inpainting and restoring use what is seen of an image
-alone: models of standardised patches take brightness and contrast of a hidden patch from the
+alone: models of standardized patches take brightness and contrast of a hidden patch from the
 visible patches around, never from what it hides. Pictures come out better from models that predict
 pixels. Predictions are clipped to `value_range`.
 """
@@ -32,7 +32,7 @@ class Reconstruction(NamedTuple):
         prediction: float32 `(batch, *spatial, channels)`, every patch as predicted, not clipped.
         patch_mask: bool `(batch, num_patches)`, `True` = hidden.
         pasted: float32, the images with their hidden patches replaced by the prediction.
-        statistics: whose mean and variance gave standardised predictions their brightness,
+        statistics: whose mean and variance gave standardized predictions their brightness,
             `"original"` or `"visible"`; `None` when the model predicts pixels.
     """
 

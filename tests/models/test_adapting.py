@@ -86,7 +86,7 @@ def test_images_that_do_not_fit_are_refused(change, message, pictures):
         build("dense").adapt(change(pictures))
 
 
-def test_files_with_constants_in_grey_levels_name_them(pictures):
+def test_files_with_constants_in_gray_levels_name_them(pictures):
     config = build("dense").get_config()
     config.update(mean=[123.0, 116.0, 103.0])
     with pytest.raises(ValueError, match="`mean` must be in units of the scaled values"):

@@ -108,7 +108,7 @@ def first_step(model, images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "normalize", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["pixels", "standardised"]
+    "normalize", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["pixels", "standardized"]
 )
 def test_the_loss_is_that_of_all_hidden_patches(cross, images, normalize):
     loss, errors, mask, _ = first_step(cross(normalize_targets=normalize), images)

@@ -165,7 +165,7 @@ def test_exporting_does_not_disturb_the_model(make_tiny, images, tmp_path):
         {"masking": RandomMasking(0.5, seed=0), "dtype": "mixed_bfloat16"},
         {"image_shape": (16, 2), "patch_size": 4},
     ],
-    ids=["standardised", "bfloat16", "rank 1"],
+    ids=["standardized", "bfloat16", "rank 1"],
 )
 def test_other_models_are_exported(make_tiny, tmp_path, options):
     model = make_tiny(**options)

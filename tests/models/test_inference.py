@@ -21,7 +21,7 @@ def test_visible_pixels_of_pasted_are_bit_equal_to_the_original(tiny, images, ra
 
 
 @pytest.mark.parametrize("statistics", ["original", "visible"])
-def test_visible_pixels_are_bit_equal_for_standardised_targets_too(
+def test_visible_pixels_are_bit_equal_for_standardized_targets_too(
     make_tiny, images, random_masks, statistics
 ):
     model = make_tiny(normalize_targets=True, mean=0.45, std=0.2)
@@ -112,7 +112,7 @@ def test_predicted_patches_are_those_of_reconstruct(tiny, images, random_masks):
     np.testing.assert_array_equal(made.counted, random_masks)
 
 
-def test_standardised_targets_have_mean_0_and_unbiased_variance_1(make_tiny, images):
+def test_standardized_targets_have_mean_0_and_unbiased_variance_1(make_tiny, images):
     targets = make_tiny(normalize_targets=True).predict_patches(images).targets
     np.testing.assert_allclose(targets.mean(axis=-1), 0, atol=1e-4)
     # 1e-6 is added to the variance, which is small for flat patches
@@ -135,7 +135,7 @@ def test_features_are_the_encoders_tokens(tiny, images):
 
 
 @pytest.mark.slow
-def test_features_come_from_labelled_datasets(tiny, images):
+def test_features_come_from_labeled_datasets(tiny, images):
     batches = tf.data.Dataset.from_tensor_slices((images, np.arange(16))).batch(5)
     np.testing.assert_allclose(tiny.encode(batches), tiny.encode(images), atol=1e-5)
 

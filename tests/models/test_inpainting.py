@@ -35,7 +35,7 @@ def test_it_tells_the_patches_that_were_hidden(tiny, images):
 @pytest.mark.parametrize(
     ("image_shape", "patch_size"), [((16, 2), 4), ((4, 6, 3), (2, 3)), ((4, 4, 4, 2), 2)], ids=str
 )
-def test_any_number_of_axes_and_standardised_targets_will_do(make_tiny, image_shape, patch_size):
+def test_any_number_of_axes_and_standardized_targets_will_do(make_tiny, image_shape, patch_size):
     model = make_tiny(image_shape, patch_size, normalize_targets=True)
     images = np.random.default_rng(0).integers(0, 256, (3, *image_shape)).astype("uint8")
     missing = scratch(3, *image_shape[:-1])

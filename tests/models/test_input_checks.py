@@ -34,7 +34,7 @@ def dataset(array, *more):
     ],
     ids=[
         *("uint8", "float32", "float64", "int64", "black", "all missing", "tensor"),
-        *("dataset", "float dataset", "labelled dataset"),
+        *("dataset", "float dataset", "labeled dataset"),
     ],
 )
 def test_images_that_fit_are_let_through(x):
@@ -184,7 +184,7 @@ def test_values_beyond_the_range_by_overshoot_are_refused_with_the_way_out():
 
     assert "overshoots: clip with tf.clip_by_value(images, 0, 255)" in received(-28.6, 291.3)
     assert "clip" not in received(-28.6, 510.0)
-    assert "clip" not in received(-2.5, 100)  # standardised
+    assert "clip" not in received(-2.5, 100)  # standardized
 
 
 def test_whole_numbers_up_to_1_are_dark_images_and_no_fractions_of_255():

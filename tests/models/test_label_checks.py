@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mae_keras.models.checks import check_labelled, check_labels
+from mae_keras.models.checks import check_labeled, check_labels
 
 IMAGES = np.zeros((4, 8, 8, 1), "uint8")
 
@@ -51,14 +51,14 @@ def test_the_argument_is_named():
 
 def test_a_dataset_without_labels_is_refused():
     with pytest.raises(TypeError, match="a dataset of images alone"):
-        check_labelled(tf.data.Dataset.from_tensor_slices(IMAGES).batch(2), None, 3)
+        check_labeled(tf.data.Dataset.from_tensor_slices(IMAGES).batch(2), None, 3)
 
 
 def test_the_first_batch_of_a_dataset_is_looked_at():
-    labelled = tf.data.Dataset.from_tensor_slices((IMAGES, np.array([0, 3, 1, 1]))).batch(2)
+    labeled = tf.data.Dataset.from_tensor_slices((IMAGES, np.array([0, 3, 1, 1]))).batch(2)
     with pytest.raises(ValueError, match="values from 0 to 3"):
-        check_labelled(labelled, None, 3)
+        check_labeled(labeled, None, 3)
 
 
 def test_generators_are_left_alone():
-    check_labelled((batch for batch in [(IMAGES, np.zeros(4, int))]), None, 3)
+    check_labeled((batch for batch in [(IMAGES, np.zeros(4, int))]), None, 3)

@@ -16,7 +16,7 @@ def to_numpy(tensors):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("normalize", [False, True], ids=["pixels", "standardised"])
+@pytest.mark.parametrize("normalize", [False, True], ids=["pixels", "standardized"])
 @pytest.mark.parametrize("class_token", [False, True], ids=["no token", "class token"])
 @pytest.mark.parametrize("rank", RANKS)
 def test_gathering_and_attention_masking_agree(make_tiny, rank, class_token, normalize):
@@ -70,7 +70,7 @@ def test_calling_gives_pixels_of_the_shape_of_the_images(make_tiny, rank):
 
 @pytest.mark.slow
 def test_the_prediction_is_in_pixels_as_given(make_tiny):
-    # A head that is blind predicts its bias, in normalised units, everywhere.
+    # A head that is blind predicts its bias, in normalized units, everywhere.
     model = make_tiny(mean=0.5, std=0.25)
     model.head.kernel.assign(np.zeros(model.head.kernel.shape))
     model.head.bias.assign(np.ones(4))
@@ -87,7 +87,7 @@ def test_patches_and_pixels_inside_them_are_in_raster_order(make_tiny):
     np.testing.assert_allclose(prediction, np.tile(patch, (2, 2, 1)), atol=1e-4)
 
 
-def test_targets_are_the_normalised_patches(make_tiny, images):
+def test_targets_are_the_normalized_patches(make_tiny, images):
     model = make_tiny(mean=0.5, std=0.25)
     patches, missing = model.to_patches(keras.ops.convert_to_tensor(images))
     by_hand = images.reshape(16, 4, 2, 4, 2).swapaxes(2, 3).reshape(16, 16, 4)
@@ -140,7 +140,7 @@ def test_the_model_owns_every_weight_once(make_tiny):
         {"masking": GridMasking(0.5), "value_range": None, "drop_path_rate": 0.2},
         {"dtype": "mixed_bfloat16", "name": "mine"},
     ],
-    ids=["plain", "standardised", "rectangular", "block", "grid", "bfloat16"],
+    ids=["plain", "standardized", "rectangular", "block", "grid", "bfloat16"],
 )
 def test_its_config_rebuilds_it(make_tiny, options):
     model = make_tiny(**options)

@@ -8,7 +8,7 @@ from mae_keras.models.checks import cover_pixels, read_missing, touched_patches
 SHAPE = (2, 4, 6, 3)
 HOLE = np.random.default_rng(0).random((4, 6)) < 0.4
 HOLES = np.random.default_rng(1).random((2, 4, 6)) < 0.4
-COLOURS = np.random.default_rng(2).random(SHAPE) < 0.4
+COLORS = np.random.default_rng(2).random(SHAPE) < 0.4
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ COLOURS = np.random.default_rng(2).random(SHAPE) < 0.4
     [
         (HOLE, np.stack([np.stack([HOLE] * 3, -1)] * 2)),
         (HOLE[..., None], np.stack([np.stack([HOLE] * 3, -1)] * 2)),
-        (COLOURS[0], np.stack([COLOURS[0]] * 2)),
+        (COLORS[0], np.stack([COLORS[0]] * 2)),
         (HOLES, np.stack([HOLES] * 3, -1)),
         (HOLES[..., None], np.stack([HOLES] * 3, -1)),
-        (COLOURS, COLOURS),
+        (COLORS, COLORS),
         (HOLE.tolist(), np.stack([np.stack([HOLE] * 3, -1)] * 2)),
     ],
     ids=["one", "one, 1 channel", "one, channels", "each", "each, 1 channel", "values", "list"],

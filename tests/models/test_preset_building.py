@@ -41,7 +41,7 @@ def test_decoder_overrides_reach_the_decoder_alone():
     assert model.encoder.hidden_dim == 64
 
 
-def test_pixel_overrides_reach_the_normalisation():
+def test_pixel_overrides_reach_the_normalization():
     model = build(value_range=(0, 1), mean=0.5, std=0.25)
     assert model.value_range == (0.0, 1.0)
     assert (model.normalization.mean, model.normalization.std) == (0.5, 0.25)

@@ -46,7 +46,7 @@ def test_a_mask_read_can_be_written_to():
 
 
 @pytest.mark.parametrize("grid", [(5,), (2, 3), (2, 2, 2)])
-def test_neighbours_weigh_by_inverse_squared_distance_and_not_themselves(grid):
+def test_neighbors_weigh_by_inverse_squared_distance_and_not_themselves(grid):
     weights = neighbor_weights(grid)
     places = list(np.ndindex(*grid))
     for i, first in enumerate(places):

@@ -33,11 +33,11 @@ def dense(images):
 
 
 @pytest.fixture(scope="module")
-def standardised(make_tiny):
+def standardized(make_tiny):
     return make_tiny(normalize_targets=True, mean=0.4, std=0.2)
 
 
-@pytest.fixture(params=["tiny", "standardised", "dense"])
+@pytest.fixture(params=["tiny", "standardized", "dense"])
 def model(request):
     return request.getfixturevalue(request.param)
 
@@ -78,9 +78,9 @@ def test_missing_pixels_are_those_of_a_reconstruction_without_their_patches(tiny
     np.testing.assert_allclose(filled[holes], expected[holes], atol=1e-3)
 
 
-def test_standardised_predictions_take_their_brightness_from_around(standardised, images, holes):
-    filled = standardised.inpaint(images, holes)
-    made = standardised.reconstruct(images, patches_of(holes), statistics="visible")
+def test_standardized_predictions_take_their_brightness_from_around(standardized, images, holes):
+    filled = standardized.inpaint(images, holes)
+    made = standardized.reconstruct(images, patches_of(holes), statistics="visible")
     np.testing.assert_allclose(filled[holes], np.clip(made.prediction, 0, 255)[holes], atol=1e-2)
 
 
@@ -149,7 +149,7 @@ def by_hand(model, images, masks):
     return np.nanmean(kept, 0), np.nanstd(kept, 0, ddof=1), hidden.sum(0)
 
 
-@pytest.mark.parametrize("name", ["tiny", "standardised"])
+@pytest.mark.parametrize("name", ["tiny", "standardized"])
 def test_every_pixel_is_averaged_over_the_masks_that_hid_it(request, images, name):
     model = request.getfixturevalue(name)
     made = model.restore(images, num_masks=6, mask_ratio=0.5, seed=4)

@@ -33,7 +33,7 @@ def model():
         (lambda x, y: (x, y + 1), ValueError, "values from 1 to 3"),
         (lambda x, y: (x, y * 0.5), TypeError, "must be integers"),
     ],
-    ids=["rank", "size", "scaled", "unlabelled", "short", "from-1", "floats"],
+    ids=["rank", "size", "scaled", "unlabeled", "short", "from-1", "floats"],
 )
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_what_does_not_fit_is_refused_before_training(
@@ -46,9 +46,9 @@ def test_what_does_not_fit_is_refused_before_training(
 def test_validation_data_is_checked_too(model, images):
     with pytest.raises(ValueError, match="values from 1 to 3"):
         model.fit(images, LABELS, validation_data=(images, LABELS + 1), verbose=0)
-    unlabelled = tf.data.Dataset.from_tensor_slices(images).batch(4)
+    unlabeled = tf.data.Dataset.from_tensor_slices(images).batch(4)
     with pytest.raises(TypeError, match="images alone"):
-        model.fit(images, LABELS, validation_data=unlabelled, verbose=0)
+        model.fit(images, LABELS, validation_data=unlabeled, verbose=0)
 
 
 def test_datasets_of_numbers_and_of_shares_are_trained_on(images):

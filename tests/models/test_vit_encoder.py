@@ -34,14 +34,14 @@ def test_there_is_a_token_for_every_patch(shape, patch, patches, class_token):
 
 
 @pytest.mark.slow
-def test_pixels_are_normalised_inside():
+def test_pixels_are_normalized_inside():
     images = pixels(2, 8, 8, 1)
     stored = build(mean=0.5, std=0.2)
     prepared = build(value_range=None)
     np.testing.assert_allclose(
         tokens_of(stored, images),
         tokens_of(prepared, (images / 255.0 - 0.5).astype("float32") / 0.2),
-        atol=1e-5,  # float32 rounding of the normalisation
+        atol=1e-5,  # float32 rounding of the normalization
     )
 
 

@@ -13,7 +13,7 @@ from parity import hf_weights
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.ops import interpolate_positions, sincos_positions, visible_indices
 
-CASES = ["standardised", "pixels", "rectangle"]
+CASES = ["standardized", "pixels", "rectangle"]
 # Both sides add up float32 numbers of size 1 in different orders, through two times two blocks:
 # measured 2e-6 at most. The approximate GELU instead of the exact one gives 5e-4, an epsilon of
 # the decoder's norms that is 1 % too large 3e-4.
@@ -69,7 +69,7 @@ def test_every_variable_has_one_counterpart(case):
 
 def test_patches_are_cut_alike(case):
     patches, _ = case.model.to_patches(keras.ops.convert_to_tensor(case.golden["images"]))
-    # Normalisation is one multiplication and one addition here, a subtraction and a division
+    # Normalization is one multiplication and one addition here, a subtraction and a division
     # there; without it the numbers are the same.
     atol = 1e-6 if "value_range" in case.config else 0
     np.testing.assert_allclose(to_numpy(patches), case.golden["patches"], rtol=0, atol=atol)
