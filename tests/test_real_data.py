@@ -12,7 +12,7 @@ STEPS = 400
 
 
 @pytest.mark.slow
-def test_a_few_hundred_steps_on_mnist_beat_the_trivial_predictors(tfds_dir):
+def test_a_few_hundred_steps_on_mnist_beat_the_naive_baselines(tfds_dir):
     images = data.load("mnist", data_dir=tfds_dir)
     keras.utils.set_random_seed(0)
     model = MaskedAutoencoder.from_preset(

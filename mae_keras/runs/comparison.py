@@ -301,7 +301,7 @@ def _quick(features: Features) -> dict[str, float]:
 
 
 def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
-    """Hidden-patch loss on held-out images, and the same loss for three trivial predictors.
+    """Hidden-patch loss on held-out images, and the same loss for three naive baselines.
 
     Args:
         model: `MaskedAutoencoder`.

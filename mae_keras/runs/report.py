@@ -34,7 +34,7 @@ def summary(metrics: dict[str, Any]) -> str:
     >>> print(summary({"hidden_loss": 1.0, "baseline_loss": {"mean_image": 2.0}}))
     Hidden-patch loss on held-out images: 1
       mean_image            2      (the data set's mean patch at each place)
-    The run beats all the trivial predictors.
+    The run beats all the naive baselines.
     """
     lines = [f"Hidden-patch loss on held-out images: {metrics['hidden_loss']:.4g}"]
     for name, value in metrics["baseline_loss"].items():
@@ -71,7 +71,7 @@ def verdict(metrics: dict[str, Any]) -> str:
     first = (
         f"The run does not beat {_joined(unbeaten)} in reconstruction"
         if unbeaten
-        else "The run beats all the trivial predictors"
+        else "The run beats all the naive baselines"
     )
     parts = [
         f"{_comparison(metrics[key])} in {title}"

@@ -1,4 +1,4 @@
-"""Trivial predictors against hand-computed cases and plain loops."""
+"""Naive baselines against hand-computed cases and plain loops."""
 
 import itertools
 import math

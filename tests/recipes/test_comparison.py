@@ -39,7 +39,7 @@ def test_images_in_two_splits_are_counted(comparison):
     assert Comparison(comparison.model, comparison.untrained, images).shared_images == 3
 
 
-def test_every_rival_has_features_of_every_image(comparison):
+def test_every_baseline_has_features_of_every_image(comparison):
     assert list(comparison.features) == ["trained", "untrained", "pca", "pixels"]
     for features in comparison.features.values():
         for (rows, labels), (images, expected) in zip(features, comparison.pixels, strict=True):

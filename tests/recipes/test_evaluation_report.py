@@ -5,7 +5,7 @@ from mae_keras.runs import evaluation_table
 SCORES = {"trained": 0.913, "untrained": 0.5, "pca": 0.8, "pixels": 0.85}
 
 
-def test_protocols_are_lines_and_rivals_columns():
+def test_protocols_are_lines_and_baselines_columns():
     entries = {
         "knn": {"accuracies": SCORES, "interval": [0.9, 0.93], "k": 5},
         "layers": {"accuracies": {"trained": 0.95, "untrained": 0.6}, "block": 3},

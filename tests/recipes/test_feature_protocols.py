@@ -38,7 +38,7 @@ def entries(comparison):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_FEATURES)
-def test_an_entry_tells_the_accuracy_beside_its_rivals_and_how_sure_it_is(entries, name):
+def test_an_entry_tells_the_accuracy_beside_baselines_and_how_sure_it_is(entries, name):
     entry = entries[name]
     assert entry["test_accuracy"] == entry["accuracies"]["trained"]
     assert set(entry["accuracies"]) == {"trained", "untrained", "pca", "pixels"}

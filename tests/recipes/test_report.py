@@ -14,7 +14,7 @@ def test_a_run_that_beats_everything_says_so():
         {"hidden_loss": 0.1, "baseline_loss": LOSSES, "linear_probe_accuracy": scores(0.95)}
     )
     assert said == (
-        "The run beats all the trivial predictors; its features beat untrained ones and raw "
+        "The run beats all the naive baselines; its features beat untrained ones and raw "
         "pixels in the linear probe."
     )
 

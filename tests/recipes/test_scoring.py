@@ -61,7 +61,7 @@ def _patches(images):
     return images.reshape(-1, 4, 2, 4, 2).swapaxes(2, 3).reshape(len(images), 16, 4)
 
 
-def test_features_are_scored_beside_their_rivals(model, images):
+def test_features_are_scored_beside_baselines(model, images):
     scores = scoring.score(model, model, images)
     for key in ("knn_accuracy", "linear_probe_accuracy"):
         assert set(scores[key]) == {"trained", "untrained", "pca", "pixels"}
