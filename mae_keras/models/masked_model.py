@@ -167,8 +167,8 @@ class MaskedModel(TrainableModel):
                 dataset of batches, with or without labels.
 
         Raises:
-            TypeError, ValueError: if the images do not fit the model, or it was compiled with
-                other constants.
+            TypeError, ValueError: if the images do not fit the model, it was compiled with other
+                constants, or its inputs do not normalize.
 
         Example:
         >>> import numpy as np
@@ -178,6 +178,11 @@ class MaskedModel(TrainableModel):
         >>> model.normalization.mean == [63.5 / 255]
         True
         """
+        if not hasattr(self, "normalization"):
+            raise TypeError(
+                "`adapt` sets the constants of `PatchInputs`. Received: a model whose inputs do "
+                "not normalize; do so in their `rows`"
+            )
         self.normalization.adapt(check_input(images, self.image_shape, self.value_range))
 
     def compile(

@@ -69,6 +69,8 @@ def test_rows_of_a_table_are_trained_on_saved_encoded_and_exported(table, tmp_pa
     other = table.copy()
     other[:, 0] = np.nan
     np.testing.assert_allclose(loaded.encode(other)[empty[:, 0]], features[empty[:, 0]], atol=1e-5)
+    with pytest.raises(TypeError, match="`adapt` sets the constants of `PatchInputs`"):
+        loaded.adapt(table)
     with pytest.raises(ValueError, match="have a method `samples`. Received: Columns"):
         model.reconstruct(table)
     with pytest.raises(ValueError, match="the shape the model was made for, .'batch', 6"):
