@@ -25,6 +25,7 @@ def test_every_option_has_help(settings):
     assert not any("\n" in text for text in words.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["pretrain", "fine-tune", "evaluate"])
 def test_help_without_docstrings_is_the_same(command):
     stripped, usual = shown(command, "--help", flags=["-OO"]), shown(command, "--help")

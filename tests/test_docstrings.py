@@ -28,6 +28,16 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(mae_keras.__path__, "mae_keras.")
     if not module.name.endswith("__main__")
 )
+# Whose examples train, or open a data set.
+SLOW = {
+    "mae_keras.models.classifier",
+    "mae_keras.models.inspection",
+    "mae_keras.runs.comparison",
+    "mae_keras.runtime.tf_data",
+    "mae_keras.testing.encoder",
+    "mae_keras.testing.masking",
+    "mae_keras.training.callbacks",
+}
 # Users meet these as results, errors or bases: `Attributes:` or prose describes them.
 NOT_CONSTRUCTED = {
     "data.ArraySplit",
@@ -126,7 +136,13 @@ def test_examples_give_what_they_show(name, tmp_path, monkeypatch):
     assert not report, "".join(report)
 
 
-@pytest.mark.parametrize("name", ["mae_keras", *MODULES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in ("mae_keras", *MODULES)
+    ],
+)
 def test_every_module_says_what_it_owns(name):
     doc = importlib.import_module(name).__doc__
     assert doc and doc.strip()

@@ -161,6 +161,7 @@ def held(labels, parts):
     return {split: np.bincount(labels[rows], minlength=3) for split, rows in parts.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_few_images_leave_every_class_in_test_and_validation_that_has_enough(seed):
     """Classes of 2, 3, 4 and 12 images: enough for train, for test, for all, and by chance."""

@@ -93,6 +93,7 @@ def test_a_common_size_is_kept(image_folder):
     assert data.image_shape == (10, 14, 3) and data.notes == ()
 
 
+@pytest.mark.slow
 def test_files_that_have_their_size_are_not_resized(image_folder, monkeypatch):
     monkeypatch.setattr("mae_keras.data.splits.resize", None)
     images, _ = load(image_folder(many(4, (10, 14, 3)))).train.arrays()
@@ -493,6 +494,7 @@ def test_color_of_16_bits_keeps_them(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "deep.png", (5, 6, 3)), values)
 
 
+@pytest.mark.slow
 def test_a_file_that_vanishes_is_reported_once_and_replaced_with_its_label(image_folder, caplog):
     folder = image_folder({f"{n}/{i}.png": (4, 4) for n in "ab" for i in range(20)})
     split = load(folder, splits=(1, 0, 0)).train

@@ -55,6 +55,7 @@ def made_up(tmp_path):
     return f"tfds:{builder.name}", tmp_path
 
 
+@pytest.mark.slow
 def test_a_prepared_data_set_is_held_and_resized(made_up):
     name, folder = made_up
     data = load(name, data_dir=folder, image_size=(16, 12))
@@ -102,6 +103,7 @@ def test_files_are_read_as_they_are_stored(tmp_path, image_format):
     assert len(found) == 12
 
 
+@pytest.mark.slow
 def test_a_large_data_set_is_streamed(made_up):
     name, folder = made_up
     data = load(name, data_dir=folder, image_size=16, in_memory_limit=0)

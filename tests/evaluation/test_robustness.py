@@ -30,6 +30,7 @@ def dark_and_bright(count=6):
     return (np.zeros((count, 8, 8, 1)) + 255 * labels[:, None, None, None]).astype("uint8"), labels
 
 
+@pytest.mark.slow
 def test_real_digits_get_harder_to_read(digits):
     images, labels = digits
     rows = pixel_features(images)

@@ -21,6 +21,7 @@ def trained(images):
     return model, history.history["loss"]
 
 
+@pytest.mark.slow
 def test_it_learns(trained):
     _, losses = trained
     assert losses[-1] < 0.6 * losses[0]

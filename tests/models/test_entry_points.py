@@ -172,6 +172,7 @@ def test_a_batch_of_a_data_set_that_does_not_fit_is_refused(autoencoder, method,
         getattr(autoencoder, method)(source(images), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @sources
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
@@ -241,6 +242,7 @@ def functional(make_tiny):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("fault", ["units", "range", "infinity"])
 def test_a_functional_model_around_an_encoder_refuses_what_does_not_fit(functional, fault):
@@ -456,6 +458,7 @@ def test_labels_and_weights_beside_a_data_set_are_refused_by_name(autoencoder, s
             autoencoder.fit(source(GOOD), class_weight={0: 1.0}, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_masked_floats_are_missing(autoencoder):
     masked = np.ma.masked_greater(FLOATS, 240)
@@ -465,6 +468,7 @@ def test_masked_floats_are_missing(autoencoder):
         np.testing.assert_array_equal(ask(masked), ask(missing))
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("entry", ["encode", "predict", "reconstruct", "attention_maps"])
 def test_images_of_which_nothing_can_be_seen_are_named(autoencoder, entry):
@@ -475,6 +479,7 @@ def test_images_of_which_nothing_can_be_seen_are_named(autoencoder, entry):
         OF_AUTOENCODERS[entry](autoencoder, images)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_images_of_a_data_set_of_which_nothing_can_be_seen_are_named(autoencoder):
     images = FLOATS.copy()

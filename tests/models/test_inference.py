@@ -12,6 +12,7 @@ def cover(patch_mask, patch=2, side=4):
     return grid.repeat(patch, axis=1).repeat(patch, axis=2)
 
 
+@pytest.mark.slow
 def test_visible_pixels_of_pasted_are_bit_equal_to_the_original(tiny, images, random_masks):
     made = tiny.reconstruct(images, random_masks)
     hidden = cover(random_masks)

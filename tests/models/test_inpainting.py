@@ -24,6 +24,7 @@ def test_it_equals_the_method_of_the_model(tiny, images):
     np.testing.assert_allclose(np.asarray(made["pasted"]), tiny.inpaint(images, missing), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_it_tells_the_patches_that_were_hidden(tiny, images):
     missing = scratch(16, 8, 8)
     expected = touched_patches(missing[..., None], (4, 4))
@@ -56,6 +57,7 @@ def test_every_value_may_be_a_patch():
     assert np.asarray(made["patch_mask"]).sum() == 3 * missing.sum()
 
 
+@pytest.mark.slow
 def test_nan_is_missing_too(make_tiny):
     model = make_tiny(value_range=(0, 1))
     images = np.random.default_rng(0).random((2, 8, 8, 1)).astype("float32")

@@ -396,6 +396,7 @@ def half_then_fail(self, filepath, *_, **__):
     raise OSError("disk full")
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_midway_leaves_the_previous_file_whole(tiny, tmp_path, monkeypatch):
     path = tmp_path / "model.keras"
     tiny.save(path)

@@ -208,6 +208,7 @@ def test_the_same_seed_gives_the_same_weights_and_masks(make_tiny):
     assert not np.array_equal(*kernels)
 
 
+@pytest.mark.slow
 def test_other_image_sizes_are_refused(tiny):
     with pytest.raises(ValueError):
         tiny(np.zeros((1, 12, 8, 1), "uint8"))

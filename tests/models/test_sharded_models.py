@@ -98,6 +98,7 @@ def test_a_dense_autoencoder_learns_the_same(monkeypatch):
     assert_the_same(*made)
 
 
+@pytest.mark.slow
 def test_inference_is_the_same(make_tiny, images, monkeypatch):
     model = make_tiny()
     images = images[:5].astype("float32")

@@ -7,6 +7,7 @@ from mae_keras.models import DenseMaskedAutoencoder, ImageClassifier
 from mae_keras.models.exporting import signatures_of
 
 
+@pytest.mark.slow
 def test_autoencoders_encode_reconstruct_and_inpaint(tiny):
     names = ["serving_default", "encode", "reconstruct", "inpaint"]
     assert list(signatures_of(tiny)) == names
@@ -44,6 +45,7 @@ def test_outputs_are_those_of_the_live_model(tiny, images, random_masks):
     np.testing.assert_allclose(np.asarray(made["pasted"]), live.pasted, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_a_classifier_is_deterministic_however_much_it_drops_in_training(make_tiny, images):
     model = ImageClassifier.from_pretrained(

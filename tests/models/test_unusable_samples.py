@@ -33,6 +33,7 @@ def holed(whole):
     return images
 
 
+@pytest.mark.slow
 @pytest.mark.every_backend
 def test_they_are_counted_in_training_and_in_validation(holed):
     with pytest.warns(UserWarning, match="^4 samples trained on .* fewer than 2 patches") as caught:
@@ -73,6 +74,7 @@ def test_holes_that_leave_enough_are_no_reason_to_warn(holed):
     assert history["unusable_samples"] == [0]
 
 
+@pytest.mark.slow
 def test_without_holes_logs_are_as_before(whole):
     floats = build()
     assert set(floats.fit(whole, epochs=2, validation_data=(whole,), verbose=0).history) == {

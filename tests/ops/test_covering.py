@@ -13,6 +13,7 @@ def drawn(*arguments):
     return keras.ops.convert_to_numpy(covering_masks(*arguments))
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),

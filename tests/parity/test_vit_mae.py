@@ -13,7 +13,7 @@ from parity import hf_weights
 from mae_keras.losses import MaskedReconstructionLoss, reconstruction_weights
 from mae_keras.ops import interpolate_positions, sincos_positions, visible_indices
 
-CASES = ["standardized", "pixels", "rectangle"]
+CASES = ["standardised", "pixels", "rectangle"]
 # Both sides add up float32 numbers of size 1 in different orders, through two times two blocks:
 # measured 2e-6 at most. The approximate GELU instead of the exact one gives 5e-4, an epsilon of
 # the decoder's norms that is 1 % too large 3e-4.

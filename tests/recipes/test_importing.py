@@ -49,6 +49,7 @@ def test_a_classifier_becomes_a_run(tmp_path):
     assert config["model"] == "ImageClassifier" and "preset" not in config
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_another_run_is_replaced_only_on_request(checkpoint, tmp_path):
     import_checkpoint(checkpoint, tmp_path / "run", **HEADS)
