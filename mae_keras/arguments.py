@@ -6,6 +6,7 @@ what it must be, and what was received.
 
 import difflib
 import functools
+import inspect
 import math
 import numbers
 import warnings
@@ -334,6 +335,28 @@ def _refuse(name: str, value: Any, wanted: str) -> None:
         received = f"{received[:200]}..."
     stop = "" if wanted.endswith("?") else "."
     raise ValueError(f"`{name}` must be {wanted}{stop} Received: {name}={received}")
+
+
+def config_without_arguments(value: Any) -> dict[str, Any]:
+    """The config of an object without arguments; an object with some has to give its own.
+
+    Example:
+    >>> class Scale:
+    ...     def __init__(self, factor):
+    ...         self.factor = factor
+    >>> config_without_arguments(Scale(2.0))
+    Traceback (most recent call last):
+    NotImplementedError: `Scale.get_config` must return the arguments of `__init__`: factor
+    """
+    cls = type(value)
+    own = cls.__init__ is not object.__init__
+    names = list(inspect.signature(cls.__init__).parameters)[1:] if own else []
+    if names:
+        raise NotImplementedError(
+            f"`{cls.__name__}.get_config` must return the arguments of `__init__`: "
+            f"{', '.join(names)}"
+        )
+    return {}
 
 
 def renamed_argument(old: str, new: str) -> Callable[[Callable], Callable]:

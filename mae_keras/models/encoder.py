@@ -77,6 +77,7 @@ class TransformerEncoder(keras.Model):
         super().__init__(**{"autocast": False, **kwargs})
         if not isinstance(inputs, Inputs):
             raise TypeError(f"`inputs` must be Inputs. Received: {type(inputs).__name__}")
+        inputs = inputs.from_config(inputs.get_config())  # `adapt` changes this encoder alone
         # Not `self.inputs`: Keras takes that for the tensors of a functional model.
         self.sample_inputs = inputs
         self.image_shape = inputs.sample_shape
@@ -197,10 +198,10 @@ class TransformerEncoder(keras.Model):
             final norm included.
         """
         tokens, attended = self._embed(patches, hidden)
-        made = [tokens]
+        outputs = [tokens]
         for block in self.blocks:
-            made.append(block(made[-1], attention_mask=attended))
-        return [*made[:-1], self.norm(made[-1])]
+            outputs.append(block(outputs[-1], attention_mask=attended))
+        return [*outputs[:-1], self.norm(outputs[-1])]
 
     def _embed(
         self, patches: Any, hidden: Any, indices: Any = None, grid: Sequence[int] | None = None

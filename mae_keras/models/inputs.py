@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from mae_keras.arguments import config_without_arguments
 from mae_keras.layers import PatchExtraction, PixelNormalization, PositionEmbedding
 from mae_keras.models.checks import check_input
 from mae_keras.ops import (
@@ -142,8 +143,12 @@ class Inputs:
         return PositionEmbedding(self.grid, kind, **options)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        return {}
+        """Arguments of the constructor; a subclass that has any returns them here.
+
+        Raises:
+            NotImplementedError: if the constructor of a subclass has arguments.
+        """
+        return config_without_arguments(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Inputs":

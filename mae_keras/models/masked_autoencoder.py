@@ -32,6 +32,7 @@ from mae_keras.models.targets import (
     StandardizedPixels,
     Target,
     TargetLoss,
+    check_encoded,
     make_target,
     refuse_reconstruction,
 )
@@ -54,8 +55,8 @@ class MaskedAutoencoder(MaskedModel):
         encoder: `ViTEncoder`, whose image shape, patches and normalization are the model's; or
             `TransformerEncoder` of other inputs.
         decoder: `MAEDecoder`, or `CrossAttentionDecoder`, which is cheaper.
-        masking: `RandomMasking(0.75)` by default, or another masking layer, or a float: the
-            ratio of random masking.
+        masking: `RandomMasking(0.75)` by default; another masking layer, or the name of one; or a
+            float: the ratio of random masking.
         normalize_targets: bool, the same as `target="standardized"`. Defaults to `False`.
         loss_on: `"hidden"` patches (the paper's) or `"all"`.
         uniformity_weight: float, weight of `losses.uniformity` of the visible patches' mean
@@ -73,7 +74,10 @@ class MaskedAutoencoder(MaskedModel):
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
-        inputs: images `(batch, *spatial, channels)`, pixels as stored.
+        inputs: images `(batch, *spatial, channels)`, pixels as stored. `train_step` and `test_step`
+            pass a dict instead: `patches` and `patch_mask`, of all patches; `visible_indices`,
+            those to encode; where pixels can be missing, `missing`; and, where not all are
+            predicted, `decoded_indices`. What comes back are predictions of patches.
         training: bool.
 
     Returns:
@@ -107,7 +111,7 @@ class MaskedAutoencoder(MaskedModel):
         self,
         encoder: TransformerEncoder,
         decoder: MAEDecoder,
-        masking: PatchMasking | float | None = None,
+        masking: PatchMasking | str | float | None = None,
         normalize_targets: bool = False,
         loss_on: str = "hidden",
         uniformity_weight: float = 0.0,
@@ -121,7 +125,9 @@ class MaskedAutoencoder(MaskedModel):
         uniformity_weight = check_number("uniformity_weight", uniformity_weight, 0)
         _check_decode_ratio(decode_ratio, decoder)
         _check_decoder_width(decoder, encoder.grid)
-        if not isinstance(masking, PatchMasking):
+        if isinstance(masking, str):
+            masking = make_masking(masking, None, seed)
+        elif not isinstance(masking, PatchMasking):
             masking = RandomMasking(0.75 if masking is None else masking, seed, name="masking")
         super().__init__(
             encoder.image_shape,
@@ -253,7 +259,7 @@ class MaskedAutoencoder(MaskedModel):
         _check_dtype(dtype)
         encoder = fill_sizes(preset, "", encoder)
         decoder = fill_sizes(preset, "decoder_", decoder)
-        # Before the weights, as ever: without a seed it draws from the generator that they use.
+        # Before the weights: without a seed it draws from the generator that they use.
         masking = make_masking(masking, mask_ratio, seed)
         decoder_class = find_decoder(decoder_attention)
         return cls(
@@ -298,7 +304,10 @@ class MaskedAutoencoder(MaskedModel):
     @property
     def reconstructs(self) -> bool:
         """Whether predictions can be turned back into samples."""
-        return self.target.reconstructs and hasattr(self.encoder.sample_inputs, "samples")
+        inputs = self.encoder.sample_inputs
+        return (
+            self.target.reconstructs and hasattr(inputs, "samples") and hasattr(inputs, "assemble")
+        )
 
     def check_reconstructs(self) -> None:
         """Refuse a model whose predictions cannot be turned back into samples."""
@@ -306,7 +315,8 @@ class MaskedAutoencoder(MaskedModel):
             refuse_reconstruction(self.target)
         if not self.reconstructs:
             raise ValueError(
-                "A model cannot reconstruct unless its inputs have a method `samples`. Received: "
+                "A model cannot reconstruct unless its inputs have methods `samples` and "
+                "`assemble`. Received: "
                 f"{type(self.encoder.sample_inputs).__name__}"
             )
 
@@ -315,7 +325,7 @@ class MaskedAutoencoder(MaskedModel):
         if loss is None and type(self.target).loss is not Target.loss:
             return TargetLoss(self.target)
         if isinstance(loss, TargetLoss):
-            loss.target = self.target  # that of a file has not been built
+            loss = loss.of(self.target)
         return super().loss_for(loss)
 
     @property
@@ -334,7 +344,9 @@ class MaskedAutoencoder(MaskedModel):
 
     def to_targets(self, patches: Any, indices: Any = None, missing: Any = None) -> Any:
         """What the decoder has to predict."""
-        return self.target.encode(patches, indices, missing)
+        targets = self.target.encode(patches, indices, missing)
+        check_encoded(self.target, targets, patches.shape[1])
+        return targets
 
     @property
     def num_decoded(self) -> int:

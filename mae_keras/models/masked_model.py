@@ -44,7 +44,7 @@ from mae_keras.models.step_counts import (
     warn_of_unusable,
 )
 from mae_keras.ops import can_be_missing, gather_patches, is_usable, num_hidden, split_indices
-from mae_keras.runtime.replicas import first_sample
+from mae_keras.runtime.replicas import sample_ids
 
 
 class MaskedModel(TrainableModel):
@@ -257,6 +257,7 @@ class MaskedModel(TrainableModel):
 
     def train_step(self, *args: Any) -> Any:
         """Mask the batch, then `keras.Model.train_step`. JAX passes (state, data)."""
+        # The masks are those of the step that begins here; `call`, in training, counts it.
         *state, data = args
         self._train_functions.traced.add(self.num_hidden)
         with self._reading(state, self.non_trainable_variables, 1):
@@ -268,9 +269,9 @@ class MaskedModel(TrainableModel):
         *state, data = args
         with self._reading(state, self.metrics_variables, -1):
             # Keras resets the loss tracker at the start of an evaluation: its count is the number
-            # of images seen so far, by this replica.
-            seen = ops.cast(self.metrics[0].count, "int32")
-            batch = self._masked_batch(data, 0, seen)
+            # of images evaluated so far, by this replica.
+            num_evaluated = ops.cast(self.metrics[0].count, "int32")
+            batch = self._masked_batch(data, 0, num_evaluated)
         return super().test_step(*state, batch)
 
     @staticmethod
@@ -281,36 +282,41 @@ class MaskedModel(TrainableModel):
         mapping = list(zip(variables, state[0][part], strict=True))
         return keras.StatelessScope(state_mapping=mapping)
 
-    def _masked_batch(self, data: Any, step: Any, seen: Any = None) -> tuple[Any, Any, Any]:
+    def _masked_batch(
+        self, data: Any, step: Any, num_evaluated: Any = None
+    ) -> tuple[dict[str, Any], Any, Any]:
+        """A batch of images as `call` takes it in training, targets, and weights in the loss."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         check_shape(images.shape, self.image_shape)  # while tracing: it costs nothing
         patches, missing = self.to_patches(images)
         batch = ops.shape(patches)[0]
-        samples = first_sample(batch, seen) + ops.arange(batch, dtype="int32")
+        samples = sample_ids(batch, num_evaluated)
         patch_mask = self._draw_masks(step, samples, missing, patches)
-        counted = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)
+        in_loss = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)
         x = {"patches": patches, "patch_mask": patch_mask}
         if missing is not None:
             x["missing"] = missing
-            kept = ops.logical_and(ops.logical_not(missing), is_usable(missing)[:, None])
-            counted = ops.logical_and(counted, kept)
+            present = ops.logical_and(ops.logical_not(missing), is_usable(missing)[:, None])
+            in_loss = ops.logical_and(in_loss, present)
         visible, hidden = split_indices(patch_mask, self.num_patches - self.num_hidden)
         x["visible_indices"] = visible
-        decoded = self.decoded_indices(hidden, counted, step, samples, seen is not None)
+        validating = num_evaluated is not None
+        decoded = self.decoded_indices(hidden, in_loss, step, samples, validating)
         if decoded is not None:
             x["decoded_indices"] = decoded
-            counted = gather_patches(counted[..., None], decoded)[..., 0]
+            # (batch, num_patches) -> (batch, num_decoded), as targets and predictions are
+            in_loss = gather_patches(in_loss[..., None], decoded)[..., 0]
         if sample_weight is not None and math.prod(sample_weight.shape[1:]) != 1:
             raise ValueError(
                 f"`sample_weight` must have one weight per image, shape (batch,). "
                 f"Received: sample_weight.shape={tuple(sample_weight.shape)}"
             )
         targets = self._targets_of(patches, decoded, missing)
-        return x, targets, reconstruction_weights(counted, sample_weight)
+        return x, targets, reconstruction_weights(in_loss, sample_weight)
 
     def _draw_masks(self, step: Any, samples: Any, missing: Any, patches: Any) -> Any:
-        seen = {"patches": patches} if self.masking.uses_patches else {}
-        return self.masking.draw(self.grid, step, samples, missing, **seen)
+        options = {"patches": patches} if self.masking.uses_patches else {}
+        return self.masking.draw(self.grid, step, samples, missing, **options)
 
     def _as_supervised(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple:
         """What the loss and metrics see when Keras builds them from a raw batch (JAX, PyTorch)."""

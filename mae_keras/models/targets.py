@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_int, check_ints
+from mae_keras.arguments import check_int, check_ints, config_without_arguments
 from mae_keras.ops import (
     oriented_gradients,
     patch_statistics,
@@ -32,8 +32,8 @@ class Target:
         name: str, by which `target="name"` and `--target name` find it.
         dim: int, values that are predicted per token, which is the width of the head. `build`
             sets it.
-        per_token: bool, whether the target of a token depends on that token alone. Otherwise
-            `encode` is always called with all tokens. Defaults to `True`.
+        per_token: bool, whether the target of a token depends on that token alone; then `encode`
+            is called with the tokens to be predicted only. Defaults to `False`: with all of them.
         reconstructs: bool, whether `decode` turns predictions into rows. Defaults to `True`.
         needs_statistics: bool, whether `decode` needs mean and variance of the hidden rows, which
             the predictions do not tell. Defaults to `False`.
@@ -61,7 +61,7 @@ class Target:
     name = ""
     dim = 0
     num_channels = 1
-    per_token = True
+    per_token = False
     reconstructs = True
     needs_statistics = False
 
@@ -69,8 +69,8 @@ class Target:
         """Get to know the inputs: set `dim` and `num_channels`.
 
         Args:
-            inputs: `Inputs`, what turns samples into rows: `row_dim`, values per row, `grid`, and
-                for images, signals and volumes `image_shape` and `patch_size`.
+            inputs: `Inputs`, what turns samples into rows: `row_dim`, values per row, `grid`,
+                `sample_shape`, and for images, signals and volumes `patch_size`.
 
         Raises:
             ValueError: if such inputs have no target of this kind.
@@ -126,8 +126,12 @@ class Target:
         return ops.mean(ops.square(predictions - targets), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        return {}
+        """Arguments of the constructor; a subclass that has any returns them here.
+
+        Raises:
+            NotImplementedError: if the constructor of a subclass has arguments.
+        """
+        return config_without_arguments(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Target":
@@ -181,13 +185,20 @@ def make_target(target: Any) -> Target:
 
     Raises:
         ValueError: if the name is unknown.
+        NotImplementedError: if the target could not be saved with a model.
 
     Example:
     >>> make_target("hog").name
     'hog'
     """
     if isinstance(target, Target):
+        target.get_config()
         return copy.copy(target)  # each model builds its own
+    if isinstance(target, type) and issubclass(target, Target):
+        raise TypeError(
+            f"`target` must be a Target, as {target.__name__}(), or the name of one. "
+            f"Received: the class {target.__name__}"
+        )
     return TARGETS[TARGETS.check("target", target, other="a Target")]()
 
 
@@ -215,6 +226,7 @@ class Pixels(Target):
     """
 
     name = "pixels"
+    per_token = True
 
     def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
         return rows
@@ -237,10 +249,17 @@ class StandardizedPixels(Target):
     """
 
     name = "standardized"
+    per_token = True
     needs_statistics = True
 
     def build(self, inputs: Any) -> None:
         super().build(inputs)
+        if self.dim < 2:
+            raise ValueError(
+                "`target` can be 'standardized' for patches of two values or more: one value, less "
+                "its own mean, is always 0; use 'pixels'. Received: target='standardized' with "
+                "patches of one value"
+            )
         self._grid = inputs.grid
 
     def encode(self, rows: Any, indices: Any = None, missing: Any = None) -> Any:
@@ -254,10 +273,10 @@ class StandardizedPixels(Target):
 
     def _from_visible(self, values: Any, hidden: Any) -> Any:
         """Values of hidden patches borrowed from the visible ones, the nearer the more."""
-        seen = ops.cast(ops.logical_not(hidden), "float32")[..., None]
+        visible = ops.cast(ops.logical_not(hidden), "float32")[..., None]
         weights = ops.convert_to_tensor(neighbor_weights(self._grid))
-        total = ops.maximum(ops.matmul(weights, seen), 1e-6)
-        return ops.where(hidden[..., None], ops.matmul(weights, seen * values) / total, values)
+        total = ops.maximum(ops.matmul(weights, visible), 1e-6)
+        return ops.where(hidden[..., None], ops.matmul(weights, visible * values) / total, values)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -288,19 +307,20 @@ class HOG(Target):
     """
 
     name = "hog"
-    per_token = False
     reconstructs = False
 
     def __init__(self, num_bins: int = 9, cell_size: int | Sequence[int] | None = None):
         self.num_bins = check_int("num_bins", num_bins, 2, 180)
         if cell_size is not None:
-            sizes = (cell_size, cell_size) if hasattr(cell_size, "__index__") else cell_size
+            single = isinstance(cell_size, (int, np.integer))
+            sizes = (cell_size, cell_size) if single else cell_size
             cell_size = check_ints("cell_size", sizes, 1, length=2)
         self.cell_size = cell_size
 
     def build(self, inputs: Any) -> None:
-        self._image_shape = tuple(getattr(inputs, "image_shape", ()))
-        if len(self._image_shape) != 3 or min(self._image_shape[:2]) < 3:
+        self._image_shape = tuple(inputs.sample_shape)
+        is_image = len(self._image_shape) == 3 and hasattr(inputs, "patch_size")
+        if not is_image or min(self._image_shape[:2]) < 3:
             raise ValueError(
                 "`target` can be 'hog' for images of shape (height, width, channels) only, of at "
                 "least 3 x 3 pixels: use 'pixels' or 'standardized'. Received: target='hog' with "
@@ -368,7 +388,22 @@ class TargetLoss(keras.losses.Loss):
         self.target = target
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        return self.target.loss(y_true, y_pred)
+        losses = self.target.loss(y_true, y_pred)
+        if len(losses.shape) != 2:
+            raise ValueError(
+                f"`{type(self.target).__name__}.loss` must give one value per token, shape (batch, "
+                f"num_tokens). Received: shape {tuple(losses.shape)}"
+            )
+        return losses
+
+    def of(self, target: Target) -> "TargetLoss":
+        """This loss, of the target that a model has built."""
+        if type(self.target) is not type(target):
+            raise ValueError(
+                f"`loss` must be that of the model's target, {target.name!r}. "
+                f"Received: the loss of {self.target.name!r}"
+            )
+        return TargetLoss(target, self.reduction, self.name, self.dtype)
 
     def get_config(self) -> dict[str, Any]:
         target = keras.saving.serialize_keras_object(self.target)
@@ -378,6 +413,16 @@ class TargetLoss(keras.losses.Loss):
     def from_config(cls, config: dict[str, Any]) -> "TargetLoss":
         target = keras.saving.deserialize_keras_object(config["target"])
         return cls(**{**config, "target": target})
+
+
+def check_encoded(target: Target, encoded: Any, num_tokens: int) -> None:
+    """Refuse targets that a loss would broadcast to the predictions' shape."""
+    if tuple(encoded.shape[1:]) != (num_tokens, target.dim):
+        raise ValueError(
+            f"`{type(target).__name__}.encode` must give `dim` values per token, shape "
+            f"{('batch', num_tokens, target.dim)}; `build` sets `dim`. "
+            f"Received: shape {('batch', *encoded.shape[1:])}"
+        )
 
 
 def neighbor_weights(grid: Sequence[int]) -> np.ndarray:

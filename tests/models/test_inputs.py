@@ -9,6 +9,7 @@ from mae_keras.models import (
     Inputs,
     MAEDecoder,
     MaskedAutoencoder,
+    PatchInputs,
     TransformerEncoder,
     ViTEncoder,
     load_model,
@@ -71,7 +72,9 @@ def test_rows_of_a_table_are_trained_on_saved_encoded_and_exported(table, tmp_pa
     np.testing.assert_allclose(loaded.encode(other)[empty[:, 0]], features[empty[:, 0]], atol=1e-5)
     with pytest.raises(TypeError, match="`adapt` sets the constants of `PatchInputs`"):
         loaded.adapt(table)
-    with pytest.raises(ValueError, match="have a method `samples`. Received: Columns"):
+    with pytest.raises(
+        ValueError, match="have methods `samples` and `assemble`. Received: Columns"
+    ):
         model.reconstruct(table)
     with pytest.raises(ValueError, match="the shape the model was made for, .'batch', 6"):
         model.encode(table[:, :5])
@@ -102,3 +105,13 @@ def test_a_vision_transformer_is_the_encoder_of_its_inputs():
 def test_an_encoder_of_something_else_is_refused():
     with pytest.raises(TypeError, match="`inputs` must be Inputs. Received: tuple"):
         TransformerEncoder((8, 8, 1), 8, 1, 2)
+
+
+def test_adapting_one_encoder_leaves_another_of_the_same_inputs():
+    inputs = PatchInputs((8, 8, 1), 4)
+    first, second = (TransformerEncoder(inputs, 8, 1, 2) for _ in range(2))
+    first.sample_inputs.adapt(
+        np.full((2, 8, 8, 1), 51, "uint8") + np.arange(2, dtype="uint8")[:, None, None, None]
+    )
+    assert first.normalization.mean and second.normalization.mean is None
+    assert inputs.normalization.mean is None

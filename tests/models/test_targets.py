@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mae_keras.layers import RandomMasking
+from mae_keras.layers import BlockMasking, RandomMasking
 from mae_keras.losses import MaskedReconstructionLoss
 from mae_keras.models import HOG, TARGETS, MaskedAutoencoder, Target, load_model, register_target
+from mae_keras.models.targets import TargetLoss
 from mae_keras.testing import check_target
 
 ROWS = np.random.default_rng(0).normal(size=(3, 16, 12)).astype("float32")
@@ -184,3 +185,98 @@ def test_each_model_builds_a_copy_and_the_default_loss_stays():
     small.compile("adam")
     assert type(small.loss) is MaskedReconstructionLoss
     assert isinstance(small.masking, RandomMasking)
+
+
+def images_of(image_shape, count=4):
+    return np.random.default_rng(0).integers(0, 256, (count, *image_shape), "uint8")
+
+
+def test_a_target_of_another_width_than_it_says_is_refused():
+    class Mean(Target):
+        name = "mean"
+
+        def encode(self, rows, indices=None, missing=None):
+            return ops.mean(rows, axis=-1, keepdims=True)  # and no `build` that says dim = 1
+
+    model = model_of(Mean())
+    model.compile("adam", run_eagerly=True)
+    message = r"`Mean.encode` must give `dim` values per token, shape \('batch', \d+, 16\)"
+    for call in (model.fit, model.predict_patches):
+        with pytest.raises(ValueError, match=message):
+            call(images_of((16, 16, 1)))
+
+
+def test_a_loss_that_is_no_value_per_token_is_refused():
+    class Whole(Target):
+        name = "whole"
+
+        def encode(self, rows, indices=None, missing=None):
+            return rows
+
+        def loss(self, targets, predictions):
+            return ops.mean(ops.square(targets - predictions))
+
+    model = model_of(Whole())
+    model.compile("adam", run_eagerly=True)
+    with pytest.raises(ValueError, match=r"`Whole.loss` must give one value per token"):
+        model.fit(images_of((16, 16, 1)), verbose=0)
+
+
+def test_the_target_of_a_token_may_depend_on_all_unless_it_says_otherwise():
+    class LessTheMean(Target):
+        name = "less the mean"
+
+        def encode(self, rows, indices=None, missing=None):
+            return rows - ops.mean(rows, axis=1, keepdims=True)
+
+    model = model_of(LessTheMean())
+    images = images_of((16, 16, 1))
+    model.compile("adam", run_eagerly=True)
+    shown = model.predict_patches(images)
+    error = np.mean(np.square(shown.targets - shown.predictions), axis=-1)
+    expected = np.mean((error * shown.counted).sum(1) / shown.counted.sum(1))
+    assert model.evaluate(images, verbose=0) == pytest.approx(expected, rel=1e-4)
+
+
+def test_two_models_may_be_compiled_with_one_loss(brightness):
+    low, high = (model_of(Brightness(threshold)) for threshold in (0.25, 0.75))
+    loss = TargetLoss(low.target)
+    low.compile("adam", loss)
+    high.compile("adam", loss)
+    assert (low.loss.target.threshold, high.loss.target.threshold) == (0.25, 0.75)
+    with pytest.raises(ValueError, match="must be that of the model's target, 'hog'"):
+        model_of("hog").compile("adam", loss)
+
+
+def test_a_target_that_could_not_be_saved_is_refused():
+    class Power(Target):
+        def __init__(self, power=1.0):
+            self.power = power
+
+    with pytest.raises(NotImplementedError, match="`Power.get_config` must return .*: power"):
+        model_of(Power(3.0))
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        (HOG, TypeError, r"must be a Target, as HOG\(\)"),
+        ("standardized", ValueError, "patches of two values or more"),
+    ],
+)
+def test_what_is_no_target_of_these_samples_is_refused(target, error, message):
+    with pytest.raises(error, match=message):
+        model_of(target, (8, 8, 1), 1)
+
+
+def test_cells_may_be_numbers_of_numpy():
+    assert HOG(9, np.array([2, 1])).cell_size == (2, 1)
+    assert HOG(9, np.int64(2)).cell_size == (2, 2)
+
+
+def test_masking_may_be_a_name():
+    whole = model_of()
+    model = MaskedAutoencoder(whole.encoder, whole.decoder, masking="block", seed=3)
+    assert type(model.masking) is BlockMasking and model.masking.seed == 3
+    with pytest.raises(ValueError, match="did you mean 'block'"):
+        MaskedAutoencoder(whole.encoder, whole.decoder, masking="blok")
