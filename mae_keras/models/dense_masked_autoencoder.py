@@ -128,11 +128,6 @@ class DenseMaskedAutoencoder(MaskedModel):
         self.masking.build()
         self.built = True
 
-    @property
-    def reconstruction_statistics(self) -> bool:
-        """Whether predictions need patch statistics to become pixels: never here."""
-        return False
-
     def check_pooling(self, pooling: str | None) -> None:
         """Refuse a pooling that this model's features do not have."""
         if pooling not in ("mean", None):

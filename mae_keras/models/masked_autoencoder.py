@@ -34,7 +34,6 @@ from mae_keras.models.targets import (
     TargetLoss,
     check_encoded,
     make_target,
-    refuse_reconstruction,
 )
 from mae_keras.ops import gather_patches
 from mae_keras.registry import choose_target
@@ -287,32 +286,19 @@ class MaskedAutoencoder(MaskedModel):
         self.encoder.check_pooling(pooling)
 
     @property
-    def reconstruction_statistics(self) -> bool:
-        """Whether predictions need patch statistics to become pixels."""
-        return self.target.needs_statistics
-
-    @property
     def normalize_targets(self) -> bool:
         """Whether the target is `"standardized"`."""
         return self.target.name == StandardizedPixels.name
 
     @property
-    def per_token(self) -> bool:
-        """Whether the target of a patch depends on that patch alone."""
-        return self.target.per_token
-
-    @property
     def reconstructs(self) -> bool:
-        """Whether predictions can be turned back into samples."""
+        """Whether predictions can be turned back into samples, by the target and the inputs."""
         inputs = self.encoder.sample_inputs
-        return (
-            self.target.reconstructs and hasattr(inputs, "samples") and hasattr(inputs, "assemble")
-        )
+        return super().reconstructs and all(hasattr(inputs, x) for x in ("samples", "assemble"))
 
     def check_reconstructs(self) -> None:
         """Refuse a model whose predictions cannot be turned back into samples."""
-        if not self.target.reconstructs:
-            refuse_reconstruction(self.target)
+        super().check_reconstructs()
         if not self.reconstructs:
             raise ValueError(
                 "A model cannot reconstruct unless its inputs have methods `samples` and "

@@ -43,6 +43,7 @@ from mae_keras.models.step_counts import (
     UnusableSamples,
     warn_of_unusable,
 )
+from mae_keras.models.targets import Pixels, Target, refuse_reconstruction
 from mae_keras.ops import can_be_missing, gather_patches, is_usable, num_hidden, split_indices
 from mae_keras.runtime.replicas import sample_ids
 
@@ -50,9 +51,9 @@ from mae_keras.runtime.replicas import sample_ids
 class MaskedModel(TrainableModel):
     """Base of the masked autoencoders: masks, then delegates to Keras.
 
-    Subclasses have a `normalization` layer and say what a patch is (`to_patches`), what is to be
-    predicted (`to_targets`) and how (`call`). For inference they give `reconstruct_batch`,
-    `encode_batch`, `check_pooling` and `reconstruction_statistics`.
+    Subclasses have a `normalization` layer and a `target`, and say what a patch is (`to_patches`),
+    what is to be predicted (`to_targets`) and how (`call`). For inference they give
+    `reconstruct_batch`, `encode_batch` and `check_pooling`.
 
     Args:
         image_shape: ints `(*spatial, channels)`.
@@ -65,11 +66,7 @@ class MaskedModel(TrainableModel):
         **kwargs: passed to `keras.Model`.
     """
 
-    # Whether the target of a patch depends on that patch alone; otherwise `to_targets` is always
-    # called with all patches.
-    per_token = True
-    # Whether predictions can be turned back into pixels.
-    reconstructs = True
+    target: Target = Pixels()
 
     def __init__(
         self,
@@ -132,12 +129,24 @@ class MaskedModel(TrainableModel):
         """The targets of those patches that a step predicts; `None`: of all."""
         if indices is None:
             return self.to_targets(patches, missing=missing)
-        if self.per_token:
+        if self.target.per_token:
             return self.to_targets(gather_patches(patches, indices), indices)
         return gather_patches(self.to_targets(patches, missing=missing), indices)
 
+    @property
+    def reconstructs(self) -> bool:
+        """Whether predictions can be turned back into samples."""
+        return self.target.reconstructs
+
+    @property
+    def reconstruction_statistics(self) -> bool:
+        """Whether predictions need statistics of the hidden patches to become samples."""
+        return self.target.needs_statistics
+
     def check_reconstructs(self) -> None:
-        """Refuse a model whose predictions cannot be turned back into pixels; not this one."""
+        """Refuse a model whose predictions cannot be turned back into samples."""
+        if not self.target.reconstructs:
+            refuse_reconstruction(self.target)
 
     def decoded_indices(
         self, hidden: Any, counted: Any, step: Any, samples: Any, validating: bool = False

@@ -200,7 +200,7 @@ def check_target(target: Any, samples: Any) -> None:
     )
     for value in (0.0, 0.5):
         _encoded(name, encode, np.full_like(rows, value))
-    if getattr(target, "per_token", True):
+    if getattr(getattr(target, "target", target), "per_token", True):
         _check_tokens(name, encode, rows, targets)
     if of_model:
         _check_model_loss(target, samples)
