@@ -51,7 +51,23 @@ class Comparison:
         max_test: int, validation and test images used at most.
         pooling: `"mean"` or `"token"`, what the encoders' features are.
         num_blocks: int, features are those of so many last blocks, side by side.
-        announce: callable that is told, in a line, how far protocols that train have come.
+        announce: callable of a line that says how far a protocol that trains has come.
+
+    Attributes:
+        model: the trained model; `model.encoder` is its encoder.
+        untrained: the same model before training.
+        images: `data.ImageData`: `class_names`, `value_range` and all images of every split.
+        pixels: `Features` whose arrays are the images as stored: `pixels.train`,
+            `pixels.validation` and `pixels.test` are pairs `(images, labels)`, of `max_train` and
+            `max_test` images at most. Raises `ValueError` without labels: use `images` then.
+        features: `"trained"`, `"untrained"`, `"pca"` and `"pixels"` to `Features`: pairs of an
+            array `(num_images, num_features)` and labels.
+        encoders: the same names to functions from images to features.
+        num_classes: int, 0 without labels.
+        value_range: `(black, white)` of the images.
+        shared_images: int, validation and test images that are in an earlier split too.
+        notes: list of sentences, appended to the `notes` of every entry.
+        announce: call it with a line to print.
 
     Raises:
         ValueError: if the images are not of the model's shape, or it has fewer blocks.

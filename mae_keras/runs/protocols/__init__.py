@@ -1,13 +1,15 @@
-"""The protocols of `mae-keras evaluate`: one module each, which declares all that others ask.
+"""Evaluation protocols: ways to score an encoder, which `mae-keras evaluate --protocol NAME` runs.
 
-Every protocol fits on train, chooses on validation and looks at test once. Modules of protocols
-import NumPy, Keras and the like inside of functions: the command line lists protocols without them.
+Each protocol is a function that is registered with `register_protocol`. It fits on the training
+images, chooses hyperparameters on the validation images and uses the test images once. Import
+NumPy, Keras and other large libraries inside of the function: the command line lists protocols
+without them.
 """
 
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mae_keras.arguments import (
     LARGEST_DEPTH,
@@ -17,6 +19,9 @@ from mae_keras.arguments import (
     check_number,
 )
 from mae_keras.registry import Registry
+
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,30 +72,46 @@ class EvaluationOptions:
         check_int("fine_tune_epochs", self.fine_tune_epochs, 1, optional=True)
 
 
-# A comparison and options in, an entry of `evaluation.json` out.
-Run = Callable[[Any, EvaluationOptions], dict[str, Any]]
+# Takes the encoder with its baselines and the options; returns an entry of `evaluation.json`.
+Run = Callable[["Comparison", EvaluationOptions], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     """A way to evaluate an encoder, and how its result is shown. Call it to run it.
 
+    `run` receives a `Comparison` (`mae_keras.runs.Comparison`, where its attributes are listed):
+    the encoder and its baselines, with their features, images and labels. It returns a dict of JSON
+    values, the entry of `evaluation.json`. These keys are shown; others are only stored:
+
+    - `accuracies`: encoder or baseline (`"trained"`, `"untrained"`, `"pca"`, `"pixels"`) to its
+      accuracy in [0, 1]. Such an entry gets a row of the table.
+    - `test_accuracy`: accuracy of the trained encoder, the score to quote.
+    - `interval`: `[low, high]`, its 95 % interval, in the row.
+    - `classes`: `ClassReport.as_dict()` of `evaluation.class_report`, summarized below the table.
+    - `notes`: list of sentences, printed below the table and in the model card.
+
+    `mae_keras.runs.comparison.entry_of` computes `accuracies` and `interval` from one dict with
+    `test_accuracy` for each encoder. `evaluate_run` adds `options`, `seconds`, `shared_images`,
+    `dataset` (if it is not the run's own) and `data_changed`. If `run` raises, it records `error`
+    instead, or `last_error` beside an earlier result. Do not use `split`: it marks the entry of a
+    classifier.
+
     Args:
         name: what `--protocol` takes.
         description: one line, what is done.
-        run: function of a `Comparison` and `EvaluationOptions` that returns a dict, the entry of
-            `evaluation.json`. With `"accuracies"`, encoder to accuracy, it gets a row of the table;
-            `"notes"`, sentences, are printed below it.
-        needs_labels: whether it is left out where images have no labels.
-        needs_reconstruction: whether it is left out where the model's target cannot be turned back
+        run: function of a `Comparison` and `EvaluationOptions` that returns the entry.
+        needs_labels: whether it is skipped if the images have no labels.
+        needs_reconstruction: whether it is skipped if the model's target cannot be turned back
             into pixels.
         trains: whether it trains a network, which takes minutes to hours: such protocols run only
             by name.
         figures: function of the entry and the `Comparison` that yields names and Matplotlib
             figures, saved as `evaluation/NAME.png`; or `None`.
         pictures: name of a figure to its caption in the model card.
-        detail: `(key, label, meaning)` of a value of the entry that ends its row of the table, or
-            `None`.
+        detail: `(key, label, meaning)`, a value to print at the end of the table row, or `None`.
+            `("k", "neighbors", "how many vote")` prints `neighbors 5` if the entry's `k` is 5;
+            the model card explains `neighbors` by `meaning`.
         lines: function of the entry that returns lines to print below the table, or `None`.
 
     Example:
@@ -104,17 +125,18 @@ class Protocol:
     needs_labels: bool = True
     needs_reconstruction: bool = False
     trains: bool = False
-    figures: Callable[[Mapping[str, Any], Any], Iterable[tuple[str, Any]]] | None = None
+    figures: Callable[[Mapping[str, Any], "Comparison"], Iterable[tuple[str, Any]]] | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
     detail: tuple[str, str, str] | None = None
     lines: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
 
+    # `Registry.register` compares it: the same function, defined again, replaces the earlier one.
     @property
     def origin(self) -> Run:
         """The function that was registered."""
         return self.run
 
-    def __call__(self, comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+    def __call__(self, comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
         return self.run(comparison, options)
 
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras import data
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
+
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 5, 50
 # Narrow networks bear larger steps, and a few epochs need them.
@@ -21,7 +24,7 @@ _DETAIL = ("epochs", "epochs", "for how long a network was trained")
     trains=True,
     detail=_DETAIL,
 )
-def fine_tune(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def fine_tune(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Train encoder and head on the labels."""
     return _tuned(comparison, options)
 
@@ -32,7 +35,7 @@ def fine_tune(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
     trains=True,
     detail=_DETAIL,
 )
-def partial_fine_tune(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def partial_fine_tune(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Train the last blocks and the head, `options.train_blocks` of them."""
     entry = _tuned(comparison, options, train_blocks=options.train_blocks)
     return {**entry, "train_blocks": options.train_blocks}
@@ -44,13 +47,13 @@ def partial_fine_tune(comparison: Any, options: EvaluationOptions) -> dict[str, 
     trains=True,
     detail=_DETAIL,
 )
-def from_scratch(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def from_scratch(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Train the same classifier at the same cost; the accuracy stands under `untrained`."""
     entry = _tuned(comparison, options, from_scratch=True)
     return {**entry, "accuracies": {"untrained": entry["test_accuracy"]}}
 
 
-def _tuned(comparison: Any, options: EvaluationOptions, **settings: Any) -> dict[str, Any]:
+def _tuned(comparison: "Comparison", options: EvaluationOptions, **settings: Any) -> dict[str, Any]:
     from mae_keras import evaluation
     from mae_keras.runs.comparison import entry_of
 

@@ -1,9 +1,12 @@
 """k-nearest neighbors of frozen features."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
+
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
 
 @register_protocol(
@@ -12,7 +15,7 @@ from mae_keras.runs.protocols import EvaluationOptions, register_protocol
     "validation",
     detail=("k", "neighbors", "how many vote"),
 )
-def knn(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def knn(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Nearest neighbors, `k` chosen on validation for each encoder."""
     from mae_keras import evaluation
     from mae_keras.runs.comparison import entry_of

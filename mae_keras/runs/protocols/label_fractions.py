@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
 
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
-def _curves(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, Any]]:
+
+def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tuple[str, Any]]:
     from mae_keras import figures
 
     results = {
@@ -26,7 +29,7 @@ def _curves(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, An
     figures=_curves,
     pictures={"label_fractions": "Linear probe with fewer labels"},
 )
-def label_fractions(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def label_fractions(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Several draws of each fraction; `test_accuracy` is with 1 %, its `interval` over draws."""
     from mae_keras import evaluation
     from mae_keras.runs.comparison import entry_of

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
 
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
-def _curves(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, Any]]:
+
+def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tuple[str, Any]]:
     from mae_keras import figures
 
     yield (
@@ -32,7 +35,7 @@ def _curves(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, An
     pictures={"layers": "Linear probe after each block"},
     detail=("block", "block", "the one whose features are used"),
 )
-def layers(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def layers(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Probes of each block; `blocks` holds all accuracies, 0 being the embedded patches."""
     import numpy as np
 

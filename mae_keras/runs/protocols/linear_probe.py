@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
+
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
 
 def fitted_probe(features: Any, options: EvaluationOptions) -> Any:
@@ -16,7 +19,7 @@ def fitted_probe(features: Any, options: EvaluationOptions) -> Any:
     )
 
 
-def class_figures(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, Any]]:
+def class_figures(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tuple[str, Any]]:
     """Confusion matrix and calibration of the trained encoder's probe."""
     from mae_keras import figures
 
@@ -40,7 +43,7 @@ def class_figures(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[s
     figures=class_figures,
     pictures={"confusion": "Confusion matrix", "calibration": "Calibration"},
 )
-def linear_probe(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def linear_probe(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Logistic regression; `classes` of the entry is the trained encoder's `ClassReport`."""
     import numpy as np
 
@@ -61,7 +64,7 @@ def linear_probe(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
     return {**entry_of(entries, comparison), "classes": report.as_dict()}
 
 
-def _class_report(probe: Any, features: Any, comparison: Any) -> Any:
+def _class_report(probe: Any, features: Any, comparison: "Comparison") -> Any:
     import numpy as np
 
     from mae_keras import evaluation
@@ -83,7 +86,7 @@ def _class_report(probe: Any, features: Any, comparison: Any) -> Any:
     "in the MAE paper",
     detail=("epochs", "epochs", "for how long a network was trained"),
 )
-def paper_probe(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def paper_probe(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """The paper's probe; raises if no validation or no test image is of a class in train."""
     import numpy as np
 

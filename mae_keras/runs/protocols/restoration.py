@@ -1,9 +1,12 @@
 """Filling holes in images, beside fillers that learned nothing."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
+
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
 _HOLED_IMAGES = 128
 _HOLE = 0.2
@@ -24,7 +27,7 @@ def _method_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     needs_reconstruction=True,
     lines=_method_lines,
 )
-def restoration(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def restoration(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """PSNR and SSIM of each filler, under `methods`.
 
     Images with NaN, and those of which the box touches every patch, are left out and counted in

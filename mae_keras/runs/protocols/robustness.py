@@ -2,15 +2,18 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
+
+if TYPE_CHECKING:
+    from mae_keras.runs.comparison import Comparison
 
 _CORRUPTED_IMAGES = 1000
 _STRENGTHS = (0, 1, 3, 5)
 
 
-def _curves(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, Any]]:
+def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tuple[str, Any]]:
     from mae_keras import figures
 
     results = {
@@ -33,7 +36,7 @@ def _curves(entry: Mapping[str, Any], comparison: Any) -> Iterator[tuple[str, An
     figures=_curves,
     pictures={"robustness": "Linear probe on corrupted images"},
 )
-def robustness(comparison: Any, options: EvaluationOptions) -> dict[str, Any]:
+def robustness(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Accuracies by encoder, kind and strength (0: clean), and losses of the same images."""
     from mae_keras import data, evaluation
     from mae_keras.runs.comparison import entry_of
