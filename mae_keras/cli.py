@@ -1,4 +1,4 @@
-"""The command line: parses, calls recipes, prints. Imports nothing heavy before parsing."""
+"""The command line: parses, calls `runs`, prints. Imports nothing heavy before parsing."""
 
 import contextlib
 import dataclasses
@@ -202,8 +202,8 @@ def pretrain(
     overrides: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # type: ignore  # noqa: B008
 ) -> None:
     """Train a masked autoencoder and write model, numbers and pictures into a folder."""
-    given = dataclasses.asdict(overrides)
-    chosen = adapt(find_recipe(recipe, given["dataset"]), **given)
+    settings = dataclasses.asdict(overrides)
+    chosen = adapt(find_recipe(recipe, settings["dataset"]), **settings)
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)
     check_known_sides(chosen)
@@ -331,7 +331,7 @@ def evaluate(
 
     _shard_batches(_preset_of(run))
     where = None if data_dir is None else str(data_dir)
-    made = evaluate_run(
+    entries = evaluate_run(
         run,
         protocol,
         where,
@@ -339,19 +339,19 @@ def evaluate(
         announce=lambda line: print(line, flush=True),
         labeled=labeled,
     )
-    for entry in made.values():
+    for entry in entries.values():
         if "split" in entry:
             print(report_lines(entry))
-    print(f"\n{evaluation_table(made)}")
+    print(f"\n{evaluation_table(entries)}")
     print(f"Wrote evaluation.json, evaluation/ and model_card.md in {run}")
     if classifier:
         _next(_predicting(run))
     else:
-        with_labels = any("test_accuracy" in entry for entry in made.values())
+        with_labels = any("test_accuracy" in entry for entry in entries.values())
         named = ["--dataset", labeled.dataset] if labeled.dataset else []
         labels = named if with_labels else ["--dataset", _LABELED]
         _next(["fine-tune", run, *labels, "--out", f"{run}-classifier"])
-    failed = [name for name, entry in made.items() if "error" in entry]
+    failed = [name for name, entry in entries.items() if "error" in entry]
     if failed:
         raise ValueError(f"{', '.join(failed)} failed; the other results were written")
 
@@ -492,18 +492,18 @@ def predict(
     from mae_keras.runs import predict_files
 
     _shard_batches(_preset_of(run))
-    made = predict_files(run, images, csv, batch_size=batch_size)
-    counts = ", ".join(f"{name} {count:,}" for name, count in made.counts.items() if count)
-    print(f"{made.num_predicted:,} images: {counts}")
+    predictions = predict_files(run, images, csv, batch_size=batch_size)
+    counts = ", ".join(f"{name} {count:,}" for name, count in predictions.counts.items() if count)
+    print(f"{predictions.num_predicted:,} images: {counts}")
     if csv is not None:
         print(f"Wrote {csv}")
-    for path, reason in made.unreadable[:20]:
+    for path, reason in predictions.unreadable[:20]:
         print(f"Not read: {path}: {reason}", file=sys.stderr)
     _next(["export", run, "--out", "saved_model"])
-    if made.unreadable:
-        count = len(made.unreadable)
+    if predictions.unreadable:
+        count = len(predictions.unreadable)
         files = "1 file" if count == 1 else f"{count:,} files"
-        _leave(1, f"{files} could not be read; {made.num_predicted:,} were classified")
+        _leave(1, f"{files} could not be read; {predictions.num_predicted:,} were classified")
 
 
 # Folders that a user has to supply, as docs name them.
@@ -689,8 +689,8 @@ def import_(
         "normalize_targets": normalize_targets,
         "prefix": prefix,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    print(import_checkpoint(checkpoint, out, overwrite=overwrite, dataset=dataset, **given))
+    settings = {name: value for name, value in options.items() if value is not None}
+    print(import_checkpoint(checkpoint, out, overwrite=overwrite, dataset=dataset, **settings))
     print(f"Wrote {out}")
     if run_kind(config_of(out)) == "classifier":
         _next(_predicting(out))
@@ -743,14 +743,14 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: list of str; defaults to the process's own.
     """
     quiet_tensorflow()
-    given = [_expanded(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    words = [_expanded(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     stop = None
     try:
         with unfailing_output() as failures:
             _run(
-                lambda: _interruptible(given),
-                _resuming(given),
-                lambda message: _typed(message, given),
+                lambda: _interruptible(words),
+                _resuming(words),
+                lambda message: _typed(message, words),
             )
     except SystemExit as error:
         stop = error

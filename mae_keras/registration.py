@@ -1,9 +1,9 @@
 """Making this package's classes known to Keras without importing either. Imports nothing of it.
 
-Keras finds a class in a file by the name it was registered under, and ours register when their
-module is imported, which nobody need have done when a file is loaded. So Keras is given stand-ins
-under these names, as soon as both packages are there: a stand-in imports the module of its class
-when a file first asks for it, from the table below and never from the file.
+Keras finds a class in a file by its registered name. Ours register when their module is imported,
+which may not have happened when a file is loaded. So as soon as both packages are imported, Keras
+gets a lazy placeholder for each name: it imports the module of its class on first use. The module
+comes from the table below and never from the file.
 """
 
 import importlib
@@ -69,7 +69,7 @@ def register_on_import() -> None:
 
 
 def register(keras: ModuleType) -> None:
-    """Put a stand-in under every name of `REGISTERED` that Keras does not know yet.
+    """Put a placeholder under every name of `REGISTERED` that Keras does not know yet.
 
     Args:
         keras: the package, imported. One that is half imported, or another, is left alone: our
@@ -81,7 +81,7 @@ def register(keras: ModuleType) -> None:
     known = saving.get_custom_objects()
     for name in REGISTERED:
         if f"{PACKAGE}>{name}" not in known:
-            known[f"{PACKAGE}>{name}"] = _stand_in(name)
+            known[f"{PACKAGE}>{name}"] = _lazy_placeholder(name)
 
 
 def load_registered(name: str) -> Any:
@@ -100,8 +100,8 @@ def load_registered(name: str) -> Any:
     return getattr(importlib.import_module(f"{PACKAGE}.{REGISTERED[name]}"), name)
 
 
-def _stand_in(name: str) -> Any:
-    """What Keras is given until the module is imported, which then registers the real one."""
+def _lazy_placeholder(name: str) -> Any:
+    """Imports the class or function when Keras uses it; the import registers the real one."""
     if name in _FUNCTIONS:
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -110,13 +110,13 @@ def _stand_in(name: str) -> Any:
         call.__name__ = call.__qualname__ = name
         return call
 
-    class StandIn:
+    class Placeholder:
         @classmethod
         def from_config(cls, config: dict[str, Any], **kwargs: Any) -> Any:
             return load_registered(name).from_config(config, **kwargs)
 
-    StandIn.__name__ = StandIn.__qualname__ = name
-    return StandIn
+    Placeholder.__name__ = Placeholder.__qualname__ = name
+    return Placeholder
 
 
 class _KerasFinder:

@@ -128,13 +128,13 @@ def _missing(targets: np.ndarray, missing_mask: Any) -> np.ndarray:
     missing = np.isnan(targets).any(axis=-1)
     if missing_mask is None:
         return missing
-    given = check_array("missing_mask", missing_mask, kinds="bui").astype(bool)
-    if given.shape != missing.shape:
+    marked = check_array("missing_mask", missing_mask, kinds="bui").astype(bool)
+    if marked.shape != missing.shape:
         raise ValueError(
             f"`missing_mask` must have shape {missing.shape}, as `patch_mask`. "
-            f"Received: missing_mask.shape={given.shape}"
+            f"Received: missing_mask.shape={marked.shape}"
         )
-    return missing | given
+    return missing | marked
 
 
 def _check_shapes(
@@ -155,14 +155,14 @@ def _check_shapes(
             f"`grid` must hold as many patches as `targets`, {targets.shape[1]}. "
             f"Received: grid={tuple(grid)}"
         )
-    for name, given, expected in (
+    for name, array, expected in (
         ("train_targets_mean", train_mean, targets.shape[1:]),
         ("patch_mask", patch_mask, targets.shape[:2]),
     ):
-        if given.shape != expected:
+        if array.shape != expected:
             raise ValueError(
                 f"`{name}` must have shape {expected}, to go with `targets` of shape "
-                f"{targets.shape}. Received: {name}.shape={given.shape}"
+                f"{targets.shape}. Received: {name}.shape={array.shape}"
             )
     if channels < 1 or targets.shape[2] % channels:
         raise ValueError(

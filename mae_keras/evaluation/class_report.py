@@ -360,17 +360,17 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
     >>> f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     '0.920 [0.870, 0.970]'
     """
-    given = check_array("values", values, empty=True).astype("float64")
-    if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
+    numbers = check_array("values", values, empty=True).astype("float64")
+    if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
         raise ValueError(f"`values` must be a list of finite numbers. Received: values={values!r}")
     _check_confidence(confidence)
-    mean = float(given.mean())
-    if len(given) == 1:
+    mean = float(numbers.mean())
+    if len(numbers) == 1:
         return MeanInterval(mean, None, None)
     from scipy.special import stdtrit
 
-    quantile = float(stdtrit(len(given) - 1, (1 + confidence) / 2))
-    half = quantile * float(given.std(ddof=1)) / len(given) ** 0.5
+    quantile = float(stdtrit(len(numbers) - 1, (1 + confidence) / 2))
+    half = quantile * float(numbers.std(ddof=1)) / len(numbers) ** 0.5
     return MeanInterval(mean, mean - half, mean + half)
 
 

@@ -173,11 +173,11 @@ def check_features(
 def check_same_width(**features: np.ndarray) -> None:
     """Refuse sets of features that differ in width."""
     (first, expected), *others = features.items()
-    for name, given in others:
-        if given.shape[1] != expected.shape[1]:
+    for name, array in others:
+        if array.shape[1] != expected.shape[1]:
             raise ValueError(
                 f"`{name}` must have as many columns as `{first}`, {expected.shape[1]}. "
-                f"Received: {name}.shape={given.shape}"
+                f"Received: {name}.shape={array.shape}"
             )
 
 

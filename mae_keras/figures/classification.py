@@ -272,8 +272,8 @@ def calibration_figure(
 
 def _bins(confidence: Any, accuracy: Any, count: Any) -> tuple[np.ndarray, ...]:
     """The bins that hold samples, by ascending confidence."""
-    given = {"confidence": confidence, "accuracy": accuracy, "count": count}
-    arrays = [read_numbers(name, values) for name, values in given.items()]
+    columns = {"confidence": confidence, "accuracy": accuracy, "count": count}
+    arrays = [read_numbers(name, values) for name, values in columns.items()]
     shapes = [array.shape for array in arrays]
     if len(set(shapes)) > 1 or len(shapes[0]) != 1:
         raise ValueError(

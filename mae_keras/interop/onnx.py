@@ -107,11 +107,11 @@ def _erfc(graph: Any, node: Any, *_: Any) -> Any:
     """erfc(x) = 1 - erf(x): tf2onnx has a rule for `Erf` only."""
     from tf2onnx import utils
 
-    output, given = node.output[0], node.input[0]
+    output, source = node.output[0], node.input[0]
     kind, shape = graph.get_dtype(output), graph.get_shape(output)
     graph.remove_node(node.name)
     one = graph.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(kind)))
-    erf = graph.make_node("Erf", [given], dtypes=[kind], shapes=[shape])
+    erf = graph.make_node("Erf", [source], dtypes=[kind], shapes=[shape])
     return graph.make_node(
         "Sub", [one.output[0], erf.output[0]], outputs=[output], dtypes=[kind], shapes=[shape]
     )
@@ -131,7 +131,7 @@ def _verified(model: Any, file: bytes, name: str, tolerance: float) -> dict[str,
     keys = [output.name for output in session.get_outputs()]
 
     def run(_: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        feeds = {given.name: inputs[given.name] for given in session.get_inputs()}
+        feeds = {node.name: inputs[node.name] for node in session.get_inputs()}
         with running("ONNX Runtime"):
             return dict(zip(keys, session.run(None, feeds), strict=True))
 

@@ -15,13 +15,13 @@ def run_signatures(folder: str, inputs: str, outputs: str) -> None:
     import tensorflow as tf
 
     with np.load(inputs) as file:
-        given = dict(file)
+        arrays = dict(file)
     loaded = tf.saved_model.load(folder)
     results = {}
     for name, function in loaded.signatures.items():
         wanted = function.structured_input_signature[1]
-        for count in {len(given["images"]), 1}:
-            feeds = {key: tf.constant(given[key][:count]) for key in wanted}
+        for count in {len(arrays["images"]), 1}:
+            feeds = {key: tf.constant(arrays[key][:count]) for key in wanted}
             for key, value in function(**feeds).items():
                 array = value.numpy()
                 if array.dtype == object:  # strings, as bytes: a file of arrays holds no objects

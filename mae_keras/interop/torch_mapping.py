@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.interop.torch_reading import Checkpoint, StoredTensor, joined, made
+from mae_keras.interop.torch_reading import Checkpoint, StoredTensor, joined, stored_tensor
 from mae_keras.models import (
     CrossAttentionDecoder,
     ImageClassifier,
@@ -221,8 +221,10 @@ def _fold_linear_probe(found: NamedTensors) -> None:
         sources += found.sources.pop(counter)
     scale = 1.0 / np.sqrt(variance.numpy().astype("float64") + 1e-6)
     kernel = weight.numpy() * scale
-    found.tensors["head.weight"] = made(kernel.astype("float32"))
-    found.tensors["head.bias"] = made((bias.numpy() - kernel @ mean.numpy()).astype("float32"))
+    found.tensors["head.weight"] = stored_tensor(kernel.astype("float32"))
+    found.tensors["head.bias"] = stored_tensor(
+        (bias.numpy() - kernel @ mean.numpy()).astype("float32")
+    )
     found.sources["head.weight"] = found.sources["head.bias"] = tuple(sources)
     found.notes.append("A linear probe: its batch norm was folded into the head.")
 
@@ -235,7 +237,9 @@ def _fill_in_biases(found: NamedTensors) -> None:
     if not weights or len(lacking) != len(weights):
         return  # some have biases: that a few lack them is an error
     for name in lacking:
-        found.tensors[biases[name]] = made(np.zeros(found.tensors[name].shape[0], "float32"))
+        found.tensors[biases[name]] = stored_tensor(
+            np.zeros(found.tensors[name].shape[0], "float32")
+        )
         found.sources[biases[name]] = ()
     found.notes.append(
         "Queries, keys and values have no biases in this checkpoint: zeros, which is the same."
@@ -516,14 +520,14 @@ def check_config(checkpoint: Checkpoint) -> None:
 
 
 def choose_heads(
-    hidden_dim: int, config: Mapping[str, Any], given: int | None, decoder: bool = False
+    hidden_dim: int, config: Mapping[str, Any], num_heads: int | None, decoder: bool = False
 ) -> tuple[int, str]:
     """How many attention heads, which no tensor tells.
 
     Args:
         hidden_dim: int.
         config: the `config.json`, or `{}`.
-        given: int that the user gave, or `None`.
+        num_heads: int that the user gave, or `None`.
         decoder: bool, whether they are the decoder's.
 
     Returns:
@@ -537,8 +541,8 @@ def choose_heads(
     (12, 'published for a width of 768')
     """
     argument = "decoder_num_heads" if decoder else "num_heads"
-    if given is not None:
-        return int(given), "as given"
+    if num_heads is not None:
+        return int(num_heads), "as given"
     entry = "decoder_num_attention_heads" if decoder else "num_attention_heads"
     timm = config.get("model_args") or {}
     named = config.get(entry, None if decoder else timm.get("num_heads"))

@@ -93,7 +93,7 @@ def joined(parts: Sequence[StoredTensor]) -> StoredTensor:
     )
 
 
-def made(array: np.ndarray) -> StoredTensor:
+def stored_tensor(array: np.ndarray) -> StoredTensor:
     """An array as a tensor of a file."""
     return StoredTensor(array.shape, "float32", lambda: array)
 

@@ -389,23 +389,23 @@ def _image_and_positions(
     rank = len(sizes.patch_size)
     if image_shape is not None:
         check_ints("image_shape", image_shape, 1)
-    asked = image_shape or _configured_image(checkpoint.config, sizes)
-    if asked is not None:
-        asked = tuple(asked)
-        if len(asked) != rank + 1 or asked[-1] != sizes.channels:
+    shape = image_shape or _configured_image(checkpoint.config, sizes)
+    if shape is not None:
+        shape = tuple(shape)
+        if len(shape) != rank + 1 or shape[-1] != sizes.channels:
             raise ValueError(
                 f"`image_shape` must have {rank} spatial axes and the {sizes.channels} channels "
-                f"of the checkpoint. Received: image_shape={asked}"
+                f"of the checkpoint. Received: image_shape={shape}"
             )
-    grid = None if asked is None else patch_grid(asked, sizes.patch_size)
+    grid = None if shape is None else patch_grid(shape, sizes.patch_size)
     if grid is not None and not image_shape:
         _check_configured(checkpoint, sizes, grid)
     if "pos_embed" not in named.tensors:
-        if asked is None:
+        if shape is None:
             raise ValueError(
                 f"`image_shape` must be given: {checkpoint.path!r} has no position table"
             )
-        return asked, "sincos"
+        return shape, "sincos"
     tensor = named.tensors["pos_embed"]
     stored = read_positions(tensor, sizes.encoder["use_class_token"], rank, grid)
     if stored.grid is None:
@@ -413,11 +413,11 @@ def _image_and_positions(
             f"`image_shape` must be given: the {len(stored.table)} positions in "
             f"{checkpoint.path!r} are no square. Received: image_shape={image_shape}"
         )
-    if asked is None:
+    if shape is None:
         pixels = (n * size for n, size in zip(stored.grid, sizes.patch_size, strict=True))
-        asked = (*pixels, sizes.channels)
+        shape = (*pixels, sizes.channels)
     fixed = stored.fixed and grid in (None, stored.grid)
-    return asked, "sincos" if fixed else "learned"
+    return shape, "sincos" if fixed else "learned"
 
 
 def _check_configured(checkpoint: Checkpoint, sizes: TorchSizes, grid: tuple[int, ...]) -> None:
@@ -480,21 +480,21 @@ def _autoencoder(
     return MaskedAutoencoder(encoder, decoder, ratio, normalize_targets=bool(targets))
 
 
-def _mask_ratio(given: float | None, checkpoint: Checkpoint, notes: list[str]) -> float:
+def _mask_ratio(mask_ratio: float | None, checkpoint: Checkpoint, notes: list[str]) -> float:
     """Encoders are saved with 0, which is no ratio to train with."""
-    ratio, source = _told(given, checkpoint, "mask_ratio", _MASK_RATIO)
+    ratio, source = _told(mask_ratio, checkpoint, "mask_ratio", _MASK_RATIO)
     ratio = float(ratio)
-    if given is None and not 0 < ratio < 1:
+    if mask_ratio is None and not 0 < ratio < 1:
         source = f"the default: {ratio} in {source} hides none or all"
         ratio = _MASK_RATIO
     notes.append(f"mask_ratio={ratio} ({source}).")
     return ratio
 
 
-def _told(given: Any, checkpoint: Checkpoint, name: str, default: Any) -> tuple[Any, str]:
+def _told(argument: Any, checkpoint: Checkpoint, name: str, default: Any) -> tuple[Any, str]:
     """A setting, from the argument, `config.json`, the training arguments, or the default."""
-    if given is not None:
-        return given, "as given"
+    if argument is not None:
+        return argument, "as given"
     for settings, source in (
         (checkpoint.config, "config.json"),
         (checkpoint.settings, "the arguments saved with the weights"),

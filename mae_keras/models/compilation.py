@@ -71,12 +71,12 @@ def resolve_jit_compile(
 
 def usable_shards() -> int:
     """Number of batch shards on the devices in use, in what XLA does not compile."""
-    return 1 if _elsewhere() else available_shards()
+    return 1 if _off_cpu() else available_shards()
 
 
 def compiles_pieces(model: Any) -> bool:
     """Whether a model has pieces to compile, and may: in float64 they would lose precision."""
-    if _elsewhere():
+    if _off_cpu():
         return False
     precise = model.compute_dtype not in ("float32", "bfloat16", "float16")
     return model.num_tokens > 1 and not precise and _keras_allows_xla(model)
@@ -92,8 +92,8 @@ def _keras_allows_xla(model: Any) -> bool:
     return bool(allowed)
 
 
-def _elsewhere() -> bool:
-    """Whether training runs elsewhere than on TensorFlow on one machine's processor."""
+def _off_cpu() -> bool:
+    """Whether training runs on something other than TensorFlow on the CPU of one process."""
     return keras.backend.backend() != "tensorflow" or _distributed() or _on_accelerator()
 
 
@@ -136,7 +136,7 @@ class Endpoints:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Any, _Endpoint] = {}
+        self._endpoints: dict[Any, _Endpoint] = {}
 
     def run(
         self,
@@ -159,9 +159,9 @@ class Endpoints:
             NumPy arrays, batches joined.
         """
         batch_size = check_int("batch_size", batch_size, 1)
-        if key not in self._made:
-            self._made[key] = _Endpoint(owner, function)
-        endpoint = self._made[key]
+        if key not in self._endpoints:
+            self._endpoints[key] = _Endpoint(owner, function)
+        endpoint = self._endpoints[key]
         if hasattr(inputs, "element_spec"):
             try:
                 return endpoint.predict(without_tuning(inputs), verbose=0)

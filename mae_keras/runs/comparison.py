@@ -186,11 +186,11 @@ class Comparison:
         (train, labels), *others = self.pixels
         rows = np.sort(np.random.default_rng(1).permutation(len(train))[:max_train])
         splits = [(train[rows], labels[rows]), *others]
-        made = [
+        encoded = [
             (model.encode_blocks(x, self.pooling, batch_size=_BATCH_SIZE), y) for x, y in splits
         ]
-        count = len(made[0][0])
-        return [Features(*((x[block], y) for x, y in made)) for block in range(count)]
+        count = len(encoded[0][0])
+        return [Features(*((x[block], y) for x, y in encoded)) for block in range(count)]
 
     def _encode(self, model: Any, images: np.ndarray) -> np.ndarray:
         if self.num_blocks == 1:
@@ -298,11 +298,11 @@ def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
         return scores
     try:
         comparison = Comparison(model, untrained, images)
-        accuracies = {name: _quick(made) for name, made in comparison.features.items()}
+        accuracies = {name: _quick(features) for name, features in comparison.features.items()}
     except (ValueError, TypeError) as error:  # the trained model is not lost over its score
         return {**scores, "notes": [f"Features could not be scored: {error}"]}
     for key in QUICK:
-        scores[key] = {name: round(made[key], 4) for name, made in accuracies.items()}
+        scores[key] = {name: round(values[key], 4) for name, values in accuracies.items()}
     return scores
 
 
@@ -328,19 +328,19 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
     """
     held_out, _ = images.test.arrays(limit=_LOSS_IMAGES)
     train, _ = images.train.arrays(limit=_LOSS_IMAGES)
-    made = model.predict_patches(held_out, batch_size=256)
-    per_patch = np.asarray(model.target.loss(made.targets, made.predictions))
-    seen = model.predict_patches(train, batch_size=256)
+    predicted = model.predict_patches(held_out, batch_size=256)
+    per_patch = np.asarray(model.target.loss(predicted.targets, predicted.predictions))
+    predicted_train = model.predict_patches(train, batch_size=256)
     baselines = evaluation.trivial_losses(
-        _mean_target(seen),
-        made.targets,
-        made.patch_mask,
+        _mean_target(predicted_train),
+        predicted.targets,
+        predicted.patch_mask,
         model.grid,
         channels=model.target.num_channels,
-        missing_mask=made.missing,
+        missing_mask=predicted.missing,
     )
     return {
-        "hidden_loss": mean_over_images(per_patch, made.counted),
+        "hidden_loss": mean_over_images(per_patch, predicted.counted),
         "baseline_loss": {name: float(value) for name, value in baselines.items()},
     }
 

@@ -73,11 +73,11 @@ def evaluate_run(
             have another shape than the model.
 
     Example:
-    >>> made = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
-    >>> made["knn"]["accuracies"]["trained"]  # doctest: +SKIP
+    >>> entries = evaluate_run("runs/digits", ["knn"])  # doctest: +SKIP
+    >>> entries["knn"]["accuracies"]["trained"]  # doctest: +SKIP
     0.959
     """
-    asked, protocols = protocols, list(dict.fromkeys(protocols or default_protocols()))
+    named, protocols = protocols, list(dict.fromkeys(protocols or default_protocols()))
     for protocol in protocols:
         check_protocol(protocol)
     options = EvaluationOptions() if options is None else options
@@ -91,10 +91,10 @@ def evaluate_run(
         announce("config.json has no checksum: an earlier version wrote it, or it was edited.")
     recipe = dataclasses.replace(recipe, dataset=located(recipe.dataset, config.get("data")))
     if hasattr(model, "classify_batch"):
-        if asked:
+        if named:
             raise ValueError(
                 f"`protocol` must be left out for a classifier, which has one score. Received: "
-                f"protocol={asked[0]!r}"
+                f"protocol={named[0]!r}"
             )
         return _evaluate_classifier(
             path, model, recipe, config, data_dir, images, labeled, announce
@@ -120,7 +120,7 @@ def evaluate_run(
     if on is None and labeled.splits is not None:
         note = "Divided anew: the encoder may have been pretrained on test images."
     check_fit(model, images)  # before a model is made for images of another shape
-    protocols = _with_labels(protocols, images, asked is not None, announce)
+    protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
     comparison = Comparison(
         model,
@@ -145,7 +145,7 @@ def _evaluate(
     on: str | None = None,
     note: str = "",
 ) -> dict[str, Any]:
-    made = {}
+    entries = {}
     folder = run.evaluation_pictures
     if on is not None:
         folder = folder / (re.sub(r"[^\w.-]+", "_", on).strip("_.") or "other")
@@ -162,21 +162,21 @@ def _evaluate(
             entry["dataset"] = on
         _picture(entry, draw, protocol, entry, comparison, folder)
         _record(run, name, entry)
-        made[name] = entry
+        entries[name] = entry
     if comparison.num_classes:
         _picture(entry, draw_overview, comparison, folder)
     _noting(entry, "The model card could not be written", write_model_card, run)
-    return made
+    return entries
 
 
 def _with_labels(
-    protocols: list[str], images: Any, asked: bool, announce: Callable[[str], Any]
+    protocols: list[str], images: Any, by_name: bool, announce: Callable[[str], Any]
 ) -> list[str]:
     """The protocols that the images have what is needed for."""
     if images.num_classes and images.num_classes > 1:
         return protocols
     left = [protocol for protocol in protocols if not PROTOCOLS[protocol].needs_labels]
-    if asked and not left:
+    if by_name and not left:
         raise ValueError(
             f"{', '.join(protocols)} {_need(protocols)} labels: evaluate on labeled images with "
             f"--dataset. "
@@ -329,14 +329,14 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
     """
     features, labels = comparison.features["trained"].test
     if len(features) >= 5:  # fewer have no neighbors to speak of
-        made = {
+        embeddings = {
             name: evaluation.embed_2d(features, name, max_samples=_MAP_IMAGES)
             for name in ("pca", "tsne")
         }
-        points = {"PCA": made["pca"].points, "t-SNE": made["tsne"].points}
+        points = {"PCA": embeddings["pca"].points, "t-SNE": embeddings["tsne"].points}
         figure = figures.feature_map_figure(
             points,
-            labels[made["pca"].indices],
+            labels[embeddings["pca"].indices],
             comparison.images.class_names,
             title="Features of test images",
             note="t-SNE keeps neighbors together; distances between groups mean little.",

@@ -261,8 +261,8 @@ def augmentation_of(options: FineTuneOptions, images: Any) -> data.Classificatio
     else:  # shifts, turns and crops are for pictures
         chosen = data.ClassificationAugmentation.preset("none")
     changes = {"mixup_alpha": options.mixup, "cutmix_alpha": options.cutmix}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return dataclasses.replace(chosen, **given)
+    values = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(chosen, **values)
 
 
 def _config(

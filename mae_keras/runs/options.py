@@ -130,9 +130,9 @@ def load_labeled(
             settings[name] = getattr(recipe, name)
     if own and "splits" in known:
         settings["splits"] = getattr(recipe, "splits", None)
-    given = options.as_dict()
-    given.pop("dataset", None)
-    settings |= given
+    labeled = options.as_dict()
+    labeled.pop("dataset", None)
+    settings |= labeled
     if own:
         settings["image_size"] = recipe.image_size
     elif len(image_shape) == 3:

@@ -43,9 +43,11 @@ def score_classifier(model: Any, images: Any, part: str = "test") -> dict[str, A
     for batch, own in data.evaluation_batches(split, _SCORING_BATCH_SIZE, with_labels=True):
         probabilities.append(model.probabilities(np.asarray(batch)))
         labels.append(numbers[np.asarray(own)])
-    made, true = np.concatenate(probabilities), np.concatenate(labels)
+    predicted, true = np.concatenate(probabilities), np.concatenate(labels)
     names = names_of(model)
-    report = evaluation.class_report(true, made.argmax(axis=1), model.num_classes, names, made)
+    report = evaluation.class_report(
+        true, predicted.argmax(axis=1), model.num_classes, names, predicted
+    )
     notes = [f"Scored on the {part} images, {len(true):,} of them, of {images.name}."]
     if report.absent:
         notes.append(f"No {part} images: {', '.join(report.absent)}.")
@@ -244,19 +246,19 @@ def predict_files(
         )
     names = names_of(model)
     reading = _Reading(model, recipe.resize)
-    made = Predictions(counts=dict.fromkeys(names, 0))
+    predictions = Predictions(counts=dict.fromkeys(names, 0))
     table = _Table(names, paths, announce)
     if csv_path is None:
-        _predict(model, reading, paths, batch_size, made, [table.add])
+        _predict(model, reading, paths, batch_size, predictions, [table.add])
     else:
         path = pathlib.Path(csv_path).expanduser()
-        _write(model, reading, paths, batch_size, made, table, path)
-    if not made.num_predicted:
-        path, reason = made.unreadable[0]
+        _write(model, reading, paths, batch_size, predictions, table, path)
+    if not predictions.num_predicted:
+        path, reason = predictions.unreadable[0]
         raise ValueError(
             f"None of the {len(paths):,} files can be read. The first, {path}: {reason}"
         )
-    return made
+    return predictions
 
 
 def list_image_files(files: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -297,7 +299,7 @@ def _write(
     reading: "_Reading",
     paths: list[str],
     batch_size: int,
-    made: Predictions,
+    predictions: Predictions,
     table: "_Table",
     path: pathlib.Path,
 ) -> None:
@@ -315,13 +317,13 @@ def _write(
                 writer.writerow([image, names[best], cells[best], *cells])
 
             try:
-                _predict(model, reading, paths, batch_size, made, [table.add, add])
+                _predict(model, reading, paths, batch_size, predictions, [table.add, add])
             except KeyboardInterrupt as error:
                 stopped = error
     if stopped is not None:
         cause = f"stopped by {stopped}" if str(stopped) else "interrupted"
         raise Interrupted(
-            f"{cause} after {made.num_predicted:,} of {len(paths):,} files; {path} holds them"
+            f"{cause} after {predictions.num_predicted:,} of {len(paths):,} files; {path} holds them"
         ) from stopped
 
 
@@ -330,21 +332,21 @@ def _predict(
     reading: "_Reading",
     paths: list[str],
     batch_size: int,
-    made: Predictions,
+    predictions: Predictions,
     sinks: list[Callable[[str, np.ndarray], None]],
 ) -> None:
     names = names_of(model)
     for start in range(0, len(paths), batch_size):
         readable, unreadable = reading.images(paths[start : start + batch_size])
-        made.unreadable += unreadable
+        predictions.unreadable += unreadable
         if not readable:
             continue
         pixels = np.stack([image for _, image in readable])
         for (path, _), row in zip(readable, model.probabilities(pixels, batch_size), strict=True):
             for sink in sinks:
                 sink(path, row)
-            made.num_predicted += 1
-            made.counts[names[int(row.argmax())]] += 1
+            predictions.num_predicted += 1
+            predictions.counts[names[int(row.argmax())]] += 1
 
 
 class _Reading:

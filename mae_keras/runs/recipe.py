@@ -383,8 +383,8 @@ def adapt(recipe: Recipe, **changes: Any) -> Recipe:
     0
     """
     _check_recipe(recipe)
-    given = {name: value for name, value in changes.items() if value is not None}
-    if "epochs" in given and "warmup_epochs" not in given:
+    values = {name: value for name, value in changes.items() if value is not None}
+    if "epochs" in values and "warmup_epochs" not in values:
         share = recipe.warmup_epochs / recipe.epochs
-        given["warmup_epochs"] = min(recipe.warmup_epochs, int(share * given["epochs"]))
-    return dataclasses.replace(recipe, **given)
+        values["warmup_epochs"] = min(recipe.warmup_epochs, int(share * values["epochs"]))
+    return dataclasses.replace(recipe, **values)

@@ -196,24 +196,24 @@ class RunCheckpoint(keras.callbacks.Callback):
         if self._step >= self.steps_per_epoch or not is_writer():
             return
         # Looked at once: a signal that comes while saving is for the next step.
-        asked = self.stop.requested
+        signal_name = self.stop.requested
         due = self.every is not None and self._step % self.every == 0
         late = time.monotonic() - self._tried >= self.max_seconds
-        if (asked or due or late) and self._can_go_on():
+        if (signal_name or due or late) and self._can_go_on():
             self._sync()
-            self._save(self._epoch, self._step, must=asked is not None)
-            self._leave(asked)
+            self._save(self._epoch, self._step, must=signal_name is not None)
+            self._leave(signal_name)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._add_row(epoch, logs or {})
         if not is_writer():
             return
         last = epoch + 1 == self.epochs
-        asked = self.stop.requested
+        signal_name = self.stop.requested
         late = time.monotonic() - self._tried >= self.min_seconds
-        saving = last or ((asked or late) and self._can_go_on())
+        saving = last or ((signal_name or late) and self._can_go_on())
         if saving:
-            must = last or asked is not None
+            must = last or signal_name is not None
             self._save(epoch + 1, 0, must, score=(logs or {}).get("val_loss"))
         # A history without a checkpoint is that of a run whose checkpoints were lost. Resuming from
         # an earlier checkpoint drops rows that are too many.
@@ -221,7 +221,7 @@ class RunCheckpoint(keras.callbacks.Callback):
             self._trying(lambda: self.run.write_history(self.rows), "history.csv", must=last)
         self._step = 0
         if saving:
-            self._leave(asked)
+            self._leave(signal_name)
 
     def _can_go_on(self) -> bool:
         """On TensorFlow replicas gradients that wait to be applied are each replica's own."""
@@ -262,20 +262,20 @@ class RunCheckpoint(keras.callbacks.Callback):
         try:
             write()
         except _CANNOT_WRITE as error:
-            made = [path.name for path in self.store.paths()]
-            last = f"the last one is {made[-1]}" if made else "there is none yet"
+            names = [path.name for path in self.store.paths()]
+            last = f"the last one is {names[-1]}" if names else "there is none yet"
             why = str(error) or type(error).__name__
             message = f"{what} could not be written to {str(self.run.path)!r} ({why}); {last}."
             if must:
                 raise OSError(f"{message} Make room and go on with --resume") from error
             LOGGER.warning("%s Training goes on and will try again.", message)
 
-    def _leave(self, asked: str | None) -> None:
-        if asked is not None:
+    def _leave(self, signal_name: str | None) -> None:
+        if signal_name is not None:
             where = f"epoch {self._epoch + 1} of {self.epochs}"
             if self._step:
                 where = f"step {self._step} of {self.steps_per_epoch} in {where}"
-            raise Interrupted(f"stopped by {asked} and saved after {where}")
+            raise Interrupted(f"stopped by {signal_name} and saved after {where}")
 
     def _sync(self) -> None:
         if keras.backend.backend() == "jax":

@@ -5,7 +5,7 @@ from interop.torch_files import meta_tensors, sincos_table
 
 from mae_keras.interop.torch_mapping import named_tensors
 from mae_keras.interop.torch_positions import plan_positions
-from mae_keras.interop.torch_reading import made, numpy_dtype
+from mae_keras.interop.torch_reading import numpy_dtype, stored_tensor
 from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from mae_keras.ops import interpolate_positions
 
@@ -17,7 +17,7 @@ def build(kind="sincos", image_shape=(8, 8, 3)):
 
 def plan(model, tensors=None, **changed):
     tensors = {**(tensors or meta_tensors()), **changed}
-    tensors = {name: made(array) for name, array in tensors.items() if array is not None}
+    tensors = {name: stored_tensor(array) for name, array in tensors.items() if array is not None}
     return plan_positions(model, named_tensors(tensors, "a.pth"))
 
 

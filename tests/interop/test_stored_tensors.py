@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mae_keras.interop.torch_reading import StoredTensor, joined, made, numpy_dtype
+from mae_keras.interop.torch_reading import StoredTensor, joined, numpy_dtype, stored_tensor
 
 
 def test_numbers_are_read_on_demand_and_as_float32():
@@ -17,7 +17,9 @@ def test_numbers_are_read_on_demand_and_as_float32():
 
 
 def test_joining_goes_along_the_first_axis():
-    whole = joined([made(np.zeros((2, 3), "float32")), made(np.ones((1, 3), "float32"))])
+    whole = joined(
+        [stored_tensor(np.zeros((2, 3), "float32")), stored_tensor(np.ones((1, 3), "float32"))]
+    )
     assert whole.shape == (3, 3)
     np.testing.assert_array_equal(whole.numpy()[:, 0], [0, 0, 1])
 

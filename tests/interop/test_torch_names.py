@@ -3,11 +3,13 @@ import pytest
 from interop.torch_files import meta_tensors, to_hugging_face
 
 from mae_keras.interop.torch_mapping import HUGGING_FACE, META, looks_like, named_tensors
-from mae_keras.interop.torch_reading import made
+from mae_keras.interop.torch_reading import stored_tensor
 
 
 def named(tensors, prefix=None):
-    return named_tensors({name: made(array) for name, array in tensors.items()}, "a.pth", prefix)
+    return named_tensors(
+        {name: stored_tensor(array) for name, array in tensors.items()}, "a.pth", prefix
+    )
 
 
 def prefixed(prefix):

@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 
 from mae_keras.interop.torch_positions import read_positions
-from mae_keras.interop.torch_reading import StoredTensor, made, numpy_dtype
+from mae_keras.interop.torch_reading import StoredTensor, numpy_dtype, stored_tensor
 from mae_keras.ops import sincos_positions
 
 
 def stored(grid, width=16, class_row=None):
     rows = sincos_positions(grid, width)
-    return made(rows[None] if class_row is None else np.concatenate([class_row, rows])[None])
+    return stored_tensor(
+        rows[None] if class_row is None else np.concatenate([class_row, rows])[None]
+    )
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (2, 8), (8, 2), (1, 16)], ids=str)
@@ -23,20 +25,20 @@ def test_a_table_of_three_axes_tells_its_grid():
 
 def test_a_learned_table_is_taken_for_a_square():
     rows = np.random.default_rng(0).normal(size=(1, 10, 16)).astype("float32")
-    found = read_positions(made(rows), True, 2)
+    found = read_positions(stored_tensor(rows), True, 2)
     assert (found.grid, found.fixed, found.shifts_class_token) == ((3, 3), False, True)
     np.testing.assert_array_equal(found.table, rows[0, 1:])
 
 
 def test_a_learned_table_of_the_expected_size_is_of_the_expected_grid():
     rows = np.random.default_rng(0).normal(size=(1, 12, 16)).astype("float32")
-    assert read_positions(made(rows), False, 2, (2, 6)).grid == (2, 6)
-    assert read_positions(made(rows), False, 2).grid is None
+    assert read_positions(stored_tensor(rows), False, 2, (2, 6)).grid == (2, 6)
+    assert read_positions(stored_tensor(rows), False, 2).grid is None
 
 
 def test_a_table_may_have_no_row_for_the_class_token():
     rows = np.random.default_rng(0).normal(size=(1, 9, 16)).astype("float32")
-    found = read_positions(made(rows), True, 2)
+    found = read_positions(stored_tensor(rows), True, 2)
     assert found.class_row is None and found.grid == (3, 3)
 
 
@@ -60,7 +62,7 @@ def test_a_table_that_was_rounded_before_it_was_stored_is_still_the_fixed_one(dt
     table = sincos_positions((4, 4), 16)
     rounded = table.astype(numpy_dtype(dtype)).astype("float32")
     assert np.abs(rounded - table).max() > 1e-5
-    found = read_positions(made(rounded[None]), False, 2)
+    found = read_positions(stored_tensor(rounded[None]), False, 2)
     assert found.fixed
     assert found.grid == (4, 4)
 
@@ -68,4 +70,4 @@ def test_a_table_that_was_rounded_before_it_was_stored_is_still_the_fixed_one(dt
 def test_a_table_that_differs_as_much_but_was_not_rounded_is_another_one():
     table = sincos_positions((4, 4), 16)
     changed = table + np.random.default_rng(0).uniform(-3e-4, 3e-4, table.shape)
-    assert not read_positions(made(changed.astype("float32")[None]), False, 2).fixed
+    assert not read_positions(stored_tensor(changed.astype("float32")[None]), False, 2).fixed

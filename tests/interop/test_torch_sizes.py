@@ -3,12 +3,12 @@ import pytest
 from interop.torch_files import meta_tensors
 
 from mae_keras.interop.torch_mapping import check_config, choose_heads, named_tensors, read_sizes
-from mae_keras.interop.torch_reading import Checkpoint, made
+from mae_keras.interop.torch_reading import Checkpoint, stored_tensor
 from mae_keras.models import PRESETS
 
 
 def sizes_of(tensors, **config):
-    stored = {name: made(array) for name, array in tensors.items()}
+    stored = {name: stored_tensor(array) for name, array in tensors.items()}
     return read_sizes(named_tensors(stored, "a.pth"), Checkpoint("a.pth", stored, config=config))
 
 

@@ -112,7 +112,7 @@ def test_inference_is_the_same(make_tiny, images, monkeypatch):
 
     monkeypatch.setattr(ViTEncoder, "encode_patches", spied)
     monkeypatch.setattr(compilation, "available_shards", lambda: 2)
-    model._endpoints._made.clear()
+    model._endpoints._endpoints.clear()
     model.predict_function = None
     np.testing.assert_allclose(model.encode(images), expected[0], atol=1e-5)
     assert sizes == [2, 3]
