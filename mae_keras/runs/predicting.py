@@ -323,7 +323,8 @@ def _write(
     if stopped is not None:
         cause = f"stopped by {stopped}" if str(stopped) else "interrupted"
         raise Interrupted(
-            f"{cause} after {predictions.num_predicted:,} of {len(paths):,} files; {path} holds them"
+            f"{cause} after {predictions.num_predicted:,} of {len(paths):,} files; "
+            f"{path} holds them"
         ) from stopped
 
 
