@@ -412,10 +412,8 @@ def _check_run(run: Path, argument: str = "run", finished: bool = True) -> None:
 
 
 def _start_keras() -> None:
-    """Import Keras and its backend without what their libraries say about themselves.
-
-    TensorFlow's notes on CUDA and instruction sets are printed before its log level counts.
-    """
+    """Import Keras and its backend, without the messages that their libraries print."""
+    # TensorFlow prints notes on CUDA and instruction sets before its log level applies.
     if "keras" in sys.modules:
         return
     import tempfile

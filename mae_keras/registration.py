@@ -120,11 +120,10 @@ def _lazy_placeholder(name: str) -> Any:
 
 
 class _KerasFinder:
-    """Finds Keras as the other finders do, and has it followed by `register` when it is loaded.
+    """Finds Keras as the other finders do, and calls `register` once Keras is loaded."""
 
-    Stays in `sys.meta_path`, where it compares one string: taking it out while another thread goes
-    through the list would hide the next finder from it, and a failed import may be tried again.
-    """
+    # It stays in `sys.meta_path`, where it compares one string. Removing it while another thread
+    # iterates over the list would hide the next finder, and a failed import may be tried again.
 
     def __init__(self) -> None:
         self._busy = threading.local()  # a finder asked by this one may ask all others again

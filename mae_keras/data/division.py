@@ -264,10 +264,8 @@ def _keep_every_class(split_of, places, classes, train):
 
 
 def _hold_out_every_class(split_of, places, ends, classes, train, movable):
-    """Give each class an image in every split that it has enough images for.
-
-    The image that moves is the one whose place is nearest to the split's own.
-    """
+    """Give each class an image in every split that it has enough images for."""
+    # The image whose place is nearest to the split moves.
     num_splits, starts = len(ends), np.concatenate([[0.0], ends[:-1]])
     counts = np.stack([classes[split_of == split].sum(axis=0) for split in range(num_splits)])
     totals, held_out = counts.sum(axis=0), [split for split in range(num_splits) if split != train]

@@ -276,10 +276,8 @@ def _channels(files, wanted, notes):
 
 
 def _range(files, wanted, notes):
-    """Return what white is when files are decoded, the range of pixels, and what to scale to.
-
-    White is `None` for uint8 pixels; there is nothing to scale if pixels are as decoded.
-    """
+    """Return the value of white in decoded files, the pixel range, and the range to scale to."""
+    # White is `None` for uint8 pixels; the range to scale to is `None` if pixels stay as decoded.
     deep = [file.highest for file in files if file.highest is not None]
     low, high = (0, 0) if wanted is None else wanted
     # In a range of 16 bits, pixels of 16 bits are values of their own: too large ones do not fit.

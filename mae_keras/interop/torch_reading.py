@@ -527,10 +527,8 @@ def _check_legacy(path: str) -> None:
 
 
 def _from_torch(content: Any) -> Any:
-    """PyTorch's tensors as `StoredTensor`, and its Namespace as ours, as far in as they are read.
-
-    Two dicts deep: what lies deeper may be without end, or one thing under many names.
-    """
+    """PyTorch's tensors as `StoredTensor` and its Namespace as ours, two dicts deep."""
+    # Deeper structures may contain themselves, or hold one object under many names.
     if not isinstance(content, Mapping):
         return _plain(content)
     inner: dict[int, Any] = {}

@@ -251,10 +251,8 @@ class _CheckedPyDataset(keras.utils.PyDataset):
 
 
 def _checked_loader(loader: Any, check: BatchCheck) -> Any:
-    """The same `DataLoader`, but its batches are checked as they reach the main process.
-
-    In its worker processes nobody would know which batch is the first.
-    """
+    """The same `DataLoader`, but its batches are checked as they reach the main process."""
+    # A worker process does not know which batch is the first.
 
     class CheckedLoader(type(loader)):  # Keras knows loaders by their class
         def __iter__(self) -> Iterator[tuple]:

@@ -184,10 +184,8 @@ class Endpoints:
 
 
 def _predict(endpoint: keras.Model, inputs: Any, batch_size: int) -> Any:
-    """`predict` without the data set that Keras makes of arrays.
-
-    To make it, and to wait for its end, can take longer than to encode the images.
-    """
+    """`predict` without the data set that Keras makes of arrays."""
+    # Creating the data set and waiting for its end can take longer than encoding the images.
 
     def of_batch(start: int) -> Any:
         rows = slice(start, start + batch_size)

@@ -462,10 +462,8 @@ def _sources(node: Any) -> dict[str, int]:
 
 
 def _calls(config: dict[str, Any]) -> int:
-    """Layers made or called when a model is, those of models called inside of it included.
-
-    From the inside out, without recursion: `order` has everything before what it holds.
-    """
+    """Number of layers created or called by a model, including those of models inside of it."""
+    # From the inside out, without recursion: in `order` a value comes before what it contains.
     order: list[Any] = []
     pending: list[Any] = [config]
     while pending:

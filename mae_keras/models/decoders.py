@@ -164,10 +164,8 @@ class MAEDecoder(keras.Model):
     def _hidden_last(
         self, tokens: Any, patch_mask: Any, indices: Any, token_indices: Any, grid: Any
     ) -> Any:
-        """A token for every patch, first those that came and then those to predict.
-
-        Blocks do not see an order, so that nothing has to be put back in its place.
-        """
+        """A token for every patch: first the encoder's, then mask tokens of those to predict."""
+        # Attention has no order of its own, so the tokens need not return to their places.
         if token_indices is None or grid is None:
             raise ValueError(
                 "`token_indices` and `grid` must be given with `indices`: nothing else says where "

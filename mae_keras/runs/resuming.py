@@ -472,10 +472,8 @@ def fit_from(
 
 
 def _build_metrics(model: keras.Model, batches: Callable[[], Any]) -> None:
-    """Make the variables of compiled metrics, into which a callback puts what the epoch had.
-
-    JAX and PyTorch do so before training; TensorFlow in the first step, which is too late.
-    """
+    """Create the variables of compiled metrics, so that a callback can restore their values."""
+    # JAX and PyTorch create them before training; TensorFlow in the first step, which is too late.
     metrics = getattr(model, "_compile_metrics", None)
     if keras.backend.backend() == "tensorflow" and metrics is not None and not metrics.built:
         model._symbolic_build(data_batch=next(iter(batches())))

@@ -49,10 +49,8 @@ def check_traced(images: Any, value_range: tuple[float, float] | None) -> Any:
 
 
 def _findings(images: Any, value_range: Any) -> tuple[Any, Any]:
-    """Whether a value is outside the range, and whether one is between 0 and 1.
-
-    The latter is false where the range is not one of pixels as stored.
-    """
+    """Whether a value is outside the range, and whether one is between 0 and 1."""
+    # The second is false if the range is not one of pixels as stored.
     if value_range is None:
         return ops.any(ops.isinf(images)), ops.convert_to_tensor(False)
     low, high = value_range
