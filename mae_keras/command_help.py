@@ -1,4 +1,4 @@
-"""Words of the command line that are written elsewhere: help of options, values of recipes.
+"""Help texts of the command line, taken from docstrings and recipes.
 
 Imports nothing heavy.
 """
