@@ -43,20 +43,29 @@ def apply_to(block: Any) -> bool:
         return False
     attention = block.attention
     ours = (block, attention, block.attention_drop, block.mlp_drop)
-    norms = {type(block.attention_norm), type(block.mlp_norm)}
-    if norms != {keras.layers.LayerNormalization} or not all(map(_is_of_this_package, ours)):
+    norms = [block.attention_norm, block.mlp_norm]
+    if not all(map(_is_plain_norm, norms)) or not all(map(_is_of_this_package, ours)):
         return False
     own = hasattr(attention, "qkv")
     projections = [attention.qkv] if own else [attention.query, attention.key_value]
-    return all(_is_product_and_bias(dense) for dense in [*projections, block.mlp_in])
+    products = [*projections, block.mlp_in]
+    if any(part.compute_dtype != block.compute_dtype for part in [*norms, *products]):
+        return False
+    return all(map(_is_product_and_bias, products))
 
 
 def _is_of_this_package(layer: keras.layers.Layer) -> bool:
     return type(layer).__module__.startswith("mae_keras.")
 
 
-def _is_product_and_bias(dense: keras.layers.Dense) -> bool:
-    if dense.bias is None or dense.quantization_mode:
+def _is_plain_norm(norm: keras.layers.Layer) -> bool:
+    if type(norm) is not keras.layers.LayerNormalization or norm.gamma is None or norm.beta is None:
+        return False
+    return norm.axis in (-1, 2, [-1], [2])  # tokens are (batch, tokens, width)
+
+
+def _is_product_and_bias(dense: keras.layers.Layer) -> bool:
+    if type(dense) is not keras.layers.Dense or dense.bias is None or dense.quantization_mode:
         return False
     return dense.activity_regularizer is None and dense.activation is keras.activations.linear
 

@@ -144,6 +144,40 @@ def test_a_block_with_a_part_of_a_users_own_keeps_its_own_lines():
         assert [cpu_kernels.apply_to(block) for block in every] == [True, False, False, False]
 
 
+class Tripled(keras.layers.Dense):
+    def call(self, inputs, training=None):
+        return 3 * super().call(inputs, training=training)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("mlp_in", lambda: Tripled(16)),
+        ("mlp_in", lambda: keras.layers.Dense(16, dtype="float64")),
+        ("attention_norm", lambda: keras.layers.LayerNormalization(center=False)),
+        ("attention_norm", lambda: keras.layers.LayerNormalization(scale=False)),
+        ("mlp_norm", lambda: keras.layers.LayerNormalization(dtype="float64")),
+    ],
+)
+def test_a_layer_that_computes_something_else_keeps_the_lines_of_its_block(name, layer):
+    block = TransformerBlock(num_heads=2, mlp_dim=16)
+    setattr(block, name, layer())
+    block.build((None, 3, 8))
+    with cpu_kernels.enabled(True):
+        assert not cpu_kernels.apply_to(block)
+
+
+def test_a_subclass_of_dense_behind_a_kernel_is_called():
+    tokens = ops.convert_to_tensor(draw(2, 3, 8))
+    block = TransformerBlock(num_heads=2, mlp_dim=16, dtype="mixed_bfloat16")
+    block.mlp_out = Tripled(8, dtype="mixed_bfloat16")
+    block.build((None, 3, 8))
+    plain = ops.cast(block(tokens), "float32")
+    with cpu_kernels.enabled(True):
+        assert cpu_kernels.apply_to(block)
+        np.testing.assert_allclose(ops.cast(block(tokens), "float32"), plain, atol=0.06)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("floatx", ["bfloat16", "float16"])
 def test_kernels_do_not_depend_on_the_default_dtype_of_keras(floatx):
