@@ -16,6 +16,7 @@ from mae_keras.models.batch_checks import (
     check_evaluation_input,
     check_optimizer,
     check_replicas,
+    check_weights_of_outputs,
     checked_batches,
     has_images_alone,
     labels_for_weights,
@@ -30,7 +31,6 @@ from mae_keras.models.checks import (
     check_fit_arguments,
     check_input,
     check_labeled,
-    check_weights,
     is_array,
     to_numpy,
     warn_of_blind,
@@ -72,7 +72,10 @@ class TrainableModel(keras.Model):
     - `get_config`, as in any Keras model, to be loaded from files.
 
     It may have `compile`, for a default loss; `train_step` and `test_step`, which end with those of
-    this class; and `encode_batch` (images to features), which `export` then writes.
+    this class; and `encode_batch` (images to features), which `export` then writes. Labels are
+    class numbers where `num_classes` is given. Otherwise they go to the loss as Keras takes them,
+    unchecked: numbers to predict, or several outputs' in a dict; or the class attribute
+    `uses_labels = False` says that the model learns from images alone, and `y` is ignored.
 
     Args:
         image_shape: ints `(*spatial, channels)`.
@@ -82,7 +85,8 @@ class TrainableModel(keras.Model):
         num_tokens: int, tokens of an image where there are most of them. Defaults to `1`: no
             transformer.
         value_range: two floats, pixel values that mean black and white, or `None`: any.
-        num_classes: int, classes that labels are checked against, or `None`: labels are ignored.
+        num_classes: int, classes that labels are checked against, or `None`: labels are not
+            checked.
         **kwargs: passed to `keras.Model`.
 
     Example:
@@ -107,6 +111,8 @@ class TrainableModel(keras.Model):
     ValueError: `images` must be within the model's value_range=(0, 255). Received: values from 256
     to 256
     """
+
+    uses_labels = True
 
     def __init__(
         self,
@@ -260,7 +266,7 @@ class TrainableModel(keras.Model):
                 batches. Pixels outside `value_range` are refused; NaN means missing.
             y: a classifier's labels: int array `(num_images,)` of class numbers from 0, or float
                 array `(num_images, num_classes)` of shares. An autoencoder ignores them but for
-                `class_weight`.
+                `class_weight`. A model of your own without `num_classes` gets them as they are.
             batch_size: int, images per step, or `None`: 32. Only with arrays.
             epochs: int, the epoch to end at.
             verbose: `"auto"`, 0, 1 or 2, as in Keras.
@@ -493,9 +499,12 @@ class TrainableModel(keras.Model):
         elif class_weight is not None and sample_weight is not None:
             raise ValueError("Give `class_weight` or `sample_weight`, not both.")
         else:
-            sample_weight = check_weights(sample_weight, len(x))
+            sample_weight = check_weights_of_outputs(sample_weight, len(x))
         if self.num_classes is not None:
             check_labeled(x, y, self.num_classes)
+        elif self.uses_labels:
+            if y is None and sample_weight is not None:
+                raise ValueError("`sample_weight` needs labels: without `y` Keras drops it.")
         elif is_array(x):
             y = labels_for_weights(x, y, sample_weight, class_weight)
         elif class_weight is not None and has_images_alone(x):
@@ -509,6 +518,7 @@ class TrainableModel(keras.Model):
             self.value_range,
             self.num_classes if labels else None,
             weighted=class_weight is not None,
+            passes_labels=labels and self.uses_labels,
             grid=None if labels else self.patch_grid,
         )
         return (x if is_array(x) else checked_batches(without_tuning(x), check)), check

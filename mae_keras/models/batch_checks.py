@@ -43,9 +43,11 @@ class BatchCheck:
         image_shape: ints `(*spatial, channels)` of the model.
         value_range: `(low, high)` of the model, or `None`.
         num_classes: int, classes that labels are checked against, or `None`: labels are ignored
-            and left out of the batches, since a compiled step takes no text, for one.
+            and left out of the batches, since a compiled step takes no text, for one, unless an
+            argument below says otherwise.
         weighted: bool, whether Keras makes weights of the labels (`class_weight`), which are kept
             then.
+        passes_labels: bool, whether labels that are not checked reach the loss as they are.
         grid: ints, patches per axis, to note images without a whole patch, or `None`: not to.
     """
 
@@ -55,12 +57,14 @@ class BatchCheck:
         value_range: tuple[float, float] | None,
         num_classes: int | None = None,
         weighted: bool = False,
+        passes_labels: bool = False,
         grid: Sequence[int] | None = None,
     ):
         self.image_shape = tuple(image_shape)
         self.value_range = value_range
         self.num_classes = num_classes
         self.weighted = weighted
+        self.passes_labels = passes_labels
         self.grid = grid
         self.error: Exception | None = None
         self.blind: list[str] = []
@@ -71,7 +75,7 @@ class BatchCheck:
     @property
     def keeps_labels(self) -> bool:
         """Whether the model or Keras needs the labels."""
-        return self.weighted or self.num_classes is not None
+        return self.weighted or self.passes_labels or self.num_classes is not None
 
     def needs_scan(self, dtype: str) -> bool:
         """Whether images of this dtype have to be looked at."""
@@ -114,8 +118,7 @@ class BatchCheck:
             self.blind += [f"image {row} of batch {number}" for row in rows]
         if self.num_classes is not None:
             check_labels(labels, len(values), self.num_classes)
-        weights = check_weights(weights, len(values))
-        return images, labels, weights
+        return images, labels, check_weights_of_outputs(weights, len(values))
 
     def of_batch(self, number: int, batch: Any) -> Any:
         """Check a batch as data sets give them; leave out labels that nobody needs."""
@@ -124,13 +127,24 @@ class BatchCheck:
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         if not self.keeps_labels:
             labels = None
-        elif labels is None and self.num_classes is None:
+        elif labels is None and self.weighted and self.num_classes is None:
             self.error = ValueError(LABELS_NEEDED)
             raise self.error
         images, labels, weights = self.check(number, images, labels, weights)
         if labels is None and weights is not None:
+            if self.passes_labels:
+                return images, None, weights
             labels = np.zeros(len(images), "int32")  # without labels Keras drops the weights
         return tuple(part for part in (images, labels, weights) if part is not None)
+
+
+def check_weights_of_outputs(weights: Any, num_images: int) -> Any:
+    """`check_weights`, for a model of several outputs by each of them."""
+    if isinstance(weights, dict):
+        return {name: check_weights(part, num_images) for name, part in weights.items()}
+    if isinstance(weights, (list, tuple)) and any(np.ndim(part) for part in weights):
+        return type(weights)(check_weights(part, num_images) for part in weights)
+    return check_weights(weights, num_images)
 
 
 LABELS_NEEDED = (

@@ -67,6 +67,7 @@ class MaskedModel(TrainableModel):
     """
 
     target: Target = Pixels()
+    uses_labels = False
 
     def __init__(
         self,

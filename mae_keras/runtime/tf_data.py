@@ -147,30 +147,45 @@ def _looked_at(number: Any, batch: Any, check: Any) -> Any:
     if check.num_classes is not None and labels is not None:
         suspect = tf.logical_or(suspect, _suspect_labels(labels, check.num_classes))
     if weights is not None:
-        if weights.dtype.is_bool:
-            weights = tf.cast(weights, tf.float32)  # which Keras multiplies with
-        suspect = tf.logical_or(suspect, _suspect_weights(weights))
-    given = [part for part in (images, labels, weights) if part is not None]
+        weights = tf.nest.map_structure(_without_bool, weights)
+        for part in tf.nest.flatten(weights):
+            suspect = tf.logical_or(suspect, _suspect_weights(part))
+    one = not tf.nest.is_nested(weights)
+    parts = (
+        images,
+        labels if check.num_classes is not None or not tf.nest.is_nested(labels) else None,
+        weights if one else None,
+    )
+    given = [part for part in parts if part is not None]
     # What is left out is told by its place: a label is never there for a model that ignores them.
-    places = [part is not None for part in (images, labels, weights)]
+    places = [part is not None for part in parts]
+
+    others = [] if one else tf.nest.flatten(weights)
 
     def look(number: Any, *arrays: Any) -> bool:
         rest = iter(arrays)
-        check.check(int(number), *(next(rest) if there else None for there in places))
+        found = [next(rest) if there else None for there in places]
+        check.check(int(number), *found[:2], found[2] if one else list(rest))
         return True
 
     looked = tf.cond(
         suspect,
-        lambda: tf.ensure_shape(tf.numpy_function(look, [number, *given], tf.bool), ()),
+        lambda: tf.ensure_shape(tf.numpy_function(look, [number, *given, *others], tf.bool), ()),
         lambda: tf.constant(True),
     )
     with tf.control_dependencies([looked]):
         images = tf.ensure_shape(images, (None, *check.image_shape))
     if weights is None:
         return images if labels is None else (images, labels)
-    if labels is None:
+    if labels is None and not check.passes_labels:
         labels = tf.zeros(tf.shape(images)[:1], "int32")  # or Keras would drop the weights
     return images, labels, weights
+
+
+def _without_bool(weights: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(weights, tf.float32) if weights.dtype.is_bool else weights  # Keras multiplies
 
 
 def _suspect_images(number: Any, images: Any, check: Any) -> Any:

@@ -113,3 +113,89 @@ def test_it_exports_its_outputs():
     signature = signatures_of(model)["serving_default"]
     outputs = keras.ops.convert_to_numpy(signature.function(IMAGES)["outputs"])
     np.testing.assert_allclose(outputs[:, 1], IMAGES.sum(axis=(1, 2, 3)) / 2)
+
+
+class Regressor(TrainableModel):
+    """The sum of an image's pixels plus an offset; or that and its negative, each by name."""
+
+    def __init__(self, several=False):
+        super().__init__((2, 1, 1), hidden_dim=1)
+        self.several = several
+        self.offset = keras.layers.Dense(1, kernel_initializer="zeros")
+        self.build((None, 2, 1, 1))
+
+    def build(self, input_shape):
+        self.offset.build((None, 1))
+
+    def call(self, images, training=False):
+        total = keras.ops.sum(keras.ops.cast(images, "float32"), axis=(1, 2))
+        total = total + self.offset(total)
+        return {"plus": total, "minus": -total} if self.several else total
+
+    @property
+    def learned(self):
+        return float(keras.ops.convert_to_numpy(self.offset.bias)[0])
+
+
+TOTALS = IMAGES.sum(axis=(1, 2))
+WEIGHTS = np.repeat(np.float32([1, 0]), 6)
+# Images with no weight have labels far from the rest.
+NUMBERS = np.where(WEIGHTS[:, None] > 0, TOTALS + 10, TOTALS - 1000)
+
+
+def regressor(several=False):
+    model = Regressor(several)
+    model.offset.kernel.trainable = False
+    model.compile(keras.optimizers.SGD(0.5), "mse", run_eagerly=EAGER)
+    return model
+
+
+def as_arrays(model, labels, weights):
+    return model.fit(
+        IMAGES,
+        labels,
+        sample_weight=weights,
+        batch_size=12,
+        validation_data=(IMAGES, labels, weights),
+        verbose=0,
+    )
+
+
+def as_dataset(model, labels, weights):
+    tf = pytest.importorskip("tensorflow")
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, labels, weights)).batch(12)
+    return model.fit(batches, validation_data=batches, verbose=0)
+
+
+def as_generator(model, labels, weights):
+    batches = ((IMAGES, labels, weights) for _ in range(1))
+    held_out = ((IMAGES, labels, weights) for _ in range(1))
+    return model.fit(
+        batches, steps_per_epoch=1, validation_data=held_out, validation_steps=1, verbose=0
+    )
+
+
+@pytest.mark.parametrize("fit", [as_arrays, as_dataset, as_generator])
+def test_a_model_without_classes_learns_the_labels_of_images_that_have_weight(fit):
+    model = regressor()
+    history = fit(model, NUMBERS, WEIGHTS).history
+    # The mean over all images of weight * (offset - 10)^2, of which half have no weight.
+    assert history["loss"][0] == pytest.approx(50.0, rel=1e-5)
+    assert model.learned == pytest.approx(0.5 * 10.0, rel=1e-5)
+    assert history["val_loss"][0] == pytest.approx(0.5 * 5.0**2, rel=1e-5)
+    assert model.evaluate(IMAGES, NUMBERS, sample_weight=WEIGHTS, verbose=0) == pytest.approx(12.5)
+    assert model.test_on_batch(IMAGES, TOTALS + 8) == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize("fit", [as_arrays, as_dataset, as_generator])
+def test_a_model_without_classes_has_several_outputs(fit):
+    model = regressor(several=True)
+    labels = {"plus": NUMBERS, "minus": -NUMBERS}
+    history = fit(model, labels, {"plus": WEIGHTS, "minus": WEIGHTS}).history
+    assert history["loss"][0] == pytest.approx(100.0, rel=1e-5)
+    assert model.learned == pytest.approx(10.0, rel=1e-5)
+
+
+def test_a_model_without_classes_needs_labels_for_weights():
+    with pytest.raises(ValueError, match="`sample_weight` needs labels"):
+        regressor().fit(IMAGES, sample_weight=WEIGHTS, verbose=0)
