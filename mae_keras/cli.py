@@ -35,7 +35,7 @@ from mae_keras.console import (
     unfailing_output,
 )
 from mae_keras.models.presets import PRESETS, find_preset
-from mae_keras.registry import load_plugin
+from mae_keras.registry import PluginError, load_plugin
 from mae_keras.run_contents import (
     check_kind,
     check_new_run,
@@ -150,8 +150,9 @@ _Plugin = Annotated[
     list[str] | None,
     Parameter(
         group=_PLUGINS,
-        help="Python file or module to import first, which registers masking strategies, targets, "
-        "protocols, recipes or data sources of your own. Its code runs: name only what you trust.",
+        help="Python files to import first, or a module, which register masking strategies, "
+        "targets, protocols, recipes or data sources of your own. Repeat it for several modules. "
+        "Their code runs: name only what you trust.",
     ),
 ]
 _RunOrFile = Annotated[Path, Parameter(help="Folder of the run, or a .keras file.")]
@@ -762,6 +763,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interruptible(arguments: list[str]) -> None:
     with interrupting_signals():
+        files = [word for word in arguments if word.endswith(".py")]
+        arguments = spread(arguments, "--plugin", files)
         _load_plugins(arguments)
         for option, values in (("--protocol", PROTOCOLS), ("--signature", _SIGNATURES)):
             arguments = spread(arguments, option, values)
@@ -827,6 +830,11 @@ def _run(
     """Turn what a user can mend into one line on standard error and exit code 2."""
     try:
         action()
+    except PluginError as error:
+        if os.environ.get("MAE_KERAS_TRACEBACK"):
+            raise
+        # `name` in a message is an argument of the plugin's own code, not of the command.
+        _leave(2, typed_names(_explained(error), "", ["plugin"]))
     except (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError) as error:
         if os.environ.get("MAE_KERAS_TRACEBACK"):
             raise

@@ -130,7 +130,8 @@ def load_plugin(plugin: str | os.PathLike[str]) -> ModuleType:
     """Import a module of the user's that registers strategies, targets, protocols or data sources.
 
     This runs the module's code. It is only ever done at the user's word: no run folder or model
-    file can name a plugin.
+    file can name a plugin. What the module defines and registers with
+    `keras.saving.register_keras_serializable`, files may name from then on.
 
     Args:
         plugin: path of a `.py` file, or the dotted name of a module that Python can import.
@@ -150,23 +151,40 @@ def load_plugin(plugin: str | os.PathLike[str]) -> ModuleType:
     path = pathlib.Path(name).expanduser()
     is_file = path.suffix == ".py" or os.sep in name
     if not (path.is_file() if is_file else _is_module(name)):
+        found = "a folder: name the file in it" if path.is_dir() else "not found"
         raise ValueError(
-            f"`plugin` must be a .py file or a module. Received: plugin={name!r}, not found"
+            f"`plugin` must be a .py file or a module. Received: plugin={name!r}, {found}"
         )
     try:
-        return _import_file(path.resolve()) if is_file else importlib.import_module(name)
-    except Exception as error:
-        raise ValueError(
+        module = _import_file(path.resolve()) if is_file else importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise PluginError(
             f"`plugin` must be code that runs: {type(error).__name__}: {error}. "
             f"Received: plugin={name!r}"
         ) from error
+    _PLUGIN_MODULES.add(module.__name__)
+    return module
+
+
+class PluginError(ValueError):
+    """A plugin cannot be imported; the message may quote what its own code was refused for."""
+
+
+_PLUGIN_MODULES: set[str] = set()
+
+
+def is_of_plugin(value: Any) -> bool:
+    """Whether a class or function is defined in a module that `load_plugin` imported."""
+    module = getattr(value, "__module__", None) or ""
+    return any(f"{module}.".startswith(f"{name}.") for name in _PLUGIN_MODULES)
 
 
 def _is_module(name: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return False
+    return spec is not None and spec.origin is not None  # which folders without code have not
 
 
 def _import_file(path: pathlib.Path) -> ModuleType:

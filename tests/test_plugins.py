@@ -4,6 +4,7 @@ import json
 import re
 import sys
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,6 +14,7 @@ from mae_keras import data
 from mae_keras.layers import PatchMasking
 from mae_keras.layers.masking import register_masking
 from mae_keras.models import load_model
+from mae_keras.models.config_check import Allowed
 from mae_keras.ops import patchify
 from mae_keras.registry import MASKINGS, TARGETS, Registry, load_plugin
 from mae_keras.runs import PROTOCOLS, RECIPES, Recipe, register_protocol, register_recipe
@@ -190,6 +192,7 @@ def test_unknown_names_are_answered_with_all_names_and_the_nearest(plugins, caps
     [
         ("import nowhere", "must be code that runs: ModuleNotFoundError: No module named 'nowher"),
         ("1 / 0", "must be code that runs: ZeroDivisionError"),
+        ("raise SystemExit(3)", "must be code that runs: SystemExit: 3"),
         (None, "must be a .py file or a module. Received: .*, not found"),
     ],
 )
@@ -200,6 +203,58 @@ def test_a_plugin_that_cannot_be_imported_is_refused(text, message, tmp_path):
     with pytest.raises(ValueError, match=f"`plugin` {message}"):
         load_plugin(path)
     assert "toy_broken" not in sys.modules
+
+
+def test_a_folder_is_no_plugin(tmp_path, monkeypatch):
+    (tmp_path / "toy_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("toy_folder", tmp_path / "toy_folder"):
+        with pytest.raises(ValueError, match="must be a .py file .*, a folder: name the file in"):
+            load_plugin(name)
+
+
+def test_several_plugins_may_follow_one_option(plugins, capsys):
+    files = [plugins["toy_source"], plugins["toy_masking"]]
+    code, out, error = run(capsys, "datasets", "--plugin", *files)
+    assert code == 0, error
+    assert "toy-stripes" in out and "toy-left" in MASKINGS
+
+
+def test_an_error_of_a_plugin_names_its_own_argument(tmp_path, capsys):
+    (tmp_path / "toy_refused.py").write_text(
+        "from mae_keras.registry import MASKINGS\nMASKINGS.register('', int)\n"
+    )
+    plugin = ["--plugin", tmp_path / "toy_refused.py"]
+    line = refusal(capsys, "pretrain", *plugin, "--out", tmp_path / "run")
+    assert "`--plugin` must be code that runs" in line and "`name` of a masking strategy" in line
+    assert "--dataset" not in line
+
+
+def test_files_may_name_what_a_plugin_registers_with_keras(tmp_path):
+    (tmp_path / "toy_layer.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('toy_layer')\n"
+        "class Same(keras.layers.Layer):\n"
+        "    def call(self, inputs):\n"
+        "        return inputs\n"
+    )
+    config = {"class_name": "Same", "module": "toy_layer", "registered_name": "toy_layer>Same"}
+    with pytest.raises(ValueError, match="pass --plugin"):
+        Allowed().check_class(config)
+    module = load_plugin(tmp_path / "toy_layer.py")
+    try:
+        assert Allowed().check_class(config) is module.Same
+    finally:
+        keras.saving.get_custom_objects().pop("toy_layer>Same")
+        del sys.modules["toy_layer"]
+
+
+def test_a_class_of_a_later_version_asks_for_that_version():
+    config = {"class_name": "Later", "registered_name": "mae_keras>Later", "module": "mae_keras"}
+    with pytest.raises(ValueError, match="mae_keras>Later, .* install the version") as refused:
+        Allowed().check_class(config)
+    assert "custom_objects" not in str(refused.value)
 
 
 def test_a_plugin_does_not_take_the_name_of_another_module(tmp_path):

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 
 from mae_keras.registration import PACKAGE, REGISTERED, load_registered
-from mae_keras.registry import MASKINGS, TARGETS
+from mae_keras.registry import MASKINGS, TARGETS, is_of_plugin
 
 
 def _listed(table: Mapping[str, str]) -> dict[str, frozenset[str]]:
@@ -156,9 +156,10 @@ class Allowed:
         # Who registers a strategy or target of their own says thereby that files may name it.
         registered = [*MASKINGS.added.values(), *TARGETS.added.values()]
         own = {keras.saving.get_registered_name(cls): cls for cls in registered}
-        self.custom_objects = {**own, **(custom_objects or {})}
         # What Keras looks a name up in before anything else.
         self._registry: Mapping[str, Any] = keras.saving.get_custom_objects()
+        own |= {name: found for name, found in self._registry.items() if is_of_plugin(found)}
+        self.custom_objects = {**own, **(custom_objects or {})}
 
     def check_class(self, config: Mapping[str, Any]) -> type:
         """The class of a config of an object; refuses one that is not on the list.
@@ -250,6 +251,11 @@ def _found(module: str, name: str) -> Any:
 def _refusal(kind: str, module: Any, name: str, registered: str | None = None) -> str:
     place = f"{module}." if isinstance(module, str) else ""
     key = (registered if ">" in (registered or "") else name) or name
+    if key.startswith(f"{PACKAGE}>") and key.partition(">")[2] not in REGISTERED:
+        return (
+            f"it names the {kind} {key[:200]}, which this version of {PACKAGE} does not have: "
+            f"install the version that wrote the file, or a newer one"
+        )
     return (
         f"it names the {kind} {(place + name)[:200]}, which is not among those that a file may "
         f"name. If you trust the file, pass the {kind} in `custom_objects`: "

@@ -27,7 +27,8 @@ class DataOptions:
             for the path below the folder, or the name of an array in an .npz file.
 
     Raises:
-        ValueError: if `splits` are no fractions that add up to 1.
+        ValueError: if `splits` are no fractions that add up to 1, or both `dataset` and `train`
+            are given.
 
     Example:
     >>> DataOptions(dataset="labeled/", splits=(0.8, 0.2, 0.0)).given
@@ -42,6 +43,11 @@ class DataOptions:
     groups: str | None = None
 
     def __post_init__(self) -> None:
+        if self.dataset is not None and self.train is not None:
+            raise ValueError(
+                f"`dataset` and `train` exclude each other. Received: dataset={self.dataset!r}, "
+                f"train={self.train!r}"
+            )
         if self.splits is None:
             return
         splits = tuple(check_array("splits", self.splits, 1).tolist())
@@ -50,11 +56,6 @@ class DataOptions:
         if not shares or abs(sum(splits) - 1) > 1e-6:
             raise ValueError(
                 f"`splits` must be three fractions that add up to 1. Received: splits={splits}"
-            )
-        if self.dataset is not None and self.train is not None:
-            raise ValueError(
-                f"`dataset` and `train` exclude each other. Received: dataset={self.dataset!r}, "
-                f"train={self.train!r}"
             )
 
     @property

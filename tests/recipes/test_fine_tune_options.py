@@ -54,6 +54,8 @@ def test_splits_must_add_up(splits):
 
 
 def test_one_split_may_be_empty():
+    with pytest.raises(ValueError, match="`dataset` and `train` exclude each other"):
+        DataOptions(dataset="a", train="b")
     assert DataOptions(splits=[0.8, 0.2, 0]).splits == (0.8, 0.2, 0)
 
 
