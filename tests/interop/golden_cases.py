@@ -23,7 +23,7 @@ CASES = {
         "batch": 1,
         "every": (14, 48),
     },
-    "mae_gray_patch14": {  # as the file of expected values spells it
+    "mae_grey_patch14": {  # as the file of expected values spells it
         "kind": "mae",
         "seed": 12,
         "sizes": {"channels": 1, "patch": (14, 14), "grid": (3, 3)},

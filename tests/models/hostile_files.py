@@ -215,7 +215,7 @@ CONFIGS = {
     ),
     "a name of ours that is not there": (
         lambda f: {**described("os", "X"), "registered_name": "mae_keras>Nothing"},
-        LIST,
+        "does not have: install the version that wrote the file",
     ),
     "download": (download, LIST),  # CVE-2025-8747
     "byte code": (lambda folder: marshalled(folder / "ran"), LIST),  # CVE-2024-3660
