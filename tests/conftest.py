@@ -25,10 +25,12 @@ settings.load_profile("mae_keras")
 
 
 def pytest_collection_modifyitems(items):
-    """What looks at a finished run waits for one to finish."""
+    """What looks at a finished run waits for one to finish; the longest file starts first."""
     for item in items:
         if "finished" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    # It runs other tests again, on JAX, in one process: at the end the second core would wait.
+    items.sort(key=lambda item: item.path.name != "test_backends.py")
 
 
 def pytest_collection_finish():
