@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mae_keras.figures.curves import loss_figure as loss_figure
     from mae_keras.figures.curves import robustness_figure as robustness_figure
     from mae_keras.figures.feature_map import feature_map_figure as feature_map_figure
+    from mae_keras.figures.grids import image_grid as image_grid
+    from mae_keras.figures.grids import matrix_figure as matrix_figure
+    from mae_keras.figures.lines import line_figure as line_figure
     from mae_keras.figures.reconstruction import mask_gallery as mask_gallery
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
     from mae_keras.figures.style import save_figure as save_figure
@@ -26,10 +29,13 @@ _EXPORTS = {
     "calibration_figure": "classification",
     "confusion_figure": "classification",
     "feature_map_figure": "feature_map",
+    "image_grid": "grids",
     "label_fraction_figure": "curves",
     "layer_curve_figure": "curves",
+    "line_figure": "lines",
     "loss_figure": "curves",
     "mask_gallery": "reconstruction",
+    "matrix_figure": "grids",
     "reconstruction_figure": "reconstruction",
     "robustness_figure": "curves",
     "save_figure": "style",
