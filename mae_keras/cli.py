@@ -55,6 +55,7 @@ _MODEL = Group.create_ordered("Model")
 _MASKING = Group.create_ordered("Masking")
 _OPTIMIZATION = Group.create_ordered("Optimization")
 _SAVING = Group.create_ordered("Saving")
+_WATCHING = Group.create_ordered("Watching")
 _DEVICES = Group.create_ordered("Devices and speed")
 _EVALUATION = Group.create_ordered("Evaluation")
 _PLUGINS = Group.create_ordered("Plugins")
@@ -190,6 +191,15 @@ def pretrain(
             "those saved at the end of an epoch, is kept as well.",
         ),
     ] = 2,
+    verbose: Annotated[
+        Literal["auto", "0", "1", "2"],
+        Parameter(
+            group=_WATCHING,
+            help="What to print while training. auto: a line for an epoch, on a terminal with a "
+            "progress bar and the time left; 0: nothing; 1: Keras's progress bars; 2: Keras's "
+            "lines.",
+        ),
+    ] = "auto",
     distribute: Annotated[
         Literal["none", "devices", "processes"],
         Parameter(
@@ -231,6 +241,7 @@ def pretrain(
         init_from=init_from,
         saving=Saving(minutes=checkpoint_minutes, keep=keep_checkpoints),
         distribution=distribute,
+        verbose=verbose if verbose == "auto" else int(verbose),
     )
     if not metrics:  # another process wrote them
         return

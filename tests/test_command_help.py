@@ -54,7 +54,8 @@ def test_help_of_pretrain_is_grouped_and_shows_what_recipes_have(capsys):
     with pytest.raises(SystemExit):
         cli.main(["pretrain", "--help"])
     text = capsys.readouterr().out
-    titles = ["Run", "Data", "Model", "Masking", "Optimization", "Saving", "Devices and speed"]
+    titles = ["Run", "Data", "Model", "Masking", "Optimization", "Saving", "Watching"]
+    titles += ["Devices and speed"]
     places = [text.index(f"─ {title} ─") for title in titles]
     assert places == sorted(places)
     joined = " ".join(text.replace("│", " ").split())

@@ -485,10 +485,19 @@ class MaskedModel(TrainableModel):
         images = ops.convert_to_numpy(images)
         warn_of_blind(blind_samples(images, self.grid), len(images))
         if patch_mask is None:
-            patch_mask = self._evaluation_masks(images, batch_size)
+            patch_mask = self.evaluation_masks(images, batch_size)
         return {"images": images, "patch_mask": read_patch_mask(patch_mask, self.grid, len(images))}
 
-    def _evaluation_masks(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+    def evaluation_masks(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """Masks by which `evaluate` hides patches of these images, the first ones of its data.
+
+        Args:
+            images: array `(batch, *spatial, channels)` of pixels as stored.
+            batch_size: int.
+
+        Returns:
+            bool array `(batch, num_patches)`, `True` = hidden.
+        """
         incomplete = can_be_missing(images.dtype) and bool(np.isnan(images).any())
         numbers = np.arange(len(images), dtype="int32")
         if not incomplete and not self.masking.uses_patches:

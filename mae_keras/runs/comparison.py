@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from keras import ops
 
 from mae_keras import data, evaluation
 from mae_keras.data.division import content_keys
+from mae_keras.models.targets import Target
 
 Encode = Callable[[np.ndarray], np.ndarray]
 
@@ -332,7 +334,7 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
     per_patch = np.asarray(model.target.loss(predicted.targets, predicted.predictions))
     predicted_train = model.predict_patches(train, batch_size=256)
     baselines = evaluation.trivial_losses(
-        _mean_target(predicted_train),
+        _mean_target(predicted_train.targets, predicted_train.missing),
         predicted.targets,
         predicted.patch_mask,
         model.grid,
@@ -345,10 +347,55 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
     }
 
 
-def _mean_target(seen: Any) -> np.ndarray:
+# Of the loss that training is compared with: pairs of patches that are compared, over all images.
+_MOST_PAIRS = 2**26
+_MOST_IMAGES, _FEWEST_IMAGES = 256, 16
+
+
+def naive_losses(model: Any, images: Any) -> dict[str, float]:
+    """The baselines of `reconstruction_scores` on validation images; no network is run.
+
+    They are what `val_loss` compares with, on the first images and under the masks of `fit`.
+
+    Args:
+        model: `MaskedAutoencoder`, trained or not.
+        images: `data.ImageData`.
+
+    Returns:
+        Name to loss; empty where the validation loss is another one (it counts visible patches,
+        or is no squared error) or there are no validation images.
+    """
+    squared_error = type(model.target).loss is Target.loss
+    if model.loss_on != "hidden" or not squared_error or not len(images.validation):
+        return {}
+    limit = max(_FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_PAIRS // model.num_patches**2))
+    held_out, _ = images.validation.arrays(limit=limit)
+    train, _ = images.train.arrays(limit=limit)
+    masks = model.evaluation_masks(held_out)
+    targets, missing = _targets(model, held_out)
+    return evaluation.trivial_losses(
+        _mean_target(*_targets(model, train)),
+        targets,
+        masks,
+        model.grid,
+        channels=model.target.num_channels,
+        missing_mask=missing,
+    )
+
+
+def _targets(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a model has to predict of images, and which patches are missing."""
+    patches, missing = model.to_patches(ops.convert_to_tensor(images))
+    targets = ops.convert_to_numpy(model.to_targets(patches, missing=missing))
+    if missing is None:
+        return targets, np.zeros(targets.shape[:2], "bool")
+    return targets, ops.convert_to_numpy(missing)
+
+
+def _mean_target(targets: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Mean target of each place over the images in which it is not missing."""
-    present = ~seen.missing[..., None]
-    return (seen.targets * present).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    present = ~missing[..., None]
+    return (targets * present).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
 
 
 def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:

@@ -26,7 +26,8 @@ from mae_keras.runs.options import (
     no_labels,
 )
 from mae_keras.runs.predicting import draw_scores, score_classifier, unscored_classes
-from mae_keras.runs.pretraining import EpochLines, conditions
+from mae_keras.runs.pretraining import conditions
+from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.protocols.fine_tune import augmentation_for
 from mae_keras.runs.recipe import Recipe
 from mae_keras.runs.report import write_classifier_card

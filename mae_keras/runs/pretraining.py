@@ -3,10 +3,9 @@
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import keras
 
@@ -28,10 +27,11 @@ from mae_keras.runs.building import (
     training_split,
     untrained_model,
 )
-from mae_keras.runs.comparison import score
+from mae_keras.runs.comparison import naive_losses, score
 from mae_keras.runs.folder import Checkpoint, RunFolder
+from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
-from mae_keras.runs.report import few_steps
+from mae_keras.runs.report import BASELINES, best_baseline, few_steps
 from mae_keras.runs.resuming import (
     ComputedAs,
     Interrupted,
@@ -42,7 +42,7 @@ from mae_keras.runs.resuming import (
     check_agreement,
     fit_from,
 )
-from mae_keras.runtime.replicas import num_replicas
+from mae_keras.runtime.replicas import alone, num_replicas
 from mae_keras.training import (
     CosineMaskRatio,
     LinearMaskRatio,
@@ -56,110 +56,6 @@ from mae_keras.training import (
     shard,
 )
 from mae_keras.training.callbacks import Stopwatch
-
-# A log in a file: about so many lines, however many epochs there are.
-_MOST_LINES = 25
-_REFRESH_SECONDS = 0.5
-
-
-class EpochLines(keras.callbacks.Callback):
-    """Print a line after an epoch; on a terminal after every one, and the steps in between.
-
-    Where the output is a file or a pipe, about 25 epochs of the whole training get a line, the
-    first and the last among them.
-
-    Args:
-        epochs: int, the number that training ends at.
-        steps_per_epoch: int, steps of a whole epoch.
-        stream: where to print; defaults to standard output.
-
-    Example:
-    >>> callback = EpochLines(epochs=2, steps_per_epoch=1)
-    >>> callback.on_train_begin()
-    >>> callback.on_epoch_begin(1)
-    >>> callback.on_epoch_end(1, {"loss": 0.25})  # doctest: +ELLIPSIS
-    epoch 2 of 2: loss 0.25, ...
-    """
-
-    async_safe = True  # Keras need not fetch the numbers of every step
-
-    def __init__(self, epochs: int, steps_per_epoch: int, stream: TextIO | None = None):
-        super().__init__()
-        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
-        self._stream = stream
-        self._every = max(1, -(-epochs // _MOST_LINES))
-        self._began: float | None = None
-        self._drawn = 0
-        self._first: int | None = None
-
-    @property
-    def stream(self) -> TextIO:
-        """Where lines go."""
-        return sys.stdout if self._stream is None else self._stream
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        if self._began is None:  # a resumed epoch makes training begin twice
-            self._began = self._refreshed = time.perf_counter()
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch, self._started = epoch, time.perf_counter()
-        if self._first is None:
-            self._first = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        now = time.perf_counter()
-        if now - self._refreshed < _REFRESH_SECONDS or not self._live():
-            return
-        self._refreshed = now
-        loss = "" if not logs or "loss" not in logs else f", loss {_short(logs['loss'])}"
-        self._draw(
-            f"epoch {self._epoch + 1} of {self.epochs}: step {batch + 1} of "
-            f"{self.params.get('steps') or self.steps_per_epoch}{loss}"
-        )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        live, done = self._live(), epoch + 1
-        shown = live or done % self._every == 0 or done == self.epochs or epoch == self._first
-        if not shown:
-            return
-        now = time.perf_counter()
-        numbers = [f"{name} {_short(value)}" for name, value in (logs or {}).items()]
-        measured = done - self._first
-        left = 0.0
-        if measured > 1:  # the first epoch compiles the model: how long others take is not known
-            left = (now - self._second) / (measured - 1) * (self.epochs - done)
-        ending = f", {_time(left)} left" if left else ""
-        line = f"epoch {done} of {self.epochs}: {', '.join(numbers)}, "
-        line += f"{_time(now - self._started)}{ending}"
-        if live:
-            self._draw(line)
-            self._drawn = 0
-            self.stream.write("\n")
-        else:
-            self.stream.write(f"{line}\n")
-        self.stream.flush()
-        if measured == 1:
-            self._second = time.perf_counter()
-
-    def _live(self) -> bool:
-        return bool(getattr(self.stream, "isatty", lambda: False)())
-
-    def _draw(self, line: str) -> None:
-        self.stream.write(f"\r{line.ljust(self._drawn)}")
-        self._drawn = len(line)
-        self.stream.flush()
-
-
-def _short(value: Any) -> str:
-    return f"{float(value):.4g}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
 
 _VALIDATION_IMAGES = 2048
 
@@ -213,7 +109,8 @@ def fit_recipe(
         run: `RunFolder`, claimed.
         start: `Progress` of the model.
         saving: `Saving`.
-        verbose: as in `keras.Model.fit`; `"auto"` prints a line after an epoch, see `EpochLines`.
+        verbose: as in `keras.Model.fit`; `"auto"` prints a line after an epoch and a progress bar
+            within it, see `EpochLines`.
 
     Returns:
         `Stopwatch`, with the speed of training.
@@ -225,24 +122,31 @@ def fit_recipe(
     """
     split = training_split(recipe, images)
     steps = epoch_steps(recipe, split)
+    lines: list[EpochLines] = []
     if is_writer():
         print(_announcement(model, recipe, len(split), steps, start))
         if few_steps(recipe.epochs * steps):
             print(few_steps(recipe.epochs * steps))
+        if verbose == "auto" and start.epoch < recipe.epochs:
+            lines = [
+                EpochLines(recipe.epochs, steps, baseline=_loss_to_beat(recipe, model, images))
+            ]
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
     nonfinite = StopAtNonFinite(run.checkpoints)
     others = [nonfinite, stopwatch, ComputedAs(model)]
     checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
-    lines = [EpochLines(recipe.epochs, steps)] if verbose == "auto" and is_writer() else []
     if start.epoch >= recipe.epochs:
         _finish_averaging(model)
         return stopwatch
     with (
+        contextlib.ExitStack() as printing,
         # The other processes of a run end when they find the writer gone.
         stop.listening() if is_writer() else contextlib.nullcontext(),
         _naming_files(split, images.validation),
         explaining_out_of_memory(recipe.batch_size, recipe.gradient_accumulation_steps),
     ):
+        for line in lines:
+            printing.callback(line.close)
         fit_from(
             model,
             _batches(recipe, images, split),
@@ -258,6 +162,23 @@ def fit_recipe(
     if stop.requested is not None:  # while the last checkpoint was being written
         raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
     return stopwatch
+
+
+def _loss_to_beat(recipe: Recipe, model: Any, images: Any) -> float | None:
+    """The best naive baseline's loss, where the validation loss compares with it; said once."""
+    if recipe.mask_ratio_start is not None:  # every ratio has a loss of its own
+        return None
+    losses: dict[str, float] = {}
+    # Images that cannot be used are told of by training, which names the file and how to go on.
+    with alone(), contextlib.suppress(ValueError, OSError):
+        losses = naive_losses(model, images)
+    if not losses:
+        return None
+    best = best_baseline(losses)
+    print(
+        f"The val_loss to beat is {losses[best]:.4g}: that of {BASELINES[best]}, without training"
+    )
+    return losses[best]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,12 @@ from mae_keras import data
 from mae_keras.data import ArraySplit
 from mae_keras.models import MaskedAutoencoder
 from mae_keras.runs import Comparison
-from mae_keras.runs.comparison import pixel_values, shrunk
+from mae_keras.runs.comparison import (
+    naive_losses,
+    pixel_values,
+    reconstruction_scores,
+    shrunk,
+)
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -129,3 +134,12 @@ def test_large_images_are_averaged_down_for_the_pixel_baseline():
     assert shrunk(np.zeros((2, 32, 32, 3), "uint8")).shape == (2, 16, 16, 3)
     assert shrunk(np.zeros((2, 5000, 1), "uint8")).shape == (2, 1000, 1)
     assert shrunk(np.zeros((2, 4, 4, 2000), "uint8")).shape == (2, 1, 1, 2000)
+
+
+def test_naive_losses_of_validation_images_need_no_network(comparison):
+    """The same as of the test images, which are scored beside a model's predictions."""
+    images = dataclasses.replace(comparison.images, validation=comparison.images.test)
+    expected = reconstruction_scores(comparison.model, images)["baseline_loss"]
+    assert naive_losses(comparison.model, images) == pytest.approx(expected, rel=1e-5)
+    of_all = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, loss_on="all")
+    assert naive_losses(of_all, images) == {}

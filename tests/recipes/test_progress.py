@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mae_keras.runs.pretraining import EpochLines
+from mae_keras.runs.progress import EpochLines
 
 
 class Terminal(io.StringIO):
@@ -42,10 +42,41 @@ def test_a_log_holds_no_control_characters():
 
 
 def test_a_terminal_gets_a_line_for_every_epoch(monkeypatch):
-    monkeypatch.setattr("mae_keras.runs.pretraining._REFRESH_SECONDS", 0)
+    monkeypatch.setattr("mae_keras.runs.progress._REFRESH_SECONDS", 0)
     text = told(Terminal(), 40)
     assert text.count("\n") == 40
-    assert "\repoch 1 of 40: step 2 of 3, loss 0.5" in text
+    assert "\repoch 1 of 40: compiling the first step ..." in text
+    assert f"\repoch 1 of 40: [{13 * '#'}{7 * '-'}] step 2 of 3, loss 0.5" in text
+
+
+def test_a_bar_is_no_wider_than_the_terminal(monkeypatch):
+    monkeypatch.setattr("mae_keras.runs.progress._REFRESH_SECONDS", 0)
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    told(stream, 2)
+    drawn = [part.rstrip() for part in re.split("[\r\n]", stream.getvalue()) if "[" in part]
+    assert len(drawn) == 6 and all(len(part) < 40 for part in drawn)
+
+
+def test_an_error_leaves_no_half_line():
+    stream = Terminal()
+    callback = EpochLines(4, 1, stream)
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.close()
+    callback.close()
+    assert stream.getvalue().endswith("step ...\n")
+
+
+def test_the_validation_loss_is_beside_what_it_is_compared_with():
+    stream = io.StringIO()
+    callback = EpochLines(1, 1, stream, baseline=0.709)
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {"loss": 0.4, "val_loss": 0.377, "skipped_steps": 0})
+    assert ": loss 0.4, val_loss 0.377 (naive baseline 0.709), skipped_steps 0, " in (
+        stream.getvalue()
+    )
 
 
 def test_a_resumed_training_counts_on():
@@ -65,3 +96,40 @@ def test_the_time_left_goes_by_the_epochs_after_the_first(monkeypatch):
         now[0] += seconds
         callback.on_epoch_end(epoch, {"loss": 1})
     assert stream.getvalue().splitlines()[2].endswith("2.0 s, 2.0 s left")
+
+
+def test_the_time_left_in_the_first_epoch_goes_by_the_steps_after_the_first(monkeypatch):
+    """Of 3 epochs of 10 steps, 5 are done: 25 steps of 2 s are left."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    stream = Terminal()
+    callback = EpochLines(3, 10, stream)
+    callback.set_params({"steps": 10})
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    lefts = []
+    for step, seconds in enumerate([60.0, 2.0, 2.0, 2.0, 2.0]):
+        now[0] += seconds
+        callback.on_train_batch_end(step, {"loss": 1})
+        lefts.append(stream.getvalue().rpartition("\r")[2])
+    assert ["left" in text for text in lefts] == [False, False, False, True, True]
+    assert lefts[-1].rstrip().endswith("step 5 of 10, loss 1, 50 s left")
+
+
+def test_within_a_later_epoch_the_rest_of_it_counts(monkeypatch):
+    """Epochs after the first take 20 s, validation among them; half of epoch 3 of 4 is left."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    stream = Terminal()
+    callback = EpochLines(4, 2, stream)
+    callback.set_params({"steps": 2})
+    callback.on_train_begin()
+    for epoch, seconds in enumerate([(60.0, 2.0, 9.0), (2.0, 2.0, 16.0), (2.0,)]):
+        callback.on_epoch_begin(epoch)
+        for step, duration in enumerate(seconds[:2]):
+            now[0] += duration
+            callback.on_train_batch_end(step, {"loss": 1})
+        if len(seconds) == 3:
+            now[0] += seconds[2]
+            callback.on_epoch_end(epoch, {"loss": 1})
+    assert stream.getvalue().rstrip().endswith("step 1 of 2, loss 1, 30 s left")
