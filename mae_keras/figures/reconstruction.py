@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from mae_keras.arguments import check_choice, check_int, check_ints
 from mae_keras.figures.inputs import check_mapping, check_value_range, read_images, read_mask
 from mae_keras.figures.sheet import (
+    BLANK,
     BLUE,
     HIDDEN,
     INK,
@@ -36,8 +37,7 @@ from mae_keras.figures.sheet import (
     to_pictures,
 )
 
-_HEADINGS = ("Original", "Masked", "Prediction", "Composite")
-_FADE = 0.93  # how far predictions at visible places go toward white
+_HEADINGS = ("Original", "Visible", "Predicted", "Composite")
 _STATISTICS = {
     None: None,
     "original": "Targets were standardized. Patch mean and variance are taken from the original "
@@ -60,10 +60,10 @@ def reconstruction_figure(
     title: str | None = None,
     note: str | None = None,
 ) -> Figure:
-    """Draw original, masked, predicted and composite images, a row for each image.
+    """Draw each original, what the model saw of it, what it predicted, and both put together.
 
-    Predictions at visible places are faded: the loss ignores them. The
-    composite keeps visible pixels and takes hidden ones from the prediction.
+    Visible places of the prediction are blank: the loss ignores them, so what a model predicts
+    there is noise. The composite keeps visible pixels and takes hidden ones from the prediction.
 
     Signals are drawn as lines, volumes by their middle slice. One channel is shown in gray, three
     in color; the legend says what is shown of other counts, and all else needed to read the
@@ -126,14 +126,15 @@ def _fill_with_pictures(
     rows: list, panels: list[np.ndarray], hidden: np.ndarray, value_range: tuple[float, float]
 ) -> None:
     # Hidden single values of otherwise visible pixels are shown halfway between black and white.
-    masked = np.where(hidden, sum(value_range) / 2, panels[1])
-    pictures = [to_pictures(panel, value_range) for panel in (panels[0], masked, *panels[2:])]
+    seen = np.where(hidden, sum(value_range) / 2, panels[1])
+    pictures = [to_pictures(panel, value_range) for panel in (panels[0], seen, *panels[2:])]
     # Pixels hidden altogether are transparent: the stripes behind them show.
     visible = ~hidden.all(axis=-1, keepdims=True)
     pictures[1] = np.concatenate([pictures[1], visible], axis=-1)
-    pictures[2] = np.where(hidden.any(axis=-1, keepdims=True), pictures[2], _faded(pictures[2]))
+    pictures[2] = np.concatenate([pictures[2], hidden.any(axis=-1, keepdims=True)], axis=-1)
     for number, row in enumerate(rows):
         row[1].patch.set(**STRIPES)
+        row[2].patch.set(facecolor=BLANK)
         for axes, picture in zip(row, pictures, strict=True):
             axes.imshow(picture[number], interpolation="nearest")
 
@@ -149,16 +150,12 @@ def _outline(rows: list, hidden: np.ndarray) -> None:
         row[2].add_collection(LineCollection(edges, color=BLUE, linewidth=0.9), autolim=False)
 
 
-def _faded(pictures: np.ndarray) -> np.ndarray:
-    return pictures + _FADE * (1 - pictures)
-
-
 def _fill_with_lines(rows: list, panels: list[np.ndarray], hidden: np.ndarray) -> None:
-    masked = np.where(hidden, np.nan, panels[1])
+    visible = np.where(hidden, np.nan, panels[1])
+    predicted = np.where(hidden, panels[2], np.nan)
     for number, row in enumerate(rows):
-        shown = [panel[number] for panel in (panels[0], masked, *panels[2:])]
-        faded = [False, False, True, False]
-        draw_signals(row, shown, hidden[number].all(axis=-1), [False, True, False, False], faded)
+        shown = [panel[number] for panel in (panels[0], visible, predicted, panels[3])]
+        draw_signals(row, shown, hidden[number].all(axis=-1), [False, True, False, False])
 
 
 def _cell(shape: tuple[int, int]) -> tuple[float, float]:
@@ -194,7 +191,7 @@ def _hidden_note(hidden: np.ndarray) -> str:
         what, look = "values", "are at middle brightness, light blue where all channels are hidden"
     return (
         f"Hidden {what} ({ratio}) {look}. Composite: visible pixels kept, hidden {what} predicted. "
-        "Faded in the prediction: what the model saw."
+        "Blank in the prediction: what the model saw."
     )
 
 

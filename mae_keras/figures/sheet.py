@@ -26,6 +26,7 @@ BLUE, ORANGE = "#2f6db3", "#d9772b"
 # One color code in every figure and notebook: what is hidden is light blue. Over images it is
 # striped as well, so that no picture can hold it.
 HIDDEN, VISIBLE = "#a9c1de", "#4a545f"
+BLANK = "#f3f4f6"
 STRIPES = {"facecolor": HIDDEN, "edgecolor": "#7f9fc6", "hatch": "////"}
 MISSING = "#c2559d"
 # Classes without samples: nothing is hidden there, so the stripes are gray.
@@ -260,14 +261,12 @@ def draw_signals(
     panels: list[np.ndarray],
     hidden: np.ndarray,
     hatched: list[bool],
-    faded: list[bool] | None = None,
 ) -> None:
     """Draw one signal's panels side by side, on the same scale."""
     finite = np.concatenate([panel[np.isfinite(panel)] for panel in panels])
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.5
-    faded = faded or [False] * len(row)
-    for axes, panel, hatch, fade in zip(row, panels, hatched, faded, strict=True):
+    for axes, panel, hatch in zip(row, panels, hatched, strict=True):
         axes.set(xlim=(-0.5, len(hidden) - 0.5), ylim=(low - margin, high + margin))
         look = STRIPES if hatch else {"facecolor": HIDDEN, "alpha": 0.5}
         for start, end in _spans(hidden):
@@ -278,9 +277,7 @@ def draw_signals(
         for channel in range(panel.shape[-1]):
             color = _COLORS[channel % len(_COLORS)]
             look = {"color": color, "linewidth": 1.1, "solid_capstyle": "round"}
-            axes.plot(panel[:, channel], **look, alpha=0.25 if fade else 1)
-            if fade:
-                axes.plot(np.where(hidden, panel[:, channel], np.nan), **look)
+            axes.plot(panel[:, channel], **look)
 
 
 def _spans(marked: np.ndarray) -> list[tuple[float, float]]:

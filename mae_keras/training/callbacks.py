@@ -162,10 +162,6 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     from mae_keras.figures import reconstruction_figure
 
     made = model.reconstruct(images)
-    if model.loss_on == "hidden":
-        options.setdefault(
-            "note", "The loss counts hidden patches only: faded predictions mean nothing."
-        )
     return reconstruction_figure(
         np.asarray(images),
         made.patch_mask,
