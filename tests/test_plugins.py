@@ -182,7 +182,7 @@ def test_unknown_names_are_answered_with_all_names_and_the_nearest(plugins, caps
     line = refusal(capsys, "pretrain", "--target", "pixel", "--out", tmp_path / "run")
     assert "; did you mean 'pixels'?" in line and "--plugin FILE" in line
     line = refusal(capsys, "pretrain", "--recipe", "digit", "--out", tmp_path / "run")
-    assert "`--recipe` must be 'digits'" in line and "did you mean 'digits'" in line
+    assert "`--recipe` must be 'mnist-sample'" in line and "did you mean 'digits'" in line
     line = refusal(capsys, "evaluate", tmp_path, "--protocol", "toy-majority")
     assert "'from-scratch'" in line and "--plugin FILE" in line
 

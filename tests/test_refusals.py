@@ -79,7 +79,7 @@ def autoencoder(**changes):
             lambda: models.checks.read_missing(RAGGED, (2, 2, 2, 1)),
             "`missing` must be one array",
         ),
-        (lambda: recipes.find_recipe(5), "`recipe` must be 'digits', .*5"),
+        (lambda: recipes.find_recipe(5), "`recipe` must be 'mnist-sample', 'digits', .*5"),
         (lambda: evaluation.pixel_features([[1.0, np.inf]]), "`images` must be finite"),
         (
             lambda: evaluation.trivial_losses(

@@ -65,6 +65,7 @@ class Augmentation:
 
 # Digits change their meaning when mirrored, and their strokes fill the frame already.
 DEFAULTS = {
+    "mnist-sample": None,
     "digits": None,
     "mnist": None,
     "fashion_mnist": Augmentation(crop_scale=None, flip=True),

@@ -16,8 +16,8 @@ class DataOptions:
     """A data set other than the one that a run was trained on, or another way to divide it.
 
     Args:
-        dataset: digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, a folder of
-            images whose sub-folders are classes; by default the run's own.
+        dataset: mnist-sample, digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy
+            file, a folder of images whose sub-folders are classes; by default the run's own.
         train: folder or array file of the training images, in place of `dataset`.
         validation: folder or array file of the validation images.
         test: folder or array file of the test images.

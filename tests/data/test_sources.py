@@ -34,7 +34,7 @@ def test_an_unknown_export_is_an_attribute_error():
 
 def test_a_misspelt_data_set_gets_the_list_and_a_suggestion():
     with pytest.raises(
-        ValueError, match=r"one of digits, mnist, .*'fashion_mnst'. Did you mean 'f"
+        ValueError, match=r"one of mnist-sample, digits, mnist, .*'fashion_mnst'. Did you mean 'f"
     ):
         data.load("fashion_mnst")
 

@@ -1,5 +1,7 @@
 """Which recipe suits which data, and how one is changed."""
 
+import importlib.util
+
 import pytest
 
 from mae_keras.models.presets import PRESETS
@@ -9,7 +11,8 @@ from mae_keras.runs import RECIPES, adapt, find_recipe
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        (None, "digits"),
+        (None, "mnist-sample"),
+        ("mnist-sample", "mnist-sample"),
         ("digits", "digits"),
         ("mnist", "mnist"),
         ("tfds:cifar10", "cifar10"),
@@ -21,6 +24,11 @@ from mae_keras.runs import RECIPES, adapt, find_recipe
 )
 def test_data_find_their_recipe(dataset, expected):
     assert find_recipe(None, dataset) == RECIPES[expected]
+
+
+def test_without_mlxtend_the_first_run_is_on_digits(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", {"mlxtend": None}.__getitem__)
+    assert find_recipe() == RECIPES["digits"]
 
 
 def test_a_named_recipe_is_found_whatever_the_data():
