@@ -22,7 +22,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "docstrings",  # these three: docs/_extensions/
+    "docstrings",  # these four: docs/_extensions/
+    "mathml",
     "packages",
     "stacked_tables",
 ]
@@ -36,7 +37,8 @@ logging.getLogger("sphinx.sphinx.directives.other").addFilter(
     lambda record: getattr(record, "subtype", None) != "empty_glob"
 )
 
-myst_enable_extensions = ["html_image", "tasklist"]
+myst_enable_extensions = ["dollarmath", "html_image", "tasklist"]
+html_math_renderer = "mathml"
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # notebooks are committed with their outputs
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from mae_keras.arguments import check_array
@@ -18,6 +18,7 @@ from mae_keras.figures.inputs import (
     read_mask,
 )
 from mae_keras.figures.sheet import (
+    BLANK,
     INK,
     LITERAL,
     MUTED,
@@ -43,6 +44,7 @@ def image_grid(
     rows: Mapping[str, Any],
     *,
     hidden: Mapping[str, Any] | None = None,
+    blank: Mapping[str, Any] | None = None,
     patch_size: int | Sequence[int] = 1,
     outlines: bool = False,
     maps: Sequence[str] = (),
@@ -59,6 +61,7 @@ def image_grid(
         rows: name to images `(num_images, height, width, channels)`; rows may differ in length.
         hidden: name of a row to what is hidden in it, `True` = hidden: a patch mask
             `(num_images, num_patches)`, or a mask of pixels, `(num_images, height, width)`.
+        blank: likewise, what is not drawn, such as predictions at visible places.
         patch_size: int or two ints, pixels, for patch masks and outlines.
         outlines: bool, draw the edges of patches.
         maps: names of rows that hold values of 0 or more, not gray levels.
@@ -86,14 +89,19 @@ def image_grid(
     images = {
         name: _read_row(name, row) for name, row in check_mapping("rows", rows, "row").items()
     }
-    masks = {} if hidden is None else dict(hidden)
-    for argument, names in (("hidden", masks), ("maps", maps)):
+    for argument, names in (("hidden", hidden or {}), ("blank", blank or {}), ("maps", maps)):
         unknown = [name for name in names if name not in images]
         if unknown:
             raise ValueError(
                 f"`{argument}` must name rows, which are {list(images)}. Received: {unknown}"
             )
-    covered = {name: _pixels(name, mask, images[name], patch_size) for name, mask in masks.items()}
+    covered, left_out = (
+        {
+            name: _pixels(name, mask, images[name], patch_size)
+            for name, mask in (masks or {}).items()
+        }
+        for masks in (hidden, blank)
+    )
     columns = max(map(len, images.values()))
     left = max(text_width(name, NORMAL) for name in images) + 0.12
     side = float(np.clip((_WIDTH - left) / columns, _SMALLEST, _LARGEST))
@@ -113,6 +121,8 @@ def image_grid(
             pictures = _as_map(row)
         else:
             pictures = to_pictures(row, value_range)
+        if name in left_out:
+            pictures = np.where(left_out[name][..., None], np.array(to_rgb(BLANK)), pictures)
         if name in covered:
             pictures = np.concatenate([pictures, ~covered[name][..., None]], axis=-1)
         for image, place_ in zip(pictures, axes, strict=False):

@@ -19,6 +19,8 @@ from notebook_pairs import (
     faults_of_form,
     faults_of_outputs,
     find_pairs,
+    for_colab,
+    repository,
     tidy,
 )
 from notebook_runs import QUIET, run_in_kernel, run_in_process
@@ -39,6 +41,7 @@ def build(pair: Pair) -> list[str]:
     faults = faults_of_form(notebook)
     if faults:
         return faults
+    notebook = for_colab(notebook, pair.name, repository())
     try:
         run_in_kernel(notebook, pair.source.parent)
     except (CellExecutionError, CellTimeoutError) as error:
@@ -61,7 +64,7 @@ def check_files(pair: Pair) -> list[str]:
     if not pair.executed.exists():
         return [*faults, f"{pair.executed.name} is missing: scripts/build_notebooks {pair.name}"]
     executed = nbformat.read(pair.executed, as_version=4)
-    changed = differences(notebook, executed)
+    changed = differences(for_colab(notebook, pair.name, repository()), executed)
     if changed:
         changed.append(f"to bring them in step: scripts/build_notebooks {pair.name}")
     return [*faults, *changed, *faults_of_outputs(executed)]

@@ -13,7 +13,10 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDER = ROOT / "notebooks"
+MOST_LINES = 120  # lines of code of a notebook that a reader sees
+REMOVED = "remove-cell"  # MyST-NB leaves cells with this tag out of the site
 LARGEST = 300_000  # bytes of an executed notebook: GitHub and the docs site load it whole
 # What is logged in places that a notebook cannot silence: below Python while libraries load, and by
 # TensorFlow when several models were asked for predictions.
@@ -24,6 +27,8 @@ LOGGED = re.compile(
 )
 # What notebooks say when an extra, the network or a data set is missing.
 INCOMPLETE = ("left out", "Going on with")
+# Widgets need a running kernel: a committed one would be an empty box.
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -64,6 +69,39 @@ def find_pairs(names: Sequence[str] = (), folder: pathlib.Path = FOLDER) -> list
             known = ", ".join(pair.name for pair in pairs)
             raise ValueError(f"No notebook begins with {name!r}. There are: {known}")
     return [pair for pair in pairs if not names or pair.name.startswith(tuple(names))]
+
+
+def repository(pyproject: pathlib.Path = ROOT / "pyproject.toml") -> str | None:
+    """The address on GitHub that `[project.urls]` gives as `Repository`, if it gives one."""
+    address = re.search(r'^Repository = "(https://github\.com/[^"]+)"', pyproject.read_text(), re.M)
+    return address.group(1).rstrip("/").removesuffix(".git") if address else None
+
+
+def for_colab(notebook: NotebookNode, name: str, address: str | None) -> NotebookNode:
+    """Add what Colab needs, if the address is known: a badge, and a cell that gets the clone.
+
+    Returns the same notebook, changed in place.
+    """
+    if address is None:
+        return notebook
+    opening = notebook.cells[0]
+    place = address.removeprefix("https://github.com/")
+    link = f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{name}.ipynb"
+    badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
+    title, _, rest = opening.source.partition("\n")
+    opening.source = f"{title}\n\n{badge}\n{rest}"
+    getting = nbformat.v4.new_code_cell(CLONE.format(address=address))
+    getting.metadata["tags"] = [REMOVED]
+    notebook.cells.insert(1, getting)
+    return notebook
+
+
+# Does nothing in a clone.
+CLONE = """import pathlib
+
+if not pathlib.Path("../pyproject.toml").exists():
+    !git clone --quiet --depth 1 {address} mae_keras_clone
+    %cd mae_keras_clone/notebooks"""
 
 
 def differences(source: NotebookNode, executed: NotebookNode) -> list[str]:
@@ -108,6 +146,8 @@ def _tidy_outputs(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
     for output in map(NotebookNode, outputs):
         if "metadata" in output:
             output.metadata = {}
+        if WIDGET in output.get("data", {}):
+            continue
         if output.output_type == "stream":
             output.text = LOGGED.sub("", output.text)
         if output.get("text") != "":
@@ -127,10 +167,22 @@ def faults_of_form(notebook: NotebookNode) -> list[str]:
         faults.append("the first code cell must install the package when it is missing")
     if not codes or "assert " not in codes[-1].source:
         faults.append("the last code cell must assert something")
+    seen = [cell for cell in codes if REMOVED not in cell.metadata.get("tags", ())]
+    lines = sum(map(_lines_of_code, seen))
+    if lines > MOST_LINES:
+        faults.append(f"it shows {lines} lines of code, more than {MOST_LINES}")
+    for cell in codes:
+        if cell not in seen and "assert " not in cell.source:
+            faults.append(f"a cell tagged `{REMOVED}` asserts nothing: {cell.source[:60]!r}")
     parameters = [cell for cell in codes if "parameters" in cell.metadata.get("tags", ())]
     if len(parameters) != 1 or "\nSMALL = False" not in "\n" + parameters[0].source:
         faults.append("one cell must be tagged `parameters` and say `SMALL = False`")
     return faults
+
+
+def _lines_of_code(cell: NotebookNode) -> int:
+    lines = map(str.strip, cell.source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
 
 
 def faults_of_outputs(executed: NotebookNode) -> list[str]:

@@ -38,6 +38,13 @@ def test_patch_masks_and_pixel_masks_hide_what_they_say(texts):
     assert "Hidden." in texts(figure)
 
 
+def test_what_is_blank_is_light_gray():
+    images = np.zeros((1, 4, 4, 1), "uint8")
+    mask = np.array([[True, False, False, False]])
+    (drawn,) = pictures(image_grid({"predicted": images}, blank={"predicted": mask}, patch_size=2))
+    assert drawn[:2, :2].min() > 0.9 and drawn[2:].max() == drawn[:, 2:].max() == 0
+
+
 def test_maps_go_from_white_to_dark_by_the_largest_value_of_the_row():
     values = np.zeros((1, 2, 2, 1))
     values[0, 0, 0] = 1000.0

@@ -38,10 +38,10 @@ PARAMETERS = '# %% tags=["parameters"]\nSMALL = False'
 CLOSING = "# %%\nassert not SMALL"
 
 
-def test_there_are_nine_notebooks():
+def test_there_are_ten_notebooks():
     from notebook_pairs import find_pairs
 
-    assert [pair.name[:2] for pair in find_pairs()] == [f"0{number}" for number in range(1, 10)]
+    assert [pair.name[:2] for pair in find_pairs()] == [f"0{number}" for number in range(10)]
 
 
 def test_every_notebook_is_well_formed_and_its_two_files_are_in_step():
@@ -55,11 +55,7 @@ def test_all_notebooks_install_the_package_in_the_same_way():
     from notebook_pairs import find_pairs
 
     cells = {pair.name: pair.read().cells[1].source for pair in find_pairs()}
-    lines = {name: cell.splitlines() for name, cell in cells.items()}
-    same = {
-        tuple(line for line in cell if not line.startswith("extras")) for cell in lines.values()
-    }
-    assert len(same) == 1, lines
+    assert len({re.sub(r"\.\.\[\S+\]", "", cell) for cell in cells.values()}) == 1, cells
 
 
 def test_the_script_that_builds_installs_every_extra_that_a_notebook_uses():
@@ -68,7 +64,7 @@ def test_the_script_that_builds_installs_every_extra_that_a_notebook_uses():
     script = (SCRIPTS.parent / "build_notebooks").read_text()
     installed = re.search(r"^set_up notebooks (\S+)$", script, re.M).group(1).split(",")
     for pair in find_pairs():
-        extras = re.search(r'^extras = "(\S+)"$', pair.source.read_text(), re.M).group(1)
+        extras = re.search(r'"\.\.\[(\S+)\]"', pair.read().cells[1].source).group(1)
         assert set(extras.split(",")) <= set(installed), pair.name
 
 
@@ -132,6 +128,58 @@ def test_what_a_notebook_lacks_is_said(tmp_path):
     faults = check_files(a_pair(tmp_path, "# %% [markdown]\n# # Title", "# %%\n1"))
     for wanted in ("Question", "Run time", "Data", "install", "assert", "parameters"):
         assert any(wanted in fault for fault in faults), wanted
+
+
+def test_lines_of_code_are_counted_where_readers_see_them(tmp_path):
+    from build_notebooks import check_files
+
+    lines = "\n".join(["# a comment", "", *["x = 1"] * 118])
+    shown = f"# %%\n{lines}"
+    hidden = f'# %% tags=["remove-cell"]\n{lines}\nassert x'
+    cells = OPENING, INSTALL, PARAMETERS, shown, hidden, CLOSING
+    assert check_files(a_pair(tmp_path, *cells)) == [
+        "it shows 122 lines of code, more than 120"  # and two, one and one in the cells of all
+    ]
+    pair = a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, shown[: -len("x = 1\n") * 2], CLOSING)
+    assert check_files(pair) == []
+
+
+def test_a_cell_that_is_left_out_of_the_site_asserts_something(tmp_path):
+    from build_notebooks import check_files
+
+    removed = '# %% tags=["remove-cell"]\nx = 1'
+    (fault,) = check_files(a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, removed, CLOSING))
+    assert "asserts nothing" in fault
+
+
+def test_without_an_address_there_is_no_badge_and_with_one_colab_gets_the_clone(tmp_path):
+    from notebook_pairs import for_colab, repository
+
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[project.urls]\nDocumentation = "https://example.org"\n')
+    assert repository(pyproject) is None
+    pair = a_pair(tmp_path, OPENING, INSTALL, PARAMETERS, CLOSING)
+    assert len(for_colab(pair.read(), pair.name, None).cells) == 4
+
+    pyproject.write_text('[project.urls]\nRepository = "https://github.com/owner/name.git"\n')
+    address = repository(pyproject)
+    assert address == "https://github.com/owner/name"
+    book = for_colab(pair.read(), pair.name, address)
+    link = "colab.research.google.com/github/owner/name/blob/main/notebooks/01_made_up.ipynb"
+    assert link in book.cells[0].source and book.cells[0].source.startswith("# Title\n")
+    assert f"git clone --quiet --depth 1 {address}" in book.cells[1].source
+    sources = [cell.source for cell in pair.read().cells]
+    assert [cell.source for cell in book.cells[2:]] == sources[1:]
+
+
+def test_a_widget_is_no_part_of_a_committed_notebook():
+    import nbformat
+    from notebook_pairs import WIDGET, tidy
+
+    v4 = nbformat.v4
+    outputs = [v4.new_output("display_data", {kind: ""}) for kind in (WIDGET, "image/png")]
+    book = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=outputs)])
+    assert [list(output.data) for output in tidy(book).cells[0].outputs] == [["image/png"]]
 
 
 def test_errors_and_noise_in_outputs_are_found(tmp_path):
