@@ -884,4 +884,10 @@ def _explained(error: Exception) -> str:
             f"the Keras backend {backend!r}, which the environment variable KERAS_BACKEND asks "
             f"for, is not installed: pip install {backend}, or unset KERAS_BACKEND"
         )
+    if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
+        return (
+            "TensorFlow, which reads the data of every command, is not installed: "
+            "pip install tensorflow. In Python, models train on arrays without it, with "
+            "KERAS_BACKEND=jax"
+        )
     return str(error)

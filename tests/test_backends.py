@@ -80,3 +80,32 @@ def test_a_backend_that_is_not_installed_is_named():
     assert "torch" in done.stderr.splitlines()[-1]
     assert "KERAS_BACKEND" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = None  # importing it raises ModuleNotFoundError
+import keras
+from mae_keras import data, models
+
+images, labels = data.load("digits").train.arrays()
+sizes = dict(hidden_dim=8, num_layers=1, num_heads=2, mlp_dim=8)
+model = models.MaskedAutoencoder(
+    models.ViTEncoder((8, 8, 1), 4, **sizes), models.MAEDecoder(**sizes)
+)
+model.compile("adamw")
+model.fit(images[:32], validation_data=images[:16], verbose=0)
+model.save(sys.argv[1])
+print(keras.saving.load_model(sys.argv[1]).encode(images[:3]).shape)
+from mae_keras import cli
+cli.main(["pretrain", "--epochs", "1", "--dataset", "digits", "--out", sys.argv[1] + ".run"])
+"""
+
+
+@needs_jax
+@pytest.mark.slow
+def test_on_jax_models_train_on_arrays_without_tensorflow(tmp_path):
+    done = run("-c", WITHOUT_TENSORFLOW, tmp_path / "model.keras")
+    assert done.stdout.splitlines()[:1] == ["(3, 8)"], done.stderr[-3000:]
+    assert done.returncode == 2
+    assert "pip install tensorflow" in done.stderr.splitlines()[-1]

@@ -41,7 +41,7 @@ def stay_on_host() -> None:
 
     TensorFlow takes nearly all the memory of every GPU that it sees as soon as it computes
     anything, and JAX or PyTorch then find none left. To be called before TensorFlow computes; where
-    it has done so already, this changes nothing.
+    it has done so already, or is not installed, this changes nothing.
 
     Example:
     >>> stay_on_host()
@@ -50,8 +50,10 @@ def stay_on_host() -> None:
 
     if keras.backend.backend() == "tensorflow":
         return
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError:
+        return  # the JAX backend trains without it on arrays
     with contextlib.suppress(RuntimeError):  # it has computed: too late
         tf.config.set_visible_devices([], "GPU")
 
