@@ -37,6 +37,7 @@ from mae_keras.figures.style import MARGIN, framed_page, widest
 
 _WIDTH = 7.4  # inches that a row of images fills at most, as below
 _LARGEST, _SMALLEST = 1.15, 0.62
+_PLAIN = {"facecolor": STRIPES["facecolor"]}
 _MOST_NUMBERS = 150  # cells of a matrix: with more, numbers would not be legible
 
 
@@ -102,6 +103,8 @@ def image_grid(
         }
         for masks in (hidden, blank)
     )
+    # Between single pixels stripes would be a mess.
+    fine = {name for name, mask in (hidden or {}).items() if np.ndim(mask) == 2 and patch_size == 1}
     columns = max(map(len, images.values()))
     left = max(text_width(name, NORMAL) for name in images) + 0.12
     side = float(np.clip((_WIDTH - left) / columns, _SMALLEST, _LARGEST))
@@ -127,7 +130,7 @@ def image_grid(
             pictures = np.concatenate([pictures, ~covered[name][..., None]], axis=-1)
         for image, place_ in zip(pictures, axes, strict=False):
             if name in covered:
-                place_.patch.set(**STRIPES)
+                place_.patch.set(**(_PLAIN if name in fine else STRIPES))
             place_.imshow(image, interpolation="nearest")
             if outlines:
                 _draw_outlines(place_, image.shape[:2], patch_size)

@@ -38,6 +38,13 @@ def test_patch_masks_and_pixel_masks_hide_what_they_say(texts):
     assert "Hidden." in texts(figure)
 
 
+def test_single_hidden_pixels_have_no_stripes():
+    mask = np.eye(16, dtype=bool)[:1]
+    figure = image_grid({"x": np.zeros((1, 4, 4, 1))}, hidden={"x": mask})
+    assert not figure.axes[0].patch.get_hatch()
+    assert pictures(figure)[0][..., 3].sum() == 15
+
+
 def test_what_is_blank_is_light_gray():
     images = np.zeros((1, 4, 4, 1), "uint8")
     mask = np.array([[True, False, False, False]])

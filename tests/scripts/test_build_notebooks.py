@@ -177,9 +177,30 @@ def test_a_widget_is_no_part_of_a_committed_notebook():
     from notebook_pairs import WIDGET, tidy
 
     v4 = nbformat.v4
-    outputs = [v4.new_output("display_data", {kind: ""}) for kind in (WIDGET, "image/png")]
+    outputs = [v4.new_output("display_data", {kind: ""}) for kind in (WIDGET, "text/html")]
     book = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=outputs)])
-    assert [list(output.data) for output in tidy(book).cells[0].outputs] == [["image/png"]]
+    assert [list(output.data) for output in tidy(book).cells[0].outputs] == [["text/html"]]
+
+
+def test_pictures_get_a_palette_and_keep_their_look():
+    import base64
+    import io
+
+    import nbformat
+    import numpy as np
+    from notebook_pairs import tidy
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 100, (64, 64, 1)).repeat(3, axis=2)
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype("uint8")).save(stream, "png")
+    v4 = nbformat.v4
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    output = v4.new_output("display_data", {"image/png": encoded})
+    book = tidy(v4.new_notebook(cells=[v4.new_code_cell("1", outputs=[output])]))
+    kept = base64.b64decode(book.cells[0].outputs[0].data["image/png"])
+    assert len(kept) < 0.8 * len(stream.getvalue())
+    assert np.abs(np.asarray(Image.open(io.BytesIO(kept)).convert("RGB")) - pixels).max() <= 2
 
 
 def test_errors_and_noise_in_outputs_are_found(tmp_path):
