@@ -714,6 +714,48 @@ def import_(
         _next(["fine-tune", out, "--dataset", _LABELED, "--out", f"{out}-classifier"])
 
 
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras demo runs/photos
+  mae-keras demo model.keras --port 8000 --no-browser"""
+)
+def demo(
+    run: _RunOrFile,
+    *,
+    port: Annotated[
+        int | None,
+        Parameter(help="Port of the page; by default 7860, or the next one that is free."),
+    ] = None,
+    no_browser: _flag("Print the page's address without opening a browser.") = False,
+    data_dir: _DataDir = None,
+    plugin: _Plugin = None,
+) -> None:
+    """Open a page to hide patches of a picture and see what a model predicts for them.
+
+    Only this machine reaches the page. It needs the extra demo (Gradio).
+    """
+    from mae_keras.demo.server import (
+        FIRST_PORT,
+        check_gradio,
+        listening_socket,
+        show_until_stopped,
+    )
+
+    check_gradio()
+    _check_run(run)
+    check_kind(run, "autoencoder", "A classifier has no decoder.")
+    listener = listening_socket(port)
+    chosen = listener.getsockname()[1]
+    if port is None and chosen != FIRST_PORT:
+        print(f"Port {FIRST_PORT} is in use: the page takes {chosen}")
+    _start_keras()
+    from mae_keras.demo.page import running_demo
+
+    where = None if data_dir is None else str(data_dir)
+    with running_demo(run, listener, data_dir=where, announce=print) as address:
+        show_until_stopped(address, browser=not no_browser)
+
+
 @app.command
 def presets() -> None:
     """List the model sizes."""
@@ -749,6 +791,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "reconstruct": reconstruct,
     "export": export,
     "import": import_,
+    "demo": demo,
 }
 
 

@@ -1,0 +1,68 @@
+import socket
+
+import pytest
+from command_line import refusal
+
+from mae_keras.demo import server
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_refused_and_another_is_found(taken, monkeypatch):
+    with pytest.raises(ValueError, match=f"Received: port={taken}"):
+        server.listening_socket(taken)
+    monkeypatch.setattr(server, "FIRST_PORT", taken)
+    with server.listening_socket() as listener:
+        host, port = listener.getsockname()
+        assert host == "127.0.0.1" and taken < port < taken + 100
+        with pytest.raises(ValueError, match="in use"):
+            server.listening_socket(port)
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1])
+def test_a_port_is_in_range(port):
+    with pytest.raises(ValueError, match="`port` must be"):
+        server.listening_socket(port)
+
+
+def test_the_command_names_the_port_and_what_to_do(taken, finished, capsys):
+    pytest.importorskip("gradio")
+    line = refusal(capsys, "demo", finished[0], "--port", taken)
+    assert f"--port={taken}" in line and "leave --port out" in line
+
+
+def test_a_missing_gradio_is_named_with_its_extra(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None)
+    line = refusal(capsys, "demo", tmp_path)
+    assert "Gradio" in line and "pip install" in line and "demo" in line
+
+
+@pytest.mark.parametrize(
+    ("variables", "opens"),
+    [({}, False), ({"DISPLAY": ":0"}, True), ({"WAYLAND_DISPLAY": "w"}, True)],
+)
+def test_a_browser_opens_where_there_is_a_display(variables, opens, monkeypatch, capsys):
+    monkeypatch.setattr(server.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    opened = []
+    monkeypatch.setattr(server.webbrowser, "open", lambda address: opened.append(address) or True)
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server.time, "sleep", interrupt)
+    server.show_until_stopped("http://127.0.0.1:1")
+    server.show_until_stopped("http://127.0.0.1:1", browser=False)
+    assert opened == ["http://127.0.0.1:1"] * opens
+    printed = capsys.readouterr().out
+    assert printed.count("http://127.0.0.1:1") == 2
+    assert ("no display" in printed) is not opens
