@@ -38,16 +38,24 @@ class Browser:
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             f"--user-data-dir={folder}",
         ]
-        # The browser reads commands from descriptor 3 and answers on 4.
+        # The browser reads commands from descriptor 3 and answers on 4. Not by sh: dash takes no
+        # descriptors of two digits.
         script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            ["sh", "-c", script, "sh", *command],
+            ["bash", "-c", script, "bash", *command],
             pass_fds=(to_browser, from_browser),
             stderr=subprocess.DEVNULL,
         )
         os.close(to_browser), os.close(from_browser)
         self._received, self._number, self._session = b"", 0, None
         self.requests, self.errors = [], []
+        try:
+            self._attach(width, height)
+        except Exception:
+            self.close()
+            raise
+
+    def _attach(self, width, height):
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]

@@ -80,13 +80,13 @@ def build_page(
         image, patch_mask, number = gr.State(), gr.State(), gr.State(0)
         gr.Markdown(
             f"## {title}\n{'Gray' if channels == 1 else 'Color'} pictures of {height} x {width} "
-            f"pixels, {model.num_patches:,} patches. **Click a patch** of “Visible to the model” "
+            f"pixels, {model.num_patches:,} patches. **Click a patch** of “Visible” "
             f"to hide or show it."
         )
         with gr.Row(elem_id="pictures"):
             original = picture("Original")
-            seen = picture("Visible to the model", elem_id="visible")
-            predicted = picture("Predicted patches")
+            seen = picture("Visible", elem_id="visible")
+            predicted = picture("Predicted")
             composite = picture("Composite")
             spread = picture("Uncertainty")
         sentence = gr.Markdown(elem_id="sentence")

@@ -68,7 +68,11 @@ def find_samples(
     dataset = located(recipe.dataset, config.get("data"))
     downloaded = [source for source in data.SOURCES.values() if "data_dir" in source.options]
     if any(source.reads(dataset) for source in downloaded) and not is_prepared(dataset, data_dir):
-        return stand_in_samples(model, f"The data set {dataset} is not on this machine")
+        why = f"The data set {dataset} is not on this machine"
+        if dataset.removeprefix("tfds:") == "mnist" and tuple(model.image_shape) == (28, 28, 1):
+            samples = samples_of(data.load("mnist-sample"))
+            return samples._replace(note=f"{why}: shown are 5,000 of its digits, mnist-sample.")
+        return stand_in_samples(model, why)
     try:
         images = load_images(dataclasses.replace(recipe, dataset=dataset), data_dir, model)
     except (ImportError, OSError, ValueError) as error:
@@ -82,11 +86,12 @@ def find_samples(
 def stand_in_samples(model: Any, why: str) -> Samples:
     """Pictures to choose from where the data of a model is not at hand.
 
-    Digits for gray models and parts of two photographs for color ones, of scikit-learn.
+    Digits for gray models, parts of two photographs of scikit-learn for color ones.
     """
     height, width, channels = model.image_shape
     if channels == 1:
-        images = samples_of(data.load("digits", image_size=(height, width))).examples
+        name = "digits" if min(height, width) < 16 else "mnist-sample"
+        images = samples_of(data.load(name, image_size=(height, width))).examples
         what = "handwritten digits"
     else:
         images, what = _photographs(height, width), "parts of two photographs"

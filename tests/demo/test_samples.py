@@ -71,3 +71,12 @@ def test_color_models_get_photographs():
     assert samples.examples.dtype == "uint8"
     assert np.ptp(samples.examples.mean(axis=(1, 2)), axis=1).max() > 10  # colors, not gray
     assert samples.note.startswith("Why: the examples are parts of two photographs")
+
+
+def test_models_of_mnist_get_the_digits_that_come_with_the_package(tmp_path):
+    model = types.SimpleNamespace(image_shape=(28, 28, 1), value_range=(0.0, 255.0))
+    run = run_of(tmp_path, dataset="mnist")
+    samples = find_samples(run, Recipe(dataset="mnist"), model, str(tmp_path))
+    assert "The data set mnist is not on this machine" in samples.note
+    images, names = samples.training
+    assert len(images) == len(names) == 2000 and set(names) == set("0123456789")
