@@ -720,7 +720,7 @@ def import_(
   mae-keras demo model.keras --port 8000 --no-browser"""
 )
 def demo(
-    run: _RunOrFile,
+    run: Annotated[Path, Parameter(help="Folder of the run, or a .keras file.")],
     *,
     port: Annotated[
         int | None,
