@@ -224,6 +224,14 @@ TARGETS: Registry = Registry(
         "hog": "mae_keras.models.targets:HOG",
     },
 )
+# What `from_pretrained` reads with packages above `models`, which it may not import.
+WEIGHT_READERS: Registry = Registry(
+    "reader of weights",
+    {
+        "run": "mae_keras.runs.building:model_file",
+        "checkpoint": "mae_keras.interop:model_from_torch",
+    },
+)
 
 
 def choose_target(target: Any, normalize_targets: bool = False) -> Any:

@@ -1,5 +1,6 @@
 """What a run's folder holds, read without importing Keras: the command line refuses early by it."""
 
+import difflib
 import os
 import pathlib
 from typing import Any
@@ -22,6 +23,55 @@ CONTENTS = (
     "logs",
 )
 FOLDERS = ("checkpoints", "evaluation", "saved_model", "pictures", "logs")
+# Weights that ship with the package: finished runs, their models in half precision.
+WEIGHTS = pathlib.Path(__file__).parent / "weights"
+
+
+def pretrained_names() -> list[str]:
+    """Names of the weights that ship with the package, as `from_pretrained` takes them.
+
+    Returns:
+        Sorted list of str.
+
+    Example:
+    >>> "mnist" in pretrained_names()
+    True
+    """
+    return sorted(model.parent.name for model in WEIGHTS.glob("*/model.keras"))
+
+
+def nearest_pretrained(name: str) -> str:
+    """The name of pretrained weights that a misspelled one comes closest to; empty for a path.
+
+    Args:
+        name: str.
+
+    Example:
+    >>> nearest_pretrained("MNITS"), nearest_pretrained("runs/mnist")
+    ('mnist', '')
+    """
+    word = name.lower().replace("-", "_")
+    near = difflib.get_close_matches(word, pretrained_names(), 1)
+    return near[0] if near and os.sep not in name else ""
+
+
+def path_of_weights(source: str | os.PathLike[str]) -> pathlib.Path:
+    """Where weights to start from are.
+
+    Args:
+        source: name of weights that ship with the package, a `str`; or a path. A `Path` is never
+            a name, so that `Path("mnist")` is the run in that folder.
+
+    Returns:
+        `pathlib.Path`, which need not exist.
+
+    Example:
+    >>> path_of_weights("mnist").name, str(path_of_weights("runs/mnist"))
+    ('mnist', 'runs/mnist')
+    """
+    if isinstance(source, str) and source in pretrained_names():
+        return WEIGHTS / source
+    return pathlib.Path(source).expanduser()
 
 
 def held_names(path: str | os.PathLike[str]) -> list[str]:
@@ -99,12 +149,12 @@ def config_of(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings of a run; empty where they cannot be read, which loading the run reports.
 
     Args:
-        path: folder of a run.
+        path: folder of a run, or the name of weights that ship with the package.
     """
     from mae_keras.files import read_json  # whose libraries help need not wait for
 
     try:
-        config = read_json(pathlib.Path(path).expanduser() / "config.json", follow_links=False)
+        config = read_json(path_of_weights(path) / "config.json", follow_links=False)
     except (ValueError, OSError):
         return {}
     return config if isinstance(config, dict) else {}

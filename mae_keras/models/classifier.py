@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from mae_keras.models.base import TrainableModel
 from mae_keras.models.checks import check_shape
 from mae_keras.models.encoder import ViTEncoder
 from mae_keras.models.loading import from_versioned_config, with_version
+from mae_keras.models.pretrained import load_pretrained
 from mae_keras.runtime.batch_shards import map_shards
 
 
@@ -119,7 +121,7 @@ class ImageClassifier(TrainableModel):
     @classmethod
     def from_pretrained(
         cls,
-        model: keras.Model,
+        model: keras.Model | str | os.PathLike[str],
         num_classes: int,
         *,
         drop_path_rate: float = 0.1,
@@ -130,7 +132,9 @@ class ImageClassifier(TrainableModel):
         """Build a classifier on a copy of a trained encoder, which itself is never changed.
 
         Args:
-            model: `MaskedAutoencoder` or another model with an `encoder`, or a `ViTEncoder`.
+            model: `MaskedAutoencoder` or another model with an `encoder`, or a `ViTEncoder`; or
+                where to load one from: `"mnist"`, a run's folder, a published checkpoint or
+                anything else that `MaskedAutoencoder.from_pretrained` takes.
             num_classes: int, at least 2.
             drop_path_rate: float in [0, 1), stochastic depth of the copy. Defaults to `0.1`.
             copy_weights: bool; `False` gives a fresh encoder of the same configuration: the
@@ -143,8 +147,18 @@ class ImageClassifier(TrainableModel):
 
         Raises:
             TypeError: if there is no `ViTEncoder` in `model`.
-            ValueError: as the class does.
+            ValueError: as the class does, and if `model` cannot be loaded.
+
+        Example:
+        >>> model = ImageClassifier.from_pretrained("mnist", num_classes=10)
+        >>> model.image_shape, model.num_classes
+        ((28, 28, 1), 10)
         """
+        check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
+        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
+        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
+        if isinstance(model, (str, os.PathLike)):
+            model = load_pretrained(model, "encoder")
         source = getattr(model, "encoder", model)
         if not isinstance(source, ViTEncoder):
             raise TypeError(
@@ -152,8 +166,6 @@ class ImageClassifier(TrainableModel):
                 f"Received: {type(model).__name__}"
             )
         config = {**source.get_config(), "drop_path_rate": drop_path_rate, "trainable": True}
-        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
-        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
         with seeded(seed):
             encoder = ViTEncoder.from_config(config)
             classifier = cls(encoder, num_classes, **kwargs)

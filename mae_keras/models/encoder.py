@@ -1,6 +1,7 @@
 """Transformer encoders: of the tokens of any inputs, and of images."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from mae_keras.arguments import (
 from mae_keras.layers import TransformerBlock
 from mae_keras.models.checks import check_called, check_shape
 from mae_keras.models.inputs import Inputs, PatchInputs
+from mae_keras.models.pretrained import check_kind_of_weights, load_pretrained
 from mae_keras.ops import gather_patches
 from mae_keras.runtime.traced_checks import check_traced
 
@@ -123,6 +125,30 @@ class TransformerEncoder(keras.Model):
         self.norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="norm"
         )
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str]) -> "TransformerEncoder":
+        """Load a trained encoder, to put layers of your own on it.
+
+        Args:
+            source: as for `MaskedAutoencoder.from_pretrained`: `"mnist"`, a run's folder, a
+                published checkpoint, or a `.keras` file, of an encoder or of a model with one.
+
+        Returns:
+            Encoder, an instance of the class that this is called on.
+
+        Raises:
+            TypeError: if `source` is neither text nor a path.
+            ValueError: if it cannot be loaded, or holds no such encoder.
+
+        Example:
+        >>> ViTEncoder.from_pretrained("mnist").grid
+        (7, 7)
+        """
+        model = load_pretrained(source, "encoder")
+        encoder = getattr(model, "encoder", model)
+        check_kind_of_weights(encoder, cls, source)
+        return encoder
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:

@@ -1,6 +1,7 @@
 """The masked autoencoder: encoder, masking and decoder put together."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from mae_keras.models.presets import (
     fill_sizes,
     find_preset,
 )
+from mae_keras.models.pretrained import check_kind_of_weights, load_pretrained
 from mae_keras.models.targets import (
     Pixels,
     StandardizedPixels,
@@ -183,9 +185,10 @@ class MaskedAutoencoder(MaskedModel):
         dtype: Any = None,
         target: str | Target | None = None,
     ) -> "MaskedAutoencoder":
-        """Build a model of a named size.
+        """Build a model of a named size. It starts from random weights: train it before use.
 
-        Sizes that are `None` are the preset's, `mlp_dim` too when `hidden_dim` is given.
+        `from_pretrained` loads weights that were trained. Sizes that are `None` are the preset's,
+        `mlp_dim` too when `hidden_dim` is given.
 
         Args:
             name: `"nano"`, `"micro"`, `"tiny"`, `"small"`, `"base"`, `"large"` or `"huge"`; see
@@ -271,6 +274,41 @@ class MaskedAutoencoder(MaskedModel):
             decode_ratio=decode_ratio,
             target=target,
         )
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str]) -> "MaskedAutoencoder":
+        """Load a trained model, decoder included.
+
+        Args:
+            source: one of these; a `str` that is a name means the name.
+
+                - name of weights that ship with the package: `"mnist"`, `"fashion_mnist"` or
+                  `"cifar10"`; `mae-keras pretrained` lists them with scores.
+                - folder of a run, finished or not, or a `.keras` file. As `load_model`, it refuses
+                  files that name classes other than this package's and plain Keras layers.
+                - published PyTorch checkpoint (facebookresearch/mae, Hugging Face, timm), a file
+                  or folder; `mae_keras.interop.model_from_torch` has more options.
+                - anything else that `keras.saving.load_model` takes, such as `hf://user/model`,
+                  read in Keras's safe mode.
+
+        Returns:
+            `MaskedAutoencoder`, not compiled. Weights in the package are stored in half precision
+            and loaded as float32.
+
+        Raises:
+            TypeError: if `source` is neither text nor a path.
+            ValueError: if there is nothing of this name, it cannot be loaded, or it holds another
+                kind of model.
+
+        Example:
+        >>> import numpy as np
+        >>> model = MaskedAutoencoder.from_pretrained("mnist")
+        >>> model.encode(np.zeros((2, 28, 28, 1), "uint8")).shape
+        (2, 128)
+        """
+        model = load_pretrained(source)
+        check_kind_of_weights(model, cls, source)
+        return model
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:

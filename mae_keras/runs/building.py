@@ -16,6 +16,7 @@ from mae_keras.files import open_regular
 from mae_keras.layers import patches as pixel_normalization
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.ops import as_patch_size
+from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import CheckpointStore, RunFolder
 from mae_keras.runs.options import file_settings
 from mae_keras.runs.recipe import Recipe, check_patch_size
@@ -242,7 +243,8 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
 
     Args:
         model: `MaskedAutoencoder`, untrained.
-        source: folder of a run, finished or not, or a `.keras` file.
+        source: folder of a run, finished or not; a `.keras` file; or the name of weights that ship
+            with the package.
 
     Returns:
         A sentence that says where the weights came from.
@@ -257,7 +259,7 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
     >>> initialize_from(model, "runs/digits")  # doctest: +SKIP
     'Weights from runs/digits/model.keras'
     """
-    path = _model_file(pathlib.Path(source))
+    path = model_file(source)
     other = load_model(path, compile=False)
     own, theirs = _trained(model), _trained(other)
     difference = (
@@ -281,7 +283,7 @@ def source_digest(source: str | os.PathLike[str]) -> str:
     A run that is still training, or is finished later, gives others tomorrow.
 
     Args:
-        source: folder of a run, finished or not, or a `.keras` file.
+        source: as for `initialize_from`.
 
     Returns:
         str of 64 hexadecimal digits.
@@ -294,29 +296,46 @@ def source_digest(source: str | os.PathLike[str]) -> str:
     '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'
     """
     digest = hashlib.sha256()
-    with open_regular(_model_file(pathlib.Path(source))) as file:
+    with open_regular(model_file(source)) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def _model_file(source: pathlib.Path) -> pathlib.Path:
-    source = source.expanduser()
-    if source.suffix == ".keras":
-        if not source.is_file():
+def model_file(source: str | os.PathLike[str], argument: str = "init_from") -> pathlib.Path:
+    """The `.keras` file of a run: its final model, or that of its newest whole checkpoint.
+
+    Args:
+        source: folder of a run, finished or not; name of weights that ship with the package; or a
+            `.keras` file.
+        argument: str, what an error calls `source`. Defaults to `"init_from"`.
+
+    Returns:
+        `pathlib.Path` of an existing file.
+
+    Raises:
+        ValueError: if there is none.
+
+    Example:
+    >>> model_file("mnist").name
+    'model.keras'
+    """
+    path = path_of_weights(source)
+    if path.suffix == ".keras":
+        if not path.is_file():
             raise ValueError(
-                f"`init_from` must be a run's folder or a `.keras` file. Received: no such file: "
-                f"{str(source)!r}"
+                f"`{argument}` must be a run's folder or a `.keras` file. Received: no such file: "
+                f"{str(path)!r}"
             )
-        return source
-    run = RunFolder(source)
+        return path
+    run = RunFolder(path)
     run.check_kinds()
     if run.model.is_file():
         return run.model
     checkpoint = CheckpointStore(run.checkpoints).newest_whole(run_id=run.run_id())
     if checkpoint is None:
         raise ValueError(
-            f"`init_from` must be a run's folder or a `.keras` file. Received: {str(source)!r}, "
+            f"`{argument}` must be a run's folder or a `.keras` file. Received: {str(path)!r}, "
             f"which holds neither model.keras nor a checkpoint"
         )
     return checkpoint.model
