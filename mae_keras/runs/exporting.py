@@ -14,6 +14,7 @@ from mae_keras.data.image_files import find_image_files
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier, MaskedAutoencoder, load_model
 from mae_keras.models.exporting import check_backend
+from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import export_format
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
@@ -57,10 +58,11 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
 
 
 def load_trained(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
-    """The same as `load_run`, of a folder or of a `.keras` file alone.
+    """The same as `load_run`, of a `.keras` file alone and of weights in the package too.
 
     Args:
-        path: folder of a run, or a `.keras` file, whose `Recipe` is all defaults.
+        path: folder of a run; name of weights that ship with the package; or a `.keras` file,
+            whose `Recipe` is all defaults.
 
     Returns:
         `Recipe`, and the model.
@@ -68,7 +70,7 @@ def load_trained(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
     Raises:
         ValueError: if the folder is not that of a finished run, or there is no such file.
     """
-    path = pathlib.Path(path).expanduser()
+    path = path_of_weights(path)
     if path.suffix != ".keras" or path.is_dir():
         return load_run(path)
     if not path.is_file():
@@ -80,7 +82,7 @@ def load_autoencoder(path: str | os.PathLike[str]) -> tuple[Recipe, MaskedAutoen
     """The same as `load_run`, for what a classifier, which may have been imported, cannot do.
 
     Args:
-        path: folder of the run, or a `.keras` file.
+        path: as for `load_trained`.
 
     Returns:
         `Recipe`, `MaskedAutoencoder`.
@@ -108,7 +110,7 @@ def reconstruct_files(
     """Draw the reconstructions of image files.
 
     Args:
-        path: folder of the run, or a `.keras` file.
+        path: as for `load_trained`.
         images: image files, and folders, of which the first 8 images each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
@@ -186,7 +188,7 @@ def export_run(
     """Write a run's model in a format for serving, verified.
 
     Args:
-        path: folder of the run, or a `.keras` file.
+        path: as for `load_trained`.
         out: what to write: a folder, or a file with the ending of the format.
         format: `"saved-model"`, `"onnx"` or `"litert"`. Defaults to what the ending of `out` says:
             `.onnx`, `.tflite`, else a SavedModel.

@@ -15,6 +15,7 @@ from mae_keras.arguments import renamed_argument
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings
 from mae_keras.evaluation.fine_tuning import build_classifier, compile_classifier, fit_classifier
 from mae_keras.models.exporting import check_backend
+from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.building import fingerprint, path_of, source_digest
 from mae_keras.runs.exporting import load_trained
 from mae_keras.runs.folder import RunFolder
@@ -37,7 +38,7 @@ from mae_keras.training import explaining_out_of_memory
 _VALIDATION_IMAGES = 2048
 # What a classifier's run keeps of the pretrained run's settings.
 _KEPT = (
-    *("preset", "image_size", "patch_size", "dtype_policy", "strict"),
+    *("preset", "image_size", "patch_size", "strict"),
     *("splits", "groups", "split_by", "resize", "kind"),
 )
 
@@ -62,7 +63,8 @@ def fine_tune_run(
     written, and an earlier run in `out` stays.
 
     Args:
-        source: folder of a pretrained run, or the `.keras` file of a masked autoencoder.
+        source: folder of a pretrained run, the `.keras` file of a masked autoencoder, or the name
+            of weights that ship with the package.
         out: folder of the classifier's run: `model.keras`, `config.json`, `history.csv`,
             `metrics.json`, `loss.png`, `evaluation.json`, `evaluation/confusion.png`,
             `model_card.md` and `saved_model/`.
@@ -111,6 +113,7 @@ def fine_tune_run(
     if unscored:
         announce(f"WARNING: {unscored}")
     config = _config(source, recipe, images, labeled, options, settings, seed)
+    config["dtype_policy"] = classifier.dtype_policy.name
     with run.locked():
         run.check(config, overwrite=overwrite, resumable=False)
         history, seconds = _train(classifier, images, split, settings, options, announce)
@@ -157,7 +160,7 @@ def _load(
     seed: int,
     announce: Callable[[str], Any],
 ) -> Any:
-    run = RunFolder(source)
+    run = RunFolder(path_of_weights(source))
     has_data = run.config.exists() and "dataset" in run.read_config()
     if not labeled.given and not has_data:
         raise ValueError(
