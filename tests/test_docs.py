@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from mae_keras.cli import app
+from mae_keras.run_contents import WEIGHTS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("scripts/**/*.md")])
@@ -84,6 +85,41 @@ def test_the_lines_on_evaluation_run(tmp_path, monkeypatch):
     assert names["blocks"].shape == (5, 269, 64)
     assert names["filled"].shape == (269, 8, 8, 1)
     assert (tmp_path / "classifier.keras").exists()
+
+
+@pytest.mark.slow
+def test_an_encoder_is_reused_as_the_page_says(tmp_path, monkeypatch):
+    import keras
+    import numpy as np
+
+    from mae_keras.models import load_model
+
+    monkeypatch.chdir(tmp_path)
+    weights, head, unfrozen, save, load = blocks(ROOT / "docs" / "reuse_encoder.md", "python")
+    assert "limit=1000" in head and "epochs=10" in head
+    head = head.replace("limit=1000", "limit=200").replace("epochs=10", "epochs=1")
+    names = {}
+    exec(compile(weights + head, "reuse_encoder.md", "exec"), names)
+    trained, frozen = names["encoder"], names["model"].trainable_variables
+    start = keras.saving.load_model(WEIGHTS / "mnist" / "model.keras").encoder
+    for ours, theirs in zip(trained.weights, start.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(frozen) == 4  # of the norm and the head
+    exec(
+        compile(unfrozen.replace("epochs=3", "epochs=1") + save, "reuse_encoder.md", "exec"), names
+    )
+    moved = [np.any(a != b) for a, b in zip(trained.weights, start.weights, strict=True)]
+    assert np.mean(moved) > 0.9
+    images = names["images"][:8]
+    expected = names["model"].predict(images, verbose=0)
+    np.save("images.npy", images)
+    show = (
+        "import numpy as np\nnp.save('again.npy', model.predict(np.load('images.npy'), verbose=0))"
+    )
+    subprocess.run([sys.executable, "-c", f"{load}\n{show}"], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load("again.npy"), expected, atol=1e-5)
+    again = load_model("digits.keras").predict(images, verbose=0)
+    np.testing.assert_allclose(again, expected, atol=1e-5)
 
 
 def test_commands_in_the_docs_parse():

@@ -30,7 +30,7 @@ def test_packaged_weights_are_small_and_half_and_come_back_as_float32(name):
     kinds = {str(dtype) for dtype in stored.values() if dtype is not None}
     assert kinds == {"float16", "int32"}
     model = MaskedAutoencoder.from_pretrained(name)
-    assert {v.dtype.name for v in model.trainable_variables} == {"float32"}
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
     assert model.compute_dtype == "float32"
     # Keras alone reads it, as any of its files.
     alone = keras.saving.load_model(file)
@@ -65,6 +65,7 @@ def test_storing_in_half_keeps_what_the_model_gives(tiny, images, tmp_path, monk
     sys.modules.pop("pretrained_weights")
 
 
+@pytest.mark.slow
 def test_a_run_a_file_a_folder_of_keras_and_a_checkpoint_are_read(tiny, images, tmp_path):
     (tmp_path / "run").mkdir()
     tiny.save(tmp_path / "run" / "model.keras")
@@ -83,10 +84,8 @@ def test_a_run_a_file_a_folder_of_keras_and_a_checkpoint_are_read(tiny, images, 
 def test_a_classifier_gets_the_encoder_and_a_new_head():
     classifier = ImageClassifier.from_pretrained("mnist", num_classes=7, train_blocks=0)
     encoder = MaskedAutoencoder.from_pretrained("mnist").encoder
-    for ours, theirs in zip(classifier.encoder.weights, encoder.weights, strict=True):
-        if ours.name not in ("micro_step", "stream"):
-            np.testing.assert_array_equal(ours, theirs)
-    images = np.zeros((2, 28, 28, 1), "uint8")
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), "uint8")
+    np.testing.assert_array_equal(classifier.encoder(images), encoder(images))
     np.testing.assert_allclose(classifier.probabilities(images), 1 / 7, atol=1e-3)
 
 
