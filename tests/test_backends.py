@@ -29,24 +29,35 @@ def run(*arguments, backend="jax"):
     )
 
 
-# Training in all its forms; the other slow ones with `scripts/test --all`.
-TRAINING = ("models/test_masked_model.py", "models/test_skipping.py")
+# The fast tests that take longest there, and training in all its forms but one, run with
+# `scripts/test --all` only.
+LONGEST = (
+    "models/test_entry_points.py",
+    "models/test_inpainting.py",
+    "models/test_unusable_samples.py",
+    "ops/test_image_quality.py",
+)
+TRAINING = "models/test_masked_model.py"
 
 
 @needs_jax
 @pytest.mark.parametrize(
-    ("paths", "chosen"),
+    ("chosen", "paths"),
     [
-        pytest.param((), "not slow", marks=pytest.mark.slow, id="fast"),
-        pytest.param(TRAINING, "slow", marks=pytest.mark.slow, id="training"),
-        pytest.param((), "slow", marks=pytest.mark.long, id="slow"),
+        pytest.param(
+            "not slow", [f"--ignore={TESTS / path}" for path in LONGEST], marks=pytest.mark.slow
+        ),
+        pytest.param("slow", [TESTS / TRAINING], marks=pytest.mark.slow),
+        pytest.param("not slow", [TESTS / path for path in LONGEST], marks=pytest.mark.long),
+        pytest.param("slow", [f"--ignore={TESTS / TRAINING}"], marks=pytest.mark.long),
     ],
+    ids=["fast", "training", "longest of the fast", "other slow"],
 )
-def test_the_tests_for_every_backend_pass_on_jax(paths, chosen):
+def test_the_tests_for_every_backend_pass_on_jax(chosen, paths):
     done = run(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
         *("-m", f"every_backend and not long and {chosen}"),
-        *(TESTS / path for path in paths),
+        *paths,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 

@@ -39,7 +39,7 @@ class Command:
         return code, self.err.read_text().splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 def test_pretraining_that_is_signaled_saves_and_says_how_to_go_on(array_file, tmp_path):
     run = tmp_path / "my run"

@@ -11,7 +11,7 @@ from mae_keras.training import pretraining_optimizer
 STEPS = 400
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_few_hundred_steps_on_mnist_beat_the_naive_baselines(tfds_dir):
     images = data.load("mnist", data_dir=tfds_dir)
     keras.utils.set_random_seed(0)

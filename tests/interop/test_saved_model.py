@@ -79,7 +79,7 @@ def test_a_classifier_gives_features_logits_and_probabilities(make_classifier, i
     "options",
     [
         {"value_range": (0, 1), "normalize_targets": True},
-        {"image_shape": (4, 4, 4, 1)},
+        pytest.param({"image_shape": (4, 4, 4, 1)}, marks=pytest.mark.long),
         {"dtype": "mixed_bfloat16", "use_class_token": False},
     ],
     ids=["floats with NaN, standardized", "three axes", "half precision"],
@@ -93,6 +93,7 @@ def test_only_what_is_asked_for_is_written(tiny, images, tmp_path):
     assert set(differences) == {"serving_default/features", "encode/features"}
 
 
+@pytest.mark.long
 def test_saved_model_cli_shows_every_signature(exported):
     shown = saved_model_cli("show", "--dir", exported[0], "--all")
     for name in ("serving_default", "encode", "reconstruct", "inpaint"):

@@ -88,7 +88,7 @@ def test_hog_of_a_model_is_that_of_scikit_image_at_the_hidden_patches(digits):
     assert tuple(targets.shape) == (2, model.num_hidden, 9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.every_backend
 def test_hog_trains_saves_and_exports_features(digits, tmp_path):
     model = model_of("hog", mean=0.3, std=0.4)

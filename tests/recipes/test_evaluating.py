@@ -78,6 +78,7 @@ def test_every_protocol_is_written_with_its_pictures_and_the_card(folder):
     assert set(read(folder)) == {"linear-probe", "layers", "knn"}
 
 
+@pytest.mark.long
 def test_a_failed_protocol_loses_nothing_of_the_others(folder, monkeypatch):
     evaluate_run(folder, ["knn"], options=FAST)
     before = read(folder)["knn"]

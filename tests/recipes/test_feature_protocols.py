@@ -36,7 +36,7 @@ def entries(comparison):
     return {name: PROTOCOLS[name](comparison, OPTIONS) for name in OF_FEATURES}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", OF_FEATURES)
 def test_an_entry_tells_the_accuracy_beside_baselines_and_how_sure_it_is(entries, name):
     entry = entries[name]

@@ -155,7 +155,7 @@ def test_files_and_folders_are_classified_and_a_bad_one_is_left_out(classifier, 
     assert sum(made.counts.values()) == 15
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_images_per_class_without_a_test_split_are_enough(finished, tmp_path):
     few = write_folder(tmp_path / "few", 5)
     lines = []

@@ -177,7 +177,7 @@ def test_a_run_goes_on_with_data_of_another_path(trained, tmp_path, monkeypatch,
         pretrain(recipe("moved.npz"), "run", resume=True, verbose=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evaluation_says_loudly_that_test_images_may_have_been_trained_on(
     trained, tmp_path, monkeypatch
 ):

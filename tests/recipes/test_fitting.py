@@ -94,7 +94,7 @@ def assert_same(one, two):
 # Each takes half a minute: all of them run with `scripts/test --all`.
 AVERAGES, COMPILED = "averages in half precision with loss scaling", "compiled by XLA"
 SHARDS = "in batch shards"
-IN_SHORT = (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else ("plain", AVERAGES, SHARDS)
+IN_SHORT = (AVERAGES, COMPILED) if keras.backend.backend() == "jax" else (AVERAGES, SHARDS)
 ALL_WAYS = [pytest.param(w, marks=() if w in IN_SHORT else pytest.mark.long) for w in WAYS]
 
 

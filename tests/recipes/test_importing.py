@@ -26,7 +26,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(importing, "export_saved_model", lambda _, path: path.mkdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_becomes_a_run(checkpoint, tmp_path):
     report = import_checkpoint(checkpoint, tmp_path / "run", dataset="digits", **HEADS)
     assert report.complete

@@ -149,7 +149,7 @@ def test_a_run_that_ended_before_its_numbers_were_written_is_finished(
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_divergence_stops_the_run_and_names_the_step(short_recipe, tmp_path, monkeypatch):
     def compile_diverged(model, *arguments):
         compile_model(model, *arguments)
@@ -170,7 +170,7 @@ def test_a_growing_mask_ratio_is_scheduled_and_its_graphs_counted(short_recipe, 
     assert model.mask_ratio == pytest.approx(0.75)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_of_photographs_of_mixed_sizes_can_be_trained_on(short_recipe, tmp_path):
     from PIL import Image
 

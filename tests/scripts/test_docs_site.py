@@ -187,7 +187,7 @@ def test_docstrings_are_read_as_they_are_written_here():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lines_of_getting_started_and_own_data_run(tmp_path, monkeypatch):
     """In one go: the second page's folder of photographs is made of the first page's digits."""
     import numpy as np
@@ -233,7 +233,7 @@ def test_the_lines_of_is_my_loss_normal_run(tmp_path, monkeypatch, capsys):
     assert "loss" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lines_of_distribute_run(tmp_path, monkeypatch):
     import numpy as np
     from PIL import Image

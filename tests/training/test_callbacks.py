@@ -14,7 +14,7 @@ from mae_keras.training import (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_schedule_changes_the_number_of_visible_patches(tiny_model, tiny_images, caplog):
     traced = []
     encode_patches = tiny_model.encoder.encode_patches
@@ -36,7 +36,7 @@ def test_schedule_changes_the_number_of_visible_patches(tiny_model, tiny_images,
     assert "Training graphs compiled: 2" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_schedule_continues_on_a_resumed_epoch(tiny_model, tiny_images):
     scheduler = MaskRatioScheduler(LinearMaskRatio(0.25, 0.75, 3, num_levels=3))
     tiny_model.fit(
@@ -45,7 +45,7 @@ def test_schedule_continues_on_a_resumed_epoch(tiny_model, tiny_images):
     assert tiny_model.mask_ratio == 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reconstructions_are_drawn_every_so_often_and_at_the_end(tiny_model, tiny_images, tmp_path):
     callback = ReconstructionCallback(
         tiny_images[:2], folder=tmp_path / "pictures", log_dir=tmp_path / "logs", every=2

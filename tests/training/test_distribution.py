@@ -119,7 +119,7 @@ def test_two_processes_give_what_one_gives_and_only_the_first_writes(folder):
 
 
 @needs_jax
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_process_ends_the_other_at_once_and_says_how_to_go_on(tmp_path):
     first, second = start_two(tmp_path, "lose")
     assert finish(second)[0] == -signal.SIGKILL
