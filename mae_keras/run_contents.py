@@ -21,8 +21,9 @@ CONTENTS = (
     "saved_model",
     "pictures",
     "logs",
+    "tensorboard",
 )
-FOLDERS = ("checkpoints", "evaluation", "saved_model", "pictures", "logs")
+FOLDERS = ("checkpoints", "evaluation", "saved_model", "pictures", "logs", "tensorboard")
 # Weights that ship with the package: finished runs, their models in half precision.
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 

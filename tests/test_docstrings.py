@@ -70,6 +70,7 @@ NOT_CONSTRUCTED = {
     "models.Preset",
     "models.Reconstruction",
     "models.Restoration",
+    "runs.CallbackError",
     "runs.Checkpoint",
     "runs.DamagedError",
     "runs.Interrupted",

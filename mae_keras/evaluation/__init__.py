@@ -24,6 +24,7 @@ from mae_keras.evaluation.embedding import Embedding as Embedding
 from mae_keras.evaluation.embedding import embed_2d as embed_2d
 from mae_keras.evaluation.features import check_features as check_features
 from mae_keras.evaluation.features import class_notes as class_notes
+from mae_keras.evaluation.features import effective_rank as effective_rank
 from mae_keras.evaluation.features import fit_pca as fit_pca
 from mae_keras.evaluation.features import pixel_features as pixel_features
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings as FineTuneSettings

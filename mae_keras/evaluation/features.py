@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_keras import feature_scores
 from mae_keras.arguments import check_array, check_int
 
 
@@ -81,6 +82,32 @@ def fit_pca(features: Any, num_components: int, seed: int = 0) -> Callable[[Any]
         return model.transform(rows).astype("float32")
 
     return project
+
+
+def effective_rank(features: Any) -> float:
+    """How many directions features spread over: RankMe, from 1 to the number of columns.
+
+    It is `exp(entropy)` of the singular values as shares of their sum: 1 for features that are all
+    alike, d for those that spread evenly over d directions. Their mean is not removed. It needs no
+    labels, and a fall of it during training is a sign of collapse.
+
+    Args:
+        features: array `(num_samples, num_features)`; best with more rows than columns.
+
+    Returns:
+        float; 1 where all features are 0.
+
+    Raises:
+        ValueError: if they are no finite numbers or not of that shape.
+
+    Example:
+    >>> round(effective_rank(np.eye(3)), 3), round(effective_rank(np.ones((5, 3))), 3)
+    (3.0, 1.0)
+
+    References:
+        - Garrido et al. 2023 (RankMe), arXiv:2210.02885, equation 1.
+    """
+    return feature_scores.effective_rank(check_array("features", features, 2, finite=True))
 
 
 def class_notes(

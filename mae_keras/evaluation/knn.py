@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from mae_keras.arguments import check_int, check_ints, check_number
 from mae_keras.evaluation.features import check_features, check_same_width
+from mae_keras.feature_scores import neighbor_accuracies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +58,7 @@ def knn_accuracy(
         ValueError: if `k` exceeds `num_train`, or features are not finite or shapes do not fit.
 
     Example:
+    >>> import numpy as np
     >>> train = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
     >>> knn_accuracy(train, [0, 0, 1], [[2.0, 0.1], [0.0, 3.0]], [0, 1], k=1).test_accuracy
     1.0
@@ -71,7 +71,9 @@ def knn_accuracy(
     test, test_labels = check_features(test_features, test_labels, "test")
     check_same_width(train_features=train, test_features=test)
     _check_options(k, temperature, batch_size, len(train))
-    accuracies = _accuracies(train, train_labels, test, test_labels, [k], temperature, batch_size)
+    accuracies = neighbor_accuracies(
+        train, train_labels, test, test_labels, [k], temperature, batch_size
+    )
     return KNNResult(accuracies[int(k)], int(k), float(temperature))
 
 
@@ -104,6 +106,7 @@ def choose_k(
         ValueError: if no `k` is left, features are not finite or shapes do not fit.
 
     Example:
+    >>> import numpy as np
     >>> rows, labels = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]
     >>> choose_k(rows, labels, rows, labels, ks=(1, 3, 100), temperature=100.0)
     {1: 1.0, 3: 0.6666666666666666}
@@ -118,53 +121,10 @@ def choose_k(
             f"Received: ks={tuple(ks)}"
         )
     _check_options(possible[0], temperature, batch_size, len(train))
-    found = _accuracies(train, train_labels, tuning, labels, possible, temperature, batch_size)
+    found = neighbor_accuracies(
+        train, train_labels, tuning, labels, possible, temperature, batch_size
+    )
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
-def _accuracies(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    test: np.ndarray,
-    test_labels: np.ndarray,
-    ks: Sequence[int],
-    temperature: float,
-    batch_size: int,
-) -> dict[int, float]:
-    classes, votes_for = np.unique(train_labels, return_inverse=True)
-    train, test = _unit_rows(train), _unit_rows(test)
-    correct = dict.fromkeys(map(int, ks), 0)
-    for start in range(0, len(test), batch_size):
-        block = slice(start, start + batch_size)
-        similarity = test[block] @ train.T
-        nearest = _nearest(similarity, max(correct))
-        near = np.take_along_axis(similarity, nearest, axis=1).astype("float64")
-        for k in correct:
-            votes = _votes(near[:, :k], votes_for[nearest[:, :k]], len(classes), temperature)
-            correct[k] += int((classes[votes.argmax(axis=1)] == test_labels[block]).sum())
-    return {k: count / len(test) for k, count in correct.items()}
-
-
-def _nearest(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Indices `(num_test, k)` of the most similar training rows, nearest first."""
-    nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(similarity, nearest, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(nearest, order, axis=1)
-
-
-def _votes(near: np.ndarray, voted: np.ndarray, num_classes: int, temperature: float) -> np.ndarray:
-    """Votes `(num_test, num_classes)` out of neighbors' similarities and classes."""
-    # Relative to the nearest: the same ranking, and no overflow at small temperatures.
-    weights = np.exp((near - near[:, :1]) / temperature)
-    cells = np.arange(len(near))[:, None] * num_classes + voted
-    votes = np.bincount(cells.ravel(), weights.ravel(), len(near) * num_classes)
-    return votes.reshape(len(near), num_classes)
-
-
-def _unit_rows(features: np.ndarray) -> np.ndarray:
-    # Scaling by the largest value first keeps squares of float32 extremes finite.
-    features = features / np.maximum(np.abs(features).max(axis=1, keepdims=True), 1e-30)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-30)
 
 
 def _check_options(k: int, temperature: float, batch_size: int, num_train: int) -> None:

@@ -6,6 +6,7 @@ Names load on first use.
 from mae_keras.files import lazy_names
 
 _HOMES = {
+    "CallbackError": "watching",
     "Checkpoint": "folder",
     "CheckpointStore": "folder",
     "Comparison": "comparison",
@@ -31,6 +32,7 @@ _HOMES = {
     "fine_tune_run": "fine_tuning",
     "fit_from": "resuming",
     "import_checkpoint": "exporting",
+    "load_callback": "watching",
     "load_checkpoint": "folder",
     "locked": "folder",
     "model_card": "report",

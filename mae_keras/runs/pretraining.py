@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -42,6 +42,7 @@ from mae_keras.runs.resuming import (
     check_agreement,
     fit_from,
 )
+from mae_keras.runs.watching import Watching, raising_failures
 from mae_keras.runtime.replicas import alone, num_replicas
 from mae_keras.training import (
     CosineMaskRatio,
@@ -99,6 +100,7 @@ def fit_recipe(
     start: Progress,
     saving: Saving,
     verbose: Any = "auto",
+    watching: Watching | None = None,
 ) -> Stopwatch:
     """Train a compiled model by a recipe, from where `start` says it is.
 
@@ -111,6 +113,7 @@ def fit_recipe(
         saving: `Saving`.
         verbose: as in `keras.Model.fit`; `"auto"` prints a line after an epoch and a progress bar
             within it, see `EpochLines`.
+        watching: `Watching`: what else follows the training.
 
     Returns:
         `Stopwatch`, with the speed of training.
@@ -118,6 +121,7 @@ def fit_recipe(
     Raises:
         NonFiniteError: if training diverges.
         OutOfMemoryError: if a step does not fit into memory.
+        CallbackError: if a callback of `watching` raises; the run can be resumed.
         Interrupted: if the process was asked to stop; the run can be resumed.
     """
     split = training_split(recipe, images)
@@ -133,13 +137,17 @@ def fit_recipe(
             ]
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
     nonfinite = StopAtNonFinite(run.checkpoints)
-    others = [nonfinite, stopwatch, ComputedAs(model)]
+    watching = watching or Watching()
+    probes = watching.probes(images, _announcing(lines))
+    own = watching.guarded(run, stop) if is_writer() else []
+    others = [nonfinite, stopwatch, ComputedAs(model), *probes]
     checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
     if start.epoch >= recipe.epochs:
         _finish_averaging(model)
         return stopwatch
     with (
         contextlib.ExitStack() as printing,
+        raising_failures(own),
         # The other processes of a run end when they find the writer gone.
         stop.listening() if is_writer() else contextlib.nullcontext(),
         _naming_files(split, images.validation),
@@ -155,13 +163,28 @@ def fit_recipe(
             first_epoch=start.epoch,
             first_step=start.step,
             validation_data=_held_out(recipe, images),
-            callbacks=[*_schedule(recipe), stopwatch, nonfinite, *lines, stop, checkpoint],
+            callbacks=[
+                *(*_schedule(recipe), stopwatch, nonfinite),
+                # What comes later reads in the logs what comes earlier puts there.
+                *(*probes, *own, *lines, stop, checkpoint),
+            ],
             shuffle=False,
             verbose=verbose if is_writer() and not lines else 0,
         )
-    if stop.requested is not None:  # while the last checkpoint was being written
-        raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
+        if stop.requested is not None:  # while the last checkpoint was being written
+            raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
+    if own and model.stop_training:
+        print("A callback ended training early; --resume trains on to the last epoch")
     return stopwatch
+
+
+def _announcing(lines: list[EpochLines]) -> Callable[[str], None]:
+    def announce(sentence: str) -> None:
+        for line in lines:
+            line.close()
+        print(sentence, flush=True)
+
+    return announce
 
 
 def _loss_to_beat(recipe: Recipe, model: Any, images: Any) -> float | None:
@@ -288,6 +311,9 @@ def pretrain(
     init_from: str | os.PathLike[str] | None = None,
     saving: Saving | None = None,
     distribution: str = "none",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    probe_every: int | None = None,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Train a masked autoencoder by a recipe and write everything about it into a folder.
 
@@ -308,6 +334,11 @@ def pretrain(
         saving: `Saving`, when checkpoints are written.
         distribution: `"none"`, `"devices"` or `"processes"`, see `mae_keras.training.distribute`.
             The batch is the recipe's, cut among them.
+        callbacks: of `keras.callbacks.Callback`, called as in `fit` by the process that writes;
+            they are no part of what a resumed run must have the same.
+        probe_every: int, epochs between probes of the features, see
+            `mae_keras.training.OnlineProbe`; `None`: none.
+        tensorboard: bool, write an epoch's metrics to `tensorboard/` in the folder.
 
     Returns:
         What `metrics.json` holds; in processes other than the first, which write nothing, `{}`.
@@ -315,6 +346,7 @@ def pretrain(
     Raises:
         ValueError: if settings, data and folder do not fit together; nothing is written then.
         NonFiniteError: if training diverges.
+        CallbackError: if one of `callbacks` raises; training is saved first, `resume` goes on.
         Interrupted: if the process is asked to stop (SIGINT, SIGTERM, SIGHUP); `resume` goes on.
 
     Example:
@@ -325,6 +357,7 @@ def pretrain(
     """
     started = time.perf_counter()
     run, saving = RunFolder(out), saving or Saving()
+    watching = Watching(callbacks, probe_every, tensorboard)
     if resume and run.config.exists():
         recipe = as_begun(recipe, run.read_json(run.config))
     config, images = _prepare(recipe, run, resume, overwrite, data_dir, images, init_from)
@@ -341,7 +374,7 @@ def pretrain(
             elif model is None:  # it stopped before its first checkpoint
                 model = _compiled_model(recipe, images, init_from, run.read_json(run.config))
             start = Progress.of(checkpoint)
-            speed = fit_recipe(model, recipe, images, run, start, saving, verbose)
+            speed = fit_recipe(model, recipe, images, run, start, saving, verbose, watching)
             writing = is_writer()
             if writing:
                 _save(model, run)
@@ -450,6 +483,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Write model, pictures and numbers of a trained model."""
     history = run.read_history()
+    epochs = _num_trained_epochs(history, recipe)
     _export(model, run)
     _draw(model, images, run)
     _draw_loss(history, run)
@@ -457,14 +491,20 @@ def _finish(
         **score(model, untrained_model(recipe, images), images),
         **speed,
         "wall_seconds": round(time.perf_counter() - started, 1),
-        "steps": recipe.epochs * epoch_steps(recipe, training_split(recipe, images)),
+        "steps": epochs * epoch_steps(recipe, training_split(recipe, images)),
         **_conditions(model, recipe),
+        "epochs": epochs,
         "run_id": run.run_id(),
     }
     run.check_held()  # scoring takes its time
     run.write_json(run.metrics, metrics)
     _draw_loss(history, run, baselines=metrics["baseline_loss"])
     return metrics
+
+
+def _num_trained_epochs(history: dict[str, Any], recipe: Recipe) -> int:
+    """Fewer than the recipe's where a callback ended training early."""
+    return int(history["epoch"][-1]) if history.get("epoch") else recipe.epochs
 
 
 def _export(model: Any, run: RunFolder) -> None:

@@ -208,7 +208,8 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._add_row(epoch, logs or {})
         if not is_writer():
             return
-        last = epoch + 1 == self.epochs
+        # Another callback may end training early.
+        last = epoch + 1 == self.epochs or bool(getattr(self.model, "stop_training", False))
         signal_name = self.stop.requested
         late = time.monotonic() - self._tried >= self.min_seconds
         saving = last or ((signal_name or late) and self._can_go_on())

@@ -26,6 +26,7 @@ from mae_keras.training.distribution import is_writer as is_writer
 from mae_keras.training.distribution import process_index as process_index
 from mae_keras.training.distribution import shard as shard
 from mae_keras.training.distribution import wait_for_all as wait_for_all
+from mae_keras.training.online_probe import OnlineProbe as OnlineProbe
 from mae_keras.training.optimizers import LARS as LARS
 from mae_keras.training.optimizers import LayerDecayAdamW as LayerDecayAdamW
 from mae_keras.training.optimizers import MaskedAdamW as MaskedAdamW

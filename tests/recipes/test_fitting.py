@@ -15,6 +15,7 @@ from mae_keras.runs import Interrupted, Progress, Recipe, RunFolder, Saving, Sto
 from mae_keras.runs import pretraining as fitting
 from mae_keras.runs.building import compile_model, untrained_model
 from mae_keras.runs.pretraining import _naming_files, fit_recipe
+from mae_keras.runs.watching import CallbackError, Watching
 from mae_keras.training import OutOfMemoryError
 from mae_keras.training.callbacks import Stopwatch
 
@@ -65,7 +66,7 @@ class Case:
             "digits", (8, 8, 1), None, None, train=split, validation=split, test=split
         )
 
-    def train(self, saving=EVERY_STEP):
+    def train(self, saving=EVERY_STEP, **watched):
         """From the newest checkpoint on, in a model that remembers nothing else."""
         keras.utils.set_random_seed(17)
         with self.run.locked():
@@ -76,7 +77,8 @@ class Case:
             else:
                 model = load_model(checkpoint.model)
             start = Progress.of(checkpoint)
-            fit_recipe(model, self.recipe, self.images, self.run, start, saving, verbose=0)
+            watching = Watching(**{"probe_every": 2, **watched})
+            fit_recipe(model, self.recipe, self.images, self.run, start, saving, 0, watching)
         return model
 
 
@@ -222,3 +224,23 @@ def test_image_files_that_cannot_be_read_are_named():
     ):
         with _naming_files(split):
             raise RuntimeError("of TensorFlow")
+
+
+class BreaksAtTheEnd(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        raise ValueError("no network")
+
+
+@pytest.mark.slow
+def test_a_callback_that_raises_is_told_of_once_the_run_is_saved(tmp_path):
+    """See `test_watching.py` for the other methods of a callback."""
+    case = Case(tmp_path, {}, {})
+    with pytest.raises(CallbackError) as raised:
+        case.train(Saving(minutes=60, min_seconds=60), callbacks=[BreaksAtTheEnd()])
+    assert str(raised.value) == (
+        "stopped by callback BreaksAtTheEnd after the last step, which was saved: on_train_end of "
+        "the callback raised ValueError: no network"
+    )
+    assert case.run.newest_checkpoint().step == EPOCHS * STEPS
+    ranks = case.run.read_history()["effective_rank"]
+    assert len(ranks) == EPOCHS and min(ranks) > 1

@@ -1,0 +1,172 @@
+"""Callbacks of a user's own: found, made, and refused in one line before anything is written."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from command_line import refusal
+
+from mae_keras.runs import (
+    CallbackError,
+    RunCheckpoint,
+    RunFolder,
+    StopRequest,
+    load_callback,
+)
+from mae_keras.runs.watching import (
+    Watching,
+    check_callbacks,
+    raising_failures,
+    tensorboard_callback,
+)
+
+CALLBACKS = """
+import keras
+
+class Logger(keras.callbacks.Callback):
+    pass
+
+def make_logger():
+    return Logger()
+
+ready = Logger()
+number = 3
+
+def needs_more(project):
+    return Logger()
+
+def gives_a_number():
+    return number
+"""
+
+
+@pytest.fixture
+def callbacks(tmp_path):
+    (tmp_path / "toy_callbacks.py").write_text(CALLBACKS)
+    (tmp_path / "toy_broken.py").write_text("import nowhere_to_be_found")
+    yield tmp_path
+    for name in ("toy_callbacks", "toy_broken"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["Logger", "make_logger", "ready"])
+def test_a_class_a_function_and_a_callback_itself_are_taken(callbacks, name):
+    made = load_callback(f"{callbacks / 'toy_callbacks.py'}:{name}")
+    assert isinstance(made, keras.callbacks.Callback) and type(made).__name__ == "Logger"
+
+
+WRONG = {
+    "toy_callbacks.py": "`--callback` must be module:factory or file.py:factory. Received: ",
+    "toy_callback.py:Logger": "`--callback` must be a .py file or a module. Received: ",
+    "toy_broken.py:Logger": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+    "toy_callbacks.py:Loger": "did you mean 'Logger'?",
+    "toy_callbacks.py:needs_more": "TypeError: needs_more() missing 1 required positional",
+    "toy_callbacks.py:gives_a_number": "which gives a int",
+    "toy_callbacks.py:number": "`--callback` must be a class or function that can be called",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), WRONG.items(), ids=WRONG)
+def test_what_is_no_callback_is_refused_in_one_line(callbacks, capsys, name, words):
+    out = callbacks / "run"
+    line = refusal(capsys, "pretrain", "--callback", callbacks / name, "--out", out)
+    assert line.startswith("mae-keras: `--callback` must ") and words in line
+    assert name.partition(":")[0] in line and not out.exists()
+
+
+def test_a_module_beside_is_suggested_as_a_file(callbacks, monkeypatch):
+    monkeypatch.chdir(callbacks)
+    with pytest.raises(ValueError, match="not found; did you mean toy_callbacks.py?"):
+        load_callback("toy_callbacks:Logger")
+
+
+@pytest.mark.parametrize("wrong", [[keras.callbacks.History], 3, ["Logger"]])
+def test_what_is_no_list_of_callbacks_is_refused(wrong):
+    with pytest.raises(TypeError, match="`callbacks` must be a list of keras.callbacks.Callback"):
+        Watching(callbacks=wrong)
+    assert len(check_callbacks(keras.callbacks.History())) == 1
+
+
+def test_tensorboard_that_is_not_installed_is_named_with_its_extra(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for make in (lambda: Watching(tensorboard=True), lambda: tensorboard_callback(tmp_path)):
+        with pytest.raises(ImportError, match=r"`tensorboard` needs TensorBoard.*pip install"):
+            make()
+
+
+def train(folder, **watched):
+    """Two epochs of four steps, as `fit_recipe` arranges the callbacks."""
+    run, stop = RunFolder(folder), StopRequest()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    rows = np.arange(16.0, dtype="float32").reshape(8, 2) / 16
+    own = Watching(**watched).guarded(run, stop)
+    checkpoint = RunCheckpoint(run, 2, 4, stop=stop, min_seconds=3600)
+    with raising_failures(own):
+        model.fit(
+            *(rows, rows[:, :1]),
+            batch_size=2,
+            epochs=2,
+            validation_data=(rows, rows[:, 1:]),
+            callbacks=[*own, stop, checkpoint],
+            verbose=0,
+        )
+    return run
+
+
+class Broken(keras.callbacks.Callback):
+    """Raises in one of its methods: at the second step, or at the first call of others."""
+
+    def __init__(self, hook):
+        super().__init__()
+        self.calls = 0
+        setattr(self, hook, self._fail)
+        self._last = 2 if hook == "on_train_batch_end" else 1
+
+    def _fail(self, *arguments, **options):
+        self.calls += 1
+        if self.calls >= self._last:
+            raise ValueError("disk of\nthe logger")
+
+
+@pytest.mark.parametrize(
+    ("hook", "where", "saved"),
+    [
+        ("on_train_begin", "before the first step", []),
+        ("on_train_batch_end", "and saved after step 2 of 4 in epoch 1 of 2", [2]),
+        ("on_test_end", "and saved after epoch 1 of 2", [4]),
+        ("on_epoch_end", "and saved after epoch 1 of 2", [4]),
+    ],
+)
+def test_a_callback_that_raises_stops_a_run_that_is_saved(hook, where, saved, tmp_path):
+    broken = Broken(hook)
+    with pytest.raises(CallbackError) as raised:
+        train(tmp_path, callbacks=[broken])
+    assert str(raised.value) == (
+        f"stopped by callback Broken {where}: {hook} of the callback raised ValueError: "
+        "disk of the logger"
+    )
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert [int(path.name[5:]) for path in sorted(tmp_path.glob("checkpoints/*"))] == saved
+
+
+class StopAtOnce(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["mine"] = 7
+        self.model.stop_training = True
+
+
+def test_what_a_callback_ends_and_logs_is_in_the_history_and_on_tensorboard(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train(tmp_path, callbacks=[StopAtOnce()], tensorboard=True)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-000000004"]
+    history = run.read_history()
+    assert history["epoch"] == [1.0] and history["mine"] == [7.0]
+    for folder, name in (("train", "loss"), ("validation", "val_loss")):
+        events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / folder))
+        events.Reload()
+        (value,) = events.Tensors("epoch_loss")
+        number = np.frombuffer(value.tensor_proto.tensor_content, "<f4")
+        number = number if number.size else np.float32(value.tensor_proto.float_val)
+        np.testing.assert_allclose(number, history[name], rtol=1e-6)
