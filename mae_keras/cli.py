@@ -778,11 +778,12 @@ def import_(
 
 @app.command(
     help_epilogue="""Examples:
+  mae-keras demo
   mae-keras demo runs/photos
   mae-keras demo model.keras --port 8000 --no-browser"""
 )
 def demo(
-    run: _RunOrWeights,
+    run: _RunOrWeights = Path("mnist"),
     *,
     port: Annotated[
         int | None,

@@ -1,7 +1,8 @@
+import contextlib
 import socket
 
 import pytest
-from command_line import refusal
+from command_line import refusal, run
 
 from mae_keras.demo import server
 
@@ -66,3 +67,20 @@ def test_a_browser_opens_where_there_is_a_display(variables, opens, monkeypatch,
     printed = capsys.readouterr().out
     assert printed.count("http://127.0.0.1:1") == 2
     assert ("no display" in printed) is not opens
+
+
+def test_without_a_run_the_page_shows_the_weights_of_mnist(monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    served = []
+
+    @contextlib.contextmanager
+    def running_demo(source, listener, **options):
+        with listener:
+            served.append(source)
+            yield "http://127.0.0.1:1"
+
+    monkeypatch.setattr("mae_keras.demo.page.running_demo", running_demo)
+    monkeypatch.setattr(server, "show_until_stopped", lambda address, browser: None)
+    code, _, err = run(capsys, "demo")
+    assert (code, served) == (0, ["mnist"]), err
+    assert "did you mean 'mnist'" in refusal(capsys, "demo", "mnits")
