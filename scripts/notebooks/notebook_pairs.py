@@ -25,7 +25,7 @@ LARGEST = 300_000  # bytes of an executed notebook: GitHub and the docs site loa
 # TensorFlow when several models were asked for predictions.
 LOGGED = re.compile(
     r"^(WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
-    r"|WARNING:tensorflow:\d+ out of the last).*\n?",
+    r"|WARNING:tensorflow:\d+ out of the last|INFO:tensorflow:Assets written to).*\n?",
     re.M,
 )
 # What notebooks say when an extra, the network or a data set is missing.
