@@ -282,8 +282,8 @@ class MaskedAutoencoder(MaskedModel):
         Args:
             source: one of these; a `str` that is a name means the name.
 
-                - name of weights that ship with the package: `"mnist"`, `"fashion_mnist"` or
-                  `"cifar10"`; `mae-keras pretrained` lists them with scores.
+                - name of weights that ship with the package, such as `"mnist"`; `mae-keras
+                  pretrained` lists them with scores.
                 - folder of a run, finished or not, or a `.keras` file. As `load_model`, it refuses
                   files that name classes other than this package's and plain Keras layers.
                 - published PyTorch checkpoint (facebookresearch/mae, Hugging Face, timm), a file
