@@ -32,9 +32,9 @@ SMALL = False  # True: fewer images to search
 #
 # <details><summary>Answer</summary>
 #
-# Compare the second column with the first. The model has an advantage: it has seen 60,000 digits,
-# and knows how strokes go on. Where several digits fit what is visible, it paints a blurred mean of
-# them.
+# Compare the second column with the first. The model has an advantage: it has seen 54,000 digits,
+# these among them, and knows how strokes go on. Where several digits fit what is visible, it paints
+# a blurred mean of them.
 #
 # </details>
 
@@ -90,7 +90,8 @@ reconstruct(0.9)
 #
 # <details><summary>Answer</summary>
 #
-# Nearly always; the number is under the picture. Guessing would give 10 %.
+# Nearly always; the number is under the picture. Guessing would give 10 %. (The model has seen
+# these digits, though never their labels. `mae-keras pretrained` lists its scores on others.)
 #
 # </details>
 

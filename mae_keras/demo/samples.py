@@ -71,7 +71,9 @@ def find_samples(
         why = f"The data set {dataset} is not on this machine"
         if dataset.removeprefix("tfds:") == "mnist" and tuple(model.image_shape) == (28, 28, 1):
             samples = samples_of(data.load("mnist-sample"))
-            return samples._replace(note=f"{why}: shown are 5,000 of its digits, mnist-sample.")
+            return samples._replace(
+                note=f"{why}: shown are 5,000 of the digits that it was trained on."
+            )
         return stand_in_samples(model, why)
     try:
         images = load_images(dataclasses.replace(recipe, dataset=dataset), data_dir, model)
