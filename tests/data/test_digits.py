@@ -56,6 +56,7 @@ def test_the_sample_of_mnist_has_500_of_each_class_in_mixed_order():
     assert len(set(labels[2][:8])) > 3  # the file is sorted by class, pictures show the first eight
 
 
+@pytest.mark.slow
 def test_the_sample_of_mnist_holds_digits_of_mnist(tfds_dir):
     whole = load("mnist", data_dir=tfds_dir)
     known = {

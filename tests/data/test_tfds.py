@@ -64,6 +64,7 @@ def test_a_prepared_data_set_is_held_and_resized(made_up):
     assert data.notes == ("left out 4 training images that are held out too.",)
 
 
+@pytest.mark.slow
 def test_mixed_sizes_are_resized_with_a_note(made_up):
     name, folder = made_up
     data = load(name, data_dir=folder)

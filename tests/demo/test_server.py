@@ -69,6 +69,7 @@ def test_a_browser_opens_where_there_is_a_display(variables, opens, monkeypatch,
     assert ("no display" in printed) is not opens
 
 
+@pytest.mark.slow
 def test_without_a_run_the_page_shows_the_weights_of_mnist(monkeypatch, capsys):
     pytest.importorskip("gradio")
     served = []

@@ -48,6 +48,7 @@ def test_every_channel_is_an_element_of_its_own():
     assert (model.num_patches, model.num_hidden) == (48, 24)
 
 
+@pytest.mark.slow
 def test_hidden_elements_do_not_influence_the_prediction(trained, images):
     model, _ = trained
     masks = np.random.default_rng(0).random((16, 8, 8, 1)) < 0.4

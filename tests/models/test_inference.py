@@ -32,6 +32,7 @@ def test_visible_pixels_are_bit_equal_for_standardized_targets_too(
     assert made.statistics == statistics
 
 
+@pytest.mark.slow
 def test_hidden_pixels_do_not_influence_the_prediction(tiny, images, random_masks):
     changed = np.where(cover(random_masks), 255 - images, images).astype("uint8")
     first = tiny.reconstruct(images, random_masks).prediction

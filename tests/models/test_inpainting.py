@@ -68,6 +68,7 @@ def test_nan_is_missing_too(make_tiny):
     np.testing.assert_allclose(pasted, model.inpaint(images, missing), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_stands_at_missing_pixels_is_never_read(tiny, images):
     missing = scratch(16, 8, 8)
     other = np.where(missing[..., None], 255 - images, images).astype("uint8")

@@ -408,6 +408,7 @@ def test_a_save_that_fails_midway_leaves_the_previous_file_whole(tiny, tmp_path,
     assert [found.name for found in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.slow
 def test_a_first_save_that_fails_leaves_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "save", half_then_fail)
     with pytest.raises(OSError, match="disk full"):

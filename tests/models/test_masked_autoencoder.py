@@ -214,6 +214,7 @@ def test_other_image_sizes_are_refused(tiny):
         tiny(np.zeros((1, 12, 8, 1), "uint8"))
 
 
+@pytest.mark.slow
 def test_its_summary_can_be_printed(tiny):
     lines = []
     tiny.summary(print_fn=lines.append)

@@ -51,6 +51,7 @@ def test_a_card_tells_data_recipe_commands_and_scores(name):
     assert str(ROOT) not in card
 
 
+@pytest.mark.slow
 def test_storing_in_half_keeps_what_the_model_gives(tiny, images, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     import pretrained_weights
@@ -81,6 +82,7 @@ def test_a_run_a_file_a_folder_of_keras_and_a_checkpoint_are_read(tiny, images, 
         assert all(np.array_equal(one, two) for one, two in weights), source
 
 
+@pytest.mark.slow
 def test_a_classifier_gets_the_encoder_and_a_new_head():
     classifier = ImageClassifier.from_pretrained("mnist", num_classes=7, train_blocks=0)
     encoder = MaskedAutoencoder.from_pretrained("mnist").encoder
@@ -160,6 +162,7 @@ def test_weights_that_do_not_fit_their_config_are_refused(tiny, tmp_path):
         MaskedAutoencoder.from_pretrained(tmp_path / "three.keras")
 
 
+@pytest.mark.slow
 def test_a_new_run_starts_from_packaged_weights_of_its_sizes_only():
     model = MaskedAutoencoder.from_preset("micro", (28, 28, 1), 4)
     assert initialize_from(model, "mnist").startswith("Weights from ")

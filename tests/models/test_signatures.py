@@ -14,6 +14,7 @@ def test_autoencoders_encode_reconstruct_and_inpaint(tiny):
     assert list(signatures_of(DenseMaskedAutoencoder((4, 4, 3), (8,)))) == names
 
 
+@pytest.mark.slow
 def test_classifiers_encode_and_classify(tiny):
     classifier = ImageClassifier.from_pretrained(tiny, 3)
     signatures = signatures_of(classifier)
