@@ -474,7 +474,7 @@ def _weights(run: Path, argument: str = "run", finished: bool = True) -> Path | 
 
 
 def _is_pretrained(run: Path) -> bool:
-    return str(run) in pretrained_names() and not (run / "config.json").exists()
+    return str(run) in pretrained_names() and path_of_weights(str(run)) != run
 
 
 def _check_run(run: Path, argument: str = "run", finished: bool = True) -> None:

@@ -60,8 +60,8 @@ def path_of_weights(source: str | os.PathLike[str]) -> pathlib.Path:
     """Where weights to start from are.
 
     Args:
-        source: name of weights that ship with the package, a `str`; or a path. A `Path` is never
-            a name, so that `Path("mnist")` is the run in that folder.
+        source: path, or name of weights that ship with the package, a `str`. The folder of a run
+            comes before weights of the same name; a `Path` is never a name.
 
     Returns:
         `pathlib.Path`, which need not exist.
@@ -70,9 +70,11 @@ def path_of_weights(source: str | os.PathLike[str]) -> pathlib.Path:
     >>> path_of_weights("mnist").name, str(path_of_weights("runs/mnist"))
     ('mnist', 'runs/mnist')
     """
-    if isinstance(source, str) and source in pretrained_names():
+    path = pathlib.Path(source).expanduser()
+    a_run = any((path / name).exists() for name in ("config.json", "model.keras"))
+    if isinstance(source, str) and source in pretrained_names() and not a_run:
         return WEIGHTS / source
-    return pathlib.Path(source).expanduser()
+    return path
 
 
 def held_names(path: str | os.PathLike[str]) -> list[str]:

@@ -280,7 +280,7 @@ class MaskedAutoencoder(MaskedModel):
         """Load a trained model, decoder included.
 
         Args:
-            source: one of these; a `str` that is a name means the name.
+            source: one of these; a run in a folder comes before weights of the same name.
 
                 - name of weights that ship with the package, such as `"mnist"`; `mae-keras
                   pretrained` lists them with scores.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 _CHECKPOINTS = (".bin", ".pt", ".pth", ".safetensors")
+_CHECKPOINTS_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", "*.index.json")
 
 
 def load_pretrained(source: str | os.PathLike[str], kind: str = "autoencoder") -> "keras.Model":
@@ -40,8 +41,12 @@ def load_pretrained(source: str | os.PathLike[str], kind: str = "autoencoder") -
         raise TypeError(f"`source` must be a name or a path. Received: {type(source).__name__}")
     if "://" in os.fspath(source):
         return _load_with_keras(os.fspath(source))
-    path = path_of_weights(source)
-    if not path.exists():
+    try:
+        path = path_of_weights(source)
+        found = os.fspath(source) != "" and path.exists()
+    except (OSError, RuntimeError):  # too long, or the home of nobody
+        found = False
+    if not found:
         raise ValueError(_unknown(source))
     if path.is_dir() and ((path / "model.keras").exists() or (path / "checkpoints").is_dir()):
         path = WEIGHT_READERS["run"](path, "source")
@@ -54,8 +59,9 @@ def load_pretrained(source: str | os.PathLike[str], kind: str = "autoencoder") -
 
 
 def _holds_checkpoint(path: pathlib.Path) -> bool:
-    files = path.iterdir() if path.is_dir() else [path]
-    return any(file.suffix in _CHECKPOINTS for file in files)
+    if path.is_dir():
+        return any(any(path.glob(name)) for name in _CHECKPOINTS_IN_FOLDERS)
+    return path.suffix in _CHECKPOINTS
 
 
 def _load_with_keras(address: str) -> "keras.Model":
@@ -78,7 +84,7 @@ def _expected() -> str:
 
 
 def _unknown(source: str | os.PathLike[str]) -> str:
-    name = os.fspath(source)
+    name = os.fspath(source)[:300]
     near = nearest_pretrained(name)
     hint = f"; did you mean {near!r}?" if near else "."
     return f"`source` must be {_expected()}{hint} Received: {name!r}, not found"

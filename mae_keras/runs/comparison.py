@@ -348,7 +348,7 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
 
 
 # Of the loss that training is compared with: pairs of patches that are compared, over all images.
-_MOST_PAIRS = 2**26
+_MOST_PAIRS, _MEAN_BYTES = 2**26, 2**27
 _MOST_IMAGES, _FEWEST_IMAGES = 256, 16
 
 
@@ -370,7 +370,10 @@ def naive_losses(model: Any, images: Any) -> dict[str, float]:
         return {}
     limit = max(_FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_PAIRS // model.num_patches**2))
     held_out, _ = images.validation.arrays(limit=limit)
-    train, _ = images.train.arrays(limit=limit)
+    size = 4 * math.prod(model.image_shape)  # the mean needs no pairs of patches, but memory
+    train, _ = images.train.arrays(
+        limit=max(_FEWEST_IMAGES, min(_LOSS_IMAGES, _MEAN_BYTES // size))
+    )
     masks = model.evaluation_masks(held_out)
     targets, missing = _targets(model, held_out)
     return evaluation.trivial_losses(

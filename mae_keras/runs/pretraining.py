@@ -199,7 +199,8 @@ def _loss_to_beat(recipe: Recipe, model: Any, images: Any) -> float | None:
         return None
     best = best_baseline(losses)
     print(
-        f"The val_loss to beat is {losses[best]:.4g}: that of {BASELINES[best]}, without training"
+        f"The val_loss to beat is about {losses[best]:.4g}: that of {BASELINES[best]}, without "
+        "training"
     )
     return losses[best]
 

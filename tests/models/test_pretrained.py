@@ -91,12 +91,12 @@ def test_a_classifier_gets_the_encoder_and_a_new_head():
     np.testing.assert_allclose(classifier.probabilities(images), 1 / 7, atol=1e-3)
 
 
-def test_a_text_is_a_name_and_a_path_is_never(tiny, tmp_path, monkeypatch):
+def test_a_run_comes_before_weights_of_its_name(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()
-    tiny.save(tmp_path / "mnist" / "model.keras")
     assert MaskedAutoencoder.from_pretrained("mnist").image_shape == (28, 28, 1)
-    for path in (pathlib.Path("mnist"), "./mnist"):
+    tiny.save(tmp_path / "mnist" / "model.keras")
+    for path in ("mnist", pathlib.Path("mnist"), "./mnist"):
         assert MaskedAutoencoder.from_pretrained(path).image_shape == (8, 8, 1)
 
 
@@ -108,6 +108,9 @@ def test_a_text_is_a_name_and_a_path_is_never(tiny, tmp_path, monkeypatch):
         ("runs/nothing", "a run's folder, a `.keras` file or a published checkpoint"),
         (__file__, "which is none of these"),
         ("nobody://model", "Received: 'nobody://model'"),
+        ("", "`source` must be 'mnist'"),
+        ("~nobody-of-this-name/run", "Received: '~nobody-of-this-name/run'"),
+        ("x" * 5000, "not found"),
     ],
 )
 def test_an_unknown_name_is_refused_in_one_line(source, words):
