@@ -125,9 +125,13 @@ def reconstruction_figure(
 def _fill_with_pictures(
     rows: list, panels: list[np.ndarray], hidden: np.ndarray, value_range: tuple[float, float]
 ) -> None:
-    # Hidden single values of otherwise visible pixels are shown halfway between black and white.
-    seen = np.where(hidden, sum(value_range) / 2, panels[1])
-    pictures = [to_pictures(panel, value_range) for panel in (panels[0], seen, *panels[2:])]
+    # Where some channels of a pixel are hidden, those not to be shown are halfway between black
+    # and white.
+    middle = sum(value_range) / 2
+    seen = np.where(hidden, middle, panels[1])
+    predicted = np.where(hidden, panels[2], middle)
+    shown = (panels[0], seen, predicted, panels[3])
+    pictures = [to_pictures(panel, value_range) for panel in shown]
     # Pixels hidden altogether are transparent: the stripes behind them show.
     visible = ~hidden.all(axis=-1, keepdims=True)
     pictures[1] = np.concatenate([pictures[1], visible], axis=-1)
@@ -153,9 +157,20 @@ def _outline(rows: list, hidden: np.ndarray) -> None:
 def _fill_with_lines(rows: list, panels: list[np.ndarray], hidden: np.ndarray) -> None:
     visible = np.where(hidden, np.nan, panels[1])
     predicted = np.where(hidden, panels[2], np.nan)
+    lines = (panels[0], visible, predicted, panels[3])
+    # Gaps in lines are not missing data: what is blanked here is not asked.
+    asked = (True, ~hidden, hidden, True)
+    missing = [
+        (np.isnan(panel) & where).any(axis=-1) for panel, where in zip(panels, asked, strict=True)
+    ]
     for number, row in enumerate(rows):
-        shown = [panel[number] for panel in (panels[0], visible, predicted, panels[3])]
-        draw_signals(row, shown, hidden[number].all(axis=-1), [False, True, False, False])
+        draw_signals(
+            row,
+            [panel[number] for panel in lines],
+            hidden[number].all(axis=-1),
+            [steps[number] for steps in missing],
+            [False, True, False, False],
+        )
 
 
 def _cell(shape: tuple[int, int]) -> tuple[float, float]:
@@ -186,12 +201,15 @@ def _hidden_note(hidden: np.ndarray) -> str:
     low, high = (f"{100 * ratio:.3g}" for ratio in (ratios.min(), ratios.max()))
     ratio = f"{low}%" if low == high else f"{low} to {high}%"
     if (hidden == hidden[..., :1]).all():
-        what, look = "patches", "are light blue"
-    else:
-        what, look = "values", "are at middle brightness, light blue where all channels are hidden"
+        return (
+            f"Hidden patches ({ratio}) are light blue. Composite: visible pixels kept, hidden "
+            "patches predicted. Blank in the prediction: what the model saw."
+        )
+    look = "have no line" if hidden.ndim == 3 else "are at middle brightness"
     return (
-        f"Hidden {what} ({ratio}) {look}. Composite: visible pixels kept, hidden {what} predicted. "
-        "Blank in the prediction: what the model saw."
+        f"Hidden values ({ratio}) {look}, light blue where all channels are hidden. Composite: "
+        f"visible values kept, hidden values predicted. In the prediction, values that the model "
+        f"saw {look}, blank where it saw all channels."
     )
 
 

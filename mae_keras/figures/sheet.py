@@ -260,24 +260,35 @@ def draw_signals(
     row: list[Axes],
     panels: list[np.ndarray],
     hidden: np.ndarray,
+    missing: list[np.ndarray],
     hatched: list[bool],
 ) -> None:
-    """Draw one signal's panels side by side, on the same scale."""
+    """Draw one signal's panels side by side, on the same scale; NaN leaves gaps in the lines.
+
+    `hidden` and, for each panel, `missing` say of each step what color is behind it.
+    """
     finite = np.concatenate([panel[np.isfinite(panel)] for panel in panels])
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.5
-    for axes, panel, hatch in zip(row, panels, hatched, strict=True):
+    for axes, panel, absent, hatch in zip(row, panels, missing, hatched, strict=True):
         axes.set(xlim=(-0.5, len(hidden) - 0.5), ylim=(low - margin, high + margin))
         look = STRIPES if hatch else {"facecolor": HIDDEN, "alpha": 0.5}
         for start, end in _spans(hidden):
             axes.axvspan(start, end, linewidth=0, **look)
-        if not hatch:
-            for start, end in _spans(np.isnan(panel).any(axis=-1)):
-                axes.axvspan(start, end, facecolor=MISSING, alpha=0.5, linewidth=0)
+        for start, end in _spans(absent):
+            axes.axvspan(start, end, facecolor=MISSING, alpha=0.5, linewidth=0)
         for channel in range(panel.shape[-1]):
             color = _COLORS[channel % len(_COLORS)]
             look = {"color": color, "linewidth": 1.1, "solid_capstyle": "round"}
-            axes.plot(panel[:, channel], **look)
+            # A step between gaps has no line: a dot shows it.
+            dots = {"marker": "o", "markersize": 2.2, "markevery": _alone(panel[:, channel])}
+            axes.plot(panel[:, channel], **look, **dots)
+
+
+def _alone(values: np.ndarray) -> list[int]:
+    """Which steps have a value while those before and after have none."""
+    padded = np.concatenate([[False], np.isfinite(values), [False]])
+    return np.flatnonzero(padded[1:-1] & ~padded[:-2] & ~padded[2:]).tolist()
 
 
 def _spans(marked: np.ndarray) -> list[tuple[float, float]]:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from mae_keras.figures import reconstruction_figure
+from mae_keras.figures.sheet import MISSING
 
 
 def shown(figure, row, column):
@@ -106,6 +108,12 @@ def test_single_values_hidden_in_color_are_explained(make_case, texts):
     hidden = patch_mask[0].reshape(8, 8, 3)
     partly = hidden & ~hidden.all(axis=-1, keepdims=True)
     np.testing.assert_allclose(shown(figure, 0, 1)[..., :3][partly], 0.5, atol=1e-6)
+    made = shown(figure, 0, 2)
+    np.testing.assert_allclose(made[..., :3][hidden], prediction[0][hidden] / 255, atol=1e-6)
+    seen_of_partly = ~hidden & hidden.any(axis=-1, keepdims=True)
+    np.testing.assert_allclose(made[..., :3][seen_of_partly], 0.5, atol=1e-6)
+    np.testing.assert_array_equal(made[..., 3], hidden.any(axis=-1))
+    assert "blank where it saw all channels" in texts(figure)
 
 
 def test_signals_are_drawn_as_lines_with_gaps_where_hidden(make_case, texts):
@@ -124,6 +132,11 @@ def test_signals_are_drawn_as_lines_with_gaps_where_hidden(make_case, texts):
     expected = np.where(hidden, prediction[0, :, 0], images[0, :, 0])
     np.testing.assert_array_equal(pasted[0], expected)
     assert "light blue" in texts(figure)
+    missing = [
+        [box.get_x() for box in axes.patches if box.get_facecolor()[:3] == to_rgb(MISSING)]
+        for axes in figure.axes[:4]
+    ]
+    assert missing == [[-0.5], [-0.5], [], [-0.5]]  # the first patch is visible and begins so
 
 
 def test_volumes_show_their_middle_slice_and_say_so(make_case, texts):

@@ -1,15 +1,17 @@
 """Signals as lines."""
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from mae_keras.figures.sheet import draw_signals
+from mae_keras.figures.sheet import MISSING, draw_signals
 
 
-def draw(panels, hidden, hatched):
+def draw(panels, hidden, hatched, missing=None):
     figure = Figure()
     row = [figure.add_subplot(1, len(panels), number + 1) for number in range(len(panels))]
-    draw_signals(row, panels, np.array(hidden), hatched)
+    missing = [np.zeros(len(hidden), bool)] * len(panels) if missing is None else missing
+    draw_signals(row, panels, np.array(hidden), missing, hatched)
     return row
 
 
@@ -30,8 +32,16 @@ def test_a_signal_without_a_single_value_is_drawn():
     assert np.isfinite(axes.get_ylim()).all()
 
 
-def test_missing_values_are_marked_except_where_hidden_ones_are_hatched():
+def test_only_what_is_said_to_be_missing_has_its_color():
     signal = np.array([[0.0], [np.nan], [1.0]])
-    plain, hatched = draw([signal, signal], [False] * 3, [False, True])
-    assert len(plain.patches) == 1
-    assert len(hatched.patches) == 0
+    absent = [np.array([False, True, False]), np.zeros(3, bool)]
+    marked, gap = draw([signal, signal], [False] * 3, [False, False], absent)
+    assert [box.get_facecolor()[:3] for box in marked.patches] == [to_rgb(MISSING)]
+    assert len(gap.patches) == 0
+
+
+def test_a_value_between_gaps_is_a_dot():
+    values = [1, np.nan, 2, 3, np.nan, 4, np.nan, np.nan, 5, 6]
+    (axes,) = draw([np.array(values)[:, None]], [False] * 10, [False])
+    (line,) = axes.lines
+    assert (line.get_marker(), list(line.get_markevery())) == ("o", [0, 5])
