@@ -462,12 +462,15 @@ def _weights(run: Path, argument: str = "run", finished: bool = True) -> Path | 
     """A run, or the name of weights that ship with the package; a run of that name comes first."""
     if _is_pretrained(run):
         return str(run)
-    near = nearest_pretrained(str(run))
-    if near and not run.exists():
+    if len(run.parts) == 1 and not run.exists():
+        from mae_keras.data.sources import near_path
+
+        near = nearest_pretrained(str(run))
+        hint = f"; did you mean {near!r}?" if near else "."
         raise ValueError(
             f"`{argument}` must be the folder of a run or the name of pretrained weights, "
-            f"{', '.join(pretrained_names())}; did you mean {near!r}? Received: {str(run)!r}, "
-            f"not found"
+            f"{', '.join(pretrained_names())}{hint} Received: {str(run)!r}, not found"
+            f"{'' if near else near_path(run)}"
         )
     _check_run(run, argument, finished)
     return run
