@@ -1,5 +1,6 @@
 """Masks, predictions and their spread, drawn as the demo page shows them."""
 
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ def check_shown(model: Any) -> None:
         model: masked autoencoder.
 
     Raises:
-        ValueError: if it is no autoencoder of gray or color images, or predicts no pixels.
+        ValueError: if it is no autoencoder of gray or color images, hides single channels, or
+            predicts no pixels.
     """
     if not hasattr(model, "reconstruct"):
         raise ValueError(
@@ -37,6 +39,12 @@ def check_shown(model: Any) -> None:
         raise ValueError(
             f"`run` must be a run of gray or color images, (height, width, 1 or 3): the page shows "
             f"pictures. Received: a model of samples of shape {shape}"
+        )
+    if model.num_patches > math.prod(model.grid[:2]):
+        raise ValueError(
+            f"`run` must be of a model that hides all channels of a pixel together: a click hides "
+            f"them all. Received: a {type(model).__name__} of {model.num_patches:,} patches in "
+            f"{model.grid[0]} x {model.grid[1]} places"
         )
     model.check_reconstructs()
 
@@ -67,14 +75,14 @@ def toggled(patch_mask: np.ndarray, place: tuple[int, int], grid: Sequence[int])
     Args:
         patch_mask: bool `(num_patches,)`, `True` = hidden.
         place: row and column of the patch.
-        grid: patches per axis; a third axis is of channels, hidden and shown together.
+        grid: patches per axis.
 
     Example:
     >>> toggled(np.array([True, False, False, False]), (0, 1), (2, 2)).tolist()
     [True, True, False, False]
     """
-    cells = patch_mask.reshape(*grid[:2], -1).copy()
-    cells[place] = not cells[place].all()
+    cells = patch_mask.reshape(*grid[:2]).copy()
+    cells[place] = not cells[place]
     return cells.reshape(-1)
 
 
@@ -223,9 +231,9 @@ class Pictures:
         )
 
     def _hidden(self, patch_mask: np.ndarray) -> np.ndarray:
-        """Which pixels of a picture are hidden in all channels."""
+        """Which pixels of a picture are hidden."""
         cover = cover_pixels(patch_mask[np.newaxis], self.model.grid, self.model.image_shape)[0]
-        return np.kron(cover.all(axis=-1), np.ones((self.scale,) * 2, bool))[..., np.newaxis]
+        return np.kron(cover[..., 0], np.ones((self.scale,) * 2, bool))[..., np.newaxis]
 
     def _stripes(self) -> np.ndarray:
         rows, columns = np.indices(self.size)

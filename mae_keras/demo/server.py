@@ -38,15 +38,26 @@ def check_gradio() -> None:
 def private_gradio() -> Iterator[Any]:
     """Gradio, told to send nothing anywhere and to keep uploads only until the block ends."""
     check_gradio()
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     with tempfile.TemporaryDirectory(
         prefix="mae-keras-demo-", ignore_cleanup_errors=True
     ) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        import gradio
+        variables = {
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "GRADIO_TEMP_DIR": folder,
+        }
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            import gradio
 
-        yield gradio
+            yield gradio
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def listening_socket(port: int | None = None) -> socket.socket:
@@ -106,6 +117,7 @@ def served(gradio: Any, page: Any, listener: socket.socket, css: str = "") -> It
     """
     import fastapi
     import uvicorn
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     host, port = listener.getsockname()
     app = gradio.mount_gradio_app(
@@ -124,6 +136,8 @@ def served(gradio: Any, page: Any, listener: socket.socket, css: str = "") -> It
         mcp_server=False,
         css=css,
     )
+    # A web site whose name is made to resolve to this machine would else read the page.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"])
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -52,13 +52,11 @@ def test_every_point_of_a_picture_belongs_to_the_patch_drawn_there():
     assert patch_at((12, 8), (8, 12), GRID) == (1, 2)  # the far corner
 
 
-def test_two_clicks_undo_each_other_and_channels_go_together():
+def test_two_clicks_undo_each_other():
     mask = np.array([True, False, False, True, False, False])
     clicked = toggled(mask, (1, 2), GRID)
     assert np.flatnonzero(clicked != mask).tolist() == [5]
     np.testing.assert_array_equal(toggled(clicked, (1, 2), GRID), mask)
-    channels = toggled(np.zeros(12, bool), (0, 1), (2, 3, 2))
-    assert np.flatnonzero(channels).tolist() == [2, 3]
 
 
 def test_masks_are_those_of_the_model_and_never_hide_none_or_all():
@@ -142,6 +140,13 @@ def test_signals_volumes_and_other_channels_are_refused(shape):
     model = types.SimpleNamespace(image_shape=shape, reconstruct=None)
     with pytest.raises(ValueError, match="`run` must be a run of gray or color images"):
         check_shown(model)
+
+
+def test_models_that_hide_single_channels_are_refused():
+    model = DenseMaskedAutoencoder((4, 4, 3), hidden_units=(8,), mask_ratio=0.5)
+    with pytest.raises(ValueError, match="hides all channels .* 48 patches in 4 x 4 places"):
+        check_shown(model)
+    check_shown(DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,), mask_ratio=0.5))
 
 
 def test_models_without_pixels_to_show_are_refused():

@@ -1,10 +1,16 @@
 import contextlib
+import http.client
+import os
+import pathlib
 import socket
+import sys
+import types
 
 import pytest
 from command_line import refusal, run
 
 from mae_keras.demo import server
+from mae_keras.run_contents import pretrained_names
 
 
 @pytest.fixture
@@ -85,3 +91,38 @@ def test_without_a_run_the_page_shows_the_weights_of_mnist(monkeypatch, capsys):
     code, _, err = run(capsys, "demo")
     assert (code, served) == (0, ["mnist"]), err
     assert "did you mean 'mnist'" in refusal(capsys, "demo", "mnits")
+    known = ", ".join(pretrained_names())
+    unknown = refusal(capsys, "demo", "imagenet-huge")
+    assert f"pretrained weights, {known}. Received: 'imagenet-huge', not found" in unknown
+
+
+def test_only_requests_for_this_machine_are_answered():
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+
+    def mount(app, page, **options):
+        app.get("/")(lambda: "page")
+        return app
+
+    gradio = types.SimpleNamespace(mount_gradio_app=mount)
+    listener = server.listening_socket()
+    port = listener.getsockname()[1]
+    statuses = {}
+    with server.served(gradio, None, listener):
+        for host in ("127.0.0.1", "localhost", "evil.com", "127.0.0.1.evil.com"):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+                connection.request("GET", "/", headers={"Host": f"{host}:{port}"})
+                statuses[host] = connection.getresponse().status
+    assert list(statuses.values()) == [200, 200, 400, 400], statuses
+
+
+def test_the_environment_is_as_before_once_the_page_is_closed(monkeypatch):
+    monkeypatch.setattr(server, "check_gradio", lambda: None)
+    monkeypatch.setitem(sys.modules, "gradio", types.ModuleType("gradio"))
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    before = dict(os.environ)
+    with server.private_gradio():
+        folder = pathlib.Path(os.environ["GRADIO_TEMP_DIR"])
+        assert folder.is_dir() and os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    assert dict(os.environ) == before and not folder.exists()
