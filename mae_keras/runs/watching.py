@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import importlib.util
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -174,6 +175,14 @@ class Watching:
             return []
         return [online_probe(images, self.probe_every, announce)]
 
+    def try_on(self, model: keras.Model, epochs: int, steps: int) -> None:
+        """Hand the user's callbacks a model while nothing is written yet: some refuse it."""
+        stop = StopRequest()
+        for guarded in [GuardedCallback(callback, stop) for callback in self.callbacks]:
+            with raising_failures([guarded]):
+                guarded.set_model(model)
+                guarded.set_params({"verbose": 0, "epochs": epochs, "steps": steps})
+
     def guarded(self, run: RunFolder, stop: StopRequest) -> list["GuardedCallback"]:
         """TensorBoard's and the user's callbacks, such that an error in one loses nothing."""
         callbacks = list(self.callbacks)
@@ -230,9 +239,9 @@ def check_callbacks(callbacks: Any) -> tuple[keras.callbacks.Callback, ...]:
 
 
 class GuardedCallback(keras.callbacks.Callback):
-    """Passes everything on to a user's callback, until that raises an error.
+    """Passes everything on to a user's callback, until that raises an error or spoils the logs.
 
-    Training then ends as by a signal: after the step, saved.
+    Training then ends as by a signal: after the step, saved. The logs are what they were.
 
     Args:
         callback: `keras.callbacks.Callback`.
@@ -247,11 +256,11 @@ class GuardedCallback(keras.callbacks.Callback):
 
     def set_params(self, params: Any) -> None:
         super().set_params(params)
-        self.callback.set_params(params)
+        self._pass_on("set_params", params)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        self.callback.set_model(model)
+        self._pass_on("set_model", model)
 
     def error(self, where: object) -> CallbackError:
         """What to raise once the run is saved."""
@@ -265,10 +274,18 @@ class GuardedCallback(keras.callbacks.Callback):
         if self.failure is not None:
             return
         self._stepped = self._stepped or hook == "on_train_batch_end"
+        shared = [value for value in (*arguments, *options.values()) if isinstance(value, dict)]
+        before = [dict(logs) for logs in shared]
         try:
             getattr(self.callback, hook)(*arguments, **options)
+            if hook.startswith("on_"):
+                for logs, known in zip(shared, before, strict=True):
+                    _check_logs(logs, known)
             self._check_together()
         except Exception as error:
+            for logs, known in zip(shared, before, strict=True):
+                logs.clear()
+                logs.update(known)
             self.failure = hook, error
             if not self._stepped:  # there is nothing to save yet
                 where = f"stopped by callback {self.name} before the first step"
@@ -279,6 +296,34 @@ class GuardedCallback(keras.callbacks.Callback):
         if shard()[1] > 1 and self.model.stop_training:
             self.model.stop_training = False  # the other processes would wait for this one
             raise RuntimeError("several processes cannot end training early")
+
+
+def _check_logs(logs: dict[Any, Any], before: dict[Any, Any]) -> None:
+    """Refuse what would spoil the history: it is written for other callbacks and files to read."""
+    missing = [name for name in before if name not in logs]
+    if missing:
+        raise ValueError(f"`logs` must keep what was in it. Received: logs without {missing[0]!r}")
+    for name, value in logs.items():
+        if name in before and value is before[name]:
+            continue
+        if not isinstance(name, str) or name == "epoch":
+            raise ValueError(
+                f"`logs` must have names that are strings other than 'epoch'. Received: {name!r}"
+            )
+        if not _is_number(value):
+            raise TypeError(
+                f"`logs` must hold real numbers. Received: logs[{name!r}]={reprlib.repr(value)}"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        if isinstance(value, str | bytes) or np.ndim(value):
+            return False
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _hook(name: str) -> Callable[..., None]:
