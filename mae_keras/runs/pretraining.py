@@ -28,7 +28,7 @@ from mae_keras.runs.building import (
     untrained_model,
 )
 from mae_keras.runs.comparison import naive_losses, score
-from mae_keras.runs.folder import Checkpoint, RunFolder
+from mae_keras.runs.folder import Checkpoint, CheckpointStore, RunFolder
 from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
 from mae_keras.runs.report import BASELINES, best_baseline, few_steps
@@ -173,8 +173,12 @@ def fit_recipe(
         )
         if stop.requested is not None:  # while the last checkpoint was being written
             raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
-    if own and model.stop_training:
-        print("A callback ended training early; --resume trains on to the last epoch")
+    if own and model.stop_training and (done := _progress(run)).epoch < recipe.epochs:
+        within = f" and {done.step} of {steps} steps" if done.step else ""
+        print(
+            f"A callback ended training early, after epoch {done.epoch} of {recipe.epochs}{within};"
+            " --resume trains on to the last epoch"
+        )
     return stopwatch
 
 
@@ -369,6 +373,9 @@ def pretrain(
             # Settings that do not fit are refused here, before anything is written.
             training_augmentation(recipe, images)
             model = None if resume else _compiled_model(recipe, images, init_from, config)
+            if model is not None and is_writer():
+                steps = epoch_steps(recipe, training_split(recipe, images))
+                watching.try_on(model, recipe.epochs, steps)
             checkpoint = _claim(run, config, resume, overwrite, held)
             if checkpoint is not None:
                 model = load_model(checkpoint.model)
@@ -484,7 +491,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Write model, pictures and numbers of a trained model."""
     history = run.read_history()
-    epochs = _num_trained_epochs(history, recipe)
+    done = _progress(run)  # less than the recipe's where a callback ended training early
     _export(model, run)
     _draw(model, images, run)
     _draw_loss(history, run)
@@ -492,9 +499,9 @@ def _finish(
         **score(model, untrained_model(recipe, images), images),
         **speed,
         "wall_seconds": round(time.perf_counter() - started, 1),
-        "steps": epochs * epoch_steps(recipe, training_split(recipe, images)),
+        "steps": done.epoch * epoch_steps(recipe, training_split(recipe, images)) + done.step,
         **_conditions(model, recipe),
-        "epochs": epochs,
+        "epochs": done.epoch,
         "run_id": run.run_id(),
     }
     run.check_held()  # scoring takes its time
@@ -503,9 +510,9 @@ def _finish(
     return metrics
 
 
-def _num_trained_epochs(history: dict[str, Any], recipe: Recipe) -> int:
-    """Fewer than the recipe's where a callback ended training early."""
-    return int(history["epoch"][-1]) if history.get("epoch") else recipe.epochs
+def _progress(run: RunFolder) -> Progress:
+    """Where the run is: training ends with a checkpoint, wherever it ends."""
+    return Progress.of(CheckpointStore(run.checkpoints).newest_whole(run_id=run.run_id()))
 
 
 def _export(model: Any, run: RunFolder) -> None:

@@ -177,6 +177,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         self.others = tuple(others)
         self._run_id = run.run_id()
         self._epoch = self._first = self._step = 0
+        self._ending = False  # another callback ends training in the middle of an epoch
         self._tried = self._began = time.monotonic()
         for callback in self.others:
             state = self.start.callbacks.get(type(callback).__name__)
@@ -197,19 +198,28 @@ class RunCheckpoint(keras.callbacks.Callback):
             return
         # Looked at once: a signal that comes while saving is for the next step.
         signal_name = self.stop.requested
+        self._ending = self._ending or bool(self.model.stop_training)
         due = self.every is not None and self._step % self.every == 0
         late = time.monotonic() - self._tried >= self.max_seconds
-        if (signal_name or due or late) and self._can_go_on():
+        if (signal_name or self._ending or due or late) and self._can_go_on():
             self._sync()
-            self._save(self._epoch, self._step, must=signal_name is not None)
+            must = signal_name is not None or self._ending
+            self._save(self._epoch, self._step, must)
             self._leave(signal_name)
+        elif self._ending:
+            self.model.stop_training = False  # until a step that the run can go on from
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._ending and self._step < self.steps_per_epoch:
+            # Saved after its last step; a part of an epoch is no row of the history.
+            self._leave(self.stop.requested)
+            return
         self._add_row(epoch, logs or {})
         if not is_writer():
             return
         # Another callback may end training early.
-        last = epoch + 1 == self.epochs or bool(getattr(self.model, "stop_training", False))
+        self.model.stop_training = bool(self.model.stop_training) or self._ending
+        last = epoch + 1 == self.epochs or self.model.stop_training
         signal_name = self.stop.requested
         late = time.monotonic() - self._tried >= self.min_seconds
         saving = last or ((signal_name or late) and self._can_go_on())
@@ -462,6 +472,8 @@ def fit_from(
                 **options,
             )
         first_epoch += 1
+        if model.stop_training and not ends:  # a callback's doing: this is the end after all
+            model.optimizer.finalize_variable_values(model.trainable_variables)
     if first_epoch < epochs and not model.stop_training:
         model.fit(
             batches(first_epoch, 0),

@@ -1,5 +1,6 @@
 """Callbacks of a user's own: found, made, and refused in one line before anything is written."""
 
+import functools
 import sys
 
 import keras
@@ -7,12 +8,17 @@ import numpy as np
 import pytest
 from command_line import refusal
 
+from mae_keras import data
+from mae_keras.models import load_model
 from mae_keras.runs import (
     CallbackError,
+    Recipe,
     RunCheckpoint,
     RunFolder,
     StopRequest,
     load_callback,
+    pretrain,
+    pretraining,
 )
 from mae_keras.runs.watching import (
     Watching,
@@ -133,6 +139,8 @@ class Broken(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     ("hook", "where", "saved"),
     [
+        ("set_model", "before the first step", []),
+        ("set_params", "before the first step", []),
         ("on_train_begin", "before the first step", []),
         ("on_train_batch_end", "and saved after step 2 of 4 in epoch 1 of 2", [2]),
         ("on_test_end", "and saved after epoch 1 of 2", [4]),
@@ -170,3 +178,78 @@ def test_what_a_callback_ends_and_logs_is_in_the_history_and_on_tensorboard(tmp_
         number = np.frombuffer(value.tensor_proto.tensor_content, "<f4")
         number = number if number.size else np.float32(value.tensor_proto.float_val)
         np.testing.assert_allclose(number, history[name], rtol=1e-6)
+
+
+def write(value, name="mine"):
+    return lambda logs: logs.update({name: value})
+
+
+SPOILED = {
+    "text": (write("good"), "logs['mine']='good'"),
+    "nothing": (write(None), "logs['mine']=None"),
+    "array": (write(np.ones(3)), "logs['mine']=array([1., 1., 1.])"),
+    "epoch": (write(7, "epoch"), "names that are strings other than 'epoch'. Received: 'epoch'"),
+    "number of Keras": (write("low", "loss"), "logs['loss']='low'"),
+    "cleared": (lambda logs: logs.clear(), "`logs` must keep what was in it. Received: logs with"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILED.values(), ids=SPOILED)
+def test_logs_that_a_callback_spoils_lose_no_epoch(spoil, words, tmp_path):
+    class Spoils(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            spoil(logs)
+
+    with pytest.raises(CallbackError, match="callback Spoils and saved after epoch 1") as raised:
+        train(tmp_path, callbacks=[Spoils()])
+    assert words in str(raised.value)
+    rows = RunFolder(tmp_path).newest_checkpoint().progress["rows"]
+    assert list(rows) == ["epoch", "loss", "val_loss"] and rows["epoch"] == [1.0]
+
+
+def test_a_callback_that_refuses_the_model_leaves_the_earlier_run_alone():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    watching = Watching(callbacks=[Broken("set_model")])
+    with pytest.raises(CallbackError, match="Broken before the first step: set_model of the call"):
+        watching.try_on(model, epochs=2, steps=4)
+
+
+class StopAtStep(keras.callbacks.Callback):
+    """Ends training at a step of the whole run, counted from 1."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = int(self.model.optimizer.iterations) == self.last
+
+
+@pytest.mark.slow
+def test_a_callback_that_ends_training_within_an_epoch_loses_no_step(tmp_path, capsys, monkeypatch):
+    """What the files say, what was trained, and what a resumed run adds up to agree."""
+    for name in ("_export", "_draw", "_draw_loss"):  # which take their time
+        monkeypatch.setattr(pretraining, name, lambda *arguments, **options: None)
+    sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
+    sizes |= {f"decoder_{name}": value for name, value in sizes.items()}
+    small = functools.partial(pretraining.untrained_model, **sizes)
+    monkeypatch.setattr(pretraining, "untrained_model", small)
+    monkeypatch.setattr(pretraining, "score", lambda *arguments: {"baseline_loss": {}})
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 8, 8, 1), "uint8")
+    split = data.ArraySplit(pixels)
+    images = data.ImageData("digits", (8, 8, 1), None, None, split, split, split)
+    recipe = Recipe(
+        preset="nano", patch_size=4, batch_size=8, epochs=2, warmup_epochs=0, jit_compile="false"
+    )
+    options = {"images": images, "verbose": 0}
+    metrics = pretrain(recipe, tmp_path, callbacks=[StopAtStep(6)], **options)
+    assert "after epoch 1 of 2 and 2 of 4 steps; --resume" in capsys.readouterr().out
+    run = RunFolder(tmp_path)
+    assert (metrics["steps"], metrics["epochs"]) == (6, 1)
+    assert int(load_model(run.model).optimizer.iterations) == 6
+    assert run.read_history()["epoch"] == [1.0]
+    metrics = pretrain(recipe, tmp_path, resume=True, callbacks=[StopAtStep(8)], **options)
+    assert "ended training early" not in capsys.readouterr().out  # it was the last step
+    assert (metrics["steps"], metrics["epochs"]) == (8, 2)
+    assert int(load_model(run.model).optimizer.iterations) == 8
+    assert run.read_history()["epoch"] == [1.0, 2.0]
