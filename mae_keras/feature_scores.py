@@ -30,7 +30,12 @@ def neighbor_accuracies(
         temperature: float > 0, of the votes.
         batch_size: int, test rows compared at a time.
         leave_one_out: bool, whether test rows are the training rows: none is its own neighbor.
+
+    Raises:
+        ValueError: if one of `ks` is less than 1.
     """
+    if not all(k >= 1 for k in ks):
+        raise ValueError(f"`ks` must be at least 1. Received: ks={list(ks)}")
     classes, votes_for = np.unique(train_labels, return_inverse=True)
     train, test = _unit_rows(train), _unit_rows(test)
     correct = dict.fromkeys(map(int, ks), 0)

@@ -20,7 +20,7 @@ _COLLAPSED = 1.05
 _COLLAPSED_SHARE = 1 / 3
 # Probes without a new best that count as standing still, and what counts as a new best.
 _PATIENCE = 5
-_LEAST_ACCURACY, _LEAST_RANK_SHARE = 0.001, 0.01
+_LEAST_ACCURACY = 0.001
 
 
 class OnlineProbe(keras.callbacks.Callback):
@@ -32,10 +32,12 @@ class OnlineProbe(keras.callbacks.Callback):
     numbers and changes no weight: training goes on to the same bits as without it.
 
     A sentence is announced once when features collapse (the effective rank is nearly 1, or below a
-    third of its best), and once when five probes in a row bring nothing better.
+    third of its best), and once when five probes in a row bring no better `knn_accuracy`: without
+    labels nothing says whether features improve, since a good effective rank may fall or rise.
 
     Args:
-        samples: array `(num_samples, *shape)` of held-out samples as stored; a few thousand.
+        samples: array `(num_samples, *shape)` of held-out samples as stored; at least 2, better a
+            few thousand. Those without any finite value are left out.
         labels: int array `(num_samples,)`, or `None`: no `knn_accuracy`.
         train_samples: array of training samples that neighbors are looked for among, with
             `train_labels`; by default the held-out ones, each without itself.
@@ -48,7 +50,8 @@ class OnlineProbe(keras.callbacks.Callback):
             a warning.
 
     Raises:
-        TypeError, ValueError: if samples and labels do not fit together.
+        TypeError, ValueError: if samples and labels do not fit together; when training begins, if
+            they do not fit the model.
 
     Example:
     >>> images, labels = np.zeros((20, 8, 8, 1), "uint8"), np.arange(20) % 2
@@ -80,7 +83,10 @@ class OnlineProbe(keras.callbacks.Callback):
         self.train_labels = _checked_labels(
             "train_labels", train_labels, "train_samples", self.train_samples
         )
-        _check_together(self.labels, self.train_samples, self.train_labels)
+        _check_together(self.samples, self.labels, self.train_samples, self.train_labels)
+        self.samples, self.labels = _present(self.samples, self.labels)
+        if self.train_samples is not None:
+            self.train_samples, self.train_labels = _present(self.train_samples, self.train_labels)
         self.every, self.k = check_int("every", every, 1), check_int("k", k, 1)
         self.pooling, self.batch_size = pooling, check_int("batch_size", batch_size, 1)
         self.announce = announce
@@ -104,7 +110,18 @@ class OnlineProbe(keras.callbacks.Callback):
         self._since, self._announced = int(state["since"]), list(state["announced"])
 
     def on_train_begin(self, logs: Any = None) -> None:
+        if not all(hasattr(self.model, name) for name in ("encode", "check_pooling")):
+            raise TypeError(
+                "`OnlineProbe` must watch a model whose `encode(samples, pooling)` gives features, "
+                f"such as MaskedAutoencoder. Received: model of type {type(self.model).__name__}"
+            )
         self.model.check_pooling(self.pooling)
+        if not is_writer() or not len(self.samples):
+            return
+        try:
+            self._encode(self.samples[: self.batch_size])  # compiles it, too
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`samples` must be such as the model takes. {error}") from error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         # Of several processes one looks, while the others train on.
@@ -119,10 +136,13 @@ class OnlineProbe(keras.callbacks.Callback):
         """Scores of the model as it is.
 
         Returns:
-            `effective_rank`, and `knn_accuracy` with labels; NaN where features are not finite.
+            `effective_rank`, and `knn_accuracy` with labels; NaN where features are not finite or
+            fewer than two samples hold anything.
         """
-        features = self._encode(self.samples)
         names = ["effective_rank"] if self.labels is None else ["effective_rank", "knn_accuracy"]
+        if len(self.samples) < 2:
+            return dict.fromkeys(names, float("nan"))
+        features = self._encode(self.samples)
         if not np.isfinite(features).all():
             return dict.fromkeys(names, float("nan"))
         scores = {"effective_rank": effective_rank(features)}
@@ -135,6 +155,8 @@ class OnlineProbe(keras.callbacks.Callback):
             k = min(self.k, len(features) - 1)
             own = (features, self.labels)
             return neighbor_accuracies(*own, *own, [k], leave_one_out=True)[k]
+        if not len(self.train_samples):
+            return float("nan")
         train = self._encode(self.train_samples)
         if not np.isfinite(train).all():
             return float("nan")
@@ -162,19 +184,19 @@ class OnlineProbe(keras.callbacks.Callback):
                 f"(effective rank){before}; a lower learning rate or a uniformity weight may help.",
             )
         self._best_rank = max(self._best_rank, rank)
-        name = "effective_rank" if self.labels is None else "knn_accuracy"
-        least = _LEAST_RANK_SHARE * self._best if self.labels is None else _LEAST_ACCURACY
-        if scores[name] > self._best + least:
-            self._best, self._since = scores[name], 0
+        accuracy = scores.get("knn_accuracy")
+        if accuracy is None or np.isnan(accuracy):
+            return
+        if accuracy > self._best + _LEAST_ACCURACY:
+            self._best, self._since = accuracy, 0
             return
         self._since += 1
         if self._since >= _PATIENCE:
-            best = f"{self._best:.1f}" if self.labels is None else f"{100 * self._best:.1f} %"
-            words = {"effective_rank": "effective rank", "knn_accuracy": "k-NN accuracy"}[name]
             self._announce_once(
                 "stagnation",
-                f"Features stagnate: after epoch {epoch} the {words} has not risen above {best} "
-                f"for {_PATIENCE} probes; training longer may not improve them.",
+                f"Features stagnate: after epoch {epoch} the k-NN accuracy has not risen above "
+                f"{100 * self._best:.1f} % for {_PATIENCE} probes; training longer may not improve "
+                "them.",
             )
 
     def _announce_once(self, what: str, sentence: str) -> None:
@@ -195,9 +217,28 @@ def _checked_labels(name: str, labels: Any, owner: str, samples: Any) -> np.ndar
     return labels
 
 
-def _check_together(labels: Any, train_samples: Any, train_labels: Any) -> None:
+def _check_together(samples: Any, labels: Any, train_samples: Any, train_labels: Any) -> None:
+    if len(samples) < 2:
+        raise ValueError(
+            f"`samples` must hold at least 2 samples. Received: samples.shape={samples.shape}"
+        )
     if train_samples is not None and (labels is None or train_labels is None):
         missing = "labels" if labels is None else "train_labels"
         raise ValueError(
             f"`{missing}` must be given with `train_samples`, whose labels vote. Received: None"
         )
+    if train_samples is not None and train_samples.shape[1:] != samples.shape[1:]:
+        raise ValueError(
+            f"`train_samples` must have the shape of `samples`, {samples.shape[1:]}. Received: "
+            f"train_samples.shape={train_samples.shape}"
+        )
+
+
+def _present(samples: np.ndarray, labels: Any) -> tuple[np.ndarray, Any]:
+    """Samples that hold anything: the features of others are a constant, which says nothing."""
+    if samples.dtype.kind != "f":
+        return samples, labels
+    present = np.array([bool(np.isfinite(sample).any()) for sample in samples])
+    if present.all():
+        return samples, labels
+    return samples[present], None if labels is None else labels[present]

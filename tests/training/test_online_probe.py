@@ -147,9 +147,52 @@ def test_features_that_are_not_finite_have_no_score():
     assert np.isnan([logs[0]["effective_rank"], logs[0]["knn_accuracy"]]).all()
 
 
+def test_without_labels_nothing_is_said_about_stagnation():
+    """The effective rank dips first and rises slowly, which is no standing still."""
+    sentences, _ = announced([of_rank(rank) for rank in (9, 5, 5, 6, 6, 6, 7, 7)])
+    assert sentences == []
+
+
+def test_samples_without_any_value_are_left_out():
+    """Features of theirs are all alike and would pass for a collapse."""
+    samples, sentences = np.full((24, 2), np.nan), []
+    probe = OnlineProbe(samples, np.arange(24) % 3, announce=sentences.append)
+    probe.set_model(Encoder([]))
+    probe.on_epoch_end(0, logs := {})
+    assert np.isnan([logs["effective_rank"], logs["knn_accuracy"]]).all() and sentences == []
+    samples[[3, 7, 8]] = 1, np.nan
+    probe = OnlineProbe(samples, np.arange(24))
+    assert probe.samples.shape == (3, 2) and probe.labels.tolist() == [3, 7, 8]
+
+
+def test_a_model_and_samples_that_do_not_fit_are_refused_when_training_begins():
+    probe = OnlineProbe(np.zeros((4, 9, 9, 1), "uint8"))
+    probe.set_model(keras.Sequential([keras.layers.Dense(1)]))
+    with pytest.raises(TypeError, match="`OnlineProbe` must watch a model .* type Sequential"):
+        probe.on_train_begin()
+    probe.set_model(tiny())
+    with pytest.raises(ValueError, match="`samples` must be such as the model takes"):
+        probe.on_train_begin()
+
+
+def test_no_neighbor_has_no_vote():
+    rows = np.ones((1, 2))
+    with pytest.raises(ValueError, match="`ks` must be at least 1"):
+        neighbor_accuracies(rows, [0], rows, [0], [0], leave_one_out=True)
+
+
+def test_one_sample_is_too_few():
+    with pytest.raises(ValueError, match="`samples` must hold at least 2 samples"):
+        OnlineProbe(np.zeros((1, 2)), [0])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"train_samples": np.zeros((4, 3)), "labels": [0, 1, 2], "train_labels": [0, 1, 0, 1]},
+            "`train_samples` must have the shape of `samples`",
+        ),
         ({"labels": [1, 2]}, "`labels` must have one label for each of `samples`, 3"),
         ({"labels": [0.5, 1, 2]}, "`labels` must"),
         ({"train_samples": np.zeros((4, 2))}, "`labels` must be given with `train_samples`"),
