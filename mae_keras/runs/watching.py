@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib.util
+import math
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +20,11 @@ from mae_keras.registry import PluginError, check_callback_name, import_code
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.resuming import Interrupted, StopRequest
 from mae_keras.runtime.tf_data import stay_on_host
-from mae_keras.training import OnlineProbe, shard
+from mae_keras.training import OnlineProbe, is_writer, shard
 
-_PROBE_SAMPLES = 2048
+_PROBE_SAMPLES, _FEWEST_PROBE_SAMPLES = 2048, 64
+# Of each of two splits: a probe holds its samples in memory for the whole training.
+_PROBE_BYTES = 256 * 2**20
 
 
 class CallbackError(RuntimeError):
@@ -55,10 +58,17 @@ def online_probe(images: Any, every: int, announce: Callable[[str], Any]) -> Onl
 
 def _sample(split: data.Split) -> tuple[np.ndarray, np.ndarray | None]:
     """Up to 2,048 samples, drawn at random where they may be sorted by class."""
-    if len(split) <= _PROBE_SAMPLES or split.stream:
-        return split.arrays(limit=_PROBE_SAMPLES)
-    rows = np.random.default_rng(0).permutation(len(split))[:_PROBE_SAMPLES]
+    limit = num_probed(split.image_shape, split.dtype)
+    if len(split) <= limit or split.stream:
+        return split.arrays(limit=limit)
+    rows = np.random.default_rng(0).permutation(len(split))[:limit]
     return data.SelectedSplit(split, np.sort(rows)).arrays()
+
+
+def num_probed(shape: Sequence[int], dtype: Any) -> int:
+    """Samples of a shape that a probe takes at most: large volumes would fill the memory."""
+    of_one = math.prod(shape) * np.dtype(dtype).itemsize
+    return min(_PROBE_SAMPLES, max(_FEWEST_PROBE_SAMPLES, _PROBE_BYTES // max(of_one, 1)))
 
 
 def check_tensorboard() -> None:
@@ -170,8 +180,16 @@ class Watching:
             check_tensorboard()
 
     def probes(self, images: Any, announce: Callable[[str], Any]) -> list[OnlineProbe]:
-        """The probe, if there is to be one."""
-        if self.probe_every is None or not len(images.validation):
+        """The probe, if there is to be one; a line where there cannot be."""
+        if self.probe_every is None:
+            return []
+        count = len(images.validation)
+        if count < 2:
+            if is_writer():
+                announce(
+                    f"The features are not probed, which takes at least 2 validation samples; "
+                    f"there are {count}"
+                )
             return []
         return [online_probe(images, self.probe_every, announce)]
 

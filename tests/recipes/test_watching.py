@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import types
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ from mae_keras.runs import (
 from mae_keras.runs.watching import (
     Watching,
     check_callbacks,
+    num_probed,
     raising_failures,
     tensorboard_callback,
 )
@@ -212,6 +214,23 @@ def test_a_callback_that_refuses_the_model_leaves_the_earlier_run_alone():
     watching = Watching(callbacks=[Broken("set_model")])
     with pytest.raises(CallbackError, match="Broken before the first step: set_model of the call"):
         watching.try_on(model, epochs=2, steps=4)
+
+
+def test_a_probe_takes_fewer_samples_of_large_ones():
+    assert num_probed((28, 28, 1), "uint8") == 2048
+    assert num_probed((64, 64, 64, 4), "float32") == 256 * 2**20 // 2**22 == 64
+    assert num_probed((64, 64, 64, 1), "float32") == 256
+    assert num_probed((512, 512, 512, 1), "float32") == 64
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_validation_images_for_a_probe_are_told_of(count):
+    few = types.SimpleNamespace(validation=[None] * count)
+    told = []
+    assert Watching(probe_every=1).probes(few, told.append) == []
+    assert told == [
+        f"The features are not probed, which takes at least 2 validation samples; there are {count}"
+    ]
 
 
 class StopAtStep(keras.callbacks.Callback):
