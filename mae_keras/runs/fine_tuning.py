@@ -347,6 +347,8 @@ def _train(
         raise Interrupted(
             f"{_stopped(error)} before fine-tuning was done; nothing was written"
         ) from error
+    finally:
+        progress.close()
     return history, time.perf_counter() - started
 
 

@@ -10,7 +10,7 @@ import keras
 # A log in a file: about so many lines, however many epochs there are.
 _MOST_LINES = 25
 _REFRESH_SECONDS = 0.5
-_BAR_WIDTH = 20
+_BAR_WIDTH, _LEAST_BAR_WIDTH = 20, 4
 # Steps to time before their rate says how long the run takes.
 _FEWEST_TIMED_STEPS = 3
 
@@ -78,12 +78,17 @@ class EpochLines(keras.callbacks.Callback):
             return
         self._refreshed = now
         steps = self._num_steps()
-        filled = _BAR_WIDTH * (batch + 1) // steps
         loss = "" if not logs or "loss" not in logs else f", loss {_short(logs['loss'])}"
-        self._draw(
-            f"epoch {self._epoch + 1} of {self.epochs}: [{'#' * filled:-<{_BAR_WIDTH}}] step "
-            f"{batch + 1} of {steps}{loss}{_ending(self._clock.left(now))}"
-        )
+        numbers = f"{loss}{_ending(self._clock.left(now))}"
+        before = f"epoch {self._epoch + 1} of {self.epochs}: "
+        after = f"step {batch + 1} of {steps}{numbers}"
+        # On a narrow terminal the numbers matter more than the bar and the words.
+        if len(before) + len(after) > _columns():
+            before, after = f"{self._epoch + 1}/{self.epochs}: ", f"{batch + 1}/{steps}{numbers}"
+        width = min(_BAR_WIDTH, _columns() - len(before) - len(after) - len("[] "))
+        filled = max(width, 0) * (batch + 1) // steps
+        bar = f"[{'#' * filled:-<{width}}] " if width >= _LEAST_BAR_WIDTH else ""
+        self._draw(f"{before}{bar}{after}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         live, done = self._live(), epoch + 1
@@ -122,7 +127,7 @@ class EpochLines(keras.callbacks.Callback):
 
     def _draw(self, line: str, whole: bool = False) -> None:
         if not whole:  # a line that wraps could not be drawn over
-            line = line[: shutil.get_terminal_size().columns - 1]
+            line = line[: _columns()]
         self.stream.write(f"\r{line.ljust(self._drawn)}")
         self._drawn = len(line)
         self.stream.flush()
@@ -170,6 +175,11 @@ class _Clock:
         else:
             return None
         return (share + later) * seconds
+
+
+def _columns() -> int:
+    """Characters that fit on a line of the terminal, the cursor after them."""
+    return shutil.get_terminal_size().columns - 1
 
 
 def _ending(left: float | None) -> str:

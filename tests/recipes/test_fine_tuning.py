@@ -280,6 +280,8 @@ def test_an_interrupt_in_training_keeps_the_run_that_was_to_be_replaced(
     def interrupted(*_, **__):
         raise KeyboardInterrupt("SIGTERM")
 
+    closed = []
+    monkeypatch.setattr(fine_tuning.EpochLines, "close", closed.append)
     monkeypatch.setattr(fine_tuning, "fit_classifier", interrupted)
     with pytest.raises(Interrupted, match="SIGTERM before fine-tuning was done"):
         fine_tune_run(
@@ -291,6 +293,7 @@ def test_an_interrupt_in_training_keeps_the_run_that_was_to_be_replaced(
             announce=[].append,
         )
     assert (tmp_path / "model.keras").read_text() == "earlier"
+    assert len(closed) == 1  # or what follows would be on the line of the bar
 
 
 def test_a_folder_that_holds_a_run_is_refused_before_anything_is_loaded(tmp_path):

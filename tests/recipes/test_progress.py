@@ -49,13 +49,30 @@ def test_a_terminal_gets_a_line_for_every_epoch(monkeypatch):
     assert f"\repoch 1 of 40: [{13 * '#'}{7 * '-'}] step 2 of 3, loss 0.5" in text
 
 
-def test_a_bar_is_no_wider_than_the_terminal(monkeypatch):
+@pytest.mark.parametrize(("columns", "bar"), [(50, "[#######----] "), (40, "")])
+def test_a_bar_is_no_wider_than_the_terminal(monkeypatch, columns, bar):
     monkeypatch.setattr("mae_keras.runs.progress._REFRESH_SECONDS", 0)
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", str(columns))
     stream = Terminal()
     told(stream, 2)
-    drawn = [part.rstrip() for part in re.split("[\r\n]", stream.getvalue()) if "[" in part]
-    assert len(drawn) == 6 and all(len(part) < 40 for part in drawn)
+    drawn = [part.rstrip() for part in re.split("[\r\n]", stream.getvalue()) if "3, loss" in part]
+    assert len(drawn) == 6 and all(len(part) < columns for part in drawn)
+    assert drawn[1] == f"epoch 1 of 2: {bar}step 2 of 3, loss 0.5"
+
+
+def test_a_line_that_is_too_long_without_its_bar_says_it_in_fewer_words(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    callback = EpochLines(12, 400, stream)
+    callback.set_params({"steps": 400})
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    for step in range(4):
+        now[0] += 1
+        callback.on_train_batch_end(step, {"loss": 0.67314})
+    assert stream.getvalue().rstrip().endswith("1/12: 4/400, loss 0.6731, 80 min left")
 
 
 def test_an_error_leaves_no_half_line():
