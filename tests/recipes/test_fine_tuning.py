@@ -281,7 +281,7 @@ def test_an_interrupt_in_training_keeps_the_run_that_was_to_be_replaced(
         raise KeyboardInterrupt("SIGTERM")
 
     closed = []
-    monkeypatch.setattr(fine_tuning.EpochLines, "close", closed.append)
+    monkeypatch.setattr(fine_tuning.EpochLines, "close", lambda lines: closed.append(lines))
     monkeypatch.setattr(fine_tuning, "fit_classifier", interrupted)
     with pytest.raises(Interrupted, match="SIGTERM before fine-tuning was done"):
         fine_tune_run(

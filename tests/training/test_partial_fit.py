@@ -101,8 +101,10 @@ def test_stopping_in_the_begun_epoch_stops_the_run():
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
 
-    _, seen, _ = train(3, 0, 2, callbacks=[Stop()])
+    model, seen, _ = train(3, 0, 2, callbacks=[Stop()])
     assert seen.epochs == [0]
+    average = keras.ops.convert_to_numpy(model.optimizer._model_variables_moving_average[0])
+    np.testing.assert_array_equal(model.get_weights()[0], average)
 
 
 @pytest.mark.parametrize("step", [-1, STEPS])
