@@ -212,6 +212,8 @@ class RunCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._ending and self._step < self.steps_per_epoch:
             # Saved after its last step; a part of an epoch is no row of the history.
+            if is_writer() and self.rows:
+                self._trying(lambda: self.run.write_history(self.rows), "history.csv", must=True)
             self._leave(self.stop.requested)
             return
         self._add_row(epoch, logs or {})
