@@ -379,6 +379,13 @@ def _set_mask_ratio(mask_ratio: Any) -> Any:
         vision().set_mask_ratio(0.5)
 
 
+def _probed(probe: Any) -> Any:
+    """Scores of a model that is as it was built."""
+    probe.set_model(vision())
+    probe.on_train_begin()
+    return probe.scores()
+
+
 def _history(history: Any) -> Any:
     return history.history
 
@@ -973,6 +980,16 @@ def _training_calls() -> list[Call]:
             "training.MaskRatioScheduler",
             training.MaskRatioScheduler,
             lambda: {"schedule": training.LinearMaskRatio(0.5, 0.75, 4)},
+        ),
+        Call(
+            "training.OnlineProbe",
+            training.OnlineProbe,
+            lambda: (
+                {"samples": IMAGES, "labels": np.arange(6) % 3, "k": 3, "batch_size": 4}
+                | {"every": 2, "pooling": "mean"}
+            ),
+            _probed,
+            also=(("k", "huge"), ("every", "huge")),
         ),
     ]
 

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.arguments import check_array, check_int
+from mae_keras.arguments import check_array, check_choice, check_int
 from mae_keras.feature_scores import effective_rank, neighbor_accuracies
+from mae_keras.models.checks import check_values
 from mae_keras.runtime.replicas import alone, num_processes, own_copy
 from mae_keras.training.distribution import is_writer
 
@@ -88,7 +89,8 @@ class OnlineProbe(keras.callbacks.Callback):
         if self.train_samples is not None:
             self.train_samples, self.train_labels = _present(self.train_samples, self.train_labels)
         self.every, self.k = check_int("every", every, 1), check_int("k", k, 1)
-        self.pooling, self.batch_size = pooling, check_int("batch_size", batch_size, 1)
+        self.pooling = check_choice("pooling", pooling, ("mean", "token"))
+        self.batch_size = check_int("batch_size", batch_size, 1)
         self.announce = announce
         self._copy: Any = None
         self._best_rank = self._best = 0.0
@@ -118,10 +120,17 @@ class OnlineProbe(keras.callbacks.Callback):
         self.model.check_pooling(self.pooling)
         if not is_writer() or not len(self.samples):
             return
-        try:
-            self._encode(self.samples[: self.batch_size])  # compiles it, too
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"`samples` must be such as the model takes. {error}") from error
+        value_range = getattr(self.model, "value_range", None)
+        for name in ("samples", "train_samples"):
+            samples = getattr(self, name)
+            if samples is None:
+                continue
+            try:
+                check_values(samples, value_range)
+                if name == "samples":
+                    self._encode(samples[: self.batch_size])  # compiles it, too
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"`{name}` must be such as the model takes. {error}") from error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         # Of several processes one looks, while the others train on.

@@ -175,6 +175,22 @@ def test_a_model_and_samples_that_do_not_fit_are_refused_when_training_begins():
         probe.on_train_begin()
 
 
+def test_one_value_outside_the_models_range_is_refused_when_training_begins():
+    """In the last sample, too, which is read only when the first epoch ends."""
+    wrong = IMAGES.astype("float32")
+    wrong[-1, 0, 0] = 300
+    labels = np.arange(32) % 4
+    others = {"labels": labels, "train_labels": labels}
+    for name, options in {
+        "samples": {"samples": wrong, "batch_size": 4},
+        "train_samples": {"samples": IMAGES, "train_samples": wrong, **others},
+    }.items():
+        probe = OnlineProbe(**options)
+        probe.set_model(tiny())
+        with pytest.raises(ValueError, match=rf"^`{name}` must be such as .* to 300"):
+            probe.on_train_begin()
+
+
 def test_no_neighbor_has_no_vote():
     rows = np.ones((1, 2))
     with pytest.raises(ValueError, match="`ks` must be at least 1"):
@@ -197,6 +213,7 @@ def test_one_sample_is_too_few():
         ({"labels": [0.5, 1, 2]}, "`labels` must"),
         ({"train_samples": np.zeros((4, 2))}, "`labels` must be given with `train_samples`"),
         ({"every": 0}, "`every` must be"),
+        ({"pooling": None}, "`pooling` must be .mean. or .token."),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options, message):
