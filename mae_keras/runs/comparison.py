@@ -332,9 +332,8 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
     train, _ = images.train.arrays(limit=_LOSS_IMAGES)
     predicted = model.predict_patches(held_out, batch_size=256)
     per_patch = np.asarray(model.target.loss(predicted.targets, predicted.predictions))
-    predicted_train = model.predict_patches(train, batch_size=256)
     baselines = evaluation.trivial_losses(
-        _mean_target(predicted_train.targets, predicted_train.missing),
+        _mean_target(*_targets(model, train)),
         predicted.targets,
         predicted.patch_mask,
         model.grid,
