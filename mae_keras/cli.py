@@ -160,6 +160,17 @@ _Plugin = Annotated[
         "Their code runs: name only what you trust.",
     ),
 ]
+_Tensorboard = _flag(
+    "Write every epoch's numbers for TensorBoard into the run's folder tensorboard/.", _WATCHING
+)
+_Callbacks = Annotated[
+    list[str] | None,
+    Parameter(
+        group=_WATCHING,
+        help="A Keras callback of your own, as module:factory or file.py:factory; the factory is "
+        "called without arguments. Repeat it for several. Its code runs: name only what you trust.",
+    ),
+]
 _RunOrWeights = Annotated[
     Path,
     Parameter(
@@ -209,19 +220,8 @@ def pretrain(
             "20-NN accuracy. Says when they collapse or stagnate.",
         ),
     ] = None,
-    tensorboard: _flag(
-        "Write every epoch's numbers for TensorBoard into the run's folder tensorboard/.",
-        _WATCHING,
-    ) = False,
-    callback: Annotated[
-        list[str] | None,
-        Parameter(
-            group=_WATCHING,
-            help="A Keras callback of your own, as module:factory or file.py:factory; the factory "
-            "is called without arguments. Repeat it for several. Its code runs: name only what "
-            "you trust.",
-        ),
-    ] = None,
+    tensorboard: _Tensorboard = False,
+    callback: _Callbacks = None,
     verbose: Annotated[
         Literal["auto", "0", "1", "2"],
         Parameter(
@@ -312,6 +312,8 @@ def fine_tune(
     *,
     out: _Out,
     overwrite: _flag("Replace the run in the folder, once the new one is trained.", _RUN) = False,
+    tensorboard: _Tensorboard = False,
+    callback: _Callbacks = None,
     data_dir: _DataDir = None,
     plugin: _Plugin = None,
     images: Annotated[DataOverrides, Parameter(name="*")] = DataOverrides(),  # type: ignore  # noqa: B008
@@ -329,8 +331,10 @@ def fine_tune(
     check_kind(weights, "autoencoder", "A classifier cannot be fine-tuned again.")
     check_new_run(out, overwrite, resumable=False)
     _check_labels(weights, labeled)
+    for name in callback or ():
+        check_callback_name(name)
     _start_keras()
-    from mae_keras.runs import fine_tune_run
+    from mae_keras.runs import fine_tune_run, load_callback
     from mae_keras.runs.folder import RunFolder
     from mae_keras.runs.predicting import report_lines
 
@@ -343,6 +347,8 @@ def fine_tune(
         labeled=labeled,
         overwrite=overwrite,
         data_dir=None if data_dir is None else str(data_dir),
+        callbacks=[load_callback(name) for name in callback or ()],
+        tensorboard=tensorboard,
     )
     folder = RunFolder(out)
     print(f"\nWrote {out}/: {', '.join(folder.contents())}")

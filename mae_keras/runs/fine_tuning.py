@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -32,7 +32,8 @@ from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.protocols.fine_tune import augmentation_for
 from mae_keras.runs.recipe import Recipe
 from mae_keras.runs.report import write_classifier_card
-from mae_keras.runs.resuming import Interrupted
+from mae_keras.runs.resuming import Interrupted, StopRequest, add_row
+from mae_keras.runs.watching import Watching, ended_early, raising_failures
 from mae_keras.training import explaining_out_of_memory
 
 _VALIDATION_IMAGES = 2048
@@ -54,6 +55,8 @@ def fine_tune_run(
     data_dir: str | None = None,
     images: data.ImageData | None = None,
     announce: Callable[[str], Any] = print,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Train a classifier from a pretrained encoder and write everything about it into a folder.
 
@@ -74,6 +77,8 @@ def fine_tune_run(
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
         images: `data.ImageData` to use in place of what `labeled` names.
         announce: called with every line about how it goes.
+        callbacks: of `keras.callbacks.Callback`, called as in `fit`.
+        tensorboard: bool, write an epoch's metrics to `tensorboard/` in the folder.
 
     Returns:
         What `metrics.json` holds. The scores are of the test images; of the validation images
@@ -82,6 +87,8 @@ def fine_tune_run(
     Raises:
         ValueError: if settings, images and folder do not fit together; nothing is written then.
         NonFiniteError: if the loss becomes NaN or infinite.
+        CallbackError: if one of `callbacks` raises; nothing is written then, unless training was
+            done.
         Interrupted: if the process is asked to stop.
 
     Example:
@@ -92,6 +99,7 @@ def fine_tune_run(
     began = time.perf_counter()
     options = FineTuneOptions() if options is None else options
     labeled = DataOptions() if labeled is None else labeled
+    watching = Watching(callbacks, tensorboard=tensorboard)
     run = RunFolder(out)
     run.check({}, overwrite=overwrite, resumable=False)
     recipe, model = _pretrained(source)
@@ -114,21 +122,27 @@ def fine_tune_run(
         announce(f"WARNING: {unscored}")
     config = _config(source, recipe, images, labeled, options, settings, seed)
     config["dtype_policy"] = classifier.dtype_policy.name
+    stop = StopRequest()
     with run.locked():
         run.check(config, overwrite=overwrite, resumable=False)
-        history, seconds = _train(classifier, images, split, settings, options, announce)
-        run.start(config)
-        _save(classifier, run)
-        run.write_history(history)
+        with watching.logs_aside(run.tensorboard) as logs:
+            own = watching.guarded(logs, stop)
+            with raising_failures(own):
+                done, seconds = _train(
+                    classifier, images, split, settings, options, announce, own, stop
+                )
+            run.start(config)
+            _save(classifier, run)
+            run.write_history(done.rows)
         with _finished_model(run):
-            return _finish(
+            metrics = _finish(
                 classifier,
                 images,
                 run,
                 announce,
                 {
-                    "epochs": epochs,
-                    "steps": epochs * (len(split) // batch_size),
+                    "epochs": done.epoch,
+                    "steps": done.num_steps,
                     "batch_size": batch_size,
                     "base_learning_rate": settings.base_learning_rate,
                     "num_train": len(images.train),
@@ -139,6 +153,10 @@ def fine_tune_run(
                 },
                 began,
             )
+    with raising_failures(own):
+        if stop.requested is not None:  # too late to end training
+            raise Interrupted(f"{stop.requested} failed; {run.path} holds the whole run")
+    return metrics
 
 
 def _pretrained(source: Any) -> tuple[Recipe, Any]:
@@ -315,7 +333,9 @@ def _train(
     settings: FineTuneSettings,
     options: FineTuneOptions,
     announce: Callable[[str], Any],
-) -> tuple[dict[str, list[float]], float]:
+    own: Sequence[keras.callbacks.Callback],
+    stop: StopRequest,
+) -> tuple["_Done", float]:
     steps = len(split) // settings.batch_size
     batches = data.labeled_batches(
         split,
@@ -333,23 +353,63 @@ def _train(
     )
     started = time.perf_counter()
     progress = EpochLines(settings.epochs, steps)
+    lines = progress if announce is print else _Announced(announce)
+    done = _Done(settings.epochs, steps, stop)
     try:
         with explaining_out_of_memory(settings.batch_size, 1):
-            history = fit_classifier(
+            fit_classifier(
                 classifier,
                 batches,
                 settings.epochs,
                 steps,
-                callbacks=[progress] if announce is print else [_Announced(announce)],
+                # What comes later reads in the logs what comes earlier puts there.
+                callbacks=[*own, lines, done],
                 validation_data=_validation(images),
             )
+    except Interrupted:  # by a callback that fails before the first step, and says so
+        raise
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"{_stopped(error)} before fine-tuning was done; nothing was written"
         ) from error
     finally:
         progress.close()
-    return history, time.perf_counter() - started
+    if done.num_steps < settings.epochs * steps:
+        announce(ended_early(done.epoch, settings.epochs, done.step, steps))
+    return done, time.perf_counter() - started
+
+
+class _Done(keras.callbacks.Callback):
+    """What has been trained: rows of whole epochs, steps; leaves when a callback has failed."""
+
+    async_safe = True
+
+    def __init__(self, epochs: int, steps: int, stop: StopRequest):
+        super().__init__()
+        self.epochs, self.steps, self.stop = epochs, steps, stop
+        self.rows: dict[str, list[float | None]] = {}
+        self.epoch = self.step = 0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps taken."""
+        return self.epoch * self.steps + self.step
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.step = batch + 1
+        if self.step < self.steps:
+            self._leave()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.step == self.steps:  # a part of an epoch is no row
+            add_row(self.rows, epoch, logs or {})
+            self.epoch, self.step = epoch + 1, 0
+        if self.epoch < self.epochs:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.stop.requested is not None:
+            raise KeyboardInterrupt(self.stop.requested)
 
 
 class _Announced(keras.callbacks.Callback):
@@ -360,7 +420,7 @@ class _Announced(keras.callbacks.Callback):
         self.announce = announce
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+        numbers = ", ".join(f"{name} {float(value):.4g}" for name, value in (logs or {}).items())
         self.announce(f"epoch {epoch + 1}: {numbers}")
 
 
@@ -457,7 +517,9 @@ def _attempt(announce: Callable[[str], Any], what: str, make: Callable[..., Any]
 
 
 def _draw_loss(run: RunFolder) -> None:
-    figures.save_figure(figures.loss_figure(run.read_history()), run.loss_picture)
+    history = run.read_history()
+    if history:  # empty where a callback ended training within the first epoch
+        figures.save_figure(figures.loss_figure(history), run.loss_picture)
 
 
 def _export(classifier: Any, run: RunFolder, announce: Callable[[str], Any]) -> None:

@@ -488,6 +488,7 @@ class RunFolder:
         self.loss_picture = self.path / "loss.png"
         self.reconstructions = self.path / "reconstructions.png"
         self.saved_model = self.path / "saved_model"
+        self.tensorboard = self.path / "tensorboard"
         self.evaluation = self.path / "evaluation.json"
         self.evaluation_pictures = self.path / "evaluation"
         self.model_card = self.path / "model_card.md"

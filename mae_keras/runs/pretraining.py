@@ -42,7 +42,7 @@ from mae_keras.runs.resuming import (
     check_agreement,
     fit_from,
 )
-from mae_keras.runs.watching import Watching, raising_failures
+from mae_keras.runs.watching import Watching, ended_early, raising_failures
 from mae_keras.runtime.replicas import alone, num_replicas
 from mae_keras.training import (
     CosineMaskRatio,
@@ -139,7 +139,7 @@ def fit_recipe(
     nonfinite = StopAtNonFinite(run.checkpoints)
     watching = watching or Watching()
     probes = watching.probes(images, _announcing(lines))
-    own = watching.guarded(run, stop) if is_writer() else []
+    own = watching.guarded(run.tensorboard, stop) if is_writer() else []
     others = [nonfinite, stopwatch, ComputedAs(model), *probes]
     checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
     if start.epoch >= recipe.epochs:
@@ -174,11 +174,8 @@ def fit_recipe(
         if stop.requested is not None:  # while the last checkpoint was being written
             raise Interrupted(f"stopped by {stop.requested} after the last step, which was saved")
     if own and model.stop_training and (done := _progress(run)).epoch < recipe.epochs:
-        within = f" and {done.step} of {steps} steps" if done.step else ""
-        print(
-            f"A callback ended training early, after epoch {done.epoch} of {recipe.epochs}{within};"
-            " --resume trains on to the last epoch"
-        )
+        early = ended_early(done.epoch, recipe.epochs, done.step, steps)
+        print(f"{early}; --resume trains on to the last epoch")
     return stopwatch
 
 

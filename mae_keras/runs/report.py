@@ -515,7 +515,9 @@ def _scores(name: str, entry: dict[str, Any]) -> str:
 
 
 def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
-    settings = config.get("fine_tune", {})
+    settings = dict(config.get("fine_tune", {}))
+    if "epochs" in metrics:  # fewer where a callback ended training early
+        settings["epochs"] = metrics["epochs"]
     sizes = config.get("data", {})
     rows = [
         ("pretrained weights", config.get("fine_tuned_from")),

@@ -246,9 +246,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         return taken % (optimizer.gradient_accumulation_steps or 1) == 0
 
     def _add_row(self, epoch: int, logs: dict[str, Any]) -> None:
-        row = {"epoch": float(epoch + 1), **{key: float(value) for key, value in logs.items()}}
-        for name in [*self.rows, *(name for name in row if name not in self.rows)]:
-            self.rows.setdefault(name, [None] * epoch).append(row.get(name))
+        add_row(self.rows, epoch, {"epoch": epoch + 1, **logs})
 
     def _save(self, epoch: int, step: int, must: bool, score: Any = None) -> None:
         check_finite(self.model, self.store.folder, f"epoch {self._epoch + 1}")
@@ -308,6 +306,25 @@ class RunCheckpoint(keras.callbacks.Callback):
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(np.asarray(value, variable.dtype))
+
+
+def add_row(rows: dict[str, list[float | None]], epoch: int, row: dict[str, Any]) -> None:
+    """Add what is known of an epoch, counted from 0, to columns of equal length.
+
+    Args:
+        rows: name to the values of the epochs before; `None` where one had none. Changed.
+        epoch: int.
+        row: name to a number.
+
+    Example:
+    >>> rows = {"loss": [0.5]}
+    >>> add_row(rows, 1, {"score": 3})
+    >>> rows
+    {'loss': [0.5, None], 'score': [None, 3.0]}
+    """
+    for name in [*rows, *(name for name in row if name not in rows)]:
+        value = float(row[name]) if name in row else None
+        rows.setdefault(name, [None] * epoch).append(value)
 
 
 def _as_json(variable: Any) -> Any:

@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import math
 import os
+import pathlib
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,8 +17,8 @@ import numpy as np
 from mae_keras import data
 from mae_keras.arguments import check_int
 from mae_keras.extras import install_command
+from mae_keras.files import replacing
 from mae_keras.registry import PluginError, check_callback_name, import_code
-from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.resuming import Interrupted, StopRequest
 from mae_keras.runtime.tf_data import stay_on_host
 from mae_keras.training import OnlineProbe, is_writer, shard
@@ -201,12 +202,42 @@ class Watching:
                 guarded.set_model(model)
                 guarded.set_params({"verbose": 0, "epochs": epochs, "steps": steps})
 
-    def guarded(self, run: RunFolder, stop: StopRequest) -> list["GuardedCallback"]:
-        """TensorBoard's and the user's callbacks, such that an error in one loses nothing."""
+    def guarded(self, logs: pathlib.Path, stop: StopRequest) -> list["GuardedCallback"]:
+        """The user's callbacks and TensorBoard's, which writes to `logs`.
+
+        An error in one of them loses nothing.
+        """
         callbacks = list(self.callbacks)
         if self.tensorboard:
-            callbacks.insert(0, tensorboard_callback(run.path / "tensorboard"))
+            callbacks.insert(0, tensorboard_callback(logs))
         return [GuardedCallback(callback, stop) for callback in callbacks]
+
+    @contextlib.contextmanager
+    def logs_aside(self, logs: pathlib.Path) -> Iterator[pathlib.Path]:
+        """Where TensorBoard's callback writes until a run that cannot be resumed is trained."""
+        if not self.tensorboard:
+            yield logs
+            return
+        with replacing(logs) as aside:
+            aside.mkdir()
+            yield aside
+
+
+def ended_early(epoch: int, epochs: int, step: int, steps: int) -> str:
+    """How far a training got that a callback ended.
+
+    Args:
+        epoch: int, whole epochs done.
+        epochs: int, epochs that there were to be.
+        step: int, steps of the epoch after them.
+        steps: int, steps of a whole epoch.
+
+    Example:
+    >>> ended_early(2, 30, 20, 54)
+    'A callback ended training early, after epoch 2 of 30 and 20 of 54 steps'
+    """
+    within = f" and {step} of {steps} steps" if step else ""
+    return f"A callback ended training early, after epoch {epoch} of {epochs}{within}"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import types
 import keras
 import numpy as np
 import pytest
-from command_line import refusal
+from command_line import refusal, run
 
 from mae_keras import data
 from mae_keras.models import load_model
@@ -17,10 +17,13 @@ from mae_keras.runs import (
     RunCheckpoint,
     RunFolder,
     StopRequest,
+    fine_tune_run,
+    fine_tuning,
     load_callback,
     pretrain,
     pretraining,
 )
+from mae_keras.runs.options import FineTuneOptions
 from mae_keras.runs.watching import (
     Watching,
     check_callbacks,
@@ -83,6 +86,20 @@ def test_what_is_no_callback_is_refused_in_one_line(callbacks, capsys, name, wor
     assert name.partition(":")[0] in line and not out.exists()
 
 
+@pytest.mark.parametrize("name", ["toy_callbacks.py", "toy_broken.py:Logger"])
+def test_fine_tune_refuses_it_too_and_keeps_the_earlier_run(callbacks, capsys, name):
+    (callbacks / "run").mkdir()
+    for file in ("config.json", "model.keras"):
+        (callbacks / "run" / file).write_text("{}")
+    line = refusal(
+        capsys,
+        *("fine-tune", "mnist", "--dataset", "digits", "--callback", callbacks / name),
+        *("--out", callbacks / "run", "--overwrite"),
+    )
+    assert line.startswith("mae-keras: `--callback` must ") and WRONG[name] in line
+    assert (callbacks / "run" / "model.keras").read_text() == "{}"
+
+
 def test_a_module_beside_is_suggested_as_a_file(callbacks, monkeypatch):
     monkeypatch.chdir(callbacks)
     with pytest.raises(ValueError, match="not found; did you mean toy_callbacks.py?"):
@@ -109,7 +126,7 @@ def train(folder, **watched):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
     rows = np.arange(16.0, dtype="float32").reshape(8, 2) / 16
-    own = Watching(**watched).guarded(run, stop)
+    own = Watching(**watched).guarded(run.tensorboard, stop)
     checkpoint = RunCheckpoint(run, 2, 4, stop=stop, min_seconds=3600)
     with raising_failures(own):
         model.fit(
@@ -168,18 +185,24 @@ class StopAtOnce(keras.callbacks.Callback):
 
 
 def test_what_a_callback_ends_and_logs_is_in_the_history_and_on_tensorboard(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train(tmp_path, callbacks=[StopAtOnce()], tensorboard=True)
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-000000004"]
     history = run.read_history()
     assert history["epoch"] == [1.0] and history["mine"] == [7.0]
+    assert_on_tensorboard(run)
+
+
+def assert_on_tensorboard(run):
+    """The losses of the history, as TensorBoard itself reads them."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    history = run.read_history()
     for folder, name in (("train", "loss"), ("validation", "val_loss")):
-        events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / folder))
+        events = accumulator.EventAccumulator(str(run.tensorboard / folder))
         events.Reload()
-        (value,) = events.Tensors("epoch_loss")
-        number = np.frombuffer(value.tensor_proto.tensor_content, "<f4")
-        number = number if number.size else np.float32(value.tensor_proto.float_val)
-        np.testing.assert_allclose(number, history[name], rtol=1e-6)
+        protos = [value.tensor_proto for value in events.Tensors("epoch_loss")]
+        bits = [np.frombuffer(proto.tensor_content, "<f4") for proto in protos]
+        numbers = [b if b.size else p.float_val for b, p in zip(bits, protos, strict=True)]
+        np.testing.assert_allclose(np.ravel(numbers), history[name], rtol=1e-6)
 
 
 def write(value, name="mine"):
@@ -272,3 +295,81 @@ def test_a_callback_that_ends_training_within_an_epoch_loses_no_step(tmp_path, c
     assert (metrics["steps"], metrics["epochs"]) == (8, 2)
     assert int(load_model(run.model).optimizer.iterations) == 8
     assert run.read_history()["epoch"] == [1.0, 2.0]
+
+
+RECORDER = """
+import keras
+
+class Recorder(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["twice_loss"] = 2 * logs["loss"]
+
+class Reader(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        with open("told.txt", "a") as file:
+            print(epoch + 1, logs["twice_loss"], file=file)
+"""
+
+
+@pytest.fixture
+def labeled(tmp_path, monkeypatch):
+    """40 images of two classes, 32 of them to train, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), "uint8")
+    np.savez("labeled.npz", images=pixels, labels=np.arange(40) % 2)
+    return tmp_path
+
+
+QUICK = {"batch_size": 8, "train_blocks": 0, "jit_compile": "false"}
+
+
+@pytest.mark.slow
+def test_fine_tune_calls_the_callbacks_of_the_command_line(labeled, capsys, monkeypatch):
+    pytest.importorskip("tensorboard")
+    for name in ("_export", "draw_scores", "_draw_loss"):  # which take their time
+        monkeypatch.setattr(fine_tuning, name, lambda *arguments: None)
+    (labeled / "toy_recorder.py").write_text(RECORDER)
+    code, _, err = run(
+        capsys,
+        *("fine-tune", "mnist", "--dataset", "labeled.npz", "--out", "run", "--tensorboard"),
+        *("--callback", "toy_recorder.py:Recorder", "--callback", "toy_recorder.py:Reader"),
+        *("--epochs", 2, "--batch-size", 8, "--train-blocks", 0, "--jit-compile", "false"),
+    )
+    sys.modules.pop("toy_recorder", None)
+    assert code == 0, err
+    folder = RunFolder("run")
+    history = folder.read_history()
+    rows = [line.split() for line in (labeled / "told.txt").read_text().splitlines()]
+    assert [int(epoch) for epoch, _ in rows] == [1, 2]
+    np.testing.assert_allclose([float(value) for _, value in rows], history["twice_loss"])
+    np.testing.assert_allclose(history["twice_loss"], 2 * np.array(history["loss"]))
+    assert_on_tensorboard(folder)
+
+
+@pytest.mark.slow
+def test_what_a_callback_ends_is_a_whole_classifier_and_an_error_keeps_the_earlier_one(
+    labeled, monkeypatch
+):
+    monkeypatch.setattr(fine_tuning, "_finish", lambda *arguments: arguments[-2])
+    images, told = data.load("labeled.npz"), []
+
+    def tune(callback, **options):
+        return fine_tune_run(
+            *("mnist", "run", FineTuneOptions(epochs=3, **QUICK)),
+            **{"images": images, "announce": told.append, "callbacks": [callback], **options},
+        )
+
+    metrics = tune(StopAtStep(6))
+    assert (metrics["steps"], metrics["epochs"]) == (6, 1)
+    assert "A callback ended training early, after epoch 1 of 3 and 2 of 4 steps" in told
+    run = RunFolder("run")
+    assert len(run.read_history()["loss"]) == 1
+    assert int(load_model(run.model).optimizer.iterations) == 6
+    held, stored = run.contents(), run.model.read_bytes()
+    with pytest.raises(CallbackError, match="Broken before fine-tuning was done; nothing was wri"):
+        tune(Broken("on_epoch_end"), overwrite=True, tensorboard=True)
+    assert (run.contents(), run.model.read_bytes()) == (held, stored)
+    assert [path.name for path in run.path.glob(".*")] == [".lock"]
+    with pytest.raises(CallbackError, match="callback Broken failed; run holds the whole run: on_"):
+        tune(Broken("on_train_end"), overwrite=True)
+    assert int(load_model(run.model).optimizer.iterations) == 12
