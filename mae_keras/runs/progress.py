@@ -19,7 +19,8 @@ class EpochLines(keras.callbacks.Callback):
     """Print a line after an epoch; on a terminal after every one, and a progress bar within it.
 
     Where the output is a file or a pipe, about 25 epochs of the whole training get a line, the
-    first and the last among them. The time left is that of all epochs to come.
+    first and the last among them, and one that a callback ended training at. Of an epoch that was
+    not finished the line says how far it got. The time left is that of all epochs to come.
 
     Args:
         epochs: int, the number that training ends at.
@@ -52,6 +53,7 @@ class EpochLines(keras.callbacks.Callback):
         self._began: float | None = None
         self._drawn = 0
         self._first: int | None = None
+        self._step = 0
         self._clock = _Clock(epochs, steps_per_epoch)
 
     @property
@@ -64,7 +66,7 @@ class EpochLines(keras.callbacks.Callback):
             self._began = self._refreshed = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch, self._started = epoch, time.perf_counter()
+        self._epoch, self._step, self._started = epoch, 0, time.perf_counter()
         self._clock.begin_epoch(epoch, self._num_steps())
         if self._first is None:
             self._first = epoch
@@ -72,7 +74,7 @@ class EpochLines(keras.callbacks.Callback):
                 self._draw(f"epoch {epoch + 1} of {self.epochs}: compiling the first step ...")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        now = time.perf_counter()
+        now, self._step = time.perf_counter(), batch + 1
         self._clock.end_step(batch, now)
         if now - self._refreshed < _REFRESH_SECONDS or not self._live():
             return
@@ -94,10 +96,12 @@ class EpochLines(keras.callbacks.Callback):
         live, done = self._live(), epoch + 1
         now = time.perf_counter()
         self._clock.end_epoch(now)
-        if live or done % self._every == 0 or done == self.epochs or epoch == self._first:
+        last = done == self.epochs or bool(getattr(self.model, "stop_training", False))
+        if live or done % self._every == 0 or last or epoch == self._first:
             numbers = [self._number(name, value) for name, value in (logs or {}).items()]
-            line = f"epoch {done} of {self.epochs}: {', '.join(numbers)}, "
-            line += f"{_time(now - self._started)}{_ending(self._clock.left(now))}"
+            line = f"epoch {done} of {self.epochs}{self._unfinished()}: {', '.join(numbers)}, "
+            line += _time(now - self._started)
+            line += "" if last else _ending(self._clock.left(now))
             if live:
                 self._draw(line, whole=True)
                 self._drawn = 0
@@ -116,6 +120,14 @@ class EpochLines(keras.callbacks.Callback):
 
     def _num_steps(self) -> int:
         return (self.params or {}).get("steps") or self.steps_per_epoch
+
+    def _unfinished(self) -> str:
+        """How far an epoch got that a callback ended; empty for a whole one."""
+        missing = self._num_steps() - self._step
+        if not self._step or missing <= 0:
+            return ""
+        # Of a resumed epoch only the rest is counted in steps.
+        return f", {self.steps_per_epoch - missing} of {self.steps_per_epoch} steps"
 
     def _number(self, name: str, value: Any) -> str:
         compared = name == "val_loss" and self.baseline is not None

@@ -3,6 +3,8 @@
 import io
 import re
 
+import keras
+import numpy as np
 import pytest
 
 from mae_keras.runs.progress import EpochLines
@@ -150,3 +152,40 @@ def test_within_a_later_epoch_the_rest_of_it_counts(monkeypatch):
             now[0] += seconds[2]
             callback.on_epoch_end(epoch, {"loss": 1})
     assert stream.getvalue().rstrip().endswith("step 1 of 2, loss 1, 30 s left")
+
+
+class StopAtStep(keras.callbacks.Callback):
+    """Ends training at a step of the whole run, counted from 1."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = int(self.model.optimizer.iterations) == self.last
+
+
+@pytest.mark.parametrize(
+    ("last", "line"),
+    [(5, "epoch 3 of 90, 1 of 2 steps: loss "), (4, "epoch 2 of 90: loss ")],
+)
+def test_an_epoch_that_was_not_finished_says_how_far_it_got(last, line):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    stream, rows = io.StringIO(), np.ones((2, 1))
+    callbacks = [StopAtStep(last), EpochLines(90, 2, stream)]
+    model.fit(rows, rows, batch_size=1, epochs=90, callbacks=callbacks, verbose=0)
+    final = stream.getvalue().splitlines()[-1]
+    assert final.startswith(line) and "left" not in final
+
+
+def test_steps_of_a_resumed_epoch_that_is_not_finished_count_from_its_beginning():
+    stream = io.StringIO()
+    callback = EpochLines(30, 54, stream)
+    callback.set_params({"steps": 40})  # 14 were done before
+    callback.on_train_begin()
+    callback.on_epoch_begin(2)
+    for step in range(6):
+        callback.on_train_batch_end(step)
+    callback.on_epoch_end(2, {"loss": 0.5})
+    assert stream.getvalue().startswith("epoch 3 of 30, 20 of 54 steps: loss 0.5, ")
