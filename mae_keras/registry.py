@@ -270,7 +270,7 @@ WEIGHT_READERS: Registry = Registry(
     "reader of weights",
     {
         "run": "mae_keras.runs.building:model_file",
-        "checkpoint": "mae_keras.interop:model_from_torch",
+        "checkpoint": "mae_keras.interop.torch_weights:pretrained_from_torch",
     },
 )
 

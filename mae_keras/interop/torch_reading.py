@@ -73,6 +73,7 @@ class Checkpoint:
         config: the `config.json` beside the file, or `{}`.
         preprocessor: the `preprocessor_config.json` beside it, or `{}`.
         notes: sentences about how it was read.
+        argument: str, what the caller calls `path`, for errors.
     """
 
     path: str
@@ -81,6 +82,7 @@ class Checkpoint:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     preprocessor: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    argument: str = "path"
 
 
 def joined(parts: Sequence[StoredTensor]) -> StoredTensor:
@@ -431,12 +433,14 @@ _LARGEST_JSON = 2**24
 _CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
 
 
-def read_checkpoint(path: str | os.PathLike[str], max_bytes: int | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: str | os.PathLike[str], max_bytes: int | None = None, argument: str = "path"
+) -> Checkpoint:
     """The tensors of a checkpoint, not yet read, and the JSON files beside it."""
-    file = _weights_file(as_path(path))
+    file = _weights_file(as_path(path), argument)
     max_bytes = check_int("max_bytes", max_bytes, 1, optional=True)
     kept = _named_tensors(*_read(str(file)))
-    kept.path = os.fspath(path)
+    kept.path, kept.argument = os.fspath(path), argument
     kept.config = _model_config(file, kept.notes)
     kept.preprocessor = _beside(file, "preprocessor_config.json")
     _check_numbers(kept)
@@ -444,7 +448,7 @@ def read_checkpoint(path: str | os.PathLike[str], max_bytes: int | None = None) 
     return kept
 
 
-def _weights_file(path: pathlib.Path) -> pathlib.Path:
+def _weights_file(path: pathlib.Path, argument: str) -> pathlib.Path:
     if path.is_dir():
         for name in _WEIGHTS:
             if (path / name).is_file():
@@ -452,11 +456,13 @@ def _weights_file(path: pathlib.Path) -> pathlib.Path:
         sharded = sorted(path.glob("*.index.json"))
         held = "a checkpoint in several files, which is not read" if sharded else "neither"
         raise ValueError(
-            f"`path` must be a checkpoint or a folder with {' or '.join(_WEIGHTS)}. "
+            f"`{argument}` must be a checkpoint or a folder with {' or '.join(_WEIGHTS)}. "
             f"Received: {str(path)!r}, which holds {held}"
         )
     if not os.path.lexists(path):
-        raise ValueError(f"`path` must be a checkpoint. Received: no such file: {str(path)!r}")
+        raise ValueError(
+            f"`{argument}` must be a checkpoint. Received: no such file: {str(path)!r}"
+        )
     check_regular(path)
     return path
 

@@ -147,7 +147,7 @@ def fill(
     entries = [*_compare(places, named), *positions.entries]
     missing = _missing_parts(places, named)
     if strict:
-        _refuse(entries, missing, checkpoint.path)
+        _refuse(entries, missing, checkpoint)
     encoder = encoder_of(model)
     layer = encoder.normalization
     constants = read_constants(checkpoint, named.style, encoder.image_shape[-1])
@@ -212,7 +212,7 @@ def _missing_parts(places: dict[str, Place], named: NamedTensors) -> list[str]:
     return missing
 
 
-def _refuse(entries: list[TensorReport], missing: list[str], path: str) -> None:
+def _refuse(entries: list[TensorReport], missing: list[str], checkpoint: Checkpoint) -> None:
     excused = tuple(
         prefix
         for part, prefixes in ((DECODER, _OF_DECODER), (HEAD, _OF_HEAD))
@@ -233,8 +233,9 @@ def _refuse(entries: list[TensorReport], missing: list[str], path: str) -> None:
         for entry in wrong[:5]
     )
     raise ValueError(
-        f"`path` must be a checkpoint of the model's sizes. Received: {path!r}, with "
-        f"{len(wrong)} tensors that do not fit{f' (it looks like {kind})' if kind else ''}: "
+        f"`{checkpoint.argument}` must be a checkpoint of the model's sizes. Received: "
+        f"{checkpoint.path!r}, with {len(wrong)} tensors that do not fit"
+        f"{f' (it looks like {kind})' if kind else ''}: "
         f"{listed}{', ...' if len(wrong) > 5 else ''}. In Python `strict=False` loads the others"
     )
 
@@ -278,7 +279,7 @@ _ALWAYS_ALLOWED = 2**26  # bytes of positions, whatever the weights are
 
 
 def model_from_torch(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Checkpoint,
     *,
     kind: str | None = None,
     image_shape: Sequence[int] | None = None,
@@ -338,7 +339,7 @@ def model_from_torch(
         "decoder_num_heads", decoder_num_heads, 1, LARGEST_WIDTH, optional=True
     )
     check_number("mask_ratio", mask_ratio, 0, 1, above=True, below=True, optional=True)
-    checkpoint = read_checkpoint(path, max_bytes)
+    checkpoint = path if isinstance(path, Checkpoint) else read_checkpoint(path, max_bytes)
     named = named_tensors(checkpoint.tensors, checkpoint.path, prefix)
     sizes = read_sizes(named, checkpoint)
     kind = kind or ("autoencoder" if sizes.num_classes is None else "classifier")
@@ -352,6 +353,23 @@ def model_from_torch(
         settings = {"normalize_targets": normalize_targets, "mask_ratio": mask_ratio}
         model = _autoencoder(encoder, sizes, checkpoint, decoder_num_heads, settings, notes)
     return model, fill(model, named, checkpoint, strict, tuple(notes))
+
+
+# What a checkpoint may need that `from_pretrained` does not take.
+_OPTIONS = re.compile(r"\b(num_heads|decoder_num_heads|image_shape|prefix|strict)\b")
+
+
+def pretrained_from_torch(path: str | os.PathLike[str], kind: str, argument: str) -> keras.Model:
+    """The model of a checkpoint, for callers without options who name the path `argument`."""
+    try:
+        return model_from_torch(read_checkpoint(path, argument=argument), kind=kind)[0]
+    except ValueError as error:
+        option = _OPTIONS.search(str(error))
+        if option is None:
+            raise
+        raise ValueError(
+            f"{error}. `mae_keras.interop.model_from_torch` takes `{option[1]}`"
+        ) from error
 
 
 def _encoder(

@@ -53,8 +53,7 @@ def load_pretrained(source: str | os.PathLike[str], kind: str = "autoencoder") -
     if path.suffix == ".keras" and not path.is_dir():
         return load_model(path, compile=False)
     if _holds_checkpoint(path):
-        model, _ = WEIGHT_READERS["checkpoint"](path, kind=kind)
-        return model
+        return WEIGHT_READERS["checkpoint"](path, kind, "source")
     return _load_with_keras(str(path))
 
 

@@ -131,6 +131,26 @@ def test_what_is_neither_text_nor_path_is_refused():
         ImageClassifier.from_pretrained("mnist", num_classes=1)
 
 
+def test_a_checkpoint_that_cannot_be_read_is_named_as_the_caller_does(tiny, tmp_path):
+    files = pytest.importorskip("safetensors.numpy")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "model.safetensors.index.json").touch()
+    with pytest.raises(ValueError, match="^`source` must be a checkpoint.*in several files"):
+        MaskedAutoencoder.from_pretrained(tmp_path / "shards")
+    file = tmp_path / "model" / "model.safetensors"
+    save_torch_weights(tiny, file.parent)
+    tensors = files.load_file(file)
+    odd = {**tensors, "vit.encoder.layer.0.gate.weight": np.zeros((2, 2), "float32")}
+    files.save_file(odd, file)
+    with pytest.raises(ValueError, match="^`source` must .*_torch` takes `strict`$") as refused:
+        ViTEncoder.from_pretrained(str(file.parent))
+    assert "gate" in str(refused.value)
+    files.save_file(tensors, file)
+    (file.parent / "config.json").unlink()
+    with pytest.raises(ValueError, match="^`num_heads` must be .*_torch` takes `num_heads`$"):
+        ImageClassifier.from_pretrained(file, 3)
+
+
 def changed(source, path, change):
     """A copy of a `.keras` file with another config."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
