@@ -18,8 +18,8 @@ from conftest import build_tiny
 from mae_keras.data import ArraySplit, Augmentation, evaluation_batches, training_batches
 from mae_keras.models import DenseMaskedAutoencoder, load_model
 from mae_keras.runs import RunCheckpoint, RunFolder
-from mae_keras.runtime.replicas import num_replicas
-from mae_keras.training import MaskedAdamW
+from mae_keras.runtime.replicas import num_replicas, own_copy
+from mae_keras.training import MaskedAdamW, OnlineProbe
 from mae_keras.training.distribution import (
     distribute,
     exit_at_once,
@@ -74,6 +74,34 @@ def lose():
         model.fit(batches, epochs=50, steps_per_epoch=2, verbose=0, callbacks=[Dying()])
 
 
+def probe():
+    """Trains twice, the second time with a probe, and scores what was saved on one device."""
+    folder, made, labels = FOLDER / "probed", {}, np.arange(19) % 3
+    with distribute("processes", **PLACE):
+        for what in ("plain", "probed"):
+            model = build_tiny()
+            model.compile("adam")
+            batches = training_batches(ArraySplit(IMAGES), 8, seed=0, shard=shard())
+            watching = [OnlineProbe(IMAGES, labels)] if what == "probed" else []
+            saving = RunCheckpoint(RunFolder(folder / what), 2, 2, min_seconds=0, others=watching)
+            callbacks = [*watching, saving]
+            options = {"epochs": 2, "steps_per_epoch": 2, "callbacks": callbacks, "verbose": 0}
+            history = model.fit(batches, **options).history
+            assert ("effective_rank" in history) == (is_writer() and bool(watching))
+            weights = [np.asarray(own_copy(weight)).tolist() for weight in model.weights]
+            made[what] = {"history": history, "weights": weights}
+        wait_for_all("trained")
+    if not is_writer():
+        return
+    made["alone"] = []
+    for path in sorted((folder / "probed" / "checkpoints").iterdir()):
+        loaded = load_model(path / "model.keras")
+        alone = OnlineProbe(IMAGES, labels)
+        alone.set_model(loaded)
+        made["alone"].append({**alone.scores(), "features": loaded.encode(IMAGES).tolist()})
+    (folder / "made.json").write_text(json.dumps(made))
+
+
 if WHAT == "devices":
     train("none", "one")
     train("devices", "devices")
@@ -81,5 +109,7 @@ elif WHAT == "processes":
     train("processes", "processes", **PLACE)
 elif WHAT == "lose":
     lose()
+elif WHAT == "probe":
+    probe()
 else:
     exit_at_once(int(WHAT))

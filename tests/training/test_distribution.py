@@ -120,6 +120,27 @@ def test_two_processes_give_what_one_gives_and_only_the_first_writes(folder):
 
 @needs_jax
 @pytest.mark.long
+def test_a_probe_in_one_of_two_processes_scores_as_alone_and_changes_no_weight(tmp_path):
+    for process in start_two(tmp_path, "probe"):
+        code, output = finish(process)
+        assert code == 0, output[-3000:]
+    results = json.loads((tmp_path / "probed" / "made.json").read_text())
+    plain, probed, alone = (results[name] for name in ("plain", "probed", "alone"))
+    for ours, theirs in zip(probed["weights"], plain["weights"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert probed["history"]["loss"] == plain["history"]["loss"]
+    assert len(alone) == 2
+    for name in ("effective_rank", "knn_accuracy"):
+        scores = [row[name] for row in alone]
+        np.testing.assert_allclose(probed["history"][name], scores, rtol=1e-5)
+    for rank, row in zip(probed["history"]["effective_rank"], alone, strict=True):
+        values = np.linalg.svd(row["features"], compute_uv=False)
+        shares = values / values.sum()
+        assert rank == pytest.approx(np.exp(-np.sum(shares * np.log(shares))), rel=1e-3)
+
+
+@needs_jax
+@pytest.mark.long
 def test_a_killed_process_ends_the_other_at_once_and_says_how_to_go_on(tmp_path):
     first, second = start_two(tmp_path, "lose")
     assert finish(second)[0] == -signal.SIGKILL
