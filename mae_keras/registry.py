@@ -183,9 +183,19 @@ def import_code(argument: str, source: str | os.PathLike[str]) -> ModuleType:
         return _import_file(path.resolve()) if is_file else importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"`{argument}` must be code that runs: {type(error).__name__}: {error}. "
+            f"`{argument}` must be code that runs: {in_one_line(error)}. "
             f"Received: {argument}={name!r}"
         ) from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of the user's code is and says, to go on after with a sentence.
+
+    Example:
+    >>> in_one_line(RuntimeError("Log in."))
+    'RuntimeError: Log in'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split()).removesuffix('.')}"
 
 
 def check_callback_name(name: str) -> None:

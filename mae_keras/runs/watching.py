@@ -18,7 +18,7 @@ from mae_keras import data
 from mae_keras.arguments import check_int
 from mae_keras.extras import install_command
 from mae_keras.files import replacing
-from mae_keras.registry import PluginError, check_callback_name, import_code
+from mae_keras.registry import PluginError, check_callback_name, import_code, in_one_line
 from mae_keras.runs.resuming import Interrupted, StopRequest
 from mae_keras.runtime.tf_data import stay_on_host
 from mae_keras.training import OnlineProbe, is_writer, shard
@@ -140,7 +140,7 @@ def load_callback(name: str) -> keras.callbacks.Callback:
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"`callback` must be a class or function that can be called without arguments: "
-            f"{type(error).__name__}: {error}. Received: callback={name!r}"
+            f"{in_one_line(error)}. Received: callback={name!r}"
         ) from error
     if not isinstance(made, keras.callbacks.Callback):
         raise ValueError(
@@ -314,10 +314,7 @@ class GuardedCallback(keras.callbacks.Callback):
     def error(self, where: object) -> CallbackError:
         """What to raise once the run is saved."""
         hook, cause = self.failure or ("", Exception())
-        return CallbackError(
-            f"{where}: {hook} of the callback raised {type(cause).__name__}: "
-            f"{' '.join(str(cause).split())}"
-        )
+        return CallbackError(f"{where}: {hook} of the callback raised {in_one_line(cause)}")
 
     def _pass_on(self, hook: str, *arguments: Any, **options: Any) -> None:
         if self.failure is not None:

@@ -32,7 +32,7 @@ from mae_keras.runs.watching import (
     tensorboard_callback,
 )
 
-CALLBACKS = """
+CALLBACKS = r"""
 import keras
 
 class Logger(keras.callbacks.Callback):
@@ -46,6 +46,9 @@ number = 3
 
 def needs_more(project):
     return Logger()
+
+def lacks_a_key():
+    raise RuntimeError("No key.\nLog in.")
 
 def gives_a_number():
     return number
@@ -73,6 +76,7 @@ WRONG = {
     "toy_broken.py:Logger": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
     "toy_callbacks.py:Loger": "did you mean 'Logger'?",
     "toy_callbacks.py:needs_more": "TypeError: needs_more() missing 1 required positional",
+    "toy_callbacks.py:lacks_a_key": "arguments: RuntimeError: No key. Log in. Received: --callback",
     "toy_callbacks.py:gives_a_number": "which gives a int",
     "toy_callbacks.py:number": "`--callback` must be a class or function that can be called",
 }
