@@ -129,7 +129,9 @@ def _literals(kind: Any) -> list[str]:
 
 def _flag(text: str, group: Group | None = None) -> Any:
     shown = {"show_default": lambda value: "yes" if value else "no"}
-    return Annotated[bool, Parameter(negative="", group=group, help=text, **shown)]
+    if group is not None:  # None itself would leave the option out of the help
+        shown["group"] = group
+    return Annotated[bool, Parameter(negative="", help=text, **shown)]
 
 
 Overrides = _overrides("Overrides", Recipe, _OPTIMIZATION, recipe_values)

@@ -129,3 +129,15 @@ def test_values_keep_their_case_and_usage_and_flags_read_alike(capsys):
         shown = text(command)
         assert " RUN IMAGES... " in shown and "Examples:" in shown
     assert "Examples:" in text("import")
+
+
+@pytest.mark.parametrize("command", cli._COMMANDS)
+def test_help_lists_every_option_that_the_command_takes(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # so that no name is broken
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out.partition("Examples:")[0]
+    taken = [argument.names[0] for argument in cli.app[command].assemble_argument_collection()]
+    names = [name for name in taken if name.startswith("--")]
+    assert len(names) > 2
+    assert not [name for name in names if f"{name} " not in shown]
