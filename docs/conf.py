@@ -61,5 +61,6 @@ html_copy_source = False
 html_show_sphinx = False
 pygments_style = "tango"
 pygments_dark_style = "monokai"
+highlight_options = {"python": {"stripnl": True}}  # doctests end in an empty line
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -1,13 +1,17 @@
 """Sphinx: names of columns within the cells of wide tables, for screens too narrow for columns.
 
-`site.css` shows them there, a row below the other; elsewhere they are hidden.
+`site.css` shows them there, a row below the other; elsewhere they are hidden. Heads without words,
+which Markdown asks for, are left out.
 """
+
+import re
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-_MOST_COLUMNS = 2  # tables of so many columns fit any screen
+_MOST_COLUMNS = 2  # tables of so many columns fit any screen,
+_MOST_CHARACTERS = 36  # if the longest words of their columns are no longer than this together
 
 
 class StackedTables(SphinxPostTransform):
@@ -24,13 +28,24 @@ class StackedTables(SphinxPostTransform):
             if head is None or body is None:
                 continue
             names = [entry.astext() for entry in head.findall(nodes.entry)]
-            if len(names) <= _MOST_COLUMNS:
+            if not any(names):
+                head.parent.remove(head)
+            rows = [row.children for row in body.findall(nodes.row)]
+            if len(names) <= _MOST_COLUMNS and _longest_words(rows) <= _MOST_CHARACTERS:
                 continue
             table["classes"].append("stacked")
-            for row in body.findall(nodes.row):
-                for name, entry in zip(names[1:], list(row.children)[1:], strict=False):
-                    if name and entry.astext():
+            for row in rows:
+                for name, entry in zip(names[1:], row[1:], strict=False):
+                    if not entry.astext():
+                        entry["classes"].append("empty")
+                    elif name:
                         entry.insert(0, nodes.inline(name, name, classes=["column-name"]))
+
+
+def _longest_words(rows: list[list[nodes.Node]]) -> int:
+    columns = zip(*rows, strict=False)
+    words = ([re.split(r"\s", cell.astext()) for cell in column] for column in columns)
+    return sum(max(len(word) for cell in column for word in cell) for column in words)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

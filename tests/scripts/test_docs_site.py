@@ -124,9 +124,12 @@ def test_cells_of_wide_tables_name_their_columns_and_narrow_tables_stay(tmp_path
         f"import sys\nsys.path.insert(0, {str(DOCS / '_extensions')!r})\n"
         "extensions = ['myst_parser', 'stacked_tables']\n"
     )
-    wide = "| run | loss | time |\n|---|---|---|\n| a | 0.5 | 9 s |\n"
+    wide = "| run | loss | time |\n|---|---|---|\n| a | 0.5 | 9 s |\n| b | | 8 s |\n"
     narrow = "| one | two |\n|---|---|\n| c | d |\n"
-    (tmp_path / "index.md").write_text(f"# Tables\n\n{wide}\n{narrow}")
+    long_words = f"| | means |\n|---|---|\n| `{'x' * 30}` | `{'y' * 10}` |\n"
+    headless = "| | |\n|---|---|\n| e | f |\n"
+    tables = f"{wide}\n{narrow}\n{long_words}\n{headless}"
+    (tmp_path / "index.md").write_text(f"# Tables\n\n{tables}")
     command = [
         sys.executable,
         "-m",
@@ -140,8 +143,11 @@ def test_cells_of_wide_tables_name_their_columns_and_narrow_tables_stay(tmp_path
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
     tables = re.findall(r"<table.*?</table>", page, re.S)
-    assert re.findall(r'column-name">(\w+)</span>', tables[0]) == ["loss", "time"]
-    assert "stacked" in tables[0] and "stacked" not in tables[1] and "column-name" not in tables[1]
+    labels = [re.findall(r'column-name">(\w+)</span>', table) for table in tables]
+    assert labels == [["loss", "time", "time"], [], ["means"], []]
+    assert ["stacked" in table for table in tables] == [True, False, True, False]
+    assert ['class="empty"' in table for table in tables] == [True, False, False, False]
+    assert ["<thead" in table for table in tables] == [True, True, True, False]
 
 
 def test_a_link_to_nowhere_is_found(tmp_path):
