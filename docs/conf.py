@@ -22,10 +22,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "docstrings",  # these four: docs/_extensions/
+    "docstrings",  # these five: docs/_extensions/
     "mathml",
     "packages",
     "stacked_tables",
+    "unbroken_names",
 ]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb"]

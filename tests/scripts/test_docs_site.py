@@ -118,36 +118,42 @@ def test_models_begin_with_what_most_people_use_and_say_nothing_twice():
     assert "denoise" not in own
 
 
-@NEEDS_SPHINX
-def test_cells_of_wide_tables_name_their_columns_and_narrow_tables_stay(tmp_path):
+def built(tmp_path, text, extension):
+    """The HTML of a page that an extension of the site has seen."""
     (tmp_path / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {str(DOCS / '_extensions')!r})\n"
-        "extensions = ['myst_parser', 'stacked_tables']\n"
+        f"extensions = ['myst_parser', {extension!r}]\n"
     )
+    (tmp_path / "index.md").write_text(text)
+    command = [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning"]
+    command += [tmp_path, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return (tmp_path / "out" / "index.html").read_text()
+
+
+@NEEDS_SPHINX
+def test_cells_of_wide_tables_name_their_columns_and_narrow_tables_stay(tmp_path):
     wide = "| run | loss | time |\n|---|---|---|\n| a | 0.5 | 9 s |\n| b | | 8 s |\n"
     narrow = "| one | two |\n|---|---|\n| c | d |\n"
     long_words = f"| | means |\n|---|---|\n| `{'x' * 30}` | `{'y' * 10}` |\n"
     headless = "| | |\n|---|---|\n| e | f |\n"
-    tables = f"{wide}\n{narrow}\n{long_words}\n{headless}"
-    (tmp_path / "index.md").write_text(f"# Tables\n\n{tables}")
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "--fail-on-warning",
-        tmp_path,
-        tmp_path / "out",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "out" / "index.html").read_text()
+    text = f"# Tables\n\n{wide}\n{narrow}\n{long_words}\n{headless}"
+    page = built(tmp_path, text, "stacked_tables")
     tables = re.findall(r"<table.*?</table>", page, re.S)
     labels = [re.findall(r'column-name">(\w+)</span>', table) for table in tables]
     assert labels == [["loss", "time", "time"], [], ["means"], []]
     assert ["stacked" in table for table in tables] == [True, False, True, False]
     assert ['class="empty"' in table for table in tables] == [True, False, False, False]
     assert ["<thead" in table for table in tables] == [True, True, True, False]
+
+
+@NEEDS_SPHINX
+def test_short_names_do_not_break_at_hyphens_and_names_wider_than_a_phone_may(tmp_path):
+    text = f"# Code\n\n`--batch-size 64` and `{'a-' * 20}b`\n"
+    page = built(tmp_path, text, "unbroken_names")
+    classes = re.findall(r'<code class="([^"]*)"', page)
+    assert ["unbroken" in found for found in classes] == [True, False]
 
 
 def test_a_link_to_nowhere_is_found(tmp_path):
