@@ -27,7 +27,8 @@ settings.load_profile("mae_keras")
 def pytest_collection_modifyitems(items):
     """What looks at a finished run waits for one to finish; the longest file starts first."""
     for item in items:
-        if "finished" in getattr(item, "fixturenames", ()):
+        long = item.get_closest_marker("long")  # `-m "not slow"` leaves those out, too
+        if long or "finished" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     # It runs other tests again, on JAX, in one process: at the end the second core would wait.
     items.sort(key=lambda item: item.path.name != "test_backends.py")
