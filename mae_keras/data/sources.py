@@ -114,27 +114,27 @@ SOURCES: Registry = Registry(
     {
         "mnist-sample": _built_in(
             "mnist-sample",
-            "5000 handwritten digits of MNIST, 28 x 28, gray, 10 classes; no download",
+            "5,000 handwritten digits of MNIST, 28 x 28, gray, 10 classes; no download",
             "sources.load_mnist_sample",
         ),
         "digits": _built_in(
             "digits",
-            "1797 handwritten digits of scikit-learn, 8 x 8, gray, 10 classes; no download",
+            "1,797 handwritten digits of scikit-learn, 8 x 8, gray, 10 classes; no download",
             "sources.load_digits",
         ),
         "mnist": _built_in(
             "mnist",
-            "70 000 handwritten digits, 28 x 28, gray, 10 classes; needs mae_keras[datasets]",
+            "70,000 handwritten digits, 28 x 28, gray, 10 classes; needs the extra datasets",
             *_TFDS,
         ),
         "fashion_mnist": _built_in(
             "fashion_mnist",
-            "70 000 articles of clothing, 28 x 28, gray, 10 classes; the same extra",
+            "70,000 articles of clothing, 28 x 28, gray, 10 classes; the same extra",
             *_TFDS,
         ),
         "cifar10": _built_in(
             "cifar10",
-            "60 000 photographs, 32 x 32, color, 10 classes; the same extra",
+            "60,000 photographs, 32 x 32, color, 10 classes; the same extra",
             *_TFDS,
         ),
         "tfds": _built_in(
