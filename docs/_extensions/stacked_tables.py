@@ -35,10 +35,11 @@ class StackedTables(SphinxPostTransform):
                 continue
             table["classes"].append("stacked")
             for row in rows:
-                for name, entry in zip(names[1:], row[1:], strict=False):
-                    if not entry.astext():
+                for name, entry in zip(names, row, strict=False):
+                    text = entry.astext()
+                    if not text:
                         entry["classes"].append("empty")
-                    elif name:
+                    elif name and (entry is not row[0] or text.replace(",", "").isdigit()):
                         entry.insert(0, nodes.inline(name, name, classes=["column-name"]))
 
 
