@@ -352,9 +352,8 @@ def _train(
         f"{settings.epochs} epochs of {steps} steps, {settings.batch_size} images a step"
     )
     started = time.perf_counter()
-    progress = EpochLines(settings.epochs, steps)
-    lines = progress if announce is print else _Announced(announce)
-    done = _Done(settings.epochs, steps, stop)
+    progress, done = EpochLines(settings.epochs, steps), _Done(settings.epochs, steps, stop)
+    lines = progress if announce is print else _Announced(announce, done)
     try:
         with explaining_out_of_memory(settings.batch_size, 1):
             fit_classifier(
@@ -415,13 +414,15 @@ class _Done(keras.callbacks.Callback):
 class _Announced(keras.callbacks.Callback):
     """A line after every epoch for whoever does not want them printed."""
 
-    def __init__(self, announce: Callable[[str], Any]):
+    def __init__(self, announce: Callable[[str], Any], done: _Done):
         super().__init__()
-        self.announce = announce
+        self.announce, self.done = announce, done
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         numbers = ", ".join(f"{name} {float(value):.4g}" for name, value in (logs or {}).items())
-        self.announce(f"epoch {epoch + 1}: {numbers}")
+        step, steps = self.done.step, self.done.steps
+        part = "" if step == steps else f", {step} of {steps} steps"
+        self.announce(f"epoch {epoch + 1}{part}: {numbers}")
 
 
 def _validation(images: Any) -> tuple[np.ndarray, np.ndarray] | None:

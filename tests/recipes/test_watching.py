@@ -10,7 +10,7 @@ import pytest
 from command_line import refusal, run
 
 from mae_keras import data
-from mae_keras.models import load_model
+from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.runs import (
     CallbackError,
     Recipe,
@@ -317,9 +317,11 @@ class Reader(keras.callbacks.Callback):
 
 @pytest.fixture
 def labeled(tmp_path, monkeypatch):
-    """40 images of two classes, 32 of them to train, in the working directory."""
+    """Images of two classes and a small model, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), "uint8")
+    sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
+    MaskedAutoencoder.from_preset("nano", (8, 8, 1), 4, **sizes).save("tiny.keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), "uint8")
     np.savez("labeled.npz", images=pixels, labels=np.arange(40) % 2)
     return tmp_path
 
@@ -335,7 +337,7 @@ def test_fine_tune_calls_the_callbacks_of_the_command_line(labeled, capsys, monk
     (labeled / "toy_recorder.py").write_text(RECORDER)
     code, _, err = run(
         capsys,
-        *("fine-tune", "mnist", "--dataset", "labeled.npz", "--out", "run", "--tensorboard"),
+        *("fine-tune", "tiny.keras", "--dataset", "labeled.npz", "--out", "run", "--tensorboard"),
         *("--callback", "toy_recorder.py:Recorder", "--callback", "toy_recorder.py:Reader"),
         *("--epochs", 2, "--batch-size", 8, "--train-blocks", 0, "--jit-compile", "false"),
     )
@@ -355,17 +357,20 @@ def test_what_a_callback_ends_is_a_whole_classifier_and_an_error_keeps_the_earli
     labeled, monkeypatch
 ):
     monkeypatch.setattr(fine_tuning, "_finish", lambda *arguments: arguments[-2])
-    images, told = data.load("labeled.npz"), []
+    rows, told = np.load("labeled.npz"), []
+    split = data.ArraySplit(rows["images"][:32], rows["labels"][:32])
+    images = data.ImageData("made", (8, 8, 1), 2, None, split, split, split)
 
     def tune(callback, **options):
         return fine_tune_run(
-            *("mnist", "run", FineTuneOptions(epochs=3, **QUICK)),
+            *("tiny.keras", "run", FineTuneOptions(epochs=3, **QUICK)),
             **{"images": images, "announce": told.append, "callbacks": [callback], **options},
         )
 
     metrics = tune(StopAtStep(6))
     assert (metrics["steps"], metrics["epochs"]) == (6, 1)
     assert "A callback ended training early, after epoch 1 of 3 and 2 of 4 steps" in told
+    assert [line.partition(": ")[0] for line in told[1:3]] == ["epoch 1", "epoch 2, 2 of 4 steps"]
     run = RunFolder("run")
     assert len(run.read_history()["loss"]) == 1
     assert int(load_model(run.model).optimizer.iterations) == 6
