@@ -11,21 +11,23 @@ from sphinx.errors import ExtensionError
 
 def visit_inline(translator: Any, node: nodes.math) -> None:
     """Write a formula within a line."""
-    translator.body.append(_mathml(node, as_block=False))
+    translator.body.append(_mathml(node, node.astext(), as_block=False))
     raise nodes.SkipNode
 
 
 def visit_block(translator: Any, node: nodes.math_block) -> None:
-    """Write a formula that stands alone; a wide one scrolls."""
-    translator.body.append(f'<div class="formula">{_mathml(node, as_block=True)}</div>\n')
+    """Write formulas that stand alone: side by side, or in lines where a screen is narrow."""
+    formulas = node.astext().split(r"\qquad")
+    lines = "".join(_mathml(node, formula, as_block=True) for formula in formulas)
+    translator.body.append(f'<div class="formula">{lines}</div>\n')
     raise nodes.SkipNode
 
 
-def _mathml(node: nodes.Element, as_block: bool) -> str:
+def _mathml(node: nodes.Element, formula: str, as_block: bool) -> str:
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
+        return tex2mathml(formula, as_block=as_block)
     except MathError as error:
-        raise ExtensionError(f"{node.source}: {error} In the formula {node.astext()!r}") from error
+        raise ExtensionError(f"{node.source}: {error} In the formula {formula!r}") from error
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

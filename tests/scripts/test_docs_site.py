@@ -118,11 +118,11 @@ def test_models_begin_with_what_most_people_use_and_say_nothing_twice():
     assert "denoise" not in own
 
 
-def built(tmp_path, text, extension):
+def built(tmp_path, text, extension, settings=""):
     """The HTML of a page that an extension of the site has seen."""
     (tmp_path / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {str(DOCS / '_extensions')!r})\n"
-        f"extensions = ['myst_parser', {extension!r}]\n"
+        f"extensions = ['myst_parser', {extension!r}]\n{settings}"
     )
     (tmp_path / "index.md").write_text(text)
     command = [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning"]
@@ -154,6 +154,19 @@ def test_short_names_do_not_break_at_hyphens_and_names_wider_than_a_phone_may(tm
     page = built(tmp_path, text, "unbroken_names")
     classes = re.findall(r'<code class="([^"]*)"', page)
     assert ["unbroken" in found for found in classes] == [True, False]
+
+
+@NEEDS_SPHINX
+def test_formulas_beside_each_other_may_go_below_each_other(tmp_path):
+    text = "# Formulas\n\n$$\na = 1, \\qquad b = 2\n$$\n"
+    settings = "myst_enable_extensions = ['dollarmath']\nhtml_math_renderer = 'mathml'\n"
+    page = built(tmp_path, text, "mathml", settings)
+    (formulas,) = re.findall(r'<div class="formula">(.*?)</div>', page, re.S)
+    assert [re.findall(r"<m[in]>(\w)</m", one) for one in formulas.split("</math>")] == [
+        ["a", "1"],
+        ["b", "2"],
+        [],
+    ]
 
 
 def test_a_link_to_nowhere_is_found(tmp_path):
