@@ -37,7 +37,7 @@ _IMAGENET = ((224, 224, 3), 16)
 
 PRESETS: dict[str, Preset] = {
     "nano": Preset(
-        "8x8 digits, seconds on a laptop", 64, 4, 4, 128, 64, 2, 4, 128, _DIGITS, 205_956
+        "small digits, minutes on a laptop", 64, 4, 4, 128, 64, 2, 4, 128, _DIGITS, 205_956
     ),
     "micro": Preset(
         "MNIST and CIFAR on a CPU; the size of the keras.io example",

@@ -276,7 +276,8 @@ def _finish_averaging(model: keras.Model) -> None:
 
 
 def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start: Progress) -> str:
-    shards = f" in {model.num_shards} shards" if model.num_shards > 1 else ""
+    compiled = {"all": "compiled by XLA", "pieces": "fused kernels", "nothing": "not compiled"}
+    shards = f", {model.num_shards} batch shards" if model.num_shards > 1 else ""
     going_on = ""
     if start.epoch or start.step:
         within = f" and {start.step} steps" if start.step else ""
@@ -284,8 +285,7 @@ def _announcement(model: Any, recipe: Recipe, num_images: int, steps: int, start
     return (
         f"{recipe.preset}: {model.count_params():,} weights, {model.num_patches} patches of which "
         f"{model.num_hidden} hidden, {num_images:,} training images, {steps} steps an epoch; "
-        f"XLA compiles {model.xla}{shards}, {recipe.dtype_policy}, "
-        f"{keras.backend.backend()}{going_on}"
+        f"{keras.backend.backend()}, {recipe.dtype_policy}, {compiled[model.xla]}{shards}{going_on}"
     )
 
 
