@@ -77,7 +77,7 @@ def recipe_values(field: str) -> str:
 
     Example:
     >>> recipe_values("mask_ratio")
-    ' [default: 0.75; digits 0.5]'
+    ' [default: 0.75; mnist-sample 0.6, digits 0.5]'
     """
     if field == "dataset":
         return ""
