@@ -3,8 +3,9 @@
     scripts/pretrained_weights.py runs/mnist
 
 Writes mae_keras/weights/NAME: the model in half precision, the run's settings and results, and a
-card with the command that trained it. Refuses weights whose k-NN accuracy is not that of the run.
-Set TFDS_DATA_DIR: that check needs the data set.
+card with the command that trained it; and docs/images/NAME-weights.png, what it makes of the first
+test images. Refuses weights whose k-NN accuracy is not that of the run. Set TFDS_DATA_DIR: that
+check needs the data set.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import zipfile
 import h5py
 import numpy as np
 
-from mae_keras import evaluation
+from mae_keras import evaluation, figures
 from mae_keras.files import replacing
 from mae_keras.models import load_model
 from mae_keras.run_contents import WEIGHTS
@@ -27,7 +28,9 @@ from mae_keras.runs.building import load_images
 from mae_keras.runs.exporting import load_run
 from mae_keras.runs.recipe import find_recipe
 from mae_keras.runs.report import model_card
+from mae_keras.training import reconstruction_of
 
+PICTURES = pathlib.Path(__file__).parents[1] / "docs" / "images"
 MOST_BYTES = 2_000_000
 DATA = {
     "mnist": "MNIST, handwritten digits of LeCun, Cortes and Burges (CC BY-SA 3.0)",
@@ -47,6 +50,7 @@ def main() -> None:
     with replacing(WEIGHTS / name) as folder:
         folder.mkdir()
         pack(run, folder, name)
+    draw(RunFolder(WEIGHTS / name), PICTURES / f"{name}-weights.png")
     size = (WEIGHTS / name / "model.keras").stat().st_size
     print(f"Wrote {WEIGHTS / name}; model.keras takes {size / 1e6:.2f} MB")
 
@@ -65,6 +69,13 @@ def pack(run: RunFolder, folder: pathlib.Path, name: str) -> None:
     card, _, _ = model_card(packed).partition("## Use")
     sections = (scores(metrics), provenance(name, packed.read_config()))
     packed.model_card.write_text(card + "\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def draw(packed: RunFolder, path: pathlib.Path) -> None:
+    """A picture of the first test images, reconstructed."""
+    recipe, model = load_run(packed.path)
+    images, _ = load_images(recipe).test.arrays(limit=5)
+    figures.save_figure(reconstruction_of(model, images), path)
 
 
 def knn_of(packed: RunFolder) -> float:
