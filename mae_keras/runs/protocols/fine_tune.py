@@ -31,7 +31,7 @@ def fine_tune(comparison: "Comparison", options: EvaluationOptions) -> dict[str,
 
 @register_protocol(
     "partial-fine-tune",
-    "the same, but the last `--train-blocks` blocks and the head alone",
+    "the same, but only the last `--train-blocks` blocks and the head are trained",
     trains=True,
     detail=_DETAIL,
 )

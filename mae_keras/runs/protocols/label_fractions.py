@@ -25,7 +25,8 @@ def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tupl
 
 @register_protocol(
     "label-fractions",
-    "the linear probe with 1, 10 and 100 % of the labels, five draws each, validation cut alike",
+    "the linear probe with 1, 10 and 100 % of the labels, five draws each; "
+    "the validation images are reduced likewise",
     figures=_curves,
     pictures={"label_fractions": "Linear probe with fewer labels"},
 )

@@ -82,8 +82,8 @@ def _class_report(probe: Any, features: Any, comparison: "Comparison") -> Any:
 
 @register_protocol(
     "paper-probe",
-    "batch norm without scale and shift, then a linear layer, trained with LARS and a cosine, as "
-    "in the MAE paper",
+    "batch norm without scale and shift, then a linear layer, trained with LARS and a cosine "
+    "schedule, as in the MAE paper",
     detail=("epochs", "epochs", "for how long a network was trained"),
 )
 def paper_probe(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
