@@ -55,7 +55,7 @@ EXEMPT = {
         "runs.register_recipe data.register_source"
     ),
     "an error": (
-        "runs.DamagedError runs.Interrupted runs.LockedError "
+        "runs.CallbackError runs.DamagedError runs.Interrupted runs.LockedError "
         "training.LostProcessError training.NonFiniteError training.OutOfMemoryError"
     ),
     "a report, or an error": (
@@ -77,7 +77,10 @@ EXEMPT = {
         "data.StreamSplit data.load data.kind data.read_image runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
-        "runs.summary runs.evaluation_table runs.Saving figures.save_figure"
+        "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure"
+    ),
+    "of dictionaries of rows and curves, which have tests of their own": (
+        "figures.image_grid figures.line_figure figures.matrix_figure"
     ),
     "seconds a call; made of what is called here": (
         "evaluation.fine_tune evaluation.paper_linear_probe evaluation.label_fraction_scores "
@@ -1008,6 +1011,7 @@ def _evaluation_calls() -> list[Call]:
     seeds = (("seed", "none"),)
     corrupted = {"kinds": ("noise",), "strengths": (0, 3), "seed": 0}
     return [
+        Call("evaluation.effective_rank", evaluation.effective_rank, lambda: {"features": ROWS}),
         Call("evaluation.pixel_features", evaluation.pixel_features, lambda: {"images": FLOATS}),
         Call(
             "evaluation.check_features",
