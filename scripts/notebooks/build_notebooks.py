@@ -29,8 +29,6 @@ from mae_keras.files import replacing
 
 # What every notebook's cell of parameters must set, and what a check sets instead.
 SMALL = {"SMALL": True}
-# Notebooks that are still to be brought below `MOST_LINES` and to the short cell that installs.
-LONGER = ("02", "03", "05", "06", "08", "09")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -63,8 +61,6 @@ def check_files(pair: Pair) -> list[str]:
     """Say what is wrong with the two files of a notebook, without running it."""
     notebook = pair.read()
     faults = faults_of_form(notebook)
-    if pair.name.startswith(LONGER):
-        faults = [fault for fault in faults if "lines of code" not in fault]
     if not pair.executed.exists():
         return [*faults, f"{pair.executed.name} is missing: scripts/build_notebooks {pair.name}"]
     executed = nbformat.read(pair.executed, as_version=4)

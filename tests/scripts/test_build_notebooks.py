@@ -52,23 +52,19 @@ def test_every_notebook_is_well_formed_and_its_two_files_are_in_step():
 
 
 def test_all_notebooks_install_the_package_in_the_same_way():
-    from build_notebooks import LONGER
     from notebook_pairs import find_pairs
 
-    pairs = [pair for pair in find_pairs() if not pair.name.startswith(LONGER)]
-    cells = {pair.name: pair.read().cells[1].source for pair in pairs}
+    cells = {pair.name: pair.read().cells[1].source for pair in find_pairs()}
     assert len({re.sub(r"\.\.\[\S+\]", "", cell) for cell in cells.values()}) == 1, cells
 
 
 def test_the_script_that_builds_installs_every_extra_that_a_notebook_uses():
-    from build_notebooks import LONGER
     from notebook_pairs import find_pairs
 
     script = (SCRIPTS.parent / "build_notebooks").read_text()
     installed = re.search(r"^set_up notebooks (\S+)$", script, re.M).group(1).split(",")
     for pair in find_pairs():
-        form = r'^extras = "(\S+)"$' if pair.name.startswith(LONGER) else r'"\.\.\[(\S+)\]"'
-        extras = re.search(form, pair.read().cells[1].source, re.M).group(1)
+        extras = re.search(r'"\.\.\[(\S+)\]"', pair.read().cells[1].source).group(1)
         assert set(extras.split(",")) <= set(installed), pair.name
 
 
