@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from stopping import StopAtStep
 
 from mae_keras.runs.progress import EpochLines
 
@@ -152,17 +153,6 @@ def test_within_a_later_epoch_the_rest_of_it_counts(monkeypatch):
             now[0] += seconds[2]
             callback.on_epoch_end(epoch, {"loss": 1})
     assert stream.getvalue().rstrip().endswith("step 1 of 2, loss 1, 30 s left")
-
-
-class StopAtStep(keras.callbacks.Callback):
-    """Ends training at a step of the whole run, counted from 1."""
-
-    def __init__(self, last):
-        super().__init__()
-        self.last = last
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = int(self.model.optimizer.iterations) == self.last
 
 
 @pytest.mark.parametrize(

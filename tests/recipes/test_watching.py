@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from command_line import refusal, run
+from stopping import StopAtStep
 
 from mae_keras import data
 from mae_keras.models import MaskedAutoencoder, load_model
@@ -258,17 +259,6 @@ def test_too_few_validation_images_for_a_probe_are_told_of(count):
     assert told == [
         f"The features are not probed, which takes at least 2 validation samples; there are {count}"
     ]
-
-
-class StopAtStep(keras.callbacks.Callback):
-    """Ends training at a step of the whole run, counted from 1."""
-
-    def __init__(self, last):
-        super().__init__()
-        self.last = last
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = int(self.model.optimizer.iterations) == self.last
 
 
 @pytest.mark.slow

@@ -72,6 +72,12 @@ def finish(process, timeout=400):
     return process.returncode, output
 
 
+def run_two(folder, what):
+    for process in start_two(folder, what):
+        code, output = finish(process)
+        assert code == 0, output[-3000:]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Results of one device and of two in one process."""
@@ -106,9 +112,7 @@ def test_two_devices_of_one_jax_process_give_what_one_gives(folder):
 @needs_jax
 @pytest.mark.long
 def test_two_processes_give_what_one_gives_and_only_the_first_writes(folder):
-    for process in start_two(folder, "processes"):
-        code, output = finish(process)
-        assert code == 0, output[-3000:]
+    run_two(folder, "processes")
     two = made(folder, "processes")
     assert two["replicas"] == 2
     check_equal(made(folder, "one"), two)
@@ -121,9 +125,7 @@ def test_two_processes_give_what_one_gives_and_only_the_first_writes(folder):
 @needs_jax
 @pytest.mark.long
 def test_a_probe_in_one_of_two_processes_scores_as_alone_and_changes_no_weight(tmp_path):
-    for process in start_two(tmp_path, "probe"):
-        code, output = finish(process)
-        assert code == 0, output[-3000:]
+    run_two(tmp_path, "probe")
     results = json.loads((tmp_path / "probed" / "made.json").read_text())
     plain, probed, alone = (results[name] for name in ("plain", "probed", "alone"))
     for ours, theirs in zip(probed["weights"], plain["weights"], strict=True):
