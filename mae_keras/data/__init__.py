@@ -31,6 +31,7 @@ _EXPORTS = {
     "augment": "augmentation",
     "default_augmentation": "augmentation",
     "read_image": "folders",
+    "read_signals": "signals",
     "ClassificationAugmentation": "classification",
     "labeled_batches": "classification",
     "evaluation_batches": "pipeline",

@@ -99,13 +99,15 @@ def in_memory_data(
     notes: Sequence[str] = (),
     resize: str = "crop",
     in_memory_limit: int = 1 << 30,
+    keys: Mapping[str, np.ndarray] | None = None,
 ) -> ImageData:
     """Check arrays, cut them into splits by content, and return `ImageData`.
 
     `images` is `(num_images, height, width[, channels])`; a `numpy.memmap` of more than
     `in_memory_limit` bytes stays on disk. `labels` are integers from 0, strings or `None`.
     `mix` shuffles each split by the seed, since arrays may come class by class; an official split
-    keeps its order unless its labels are sorted by class.
+    keeps its order unless its labels are sorted by class. `keys` stand for the content of each
+    image, by part, where it is not all of the array.
     """
     notes = list(notes)
     given = {"train": (images, labels), "test": test, "validation": validation}
@@ -115,7 +117,7 @@ def in_memory_data(
     parts = _checked_parts(name, given, kind, notes)
     labeled, class_names = _encode_labels(name, parts, class_names, notes)
     rows, notes_on_split = division.rows(
-        {part: held["keys"] for part, held in parts.items()},
+        keys or {part: held["keys"] for part, held in parts.items()},
         name,
         labels=None if labeled is None else labeled["train"],
         groups=_checked_groups(groups, parts),
@@ -143,6 +145,12 @@ def in_memory_data(
         notes=(*dict.fromkeys(notes), *notes_on_split),
         **splits,
     )
+
+
+def read_signal_arrays(path: Path) -> np.ndarray:
+    """Read the signals of a `.npz` (those to train on) or `.npy` file, in their order."""
+    signals, _ = _read(path, False, None, [])[0]["train"]
+    return np.asarray(_with_channel_axis(str(path), signals, "signals"), "float32")
 
 
 def _read(path, want_labels, groups, notes):
@@ -364,6 +372,12 @@ def _with_channel_axis(name, images, kind):
         )
     if 0 in images.shape:
         raise ValueError(f"{name}: {kind} must not be empty. Received: shape {images.shape}.")
+    if kind == "signals" and _looks_like_pictures(images):
+        raise ValueError(
+            f"{name}: signals must not be pictures: these look like {images.shape[1]} x "
+            f"{images.shape[2]} pixels in bytes. Leave `kind` out, or store signals of that shape "
+            f"as float32. Received: shape {images.shape}, dtype {images.dtype}."
+        )
     if images.ndim == _RANKS[kind][0]:
         return images[..., np.newaxis]
     least = 16 if kind == "signals" else 4
@@ -374,6 +388,10 @@ def _with_channel_axis(name, images, kind):
             f"transpose them with images.transpose({axes}). Received: shape {images.shape}."
         )
     return images
+
+
+def _looks_like_pictures(array):
+    return array.ndim == 3 and array.dtype == np.uint8 and 4 < array.shape[1] == array.shape[2]
 
 
 def _scan(name, images):

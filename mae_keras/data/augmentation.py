@@ -73,6 +73,7 @@ DEFAULTS = {
     "tfds": Augmentation(flip=True),
     "folder": Augmentation(flip=True),
     "arrays": None,
+    "signals": None,
 }
 
 

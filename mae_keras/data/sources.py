@@ -108,6 +108,7 @@ def _built_in(
 
 _TFDS = ("tfds.load_tfds", "data_dir", "in_memory_limit")
 _ARRAYS = ("arrays.load_arrays", "groups", "kind", "in_memory_limit")
+_SIGNALS = ("signals.load_signals", "groups", "kind", "length")
 _FOLDER = ("folders.load_folder", "groups", "channels", "value_range", "strict")
 SOURCES: Registry = Registry(
     "data source",
@@ -158,6 +159,28 @@ SOURCES: Registry = Registry(
             suffixes=(".npy",),
             takes_parts=True,
         ),
+        "ts": _built_in(
+            "signals",
+            "signals of the UCR and UEA archives; NAME_TEST.ts beside NAME_TRAIN.ts is the test "
+            "split",
+            *_SIGNALS,
+            suffixes=(".ts",),
+            takes_parts=True,
+        ),
+        "csv": _built_in(
+            "signals",
+            "signals, one a row, or one time step a row with a column `sample`; also .tsv",
+            *_SIGNALS,
+            suffixes=(".csv", ".tsv"),
+            takes_parts=True,
+        ),
+        "parquet": _built_in(
+            "signals",
+            "the same in a Parquet file; needs the extra parquet",
+            *_SIGNALS,
+            suffixes=(".parquet",),
+            takes_parts=True,
+        ),
         "folder": _built_in(
             "folder",
             "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
@@ -168,6 +191,10 @@ SOURCES: Registry = Registry(
         ),
     },
 )
+
+
+# Of files that are read without a plugin.
+_SUFFIXES = tuple(suffix for source in SOURCES.values() for suffix in source.suffixes)
 
 
 def register_source(
@@ -240,6 +267,7 @@ def load(
     value_range: Sequence[float] | None = None,
     data_dir: str | os.PathLike | None = None,
     image_size: int | tuple[int, int] | None = None,
+    length: int | None = None,
     labels: bool = True,
     strict: bool = False,
     seed: int = 0,
@@ -261,17 +289,20 @@ def load(
 
     Args:
         name: str or path: `mnist-sample`, `digits`, `mnist`, `fashion_mnist`, `cifar10`,
-            `tfds:NAME`, a `.npz` or `.npy` file, or a folder of images.
-        train: path, in place of `name`: folder or array file of the training images. What is not
+            `tfds:NAME`, a `.npz` or `.npy` file, a file of signals (`.ts`, `.csv`, `.tsv`,
+            `.parquet`), or a folder of images.
+        train: path, in place of `name`: folder, array file or signal file to train on. What is not
             given of `validation` and `test` is cut from it.
-        validation: path, folder or array file of the validation images.
-        test: path, folder or array file of the test images.
+        validation: path of the same kind, of the validation images.
+        test: path of the same kind, of the test images. Beside a signal file `NAME_TRAIN`, the
+            file `NAME_TEST` is taken, unless `splits` cuts a test split.
         splits: three fractions in [0, 1] of train, validation and test, which add up to 1; 0 leaves
             a split empty. Of a split that is given the fraction must be 0.
         groups: what must not be torn apart, such as the images of one patient. For a folder:
             `"parent"` (files of one folder), a regular expression whose first group names the
             group in the path below the folder, or a function from path to name. For an array file:
-            an array with an entry per image, or the name of such an array in the `.npz` file.
+            an array with an entry per image, or the name of such an array in the `.npz` file. For
+            a table of signals: such an array, or the name of a column.
         kind: what an array file holds: `"images"`, `"signals"` `(num_signals, length[, channels])`
             or `"volumes"` `(num_volumes, depth, height, width[, channels])`. Needed where neither
             the name of the array (`images`, `signals`, `volumes`) nor its shape says so.
@@ -290,6 +321,9 @@ def load(
         image_size: int or `(height, width)` in pixels to resize to. Defaults to the size as
             stored; for a folder of mixed sizes, the median shorter side in steps of 16, at most
             224.
+        length: int, time steps to which signals are padded at the end with NaN (missing) or cut.
+            Defaults to the longest signal's. A table that holds one long series is cut into windows
+            of so many steps.
         labels: bool, whether to keep labels.
         strict: bool, whether an unreadable file in a folder is an error instead of a note.
         seed: int >= 0, chooses the split.
@@ -313,6 +347,7 @@ def load(
     source, parts = _parts(name, train, validation, test)
     image_size = _check_image_size(image_size)
     check_int("seed", seed, 0)
+    length = check_int("length", length, 1, optional=True)
     stay_on_host()
     from mae_keras.data.division import Division
     from mae_keras.data.image_files import RESIZE
@@ -320,7 +355,9 @@ def load(
     by = "order" if source.divides and not source.takes_parts else split_by
     division = Division(splits, by=by, seed=int(seed))
     if groups is not None and "groups" not in source.options:
-        raise ValueError(f"`groups` is for folders and array files. Received: name={name!r}")
+        raise ValueError(
+            f"`groups` is for folders, array files and signal files. Received: name={name!r}"
+        )
     for option, value in (("channels", channels), ("value_range", value_range)):
         if value is not None and option not in source.options:
             raise ValueError(
@@ -338,6 +375,7 @@ def load(
         "value_range": None if value_range is None else check_range("value_range", value_range),
         "data_dir": data_dir,
         "strict": strict,
+        "length": length,
         "in_memory_limit": in_memory_limit,
     }
     options = {
@@ -347,7 +385,12 @@ def load(
         "resize": check_choice("resize", resize, RESIZE),
         **{option: given[option] for option in source.options},
     }
-    return source.load(name, parts, options)
+    images = source.load(name, parts, options)
+    if length is None:
+        return images
+    from mae_keras.data.signals import with_length
+
+    return with_length(images, length)
 
 
 def _parts(name, train, validation, test):
@@ -365,7 +408,7 @@ def _parts(name, train, validation, test):
         listed = ", ".join(f"{part}={os.fspath(where)!r}" for part, where in given.items())
         raise ValueError(
             "`train`, `validation` and `test` must be folders of images, or all of them array "
-            f"files. Received: {listed}"
+            f"files, or all of them signal files. Received: {listed}"
         )
     return found, {part: Path(where).expanduser() for part, where in given.items()}
 
@@ -421,8 +464,11 @@ def near_path(path: str | os.PathLike) -> str:
 
 def _unknown(name, path):
     if name and path.exists():
-        return f"name must be a folder, a .npz or a .npy file. Received: the file {name!r}."
-    if os.sep in name or name.startswith("~") or path.suffix in (".npz", ".npy"):
+        return (
+            "name must be a folder, a .npz or a .npy file, or a file of signals (.ts, .csv, .tsv, "
+            f".parquet). Received: the file {name!r}."
+        )
+    if os.sep in name or name.startswith("~") or path.suffix in _SUFFIXES:
         hint = near_path(path) or "."
         return f"name must be a data set or an existing path. Received: {name!r}, not found{hint}"
     names = [source.name for source in SOURCES.values() if source.label == source.name]

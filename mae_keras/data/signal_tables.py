@@ -1,0 +1,387 @@
+"""Signals in tables, CSV, TSV and Parquet: one row a signal, one row a time step, or one series.
+
+Needs pandas, and PyArrow for Parquet, which are imported on use.
+"""
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mae_keras.data.signals import SignalFile
+from mae_keras.extras import install_command
+from mae_keras.files import open_regular
+
+LABEL_NAMES = ("label", "class", "target", "y")
+SAMPLE_NAMES = (
+    *("sample", "sample_id", "id", "series", "series_id", "recording", "recording_id"),
+    *("signal", "signal_id", "case", "case_id", "unique_id"),
+)
+TIME_NAMES = ("time", "timestamp", "date", "datetime", "t", "step", "timestep", "time_step", "ds")
+# Of numbers only: "None" and "NA" may be names of classes.
+_MISSING = ["", "?", "nan", "NaN", "NAN", "NA", "N/A", "null", "NULL", "None"]
+_FEW_ROWS = 3  # text that differs in every row names rows, not classes, beyond so many
+
+
+def read_table(path: Path, groups: str | None = None, window: int | None = None) -> SignalFile:
+    """Read a table; a single series is cut into windows of `window` steps."""
+    frame = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path, groups)
+    if not len(frame) or not len(frame.columns):
+        raise ValueError(f"{path} must hold a table of signals. Received: no rows")
+    table = _Table(path, frame.reset_index(drop=True), groups)
+    if table.sample is not None and frame[table.sample].duplicated().any():
+        return _long(table)
+    if table.time is not None:
+        return _series(table, window)
+    return _wide(table)
+
+
+class _Table:
+    """A table, and which of its columns is what."""
+
+    def __init__(self, path: Path, frame: Any, groups: str | None):
+        self.path, self.frame, self.notes = path, frame, []
+        if groups is not None and groups not in frame.columns:
+            raise ValueError(
+                f"`groups` must be an array or the name of a column of {path}, one of "
+                f"{_listed(frame.columns)}. Received: groups={groups!r}"
+            )
+        self.groups = groups
+        free = [name for name in frame.columns if name != groups]
+        self.label = _first(free, LABEL_NAMES)
+        self.sample = _first(free, SAMPLE_NAMES)
+        self.time = _first(free, TIME_NAMES)
+        special = (self.label, self.sample, self.time)
+        rest = [name for name in free if name not in special]
+        counting = [name for name in rest if _counts_rows(frame, name)]
+        self._leave_out(counting)
+        rest = [name for name in rest if name not in counting]
+        self.text = [name for name in rest if self._holds_text(name)]
+        self.numbers = [name for name in rest if name not in self.text]
+
+    def _leave_out(self, names):
+        if names:
+            self.notes.append(f"not used of {self.path.name}: {_listed(names)}.")
+
+    def _holds_text(self, name):
+        """Whether a column is text; a word among numbers is an error."""
+        import pandas as pd
+
+        column = self.frame[name]
+        if pd.api.types.is_numeric_dtype(column):
+            return False
+        present = column[column.notna()].astype(str)
+        wrong = present[pd.to_numeric(present, errors="coerce").isna()]
+        if len(wrong) > len(present) / 2:
+            return True
+        if len(wrong):
+            raise ValueError(
+                f"{self.path}, row {wrong.index[0] + 1}, column {name!r}: values must be numbers. "
+                f"Received: {wrong.iloc[0]!r}"
+            )
+        self.frame[name] = pd.to_numeric(present).reindex(column.index)
+        return False
+
+    def choose_label(self, signals: Any) -> None:
+        """Take the one column of text for the label, where none is named so."""
+        if self.label is None:
+            classes = [name for name in self.text if _names_classes(signals[name])]
+            if len(classes) > 1:
+                raise ValueError(
+                    f"{self.path} must have one column of labels: name it label. Received: "
+                    f"several columns of text, {_listed(classes)}"
+                )
+            self.label = classes[0] if classes else None
+        self._leave_out([name for name in self.text if name != self.label])
+
+    def values(self, rows: Any = slice(None)) -> np.ndarray:
+        """All values, float32 `(rows, columns)`."""
+        if not self.numbers:
+            raise ValueError(f"{self.path} must have columns of numbers. Received: none")
+        values = self.frame[self.numbers].to_numpy("float64", na_value=np.nan)[rows]
+        with np.errstate(over="ignore"):  # infinite values are refused later
+            return values.astype("float32")
+
+    def signals(self, values: list, places: list[str], channels: list[str], rows: Any) -> Any:
+        """The `SignalFile`; `rows` are those whose labels and groups are those of the signals."""
+        first = self.frame.iloc[rows]
+        return SignalFile(
+            self.path,
+            values,
+            places,
+            channels,
+            None if self.label is None else self._labels(first[self.label], places),
+            None if self.groups is None else first[self.groups].to_numpy().astype(str),
+            notes=self.notes,
+        )
+
+    def _labels(self, column, places):
+        """Names of classes; none where there are no labels or where they are fractions."""
+        texts = [_class_name(value) for value in column]
+        absent = [place for place, text in zip(places, texts, strict=True) if not text]
+        if len(absent) == len(texts):
+            return None
+        if absent:
+            raise ValueError(
+                f"{self.path} must have a label for every signal, or for none. Received: none in "
+                f"{_listed(absent)}"
+            )
+        if any(re.fullmatch(r"[+-]?\d*\.\d+(e[+-]?\d+)?", text) for text in texts):
+            self.notes.append(
+                f"{self.path.name}: fractions in {self.label!r} are no classes and not used."
+            )
+            return None
+        return texts
+
+
+def _wide(table):
+    """One row is a signal, one column a time step."""
+    table.choose_label(table.frame)
+    table._leave_out([] if table.sample is None else [table.sample])
+    values = table.values()
+    places = [f"row {number}" for number in range(1, len(values) + 1)]
+    signals = [row[:, np.newaxis] for row in values]
+    return table.signals(signals, places, ["channel 1"], slice(None))
+
+
+def _long(table):
+    """One row is a time step of the signal that a column names; other columns are channels."""
+    import pandas as pd
+
+    codes, names = pd.factorize(table.frame[table.sample])
+    if (codes < 0).any():
+        raise ValueError(
+            f"{table.path}, row {np.argmax(codes < 0) + 1}: {table.sample!r} must name the "
+            "signal. Received: an empty cell"
+        )
+    order = _in_time(table, codes, names)
+    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) > 0])
+    if table.label is not None and _varies(table, table.label, codes) is not None:
+        _take_for_values(table, codes, names)
+    table._leave_out([c for c in table.text if _varies(table, c, codes) is not None])
+    table.text = [c for c in table.text if _varies(table, c, codes) is None]
+    table.choose_label(table.frame.iloc[order[starts]])
+    if table.groups is not None:
+        _check_constant(table, table.groups, codes, names)
+    signals = np.split(table.values(order), starts[1:])
+    places = [f"{table.sample} {name!s}" for name in names]
+    return table.signals(signals, places, [str(c) for c in table.numbers], order[starts])
+
+
+def _in_time(table, codes, names):
+    """The order of the rows: signal by signal, each in the order of time."""
+    if table.time is None:
+        return np.argsort(codes, kind="stable")
+    times = _times(table)
+    order = np.lexsort((times, codes))
+    steps, same = np.diff(times[order]), np.diff(codes[order]) == 0
+    if (steps[same] == 0).any():
+        row = np.flatnonzero(same & (steps == 0))[0] + 1
+        raise ValueError(
+            f"{table.path}: {table.time!r} must differ within a signal. Received: two rows of "
+            f"{names[codes[order[row]]]} at {table.frame[table.time].iloc[order[row]]}"
+        )
+    if same.any() and not np.allclose(steps[same], np.median(steps[same]), rtol=0.01):
+        table.notes.append(
+            f"{table.path.name}: steps in {table.time!r} differ; values are taken for evenly "
+            "spaced."
+        )
+    return order
+
+
+def _times(table):
+    """Times as float64; of dates, in seconds."""
+    import pandas as pd
+
+    column = table.frame[table.time]
+    if not pd.api.types.is_numeric_dtype(column):
+        try:
+            dates = pd.to_datetime(column, format="mixed")
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{table.path}: {table.time!r} must hold numbers or dates. {error}"
+            ) from error
+        column = (dates - dates.min()).dt.total_seconds()
+    times = column.to_numpy("float64", na_value=np.nan)
+    if np.isnan(times).any():
+        raise ValueError(
+            f"{table.path}, row {np.argmax(np.isnan(times)) + 1}: {table.time!r} must hold a time. "
+            "Received: an empty cell"
+        )
+    return times
+
+
+def _varies(table, name, codes):
+    """The number of a signal within which a column changes, or `None`."""
+    import pandas as pd
+
+    values, _ = pd.factorize(table.frame[name])
+    _, first = np.unique(codes, return_index=True)
+    other = values != values[first][codes]
+    return int(codes[np.argmax(other)]) if other.any() else None
+
+
+def _check_constant(table, name, codes, names):
+    number = _varies(table, name, codes)
+    if number is not None:
+        raise ValueError(
+            f"{table.path}: {name!r} must be the same in all rows of a signal. Received: several "
+            f"values in {table.sample} {names[number]!s}"
+        )
+
+
+def _take_for_values(table, codes, names):
+    """A column called y or target is often the signal itself."""
+    label = table.label
+    if str(label).lower() not in ("y", "target") or table._holds_text(label):
+        _check_constant(table, label, codes, names)
+    table.label = None
+    table.numbers.append(label)
+
+
+def _series(table, window):
+    """One long series: a row for each time step, and no column that names signals."""
+    table._leave_out([name for name in (table.label, table.sample, *table.text) if name])
+    if table.groups is not None:
+        raise ValueError(f"`groups` must be left out: {table.path} is one series")
+    if window is None:
+        raise ValueError(
+            f"{table.path} is one long series: {table.time!r} names the time of each row, and no "
+            f"column ({', '.join(SAMPLE_NAMES[:3])}) names its signal. Pass `length` (--length "
+            "96) to cut it into windows of so many steps, or drop the column if each row is a "
+            "signal"
+        )
+    codes = np.zeros(len(table.frame), int)
+    values = table.values(_in_time(table, codes, ["the series"]))
+    number = len(values) // window
+    if not number:
+        raise ValueError(
+            f"{table.path} must be longer than `length`. Received: {len(values)} rows, "
+            f"length={window}"
+        )
+    rest = f"; the last {left} steps are left out" if (left := len(values) % window) else ""
+    table.notes.append(
+        f"{table.path.name} is one series, cut into {number} windows of {window} steps{rest}; the "
+        "first are for training, the next for validation, the last for testing."
+    )
+    return SignalFile(
+        table.path,
+        list(values[: number * window].reshape(number, window, -1)),
+        [f"window {place}" for place in range(1, number + 1)],
+        [str(name) for name in table.numbers],
+        windows=True,
+        notes=table.notes,
+    )
+
+
+def _first(columns, wanted):
+    """The column of one of the names, the earlier name first, in any case."""
+    names = {str(name).strip().lower(): name for name in reversed(columns)}
+    return next((names[name] for name in wanted if name in names), None)
+
+
+def _listed(names):
+    shown = ", ".join(map(str, list(names)[:8]))
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def _counts_rows(frame, name):
+    """Whether a column is the index that pandas writes."""
+    unnamed = re.fullmatch(r"Unnamed: \d+|index|__index_level_0__", str(name))
+    return unnamed and np.array_equal(frame[name].to_numpy(), np.arange(len(frame)))
+
+
+def _names_classes(column):
+    return len(column) <= _FEW_ROWS or column.duplicated().any()
+
+
+def _class_name(value):
+    """What a class is called: whole numbers without a point, whatever the file writes."""
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("nan", "<na>", "?"):
+        return ""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text
+
+
+def _read_parquet(path):
+    try:
+        import pandas as pd
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"Parquet files need pyarrow: {install_command('parquet')}") from error
+    try:
+        frame = pd.read_parquet(io.BytesIO(_bytes(path)))
+    except (ValueError, OSError) as error:  # those of PyArrow are among them
+        raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from error
+    return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+
+
+def _read_text(path, groups):
+    import pandas as pd
+
+    text = _bytes(path).decode("utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise ValueError(f"{path} must be a table of text. Received: bytes that are no text")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} must hold a table of signals. Received: an empty file")
+    first = lines[0]
+    separator = "\t" if path.suffix == ".tsv" else ";" if "," not in first else ","
+    cells = next(csv.reader([first], delimiter=separator))
+    options: dict[str, Any] = {}
+    if _is_header(cells):
+        names = [cell.strip() for cell in cells]
+        named = {name for name in names if name.lower() in LABEL_NAMES} | {groups}
+    else:
+        width = max(line.count(separator) for line in lines) + 1
+        names = [f"t{number}" for number in range(width)]
+        if path.suffix == ".tsv" and _are_class_numbers(lines, separator):
+            names = ["label", *names[:-1]]  # as the UCR archive has it
+        options, named = {"header": None, "names": names}, {"label"}
+    try:
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            keep_default_na=False,
+            na_values={name: _MISSING for name in names if name not in named},
+            index_col=False,
+            low_memory=False,
+            skipinitialspace=True,
+            **options,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise ValueError(f"{path} cannot be read as a table: {reason}") from error
+
+
+def _bytes(path):
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _is_header(cells):
+    """Whether the first row holds names: not only numbers, or those that pandas counts with."""
+    counted = [str(number) for number in range(len(cells) + 1)]
+    if len(cells) > 1 and cells in (counted[:-1], counted[1:]):
+        return True
+    return not all(_is_number(cell) for cell in cells)
+
+
+def _is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return cell.strip() in _MISSING
+    return True
+
+
+def _are_class_numbers(lines, separator):
+    first = [line.split(separator, 1)[0] for line in lines]
+    return all(re.fullmatch(r"\d+|[+-]?\d+\.?0*([eE][+-]?\d+)?", cell.strip()) for cell in first)

@@ -1,0 +1,325 @@
+"""Files of signals: `.ts`, CSV, TSV and Parquet."""
+
+import os
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from mae_keras.data import default_augmentation, load, read_signals
+
+HEADER = "#a comment\n@problemName Waves\n@timeStamps false\n@classLabel true up down\n"
+DATA = os.environ.get("MAE_KERAS_TEST_DATA")
+UCR = pathlib.Path(DATA or "nowhere") / "ucr_ts"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(name, text):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+def signals_of(data):
+    """All signals and labels of a data set, in the order of their first values."""
+    parts = [split.arrays() for split in (data.train, data.validation, data.test) if len(split)]
+    signals = np.concatenate([signals for signals, _ in parts])
+    order = np.lexsort(np.nan_to_num(signals[:, ::-1, 0]).T)
+    if parts[0][1] is None:
+        return signals[order], None
+    return signals[order], np.concatenate([labels for _, labels in parts])[order]
+
+
+def ts_rows(count=9, dims=1, label=True):
+    """Lines whose n-th signal has n + 2 steps, from n * 10 on."""
+    lines = []
+    for n in range(count):
+        values = ":".join(
+            ",".join(str(n * 10 + step + dim / 2) for step in range(n + 2)) for dim in range(dims)
+        )
+        lines.append(f"{values}:{'up' if n % 2 else 'down'}" if label else values)
+    return "\n".join(lines)
+
+
+def test_a_ts_file_of_unequal_lengths_is_padded_at_the_end(write):
+    data = load(write("waves.ts", f"{HEADER}@data\n{ts_rows(dims=2)}\n"))
+    signals, labels = signals_of(data)
+    assert data.image_shape == (10, 2) and data.value_range is None
+    for n, signal in enumerate(signals):
+        expected = 10 * n + np.arange(n + 2)[:, None] + [0, 0.5]
+        np.testing.assert_array_equal(signal[: n + 2], expected)
+        assert np.isnan(signal[n + 2 :]).all()
+    assert [data.class_names[label] for label in labels] == ["down", "up"] * 4 + ["down"]
+    assert any("signals of 2 to 10 steps are padded to 10" in note for note in data.notes)
+
+
+def test_question_marks_are_missing_values(write):
+    rows = [f"{n},?,NaN,{n}:up" for n in range(4)]
+    signals, _ = signals_of(load(write("holes.ts", f"{HEADER}@data\n" + "\n".join(rows))))
+    np.testing.assert_array_equal(np.isnan(signals[..., 0]), [[False, True, True, False]] * 4)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "tsv"])
+def test_the_test_file_beside_is_the_test_split(write, suffix):
+    def text(first):
+        rows = range(first, first + 9)
+        if suffix == "tsv":  # as the UCR archive writes them
+            return "\n".join(f"{n % 2}\t{n}.5\t{n}\t1" for n in rows)
+        return f"{HEADER}@data\n" + "\n".join(
+            f"{n}.5,{n},1:{'up down'.split()[n % 2]}" for n in rows
+        )
+
+    path, test = (write(f"Waves_{p}.{suffix}", text(n)) for p, n in (("TRAIN", 0), ("TEST", 50)))
+    data = load(path)
+    np.testing.assert_array_equal(data.test.arrays()[0][:, 0, 0], 50.5 + np.arange(9))
+    np.testing.assert_array_equal(data.test.labels, (np.arange(9) + (suffix == "ts")) % 2)
+    assert any(test.name in note for note in data.notes)
+    alone, cut = load(test), load(path, splits=(0.6, 0.2, 0.2))
+    assert signals_of(alone)[0].min() == 1 and len(signals_of(cut)[0]) == 9
+    assert signals_of(cut)[0].max() < 50
+
+
+def test_a_length_pads_and_cuts_and_moves_no_signal_to_another_split(write):
+    path = write("waves.ts", f"{HEADER}@data\n{ts_rows(20)}\n")
+    whole, longer, shorter = load(path), load(path, length=32), load(path, length=5)
+    for split in ("train", "validation", "test"):
+        first, padded, cut = (getattr(d, split).arrays()[0] for d in (whole, longer, shorter))
+        np.testing.assert_array_equal(padded[:, :21], first)
+        assert padded.shape[1] == 32 and np.isnan(padded[:, 21:]).all()
+        np.testing.assert_array_equal(cut, first[:, :5])
+    assert any("cut 16 of 20 signals, of up to 21 steps, to 5" in note for note in shorter.notes)
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 100])
+def test_a_length_is_for_arrays_of_signals_too(tmp_path, limit):
+    signals = np.arange(60, dtype="float32").reshape(12, 5)
+    np.save(tmp_path / "data.npy", signals)
+    how = {"kind": "signals", "in_memory_limit": limit}
+    before = load(tmp_path / "data.npy", **how)
+    data = load(tmp_path / "data.npy", length=8, **how)
+    assert data.image_shape == (8, 1)
+    np.testing.assert_array_equal(data.train.arrays()[0][:, :5], before.train.arrays()[0])
+    assert np.isnan(data.train.arrays()[0][:, 5:]).all()
+    cut = load(tmp_path / "data.npy", length=3, **how)
+    np.testing.assert_array_equal(cut.test.arrays()[0], before.test.arrays()[0][:, :3])
+
+
+def test_a_length_is_refused_for_images(write):
+    with pytest.raises(ValueError, match="`length` is for signals"):
+        load("digits", length=8)
+
+
+@pytest.mark.parametrize("name", ["Label", "kind"])
+def test_a_row_of_a_table_is_a_signal(write, name):
+    rows = "".join(f"{n},{n + 0.5},{-n},{'NA' if n % 2 else 'b'}\n" for n in range(8))
+    data = load(write("wide.csv", f"t0,t1,t2,{name}\n{rows}")) if name == "Label" else None
+    if data is None:  # a column of text, whatever it is called
+        data = load(write("wide.csv", f"t0,t1,t2,{name}\n{rows.replace('NA', 'a')}"))
+    signals, labels = signals_of(data)
+    n = np.arange(8)
+    np.testing.assert_array_equal(signals[..., 0], np.stack([n, n + 0.5, -n], axis=1))
+    assert data.class_names == (("NA", "b") if name == "Label" else ("a", "b"))
+    np.testing.assert_array_equal(labels, (n + 1) % 2)
+
+
+def test_classes_that_are_numbers_are_in_their_order(write):
+    rows = "".join(f"{n},{n},1,{n % 3 * 5}.0\n" for n in range(12))
+    assert load(write("wide.csv", f"a,b,c,class\n{rows}")).class_names == ("0", "5", "10")
+
+
+def test_fractions_are_no_classes(write):
+    rows = "".join(f"{n},{n},1,{n / 7:.3f}\n" for n in range(12))
+    data = load(write("wide.csv", f"a,b,c,target\n{rows}"))
+    assert data.num_classes is None and data.image_shape == (3, 1)
+    assert any("fractions in 'target'" in note for note in data.notes)
+
+
+def test_columns_that_count_and_name_rows_are_no_time_steps(write):
+    rows = "".join(f"{n},file{n},{n},{n},1\n" for n in range(12))
+    data = load(write("wide.csv", f",name,a,b,c\n{rows}"))
+    assert data.image_shape == (3, 1) and data.num_classes is None
+
+
+def test_a_table_without_a_header_may_have_rows_of_unequal_length(write):
+    rows = "".join(",".join(str(n + k + 0.5) for k in range(3 + n % 3)) + "\n" for n in range(9))
+    signals, _ = signals_of(load(write("wide.csv", rows)))
+    assert signals.shape == (9, 5, 1)
+    np.testing.assert_array_equal(np.isnan(signals).sum(axis=(1, 2)), [2, 1, 0] * 3)
+
+
+LONG = [
+    ("s1", "2024-01-02", 3, 30, "a", "p"),
+    ("s1", "2024-01-01", 2, 20, "a", "p"),
+    ("s2", "2024-01-01", 4, 40, "b", "p"),
+    ("s3", "2024-01-01", 5, 50, "a", "q"),
+    ("s3", "2024-01-03", 7, 70, "a", "q"),
+    ("s3", "2024-01-02", 6, "", "a", "q"),
+    ("s4", "2024-01-01", 8, 80, "b", "r"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_in_long_format_a_column_names_the_signal_and_others_are_channels(tmp_path, suffix):
+    import pandas as pd
+
+    names = ["Sample", "date", "x", "z", "class", "patient"]
+    frame = pd.DataFrame(LONG, columns=names)
+    frame["z"] = pd.to_numeric(frame["z"])
+    path = tmp_path / f"long.{suffix}"
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
+    data = load(path, groups="patient")
+    signals, labels = signals_of(data)
+    nan = np.nan
+    expected = [
+        [[2, 20], [3, 30], [nan, nan]],
+        [[4, 40], [nan, nan], [nan, nan]],
+        [[5, 50], [6, nan], [7, 70]],
+        [[8, 80], [nan, nan], [nan, nan]],
+    ]
+    np.testing.assert_array_equal(signals, expected)
+    np.testing.assert_array_equal(labels, [0, 1, 0, 1])
+    together = [{2, 4} <= set(split.arrays()[0][:, 0, 0]) for split in (data.train, data.test)]
+    apart = [{2, 4} & set(split.arrays()[0][:, 0, 0]) for split in (data.train, data.test)]
+    assert any(together) or not any(apart)  # signals of one patient stay together
+
+
+def test_a_value_called_y_is_no_label(write):
+    rows = "".join(f"{n // 3},{n % 3},{n}\n" for n in range(12))
+    data = load(write("long.csv", f"unique_id,ds,y\n{rows}"))
+    signals, labels = signals_of(data)
+    np.testing.assert_array_equal(signals[..., 0], np.arange(12).reshape(4, 3))
+    assert labels is None
+
+
+def test_a_long_series_needs_a_length_and_is_divided_in_order(write):
+    rows = "".join(f"2024-01-{n // 24 + 1:02} {n % 24:02}:00,{n},{-n}\n" for n in range(203))
+    path = write("series.csv", f"date,a,b\n{rows}")
+    with pytest.raises(ValueError, match=r"series.csv is one long series: .*--length 96"):
+        load(path)
+    data = load(path, length=10)
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [14, 3, 3]
+    np.testing.assert_array_equal(data.test.arrays()[0][..., 0].ravel(), np.arange(170, 200))
+    assert data.train.arrays()[0][..., 1].min() == -139
+    other = load(path, length=10, splits=(0.5, 0.5, 0))
+    assert [len(split) for split in (other.train, other.validation, other.test)] == [10, 10, 0]
+
+
+GOOD = "".join(f"{n},{n},1,a\n" for n in range(9))
+ROWS = "1,2:up\n3,4:down\n"
+BAD = {
+    "empty.ts": ("", "an empty file"),
+    "page.ts": ("function f() {}\n", "no line @data"),
+    "none.ts": (f"{HEADER}@data\n", "must hold signals. Received: none"),
+    "times.ts": (HEADER.replace("Stamps false", "stamps true") + f"@data\n{ROWS}", "resample"),
+    "word.ts": (f"{HEADER}@data\n1,x:up\n", "line 6: values must be numbers"),
+    "dims.ts": (f"{HEADER}@data\n1:2:up\n1:up\n", "line 7: every signal must have 2 channels"),
+    "label.ts": (f"{HEADER}@data\n1,2:left\n", "line 6: the label must be one of those of"),
+    "ragged.ts": (f"{HEADER}@equalLength true\n@data\n1,2:up\n1:up\n", "line 8: the signal must"),
+    "inf.ts": (f"{HEADER}@data\n1,inf:up\n{ROWS}", "line 6: values must be finite"),
+    "nan.ts": (f"{HEADER}@data\n?,?:up\n?:up\n", "nothing but missing values"),
+    "channel.ts": (f"{HEADER}@data\n1:?:up\n2:?:up\n", "every channel must have values"),
+    "empty.csv": ("", "must hold a table"),
+    "header.csv": ("a,b,label\n", "no rows"),
+    "word.csv": (f"a,b,c,label\n{GOOD}9,x,1,a\n", "row 10, column 'b': values must be numbers"),
+    "ragged.csv": (f"a,b,c,label\n{GOOD}1,2,3,a,5,6\n", "Expected 4 fields in line 11, saw 6"),
+    "label.csv": (f"a,b,c,label\n{GOOD}9,9,9,\n", "a label for every signal.* none in row 10"),
+    "inf.csv": (f"a,b,c,label\n{GOOD}9,inf,1,a\n", "row 10: values must be finite"),
+    "text.csv": ("a,b\nx,y\nx,y\nz,w\nz,w\n", "several columns of text, a, b"),
+    "names.csv": ("a\nx\nx\nz\nz\n", "must have columns of numbers"),
+    "mixed.csv": ("sample,x,label\n1,2,a\n1,3,b\n2,1,a\n", "'label' must be the same in all rows"),
+    "twice.csv": ("id,time,x\n1,5,2\n1,5,3\n2,1,1\n", "'time' must differ within a signal"),
+    "nobody.csv": ("id,x\n1,2\n,3\n1,1\n", "row 2: 'id' must name the signal"),
+    "dates.csv": ("id,time,x\n1,soon,2\n1,late,3\n2,1,1\n", "must hold numbers or dates"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_in_one_line_that_names_them(write, name):
+    text, expected = BAD[name]
+    with pytest.raises(ValueError, match=f"(?s){re.escape(name)}.*{expected}") as raised:
+        load(write(name, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_signals_without_a_value_are_left_out_and_counted(write):
+    data = load(write("some.ts", f"{HEADER}@data\n?,?:up\n{ts_rows()}\n?:down\n"))
+    assert len(signals_of(data)[0]) == 9
+    assert "left out 2 signals of some.ts without a value: line 6, line 16." in data.notes
+
+
+def test_a_constant_channel_is_noted(write):
+    rows = "".join(f"{n // 3},{n},7\n" for n in range(12))
+    data = load(write("long.csv", f"id,a,b\n{rows}"))
+    assert "constant in all training signals: b." in data.notes
+
+
+def test_pictures_are_no_signals(tmp_path, random_images):
+    np.save(tmp_path / "images.npy", random_images(9, (8, 8)))
+    with pytest.raises(ValueError, match="look like 8 x 8 pixels"):
+        load(tmp_path / "images.npy", kind="signals")
+    with pytest.raises(ValueError, match="`kind` must be 'signals'"):
+        load(_table(tmp_path), kind="images")
+
+
+def _table(folder):
+    (folder / "data.csv").write_text(f"a,b,c,label\n{GOOD}")
+    return folder / "data.csv"
+
+
+def test_image_sizes_and_augmentation_are_for_images(tmp_path):
+    path = _table(tmp_path)
+    assert default_augmentation(path) is None
+    with pytest.raises(ValueError, match="`image_size` is for images; `length`"):
+        load(path, image_size=8)
+
+
+def test_parquet_without_its_library_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    (tmp_path / "data.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ImportError, match=r"Parquet files need pyarrow: pip install .*parquet"):
+        load(tmp_path / "data.parquet")
+
+
+def test_a_file_is_read_as_a_model_takes_it(write, tmp_path):
+    path = write("waves.ts", f"{HEADER}@data\n{ts_rows(3)}\n")
+    nan = np.nan
+    expected = [[0, 1, nan], [10, 11, 12], [20, 21, 22]]
+    np.testing.assert_array_equal(read_signals(path, (3, 1))[..., 0], expected)
+    np.savez(tmp_path / "data.npz", signals=np.arange(8.0).reshape(2, 2, 2))
+    signals = read_signals(tmp_path / "data.npz", (3, 2))
+    np.testing.assert_array_equal(signals[0], [[0, 1], [2, 3], [nan, nan]])
+    with pytest.raises(ValueError, match="must have 2 channels, as the model has. Received: 1"):
+        read_signals(path, (3, 2))
+
+
+@pytest.mark.skipif(not UCR.is_dir(), reason="MAE_KERAS_TEST_DATA has no folder ucr_ts")
+@pytest.mark.parametrize(
+    ("name", "shape", "counts", "classes"),
+    [
+        ("GunPoint", (150, 1), (50, 150), 2),
+        ("ArrowHead", (251, 1), (36, 175), 3),
+        ("BasicMotions", (100, 6), (40, 40), 4),
+        ("JapaneseVowels", (29, 12), (270, 370), 9),
+    ],
+)
+def test_the_archives_own_files_hold_what_they_say(name, shape, counts, classes):
+    data = load(UCR / name / f"{name}_TRAIN.ts")
+    assert data.image_shape == shape and data.num_classes == classes
+    assert (len(data.train) + len(data.validation), len(data.test)) == counts
+    text = (UCR / name / f"{name}_TEST.ts").read_text(encoding="latin-1")
+    lines = re.split(r"(?im)^@data\s*$", text)[1].strip().splitlines()
+    signals = read_signals(UCR / name / f"{name}_TEST.ts", shape)
+    for line, signal in zip(lines[::17], signals[::17], strict=True):
+        *channels, _ = line.split(":")
+        for number, channel in enumerate(channels):
+            values = np.array([float(value) for value in channel.split(",")], "float32")
+            np.testing.assert_array_equal(signal[: len(values), number], values)
+            assert np.isnan(signal[len(values) :, number]).all()
