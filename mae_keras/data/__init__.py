@@ -1,4 +1,4 @@
-"""Image data sets and the tf.data pipeline that feeds training.
+"""Data sets of images, signals, volumes and sound, and the tf.data pipeline that feeds training.
 
 Names load on first use, so importing this package costs nothing; TensorFlow is imported by the
 functions that need it. Imports nothing above `mae_keras.ops`.
@@ -32,6 +32,9 @@ _EXPORTS = {
     "default_augmentation": "augmentation",
     "read_image": "folders",
     "read_signals": "signals",
+    "LogMel": "log_mel",
+    "SoundSplit": "sound",
+    "read_sound": "sound",
     "ClassificationAugmentation": "classification",
     "labeled_batches": "classification",
     "evaluation_batches": "pipeline",

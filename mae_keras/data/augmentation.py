@@ -74,6 +74,7 @@ DEFAULTS = {
     "folder": Augmentation(flip=True),
     "arrays": None,
     "signals": None,
+    "sound": None,
 }
 
 

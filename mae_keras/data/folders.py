@@ -1,9 +1,7 @@
 """Data sets from a folder of image files, which stay on disk; one image as a model takes it."""
 
-import collections
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,21 @@ from typing import Any
 import numpy as np
 
 from mae_keras.arguments import check_choice
-from mae_keras.data.division import Division, mixed
+from mae_keras.data.division import Division
+from mae_keras.data.file_tree import (
+    IMAGES,
+    counted,
+    labels_of,
+    list_places,
+    notes_on_others,
+    official_splits,
+    report_defects,
+    rows_of_splits,
+)
 from mae_keras.data.image_files import (
     DEEPEST,
     RESIZE,
     RESIZED,
-    SUFFIXES,
-    find_image_files,
     inspect_file,
     inspect_files,
 )
@@ -25,36 +31,7 @@ from mae_keras.data.splits import FolderSplit, ImageData
 from mae_keras.runtime.tf_data import stay_on_host
 
 LARGEST_DEFAULT_SIZE = 224
-_NAMED_FILES = 5
 _DEPTHS = (8, 10, 12, 14, 16)
-_NOTHING: collections.Counter = collections.Counter()
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-# Kinds of `find_image_files`, one and many.
-_WORDS = {
-    "file": ("other file", "other files"),
-    "image in a format that is not read": (
-        "image in a format that is not read (convert it to PNG or JPEG)",
-        "images in formats that are not read (convert them to PNG or JPEG)",
-    ),
-    "named pipe, socket or device": (
-        "named pipe, socket or device",
-        "named pipes, sockets or devices",
-    ),
-    "link that points nowhere": ("link that points nowhere", "links that point nowhere"),
-    "link to a folder that is read already": (
-        "link to a folder that is read already",
-        "links to folders that are read already",
-    ),
-    "unreadable folder": ("folder that cannot be opened", "folders that cannot be opened"),
-}
 _logger = logging.getLogger(__name__)
 
 
@@ -63,6 +40,7 @@ def load_folder(
     *,
     division: Division,
     groups: Any = None,
+    labels_from: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     labels: bool = True,
     strict: bool = False,
@@ -77,40 +55,32 @@ def load_folder(
     """
     name = " + ".join(str(folder) for folder in folders.values())
     earlier = division.by == "order"
-    found = {part: find_image_files(folder, earlier=earlier) for part, folder in folders.items()}
-    for part, folder in folders.items():
-        if not found[part].images:
-            listed = _listed(found[part].others) or "nothing"
-            raise ValueError(
-                f"{folder} must hold image files ({', '.join(SUFFIXES)}), at any depth. "
-                f"Received: a folder with {listed}."
-            )
-    places = [
-        (path, part, os.path.relpath(path, folders[part]).split(os.sep))
-        for part, files in found.items()
-        for path in files.images
-    ]
+    places, others = list_places(folders, IMAGES, earlier)
     _logger.info("Checking %d image files in %s.", len(places), name)
-    inspected = inspect_files([path for path, _, _ in places], earlier=earlier)
+    inspected = inspect_files([place.path for place in places], earlier=earlier)
     common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
     broken = [file for file in inspected if file.defect]
-    notes = _report_defects(name, common, broken, strict)
+    notes = report_defects(name, common, broken, strict, IMAGES)
     kept = [row for row, file in enumerate(inspected) if not file.defect]
     if not kept:
         raise ValueError(f"{name} holds no readable image: {notes[0]}")
     files, places = [inspected[row] for row in kept], [places[row] for row in kept]
-    others = sum((collections.Counter(files.others) for files in found.values()), start=_NOTHING)
-    notes += _notes_on_others(others)
+    notes += notes_on_others(others, IMAGES)
     if not earlier:
-        files, places = _official_splits(files, places, notes)
-    if not any(part == "train" for _, part, _ in places):
+        files, places = official_splits(files, places, notes, IMAGES)
+    if not any(place.part == "train" for place in places):
         raise ValueError(f"{name} holds no readable training image: {' '.join(notes)}")
     image_size = _size(files, image_size, resize, notes)
     channels = _channels(files, channels, notes)
     high, value_range, scaled_to = _range(files, value_range, notes)
-    targets, class_names = _labels_of(places, notes, earlier) if labels else (None, None)
+    targets, class_names = None, None
+    if labels:
+        targets, class_names = labels_of(places, notes, IMAGES, labels_from, earlier)
     image_shape = (*image_size, channels)
-    rows, notes_on_split = _rows(name, files, places, targets, division, groups, notes)
+    keys = np.array([file.key for file in files], "uint64")
+    rows, notes_on_split = rows_of_splits(
+        name, keys, places, targets, division, groups, notes, IMAGES
+    )
     splits = {
         split: FolderSplit(
             [files[row].path for row in chosen],
@@ -132,111 +102,6 @@ def load_folder(
         notes=(*notes, *notes_on_split),
         **splits,
     )
-
-
-def _official_splits(files, places, notes):
-    """Take folders named train, val and test for the splits that they are."""
-    if {part for _, part, _ in places} != {"train"}:
-        return files, places  # given one by one
-    lead = _shared_lead(places)
-    tops = {inner[lead] for _, _, inner in places if len(inner) > lead + 1}
-    parts = {top: _SPLIT_NAMES[top.lower()] for top in tops if top.lower() in _SPLIT_NAMES}
-    if "train" not in parts.values() or len(set(parts.values())) < 2:
-        return files, places
-    kept = [
-        row
-        for row, (_, _, inner) in enumerate(places)
-        if len(inner) > lead + 1 and inner[lead] in parts
-    ]
-    named = ", ".join(f"{top}/ ({part})" for top, part in sorted(parts.items()))
-    notes.append(f"used the splits of the folder: {named}.")
-    if len(kept) < len(places):
-        count = _counted(len(places) - len(kept), "image", "images")
-        notes.append(f"left out {count} outside these folders.")
-    placed = [places[row] for row in kept]
-    return [files[row] for row in kept], [
-        (path, parts[inner[lead]], inner[lead + 1 :]) for path, _, inner in placed
-    ]
-
-
-def _shared_lead(places):
-    """How many folders lie around all images, above those that tell them apart."""
-    inners = [inner[:-1] for _, _, inner in places]
-    lead = len(os.path.commonprefix(inners))
-    return lead if any(len(inner) > lead for inner in inners) else 0
-
-
-def _rows(name, files, places, targets, division, groups, notes_so_far):
-    """Return the rows of every split, mixed, and notes."""
-    whole = {}
-    for row, (_, part, _) in enumerate(places):
-        whole.setdefault(part, []).append(row)
-    whole = {part: np.array(rows) for part, rows in whole.items()}
-    content = np.array([file.key for file in files], "uint64")
-    names = None if groups is None else np.array(_group_names(places, groups))
-    try:
-        rows, notes = division.rows(
-            {part: content[own] for part, own in whole.items()},
-            name,
-            labels=None if targets is None else targets[whole["train"]],
-            groups=None if names is None else {part: names[own] for part, own in whole.items()},
-        )
-    except ValueError as error:  # what was skipped may be why
-        raise ValueError(" ".join([f"{str(error).removesuffix('.')}.", *notes_so_far])) from error
-    chosen = {split: whole[part][own] for split, (part, own) in rows.items()}
-    order = ("test", "validation", "train")  # the place in it is part of the seed
-    shuffled = mixed([chosen[split] for split in order], division.seed)
-    return dict(zip(order, shuffled, strict=True)), notes
-
-
-def _group_names(places, groups):
-    """Return the group of every file."""
-    if callable(groups):
-        return [str(groups(path)) for path, _, _ in places]
-    if not isinstance(groups, str):
-        raise ValueError(
-            "`groups` must be 'parent', a regular expression or a function of the path, for image "
-            f"files. Received: groups={groups!r}"
-        )
-    if groups == "parent":
-        return [os.path.dirname(path) for path, _, _ in places]
-    try:
-        pattern = re.compile(groups)
-    except re.error as error:
-        raise ValueError(
-            f"`groups` must be 'parent' or a regular expression, for image files. "
-            f"Received: groups={groups!r} ({error})"
-        ) from error
-    names = []
-    for path, _, inner in places:
-        match = pattern.search("/".join(inner))
-        if match is None:
-            raise ValueError(
-                f"`groups` must match every path below the folder. Received: groups={groups!r}, "
-                f"which does not match {path!r}"
-            )
-        names.append("\0".join(found or "" for found in match.groups()) or match.group())
-    return names
-
-
-def _report_defects(name, common, broken, strict):
-    if not broken:
-        return []
-    named = [
-        f"{os.path.relpath(file.path, common)} ({file.defect})" for file in broken[:_NAMED_FILES]
-    ]
-    more = f", and {len(broken) - _NAMED_FILES} more" if len(broken) > _NAMED_FILES else ""
-    count = _counted(len(broken), "unreadable file", "unreadable files")
-    if strict:
-        raise ValueError(
-            f"{name}: with strict=True every image file must be readable. "
-            f"Received: {count}: {', '.join(named)}{more}."
-        )
-    return [f"skipped {count}: {', '.join(named)}{more}."]
-
-
-def _counted(number, one, many):
-    return f"{number} {one if number == 1 else many}"
 
 
 def _size(files, image_size, resize, notes):
@@ -302,7 +167,7 @@ def _range(files, wanted, notes):
 
 
 def _of(count, files):
-    return f"{count} of {_counted(len(files), 'image', 'images')} {'is' if count == 1 else 'are'}"
+    return f"{count} of {counted(len(files), 'image', 'images')} {'is' if count == 1 else 'are'}"
 
 
 def _white(files, notes):
@@ -313,46 +178,13 @@ def _white(files, notes):
     highest = max(deep)
     white = next(2**bits - 1 for bits in _DEPTHS if highest < 2**bits)
     notes.append(
-        f"{_counted(len(deep), 'image has', 'images have')} 16 bits, with values up to {highest}: "
+        f"{counted(len(deep), 'image has', 'images have')} 16 bits, with values up to {highest}: "
         f"pixels are float32 in [0, {white}]."
     )
     if len(deep) < len(files):
-        others = _counted(len(files) - len(deep), "image of 8 bits is", "images of 8 bits are")
+        others = counted(len(files) - len(deep), "image of 8 bits is", "images of 8 bits are")
         notes.append(f"{others} scaled to the same range.")
     return white
-
-
-def _labels_of(places, notes, earlier):
-    """Label files by their top-level sub-folder, where every file has one."""
-    leads = {part: 0 for _, part, _ in places}
-    if not earlier:
-        leads = {part: _shared_lead([p for p in places if p[1] == part]) for part in leads}
-        if len(leads) > 1 and len(set(leads.values())) > 1:
-            leads = dict.fromkeys(leads, 0)  # one class in a split is no folder around classes
-    tops = [inner[leads[part] : -1][:1] for _, part, inner in places]
-    names = sorted({top[0] for top in tops if top})
-    if len(names) < 2:
-        return None, None
-    if not all(tops):
-        loose = _counted(sum(not top for top in tops), "image lies", "images lie")
-        notes.append(f"no labels: {loose} outside the {len(names)} sub-folders.")
-        return None, None
-    codes = {name: code for code, name in enumerate(names)}
-    return np.array([codes[top[0]] for top in tops]), tuple(names)
-
-
-def _notes_on_others(others):
-    """Sentences about what was left out, with the right word."""
-    notes = []
-    if others.get("file"):
-        what = _counted(others["file"], "file that is not an image", "files that are not images")
-        notes.append(f"ignored {what}.")
-    listed = _listed({kind: count for kind, count in others.items() if kind != "file"})
-    return [*notes, f"ignored {listed}."] if listed else notes
-
-
-def _listed(others):
-    return ", ".join(_counted(others[kind], *_WORDS[kind]) for kind in _WORDS if kind in others)
 
 
 def read_image(

@@ -3,13 +3,11 @@
 Pillow (it comes with matplotlib) is imported on use, and so is TensorFlow.
 """
 
-import collections
 import contextlib
 import dataclasses
 import functools
 import io
 import os
-import stat
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mae_keras.data.division import content_key
+from mae_keras.data.file_tree import IMAGES, FoundFiles, find_files
 from mae_keras.files import NotRegularError, open_regular
 
 # Ways to resize to other proportions, and how notes describe them.
@@ -169,10 +168,6 @@ def resize(images: Any, image_size: tuple[int, int], how: str = "stretch") -> An
     return tf.ensure_shape(resized, (images.shape[0], *image_size, images.shape[3]))
 
 
-EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-SUFFIXES = (*EARLIER_SUFFIXES, ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm")
-_NOT_READ = (".heic", ".heif", ".avif", ".svg", ".dcm", ".nii", ".nii.gz", ".exr", ".psd", ".jp2")
-_NOT_READ += (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".tga", ".ico")
 EARLIER_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 FORMATS = (*EARLIER_FORMATS, "WEBP", "TIFF", "PPM", "MPO")  # MPO: a JPEG with further pictures
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -197,70 +192,9 @@ class ImageFile:
     stamp: tuple[int, int] = (0, 0)  # bytes, and time of last change: whether it is still this one
 
 
-@dataclasses.dataclass(frozen=True)
-class FoundFiles:
-    """What lies in a folder: paths of image files, sorted, and how many others of each kind."""
-
-    images: list[str]
-    others: dict[str, int]
-
-
-def find_image_files(folder: Path, *, earlier: bool = False) -> FoundFiles:
-    """Find the image files below `folder`; nothing is opened.
-
-    Hidden files and folders, and macOS archives' `__MACOSX`, do not count. Links are followed, but
-    no folder is read twice; `earlier` ignores them, as versions before 0.2 did.
-    """
-    images, others, linked, seen = [], collections.Counter(), [], set()
-    suffixes = EARLIER_SUFFIXES if earlier else SUFFIXES
-
-    def look(parent: str) -> None:
-        waiting = [parent]
-        while waiting:
-            folder = waiting.pop()
-            seen.add(os.path.realpath(folder))
-            try:
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            except OSError:
-                others["unreadable folder"] += 1
-                continue
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    continue
-                kind = _kind_of_entry(entry, suffixes)
-                if kind == "folder" and entry.is_symlink():
-                    linked.append(entry.path)
-                elif kind == "folder":
-                    waiting.append(entry.path)
-                elif kind == "image":
-                    images.append(entry.path)
-                else:
-                    others[kind] += 1
-
-    look(os.fspath(folder))
-    # Links come last, so that what lies here itself keeps its own name.
-    while linked and not earlier:
-        path = linked.pop(0)
-        if os.path.realpath(path) in seen:
-            others["link to a folder that is read already"] += 1
-        else:
-            look(path)
-    return FoundFiles(sorted(images, key=lambda path: path.split(os.sep)), dict(others))
-
-
-def _kind_of_entry(entry, suffixes):
-    try:
-        mode = entry.stat().st_mode
-    except OSError:
-        return "link that points nowhere"
-    if stat.S_ISDIR(mode):
-        return "folder"
-    if not stat.S_ISREG(mode):
-        return "named pipe, socket or device"
-    name = entry.name.lower()
-    if name.endswith(suffixes):
-        return "image"
-    return "image in a format that is not read" if name.endswith(_NOT_READ) else "file"
+def find_image_files(folder: Path) -> FoundFiles:
+    """Find the image files below `folder`; nothing is opened."""
+    return find_files(folder, IMAGES)
 
 
 def inspect_files(paths: list[str], *, earlier: bool = False) -> list[ImageFile]:

@@ -32,6 +32,7 @@ class DataSource:
         divides: whether `read` takes the options of `load` and divides the images itself.
         takes_parts: whether `read` takes the paths of train, validation and test.
         options: those of `load` that it takes beside those that every source takes.
+        recipe: name of the recipe that suits its data sets, unless one has the data set's name.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DataSource:
     divides: bool = False
     takes_parts: bool = False
     options: tuple[str, ...] = ("kind", "in_memory_limit")
+    recipe: str = "images"
 
     def reads(self, name: str) -> bool:
         """Whether a data set of this name is read by this source."""
@@ -106,10 +108,22 @@ def _built_in(
     return DataSource(name, description, read, divides=True, options=options, **declared)
 
 
+def _is_folder(name: str) -> bool:
+    return bool(name) and Path(name).expanduser().is_dir()
+
+
+def _is_folder_of_sound(name: str) -> bool:
+    from mae_keras.data.file_tree import holds_sound  # imports NumPy
+
+    return _is_folder(name) and holds_sound(Path(name).expanduser())
+
+
 _TFDS = ("tfds.load_tfds", "data_dir", "in_memory_limit")
 _ARRAYS = ("arrays.load_arrays", "groups", "kind", "in_memory_limit")
 _SIGNALS = ("signals.load_signals", "groups", "kind", "length")
-_FOLDER = ("folders.load_folder", "groups", "channels", "value_range", "strict")
+_FOLDER = ("folders.load_folder", "groups", "labels_from", "channels", "value_range", "strict")
+_SOUND = ("sound.load_sound", "groups", "labels_from", "strict", "in_memory_limit")
+_SOUND += ("sample_rate", "clip_seconds", "log_mel", "multiple_of")
 SOURCES: Registry = Registry(
     "data source",
     {
@@ -181,11 +195,20 @@ SOURCES: Registry = Registry(
             suffixes=(".parquet",),
             takes_parts=True,
         ),
+        "sound": _built_in(
+            "sound",
+            "WAV, FLAC files at any depth, as log-mel spectrograms; needs the extra sound",
+            *_SOUND,
+            matches=_is_folder_of_sound,
+            shown="RECORDINGS/",
+            takes_parts=True,
+            recipe="sound",
+        ),
         "folder": _built_in(
             "folder",
             "PNG, JPEG, WebP, TIFF, BMP, GIF files at any depth; sub-folders are classes",
             *_FOLDER,
-            matches=lambda name: bool(name) and Path(name).expanduser().is_dir(),
+            matches=_is_folder,
             shown="FOLDER/",
             takes_parts=True,
         ),
@@ -272,6 +295,11 @@ def load(
     strict: bool = False,
     seed: int = 0,
     in_memory_limit: int = 1 << 30,
+    labels_from: str | None = None,
+    sample_rate: int | None = None,
+    clip_seconds: float | None = None,
+    log_mel: Any = None,
+    multiple_of: int = 8,
 ) -> "ImageData":
     """Load a data set as train, validation and test splits that share no image.
 
@@ -290,7 +318,7 @@ def load(
     Args:
         name: str or path: `mnist-sample`, `digits`, `mnist`, `fashion_mnist`, `cifar10`,
             `tfds:NAME`, a `.npz` or `.npy` file, a file of signals (`.ts`, `.csv`, `.tsv`,
-            `.parquet`), or a folder of images.
+            `.parquet`), a folder of images, or one of sound files.
         train: path, in place of `name`: folder, array file or signal file to train on. What is not
             given of `validation` and `test` is cut from it.
         validation: path of the same kind, of the validation images.
@@ -305,7 +333,8 @@ def load(
             a table of signals: such an array, or the name of a column.
         kind: what an array file holds: `"images"`, `"signals"` `(num_signals, length[, channels])`
             or `"volumes"` `(num_volumes, depth, height, width[, channels])`. Needed where neither
-            the name of the array (`images`, `signals`, `volumes`) nor its shape says so.
+            the name of the array (`images`, `signals`, `volumes`) nor its shape says so. Of a
+            folder `"images"` or `"sound"`; by default sound where it holds no image file.
         split_by: `"key"`, or `"order"`: divide a folder or array file as versions before 0.2 did.
         resize: how to bring other proportions to `image_size`: `"crop"` resizes the shorter side
             and cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
@@ -328,10 +357,22 @@ def load(
         strict: bool, whether an unreadable file in a folder is an error instead of a note.
         seed: int >= 0, chooses the split.
         in_memory_limit: int, bytes up to which pixels are held in memory; larger `.npy` files stay
-            mapped and larger TensorFlow Datasets are streamed. Folders are never held.
+            mapped and larger TensorFlow Datasets are streamed. Folders of images are never held,
+            spectrograms of recordings are up to that size.
+        labels_from: str, for a folder: a regular expression whose first group, in the path below
+            the folder, is the class. By default the first level of sub-folders.
+        sample_rate: int, for sound: samples per second to which all recordings are resampled. By
+            default the most common one.
+        clip_seconds: float, for sound: how long a clip is; longer recordings are cut at their end,
+            shorter ones padded with NaN. By default the longest recording, at most 10 s.
+        log_mel: `LogMel`, or a dict of some of its arguments, for sound: how a waveform becomes a
+            spectrogram; what a trained model takes is `model.encoder.preprocessing["log_mel"]`.
+        multiple_of: int, for sound: the frames of a spectrogram are rounded down to a multiple of
+            it, so that patches of that many frames fit.
 
     Returns:
-        `ImageData`. Pixels are uint8 in [0, 255], or float32 (arrays of floats only).
+        `ImageData`. Pixels are uint8 in [0, 255], or float32 (arrays of floats only). Recordings
+        are float32 log-mel spectrograms `(frames, num_mels, 1)` in decibels; see `LogMel`.
 
     Raises:
         ValueError: if the data set is unknown, missing, empty or unusable.
@@ -344,7 +385,8 @@ def load(
     >>> len(load("digits", splits=(1, 0, 0)).train)
     1797
     """
-    source, parts = _parts(name, train, validation, test)
+    check_choice("kind", kind, (None, "images", "signals", "volumes", "sound"))
+    source, parts = _parts(name, train, validation, test, kind)
     image_size = _check_image_size(image_size)
     check_int("seed", seed, 0)
     length = check_int("length", length, 1, optional=True)
@@ -358,16 +400,23 @@ def load(
         raise ValueError(
             f"`groups` is for folders, array files and signal files. Received: name={name!r}"
         )
-    for option, value in (("channels", channels), ("value_range", value_range)):
+    for option, value, what in (
+        ("channels", channels, "folders of image files"),
+        ("value_range", value_range, "folders of image files"),
+        ("labels_from", labels_from, "folders of files"),
+        ("sample_rate", sample_rate, "folders of sound files"),
+        ("clip_seconds", clip_seconds, "folders of sound files"),
+        ("log_mel", log_mel, "folders of sound files"),
+    ):
         if value is not None and option not in source.options:
             raise ValueError(
-                f"`{option}` is for folders of image files. Received: {option}={value!r} for "
+                f"`{option}` is for {what}. Received: {option}={value!r} for "
                 f"{name if train is None else train!r}"
             )
-    if kind is not None:
-        check_choice("kind", kind, ("images", "signals", "volumes"))
-        if kind != "images" and "kind" not in source.options:
-            raise ValueError(f"`kind` must be 'images' but for array files. Received: {kind!r}")
+    fits = kind in (None, "images") or "kind" in source.options and kind != "sound"
+    if not fits and (kind, source.name) != ("sound", "sound"):
+        only = "a folder of sound files" if kind == "sound" else "array files"
+        raise ValueError(f"`kind` must be 'images' but for {only}. Received: {kind!r}")
     given = {
         "groups": groups,
         "kind": kind,
@@ -377,6 +426,11 @@ def load(
         "strict": strict,
         "length": length,
         "in_memory_limit": in_memory_limit,
+        "labels_from": labels_from,
+        "sample_rate": sample_rate,
+        "clip_seconds": clip_seconds,
+        "log_mel": log_mel,
+        "multiple_of": multiple_of,
     }
     options = {
         "image_size": image_size,
@@ -393,14 +447,14 @@ def load(
     return with_length(images, length)
 
 
-def _parts(name, train, validation, test):
+def _parts(name, train, validation, test, kind):
     """Return the source of a data set and the path of every split that is given."""
     if (name is None) == (train is None):
         given = "both" if train is not None else "neither"
         raise ValueError(f"Either `name` or `train` must be given. Received: {given}")
     given = {"train": name if train is None else train, "validation": validation, "test": test}
     given = {part: where for part, where in given.items() if where is not None}
-    sources = {part: _source_of(where) for part, where in given.items()}
+    sources = {part: _of_kind(_source_of(where), kind) for part, where in given.items()}
     found = sources["train"]
     apart = train is not None or len(given) > 1
     alike = len({source.name for source in sources.values()}) == 1
@@ -408,9 +462,17 @@ def _parts(name, train, validation, test):
         listed = ", ".join(f"{part}={os.fspath(where)!r}" for part, where in given.items())
         raise ValueError(
             "`train`, `validation` and `test` must be folders of images, or all of them array "
-            f"files, or all of them signal files. Received: {listed}"
+            f"files, signal files or folders of sound files. Received: {listed}"
         )
     return found, {part: Path(where).expanduser() for part, where in given.items()}
+
+
+def _of_kind(source, kind):
+    """The source that reads a folder as what `kind` says it holds."""
+    of_folders = {"images": "folder", "sound": "sound"}
+    if source is SOURCES["folder"] or source is SOURCES["sound"]:
+        return SOURCES[of_folders.get(kind, source.name)]
+    return source
 
 
 def kind(name: str | os.PathLike) -> str:

@@ -121,7 +121,7 @@ class Split:
 
     @functools.cached_property
     def _label_table(self):
-        return _host_tensor(self.labels)
+        return host_tensor(self.labels)
 
 
 class ArraySplit(Split):
@@ -158,7 +158,7 @@ class ArraySplit(Split):
 
     @functools.cached_property
     def _image_table(self):
-        return _host_tensor(self.images)
+        return host_tensor(self.images)
 
 
 class MappedSplit(Split):
@@ -191,7 +191,70 @@ class MappedSplit(Split):
         return np.asarray(self._images[self._rows[indices]]).astype(self.dtype)
 
 
-class FolderSplit(Split):
+class FileSplit(Split):
+    """Samples in files, decoded when fetched: holds paths, never samples.
+
+    A file that can no longer be read, because it vanished or was damaged since it was looked at, is
+    reported once and replaced by the next file of the split that can be, with its label. Which one
+    that is depends on its place alone, so that the order of the data stays a function of seed and
+    epoch. Too many of them are an error.
+
+    Args:
+        paths: sequence of str.
+        image_shape: tuple `(*spatial, channels)`.
+        dtype: str, `"uint8"` or `"float32"`.
+        labels: int array, one per path, or `None`.
+        file: str, what messages call a file, such as `"image file"`.
+    """
+
+    def __init__(self, paths, image_shape, dtype, labels, file):
+        super().__init__(image_shape, len(paths), dtype, labels)
+        # One block of bytes: a tuple of strings takes twice as much for a million files.
+        self._paths = np.array([os.fsencode(path) for path in paths], "S")
+        self._file = file
+        self._unreadable: set[int] = set()
+        self.failure: str | None = None
+
+    @property
+    def num_unreadable(self) -> int:
+        """Files that could no longer be read so far, in whose place others came."""
+        return len(self._unreadable)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Path of every file."""
+        return tuple(os.fsdecode(path) for path in self._paths)
+
+    def content(self, place: int) -> Any:
+        """What a file holds, or `None` after `report` if it can no longer be read."""
+        raise NotImplementedError
+
+    def contents(self, indices: Any) -> tuple[list[Any], np.ndarray]:
+        """What some files hold, and which files they are: not those of `indices` throughout."""
+        places, contents = np.empty(len(indices), "int64"), []
+        for row, place in enumerate(indices.tolist()):
+            content = self.content(place)
+            while content is None:  # ends: too many are an error
+                place = (place + 1) % len(self)
+                content = self.content(place)
+            contents.append(content)
+            places[row] = place
+        return contents, places
+
+    def report(self, place: int, reason: str) -> None:
+        """Say once that a file can no longer be read; refuse too many."""
+        path = os.fsdecode(self._paths[place])
+        if place not in self._unreadable:
+            self._unreadable.add(place)
+            message = f"{path!r} can no longer be read ({reason})"
+            if len(self._unreadable) > min(len(self) - 1, max(10, len(self) // 100)):
+                number = len(self._unreadable)
+                self.failure = f"{message}, nor can {number - 1} other {self._file}s"
+                raise OSError(self.failure)
+            _logger.warning("%s; the next %s takes its place.", message, self._file.split()[0])
+
+
+class FolderSplit(FileSplit):
     """Image files, decoded when fetched: holds paths, never pixels.
 
     A file that can no longer be read, because it vanished or was damaged since it was looked at, is
@@ -224,17 +287,16 @@ class FolderSplit(Split):
         high: int | None = None,
         scaled_to: Sequence[float] | None = None,
     ):
-        super().__init__(image_shape, len(paths), "uint8" if high is None else "float32", labels)
         if files is None:
             stay_on_host()
             files = inspect_files([os.fspath(path) for path in paths])
         for file in files:
             if file.defect:
                 raise ValueError(f"{file.path!r} cannot be read as an image: {file.defect}")
-        # One block of bytes: a tuple of strings takes twice as much for a million files.
-        self._paths = np.array([os.fsencode(path) for path in paths], "S")
-        self._readers = np.array([file.reader for file in files], "int8")
+        dtype = "uint8" if high is None else "float32"
+        super().__init__(paths, image_shape, dtype, labels, "image file")
         self._stamps = np.array([file.stamp for file in files], "int64").reshape(-1, 2)
+        self._readers = np.array([file.reader for file in files], "int8")
         size = self.image_shape[:2]
         self._in_size = all(file.size == size for file in files)
         # Cutting and padding cost time even where they change nothing.
@@ -242,18 +304,6 @@ class FolderSplit(Split):
         self._resize, self._high = "stretch" if same else resize, high
         self._scaled_to = scaled_to
         self._gray = all(file.gray for file in files)
-        self._unreadable: set[int] = set()
-        self.failure: str | None = None
-
-    @property
-    def num_unreadable(self) -> int:
-        """Files that could no longer be read so far, in whose place others came."""
-        return len(self._unreadable)
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Path of every image."""
-        return tuple(os.fsdecode(path) for path in self._paths)
 
     def fetch(self, indices: Any) -> Any:
         """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
@@ -281,49 +331,29 @@ class FolderSplit(Split):
         return resize(image[tf.newaxis], self.image_shape[:2], self._resize)[0]
 
     def _contents(self, indices):
-        """Bytes of the files, and which files they are."""
-        places, contents = np.empty(len(indices), "int64"), []
-        for row, place in enumerate(indices.tolist()):
-            content = self._content(place)
-            while content is None:  # ends: too many are an error
-                place = (place + 1) % len(self)
-                content = self._content(place)
-            contents.append(content)
-            places[row] = place
+        contents, places = self.contents(indices)
         return np.array(contents, object), places
 
-    def _content(self, place):
+    def content(self, place: int) -> bytes | None:
         """Bytes of a file that is still the one that was inspected, or `None`."""
         path = self._paths[place]
         try:
             content, stamp = _read_regular(path)
         except OSError as error:
-            return self._report(place, error.strerror or str(error))
+            return self.report(place, error.strerror or str(error))
         if stamp != tuple(self._stamps[place]):
             file = inspect_file(os.fsdecode(path))
             changed = file.reader != self._readers[place] or (
                 self._in_size and file.size != self.image_shape[:2]
             )
             if file.defect or changed:
-                return self._report(place, file.defect or "it is another kind of image now")
+                return self.report(place, file.defect or "it is another kind of image now")
             self._stamps[place] = file.stamp
         return content
 
-    def _report(self, place, reason):
-        path = os.fsdecode(self._paths[place])
-        if place not in self._unreadable:
-            self._unreadable.add(place)
-            message = f"{path!r} can no longer be read ({reason})"
-            if len(self._unreadable) > min(len(self) - 1, max(10, len(self) // 100)):
-                number = len(self._unreadable)
-                self.failure = f"{message}, nor can {number - 1} other image files"
-                raise OSError(self.failure)
-            _logger.warning("%s; the next image takes its place.", message)
-        return None
-
     @functools.cached_property
     def _reader_table(self):
-        return _host_tensor(self._readers.astype("int32"))
+        return host_tensor(self._readers.astype("int32"))
 
 
 def _read_regular(path):
@@ -410,10 +440,11 @@ class StreamSplit(Split):
         return source.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _host_tensor(array):
+def host_tensor(array: np.ndarray) -> Any:
+    """A table for `tf.data`, outside any graph being traced and off the accelerator."""
     import tensorflow as tf
 
-    # init_scope keeps the table out of the graph being traced; the pipeline captures it.
+    # The pipeline captures it.
     with tf.init_scope(), tf.device("CPU:0"):
         return tf.convert_to_tensor(array)
 
@@ -433,6 +464,8 @@ class ImageData:
         value_range: `(low, high)` of the pixels as stored, such as `(0, 255)`, `(0, 1)` or, for
             files of 16 bits, `(0, 65535)`; `None` for values without such ends, as of signals.
         notes: tuple of sentences worth printing, such as the files that were skipped.
+        preprocessing: dict that JSON can hold, of what made samples of the files, or `None`: of
+            recordings `{"log_mel": {...}}`, the arguments of `LogMel`.
     """
 
     name: str
@@ -444,6 +477,7 @@ class ImageData:
     test: Split
     value_range: tuple[int, int] | None = (0, 255)
     notes: tuple[str, ...] = ()
+    preprocessing: dict[str, Any] | None = None
 
 
 class SelectedSplit(Split):

@@ -153,7 +153,7 @@ def images_of_folder(path: pathlib.Path) -> list[str]:
     Traceback (most recent call last):
     ValueError: `images` must be image files or folders of them. Received: ... which holds none
     """
-    found = find_image_files(path).images
+    found = find_image_files(path).paths
     if not found:
         raise ValueError(
             f"`images` must be image files or folders of them. Received: {str(path)!r}, which "
