@@ -17,6 +17,7 @@ from typing import Any
 PACKAGE = "mae_keras"
 # What is registered, and the module it is in today: files of earlier versions name other modules.
 REGISTERED = {
+    "AxisMasking": "layers.masking",
     "BlockMasking": "layers.masking",
     "CosineMaskRatio": "training.callbacks",
     "CrossAttentionBlock": "layers.transformer",
@@ -45,6 +46,7 @@ REGISTERED = {
     "RandomMasking": "layers.masking",
     "StandardizedPixels": "models.targets",
     "StepMaskRatio": "training.callbacks",
+    "TailMasking": "layers.masking",
     "TargetLoss": "models.targets",
     "TransformerBlock": "layers.transformer",
     "TransformerEncoder": "models.encoder",

@@ -265,6 +265,10 @@ MASKINGS: Registry = Registry(
         "random": "mae_keras.layers.masking:RandomMasking",
         "block": "mae_keras.layers.masking:BlockMasking",
         "grid": "mae_keras.layers.masking:GridMasking",
+        "time": "mae_keras.layers.masking:time_masking",
+        "frequency": "mae_keras.layers.masking:frequency_masking",
+        "tube": "mae_keras.layers.masking:tube_masking",
+        "forecast": "mae_keras.layers.masking:TailMasking",
     },
 )
 TARGETS: Registry = Registry(

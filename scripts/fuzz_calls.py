@@ -410,7 +410,17 @@ def _layer_calls() -> list[Call]:
     return [
         *(
             Call(f"layers.{kind.__name__}", kind, lambda: dict(masking), _draw, also=seeds)
-            for kind in (layers.RandomMasking, layers.BlockMasking, layers.GridMasking)
+            for kind in (
+                *(layers.RandomMasking, layers.BlockMasking),
+                *(layers.GridMasking, layers.TailMasking),
+            )
+        ),
+        Call(
+            "layers.AxisMasking",
+            layers.AxisMasking,
+            lambda: {"axis": (0,), **masking},
+            _draw,
+            also=seeds,
         ),
         Call(
             "layers.DropPath",

@@ -43,7 +43,7 @@ FIRST = {
     "runs": ("pretrain", "evaluate_run", "fine_tune_run", "predict_files", "Recipe", "RECIPES"),
     "figures": ("reconstruction_figure", "loss_figure", "save_figure"),
     "interop": ("export_saved_model", "export_onnx", "export_litert", "model_from_torch"),
-    "layers": ("RandomMasking", "BlockMasking", "GridMasking", "PatchMasking", "PatchExtraction"),
+    "layers": ("RandomMasking", "BlockMasking", "AxisMasking", "PatchMasking", "PatchExtraction"),
     "losses": ("MaskedReconstructionLoss",),
     "ops": ("patchify", "unpatchify", "num_hidden", "psnr", "ssim"),
 }

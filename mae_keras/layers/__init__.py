@@ -4,10 +4,12 @@ import warnings as _warnings
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
+from mae_keras.layers.masking import AxisMasking as AxisMasking
 from mae_keras.layers.masking import BlockMasking as BlockMasking
 from mae_keras.layers.masking import GridMasking as GridMasking
 from mae_keras.layers.masking import PatchMasking as PatchMasking
 from mae_keras.layers.masking import RandomMasking as RandomMasking
+from mae_keras.layers.masking import TailMasking as TailMasking
 from mae_keras.layers.masking import register_masking as register_masking
 from mae_keras.layers.patches import PatchExtraction as PatchExtraction
 from mae_keras.layers.patches import PixelNormalization as PixelNormalization

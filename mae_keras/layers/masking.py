@@ -16,6 +16,7 @@ from keras import ops
 
 from mae_keras.arguments import LARGEST_WIDTH, check_choice, check_int, check_ints
 from mae_keras.ops import (
+    axis_scores,
     block_scores,
     gather_patches,
     grid_scores,
@@ -118,6 +119,9 @@ class PatchMasking(keras.layers.Layer):
             float tensor that broadcasts to `(batch, num_patches)`, without NaN.
         """
         raise NotImplementedError
+
+    def check_grid(self, grid: Sequence[int]) -> None:
+        """Refuse a grid that the strategy cannot mask; models ask when they are made."""
 
     def draw(
         self,
@@ -342,6 +346,136 @@ class GridMasking(PatchMasking):
 
     def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
         return per_sample(grid_scores(grid), samples)
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class AxisMasking(PatchMasking):
+    """Hide whole places of one axis, or of several: all patches that share a drawn place.
+
+    On the grid (time, frequency) of a spectrogram, axis 0 hides stretches of time and axis 1 bands
+    of frequency. On the grid (time, height, width) of a video, axes 1 and 2 hide tubes: the same
+    places in every frame. A place that is hidden cannot be copied from its neighbors along the
+    other axes. As many patches are hidden as by random masking, so where the ratio is no multiple
+    of a place, one place is hidden in part, its last patches first.
+
+    Args:
+        axis: int, or ints, axes of the grid whose places are drawn.
+        mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.
+        seed: int, or `None` to draw one now (it is kept in the config).
+        grid: ints, patches per axis, or `None`: given by the model, or the square grid with the
+            number of tokens that the layer is called on.
+        missing: `"proportional"` or `"first"`, how samples with missing patches are masked; see
+            `PatchMasking`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_patches, features)`.
+        training: bool; masks advance in training and stand still otherwise.
+
+    Returns:
+        `visible`: `(batch, num_visible, features)`, in raster order;
+        `patch_mask`: bool `(batch, num_patches)`, `True` = hidden.
+
+    Raises:
+        ValueError: if no patch would be hidden, or all, `missing` is unknown, or the grid has no
+            such axis.
+
+    Example:
+    >>> import numpy as np
+    >>> columns = AxisMasking(1, 0.5, seed=0, grid=(3, 4))(np.ones((1, 12, 8)))[1]
+    >>> np.asarray(columns)[0].reshape(3, 4).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 1, 1, 0],
+           [0, 1, 1, 0]])
+
+    References:
+        - Tong et al. 2022 (VideoMAE), arXiv:2203.12602, section 3.3: tubes.
+        - Huang et al. 2022 (Audio-MAE), arXiv:2207.06405, figure 2: time and frequency.
+    """
+
+    def __init__(
+        self,
+        axis: int | Sequence[int],
+        mask_ratio: float = 0.75,
+        seed: int | None = None,
+        grid: Sequence[int] | None = None,
+        missing: str = "proportional",
+        **kwargs: Any,
+    ):
+        super().__init__(mask_ratio, seed, grid, missing, **kwargs)
+        axes = [axis] if isinstance(axis, int) else axis
+        self.axis = check_ints("axis", axes, 0, 2)
+        if len({*self.axis}) < len(self.axis):
+            raise ValueError(f"`axis` must name each axis once. Received: axis={axis}")
+
+    def check_grid(self, grid: Sequence[int]) -> None:
+        if max(self.axis) >= len(grid):
+            raise ValueError(
+                f"`axis` must name axes of the grid of patches, {tuple(grid)}, which count from "
+                f"0. Received: axis={self.axis}"
+            )
+
+    def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
+        self.check_grid(grid)
+        return axis_scores(grid, self.axis, self.seed, step, samples)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class TailMasking(PatchMasking):
+    """Hide the last patches, the same in every sample: predict what comes next.
+
+    Args:
+        mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.
+        seed: int or `None`; the masks are fixed, so it changes nothing.
+        grid: ints, patches per axis, or `None`: given by the model. The last patches are those at
+            the end of its first axis.
+        missing: `"proportional"` or `"first"`, how samples with missing patches are masked; see
+            `PatchMasking`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: tensor `(batch, num_patches, features)`.
+        training: bool; without effect here.
+
+    Returns:
+        `visible`: `(batch, num_visible, features)`, in raster order;
+        `patch_mask`: bool `(batch, num_patches)`, `True` = hidden.
+
+    Raises:
+        ValueError: if no patch would be hidden, or all, or `missing` is unknown.
+
+    Example:
+    >>> import numpy as np
+    >>> visible, patch_mask = TailMasking(0.25, grid=(8,))(np.ones((1, 8, 4)))
+    >>> np.asarray(patch_mask)[0].astype(int).tolist()
+    [0, 0, 0, 0, 0, 0, 1, 1]
+
+    References:
+        - Nie et al. 2023 (PatchTST), arXiv:2211.14730, section 3.1: the future as patches.
+    """
+
+    def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
+        return per_sample(np.arange(math.prod(grid), dtype="float32"), samples)
+
+
+def time_masking(mask_ratio: float = 0.75, seed: int | None = None, **kwargs: Any) -> AxisMasking:
+    """`AxisMasking` of the first axis: moments of a spectrogram, frames of a video."""
+    return AxisMasking(0, mask_ratio, seed, **kwargs)
+
+
+def frequency_masking(
+    mask_ratio: float = 0.75, seed: int | None = None, **kwargs: Any
+) -> AxisMasking:
+    """`AxisMasking` of the second axis: bands of a spectrogram."""
+    return AxisMasking(1, mask_ratio, seed, **kwargs)
+
+
+def tube_masking(mask_ratio: float = 0.75, seed: int | None = None, **kwargs: Any) -> AxisMasking:
+    """`AxisMasking` of the second and third axis: the same places in every frame of a video."""
+    return AxisMasking((1, 2), mask_ratio, seed, **kwargs)
 
 
 def register_masking(name: str) -> Callable[[type[PatchMasking]], type[PatchMasking]]:

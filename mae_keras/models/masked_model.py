@@ -88,6 +88,7 @@ class MaskedModel(TrainableModel):
         self._train_functions = FunctionsPerRatio()
         self._unusable: UntrackedMetric | None = None
         num_hidden(self.num_patches, masking.mask_ratio)  # refuse at once what hides none or all
+        masking.check_grid(self.grid)
 
     @property
     def mask_ratio(self) -> float:

@@ -3,6 +3,7 @@
 from mae_keras.ops.gradients import oriented_gradients as oriented_gradients
 from mae_keras.ops.image_quality import psnr as psnr
 from mae_keras.ops.image_quality import ssim as ssim
+from mae_keras.ops.masking import axis_scores as axis_scores
 from mae_keras.ops.masking import block_scores as block_scores
 from mae_keras.ops.masking import covering_masks as covering_masks
 from mae_keras.ops.masking import gather_patches as gather_patches

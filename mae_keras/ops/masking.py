@@ -128,6 +128,37 @@ def block_scores(
     return -(ops.min(covered_by, axis=1) + ties * 1e-3)
 
 
+def axis_scores(
+    grid: Sequence[int], axis: Sequence[int], seed: int, step: Any, samples: Any
+) -> Any:
+    """Scores for axis masking: the same for all patches at one place of some axes.
+
+    Args:
+        grid: ints, patches per axis.
+        axis: ints, the axes whose places are drawn.
+        seed: as in `counter_noise`.
+        step: as in `counter_noise`.
+        samples: as in `counter_noise`.
+
+    Returns:
+        float32 tensor `(batch, num_patches)`: the rank of the place, and a fraction that grows
+        with the position of the patch, so that the place that is hidden in part is cut in one.
+
+    Example:
+    >>> scores = np.asarray(axis_scores((3, 4), (1,), 0, 1, np.arange(5)))
+    >>> [len(np.unique(column)) for column in np.floor(scores[0]).reshape(3, 4).T]
+    [1, 1, 1, 1]
+    """
+    grid = check_ints("grid", grid, 1, LARGEST_SEED)
+    axis = check_ints("axis", axis, 0, len(grid) - 1)
+    sides = [size if place in axis else 1 for place, size in enumerate(grid)]
+    noise = counter_noise(seed, step, samples, math.prod(sides))
+    ranks = ops.cast(ops.argsort(ops.argsort(noise, axis=-1), axis=-1), "float32")
+    num_patches = math.prod(grid)
+    position = np.arange(num_patches, dtype="float32").reshape(1, *grid) / num_patches
+    return ops.reshape(ops.reshape(ranks, (-1, *sides)) + position, (-1, num_patches))
+
+
 def grid_scores(grid: Sequence[int]) -> np.ndarray:
     """Scores for grid masking: a regular lattice stays visible, the same for every image.
 

@@ -5,10 +5,17 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mae_keras.layers import BlockMasking, GridMasking, PatchMasking, RandomMasking
+from mae_keras.layers import (
+    BlockMasking,
+    GridMasking,
+    PatchMasking,
+    RandomMasking,
+    TailMasking,
+)
+from mae_keras.layers.masking import time_masking
 
-STRATEGIES = [RandomMasking, BlockMasking, GridMasking]
-DRAWN = [RandomMasking, BlockMasking]
+STRATEGIES = [RandomMasking, BlockMasking, GridMasking, time_masking, TailMasking]
+DRAWN = [RandomMasking, BlockMasking, time_masking]
 
 
 def array(tensor):

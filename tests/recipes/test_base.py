@@ -26,7 +26,7 @@ from mae_keras.runs.recipe import as_begun
         ("seed", -1, "in"),
         ("warmup_epochs", 10, "less than epochs=10"),
         ("ema_momentum", 1.0, r"in \(0, 1\)"),
-        ("masking", "diagonal", "'random', 'block' or 'grid'"),
+        ("masking", "diagonal", "'random', 'block', 'grid', 'time', 'frequency', 'tube' or"),
         ("loss_on", "visible", "'hidden' or 'all'"),
         ("decoder_attention", "joint", "'self' or 'cross'"),
         ("decode_ratio", 0.0, r"in \(0, 1\]"),

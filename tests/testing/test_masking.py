@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mae_keras.layers import BlockMasking, GridMasking, PatchMasking, RandomMasking
+from mae_keras.layers import BlockMasking, GridMasking, PatchMasking, RandomMasking, TailMasking
+from mae_keras.layers.masking import time_masking
 from mae_keras.ops import counter_noise, hide_highest
 from mae_keras.testing import CheckError, check_masking, mask_digest
 
@@ -43,7 +44,9 @@ def test_the_strategy_of_the_documentation_passes():
 @pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("missing", ["proportional", "first"])
-@pytest.mark.parametrize("strategy", [RandomMasking, BlockMasking, GridMasking, Saliency])
+@pytest.mark.parametrize(
+    "strategy", [RandomMasking, BlockMasking, GridMasking, TailMasking, time_masking, Saliency]
+)
 def test_strategies_that_keep_the_rules_pass(strategy, missing):
     check_masking(strategy(0.6, seed=3, missing=missing), fixed=strategy is GridMasking)
 
@@ -229,9 +232,10 @@ def test_what_is_no_strategy_is_refused():
 
 
 DIGESTS = """
-from mae_keras.layers import BlockMasking, GridMasking, RandomMasking
+from mae_keras.layers import GridMasking, RandomMasking
+from mae_keras.layers.masking import time_masking
 from mae_keras.testing import mask_digest
-for strategy in (RandomMasking, GridMasking):
+for strategy in (RandomMasking, GridMasking, time_masking):
     print(mask_digest(strategy(0.6, seed=3)))
 """
 
@@ -239,7 +243,8 @@ for strategy in (RandomMasking, GridMasking):
 @pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_backends_draw_the_same_bits(tmp_path):
-    expected = [mask_digest(strategy(0.6, seed=3)) for strategy in (RandomMasking, GridMasking)]
+    strategies = (RandomMasking, GridMasking, time_masking)
+    expected = [mask_digest(strategy(0.6, seed=3)) for strategy in strategies]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
         [sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True,
