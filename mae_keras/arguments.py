@@ -151,6 +151,35 @@ def check_choice(name: str, value: Any, choices: Iterable[Any], *, other: str = 
     _refuse(name, value, f"{listed}{f'; did you mean {near[0]!r}?' if near else ''}")
 
 
+def check_pooling(pooling: Any, optional: bool = False) -> str | tuple[str, int] | None:
+    """Refuse what is no way to pool tokens.
+
+    Args:
+        pooling: `"mean"`, `"token"`, `"flatten"` or `("mean", axis)`, which files write as
+            `["mean", axis]` and the command line as `"mean:axis"`.
+        optional: bool, whether `None`, all tokens, is allowed. Defaults to `False`.
+
+    Returns:
+        `pooling`; a mean over an axis as `("mean", axis)`.
+
+    Raises:
+        ValueError: if it is something else.
+
+    Example:
+    >>> check_pooling("mean:0")
+    ('mean', 0)
+    """
+    parts = pooling.split(":") if isinstance(pooling, str) else pooling
+    if isinstance(parts, (list, tuple)) and len(parts) == 2 and parts[0] == "mean":
+        axis = parts[1]
+        if isinstance(axis, str) and axis.isdecimal():
+            axis = int(axis)
+        if isinstance(axis, int) and not isinstance(axis, bool) and axis >= 0:
+            return "mean", axis
+    choices = ("mean", "token", "flatten", *((None,) if optional else ()))
+    return check_choice("pooling", pooling, choices, other="('mean', axis)")
+
+
 def check_ints(
     name: str,
     values: Any,

@@ -26,7 +26,7 @@ class FineTuneSettings:
         train_blocks: int, train the last so many blocks only (0: the head alone), or `None`: all.
         from_scratch: bool, fresh weights instead of the pretrained ones: the baseline of equal
             cost.
-        pooling: `"mean"` or `"token"`; see `ImageClassifier`.
+        pooling: `"mean"`, `"token"`, `"flatten"` or `("mean", axis)`; see `ImageClassifier`.
         jit_compile: bool or `"auto"`, as for `ImageClassifier.compile`.
         seed: int >= 0, on which initial weights, dropped paths, order and augmentation depend.
 
@@ -54,7 +54,7 @@ class FineTuneSettings:
     ema_momentum: float | None = None
     train_blocks: int | None = None
     from_scratch: bool = False
-    pooling: str = "mean"
+    pooling: str | tuple[str, int] = "mean"
     jit_compile: bool | str = "auto"
     seed: int = 0
 

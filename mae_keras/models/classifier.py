@@ -11,7 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import LARGEST_SEED, LARGEST_WIDTH, check_int, check_number
+from mae_keras.arguments import (
+    LARGEST_SEED,
+    LARGEST_WIDTH,
+    check_int,
+    check_number,
+    check_pooling,
+)
 from mae_keras.models.base import TrainableModel
 from mae_keras.models.checks import check_shape
 from mae_keras.models.encoder import ViTEncoder
@@ -29,13 +35,16 @@ class ImageClassifier(TrainableModel):
 
     With `pooling="mean"` the patch tokens are averaged as they leave the last block and a new
     norm follows (`fc_norm`); the encoder's own norm, trained on single tokens, is left out, as in
-    the reference. With `"token"` the encoder's norm is used, on the class token.
+    the reference. The same goes for the mean over one axis. With `"token"` the encoder's norm is
+    used, on the class token, and with `"flatten"` on every token.
 
     Args:
         encoder: `ViTEncoder`, trained in place; `from_pretrained` makes a copy instead.
         num_classes: int, at least 2.
-        pooling: `"mean"` over the patch tokens or `"token"` for the class token. Defaults to
-            `"mean"`.
+        pooling: `"mean"` over the patch tokens, `"token"` for the class token, `"flatten"` for
+            the patch tokens side by side, or `("mean", axis)` for their mean over one axis of the
+            grid. The last two keep where things are: better for short signals and spectrograms.
+            Defaults to `"mean"`.
         head_dropout_rate: float in [0, 1), features dropped before the head. Defaults to `0.0`.
         train_blocks: int, how many of the last blocks are trained, or `None` for everything; see
             `train_last_blocks`.
@@ -75,7 +84,7 @@ class ImageClassifier(TrainableModel):
         self,
         encoder: ViTEncoder,
         num_classes: int,
-        pooling: str = "mean",
+        pooling: str | tuple[str, int] = "mean",
         head_dropout_rate: float = 0.0,
         train_blocks: int | None = None,
         class_names: Sequence[str] | None = None,
@@ -92,17 +101,14 @@ class ImageClassifier(TrainableModel):
             check_int("num_classes", num_classes, 2, LARGEST_WIDTH),
             **{"dtype": encoder.dtype_policy, **kwargs},
         )
-        if pooling is None:
-            raise ValueError("`pooling` must be 'mean' or 'token'. Received: pooling=None")
-        encoder.check_pooling(pooling)
         self.encoder = encoder
-        self.pooling = pooling
+        self.pooling = encoder.check_pooling(check_pooling(pooling))
         self.head_dropout_rate = check_number(
             "head_dropout_rate", head_dropout_rate, 0, 1, below=True
         )
         self.class_names = _check_class_names(class_names, self.num_classes)
         self.fc_norm = None
-        if pooling == "mean":
+        if self.pooling not in ("token", "flatten"):
             self.fc_norm = keras.layers.LayerNormalization(
                 epsilon=encoder.layer_norm_epsilon, dtype=self.dtype_policy, name="fc_norm"
             )
@@ -177,7 +183,7 @@ class ImageClassifier(TrainableModel):
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
             return
-        features = (None, self.encoder.hidden_dim)
+        features = (None, self.encoder.num_features(self.pooling))
         self.encoder.build((None, *self.encoder.image_shape))
         if self.fc_norm is not None:
             self.fc_norm.build(features)
@@ -314,6 +320,8 @@ class ImageClassifier(TrainableModel):
         for index, block in enumerate(self.encoder.blocks):
             dropping = training and index >= self._num_frozen
             tokens = block(tokens, attention_mask=attended, training=dropping)
+        if self.pooling == "flatten":
+            return self.encoder.pool(self.encoder.norm(tokens), self.pooling, missing)
         return self._feature_norm(self.encoder.pool(tokens, self.pooling, missing))
 
     def encode_batch(self, images: Any) -> Any:
@@ -333,7 +341,8 @@ class ImageClassifier(TrainableModel):
             batch_size: int.
 
         Returns:
-            float32 NumPy array `(num_images, hidden_dim)`.
+            float32 NumPy array `(num_images, num_features)`, `hidden_dim` of them unless `pooling`
+            keeps places apart.
 
         Raises:
             TypeError, ValueError: if the images do not fit the model.

@@ -16,6 +16,7 @@ from mae_keras.arguments import (
     check_int,
     check_number,
     check_parameters,
+    check_pooling,
 )
 from mae_keras.layers import TransformerBlock
 from mae_keras.models.checks import check_called, check_shape
@@ -267,39 +268,75 @@ class TransformerEncoder(keras.Model):
         hidden = join_masks(patch_mask, missing)
         return self.encode_patches(patches, hidden=hidden, grid=grid, training=training)
 
-    def check_pooling(self, pooling: str | None) -> None:
+    def check_pooling(self, pooling: Any) -> str | tuple[str, int] | None:
         """Refuse a pooling that this encoder's tokens do not have; see `pool`."""
-        check_choice("pooling", pooling, ("mean", "token", None))
+        pooling = check_pooling(pooling, optional=True)
         if pooling == "token" and not self.use_class_token:
             raise ValueError(
                 "`pooling='token'` needs an encoder with a class token; this one was built "
                 "with use_class_token=False. Received: pooling='token'"
             )
+        rank = len(self.sample_inputs.grid)
+        if isinstance(pooling, tuple) and pooling[1] >= rank:
+            raise ValueError(
+                f"`pooling` must name an axis of the grid of patches, 0 to {rank - 1}. "
+                f"Received: pooling={pooling!r}"
+            )
+        return pooling
 
-    def pool(self, tokens: Any, pooling: str | None, hidden: Any = None) -> Any:
-        """Reduce tokens to features.
+    def num_features(self, pooling: Any) -> int:
+        """How many features `pool` gives of each sample, for all poolings but `None`."""
+        places = 1
+        if pooling == "flatten":
+            places = self.sample_inputs.num_tokens
+        elif isinstance(pooling, tuple):
+            places = self.sample_inputs.num_tokens // self.sample_inputs.grid[pooling[1]]
+        return places * self.hidden_dim
+
+    def pool(self, tokens: Any, pooling: Any, hidden: Any = None) -> Any:
+        """Reduce tokens to features, one row for each sample.
 
         Args:
             tokens: tensor `(batch, [1 +] num_patches, hidden_dim)`.
-            pooling: `"mean"` over patch tokens, `"token"` for the class token, `None` for all.
-            hidden: bool `(batch, num_patches)` patches left out of the mean, or `None`.
+            pooling: `"mean"` over patch tokens; `"token"` for the class token; `"flatten"` for the
+                patch tokens side by side; `("mean", axis)` for their mean over one axis of the
+                grid, what remains side by side; `None` for `tokens` as they are.
+            hidden: bool `(batch, num_patches)`, patches left out of means, and 0 where patches are
+                side by side; or `None`.
 
         Returns:
-            Tensor `(batch, hidden_dim)`, or `tokens`.
+            Tensor `(batch, num_features)`: `hidden_dim` of them for each place that is left; or
+            `tokens`.
 
         Raises:
-            ValueError: if `pooling` is unknown, or `"token"` without a class token.
+            ValueError: if `pooling` is unknown, `"token"` without a class token, or names an axis
+                that the grid does not have.
         """
-        self.check_pooling(pooling)
+        pooling = self.check_pooling(pooling)
         if pooling is None:
             return tokens
         if pooling == "token":
             return tokens[:, 0]
         tokens = tokens[:, self.num_prefix_tokens :]
-        if hidden is None:
-            return ops.mean(tokens, axis=1)
-        kept = ops.cast(ops.logical_not(hidden), tokens.dtype)[..., None]
-        return ops.sum(tokens * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+        kept = None
+        if hidden is not None:
+            kept = ops.cast(ops.logical_not(hidden), tokens.dtype)[..., None]
+        if pooling == "mean":
+            return _mean(tokens, kept, axis=1)
+        if pooling != "flatten":
+            grid = self.sample_inputs.grid
+            if tokens.shape[1] != math.prod(grid):
+                raise ValueError(
+                    f"`pooling` over an axis is for samples of the encoder's own size, "
+                    f"{math.prod(grid)} patches. Received: pooling={pooling!r}, "
+                    f"{tokens.shape[1]} patches"
+                )
+            tokens = ops.reshape(tokens, (-1, *grid, self.hidden_dim))
+            kept = None if kept is None else ops.reshape(kept, (-1, *grid, 1))
+            tokens = _mean(tokens, kept, axis=1 + pooling[1])
+        elif kept is not None:
+            tokens = tokens * kept
+        return ops.reshape(tokens, (-1, math.prod(tokens.shape[1:])))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         batch, *sample_shape = input_shape
@@ -328,6 +365,13 @@ class TransformerEncoder(keras.Model):
             inputs = keras.saving.deserialize_keras_object(config["inputs"], custom_objects)
             config = {**config, "inputs": inputs}
         return cls(**config)
+
+
+def _mean(tokens: Any, kept: Any, axis: int) -> Any:
+    """Mean over an axis, of the tokens whose `kept` is 1; without any, 0."""
+    if kept is None:
+        return ops.mean(tokens, axis=axis)
+    return ops.sum(tokens * kept, axis=axis) / ops.maximum(ops.sum(kept, axis=axis), 1.0)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_number, check_parameters
+from mae_keras.arguments import check_number, check_parameters, check_pooling
 from mae_keras.layers import PatchMasking, RandomMasking
 from mae_keras.layers.masking import make_masking
 from mae_keras.losses import uniformity
@@ -319,9 +319,9 @@ class MaskedAutoencoder(MaskedModel):
         self.masking.build()
         self.built = True
 
-    def check_pooling(self, pooling: str | None) -> None:
+    def check_pooling(self, pooling: Any) -> str | tuple[str, int] | None:
         """Refuse a pooling that this model's features do not have."""
-        self.encoder.check_pooling(pooling)
+        return self.encoder.check_pooling(pooling)
 
     @property
     def normalize_targets(self) -> bool:
@@ -467,29 +467,30 @@ class MaskedAutoencoder(MaskedModel):
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
 
-    def encode_batch(self, images: Any, pooling: str | None = "mean") -> Any:
+    def encode_batch(self, images: Any, pooling: Any = "mean") -> Any:
         """One batch of `encode`: a tensor in, a float32 tensor out."""
         patches, missing = self.to_patches(images)
         tokens = self.encoder.encode_patches(patches, hidden=missing)
         return ops.cast(self.encoder.pool(tokens, pooling, missing), "float32")
 
-    def encode_blocks(self, images: Any, pooling: str = "mean", batch_size: int = 32) -> np.ndarray:
+    def encode_blocks(
+        self, images: Any, pooling: str | tuple[str, int] = "mean", batch_size: int = 32
+    ) -> np.ndarray:
         """Features of images out of every block, nothing hidden.
 
         Args:
             images: as for `encode`.
-            pooling: `"mean"` over the patch tokens or `"token"` for the class token.
+            pooling: as for `encode`, but not `None`.
             batch_size: int.
 
         Returns:
-            NumPy array `(num_layers + 1, batch, hidden_dim)`: pooled patch embeddings, then what
+            NumPy array `(num_layers + 1, batch, num_features)`: pooled patch embeddings, then what
             each block makes of them; the last is `encode(images)`, final norm included.
 
         Raises:
             TypeError, ValueError: if the images do not fit the model, or `pooling` is `None`.
         """
-        if pooling is None:
-            raise ValueError("`pooling` must be 'mean' or 'token'. Received: pooling=None")
+        pooling = check_pooling(pooling)
         self.check_pooling(pooling)
         made = self._run_checked(
             ("encode_blocks", pooling),
@@ -499,11 +500,11 @@ class MaskedAutoencoder(MaskedModel):
         )
         return np.moveaxis(made, 1, 0)
 
-    def _encode_blocks_batch(self, images: Any, pooling: str) -> Any:
+    def _encode_blocks_batch(self, images: Any, pooling: Any) -> Any:
         patches, missing = self.to_patches(images)
         blocks = self.encoder.encode_blocks(patches, hidden=missing)
         pooled = [self.encoder.pool(tokens, pooling, missing) for tokens in blocks]
-        return ops.cast(ops.stack(pooled, axis=1), "float32")  # (batch, blocks, hidden_dim)
+        return ops.cast(ops.stack(pooled, axis=1), "float32")  # (batch, blocks, num_features)
 
     def get_config(self) -> dict[str, Any]:
         own = {

@@ -510,24 +510,33 @@ class MaskedModel(TrainableModel):
             masks.append(self._draw_masks(0, numbers[rows], missing, patches))
         return np.concatenate([ops.convert_to_numpy(mask) for mask in masks])
 
-    def encode(self, images: Any, pooling: str | None = "mean", batch_size: int = 32) -> np.ndarray:
+    def encode(
+        self,
+        images: Any,
+        pooling: str | tuple[str, int] | None = "mean",
+        batch_size: int = 32,
+    ) -> np.ndarray:
         """Features of images, nothing hidden.
 
         Args:
             images: array `(batch, *spatial, channels)` of pixels as stored, or a dataset of
                 batches (labels are ignored). Patches with NaN are left out; a warning names images
                 without any other, whose mean features are 0.
-            pooling: `"mean"` over the patch tokens, `"token"` for the class token, or `None` for
-                all tokens.
+            pooling: `"mean"` over the patch tokens; `"token"` for the class token; `"flatten"`
+                for the patch tokens side by side, which keeps where things are; `("mean", axis)`
+                for their mean over one axis of the grid, such as time, what remains side by side;
+                or `None` for all tokens. Missing patches are left out of means and 0 side by side.
             batch_size: int.
 
         Returns:
-            NumPy array `(batch, hidden_dim)`, or `(batch, [1 +] num_patches, hidden_dim)`.
+            NumPy array `(batch, num_features)`, as many features as the encoder is wide for each
+            place that is left, or `(batch, [1 +] num_patches, hidden_dim)`.
 
         Raises:
             TypeError, ValueError: if the images do not fit the model.
         """
         self.check_pooling(pooling)
+        pooling = tuple(pooling) if isinstance(pooling, list) else pooling
         return self._run_checked(
             ("encode", pooling),
             lambda batch: self.encode_batch(batch, pooling),

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.arguments import check_array, check_choice, check_int
+from mae_keras.arguments import check_array, check_int, check_pooling
 from mae_keras.feature_scores import effective_rank, neighbor_accuracies
 from mae_keras.models.checks import check_values
 from mae_keras.runtime.replicas import alone, num_processes, own_copy
@@ -45,7 +45,8 @@ class OnlineProbe(keras.callbacks.Callback):
         train_labels: int array, one for each of `train_samples`.
         every: int, epochs between probes. Defaults to `1`.
         k: int, neighbors that vote; fewer where there are fewer samples. Defaults to `20`.
-        pooling: `"mean"` or `"token"`, what the features are. Defaults to `"mean"`.
+        pooling: what the features are, as for the model's `encode`, but not `None`. Defaults to
+            `"mean"`.
         batch_size: int, samples per step. Defaults to `256`.
         announce: called with a sentence about collapse or stagnation; by default it is logged as
             a warning.
@@ -71,7 +72,7 @@ class OnlineProbe(keras.callbacks.Callback):
         train_labels: Any = None,
         every: int = 1,
         k: int = 20,
-        pooling: str = "mean",
+        pooling: str | tuple[str, int] = "mean",
         batch_size: int = 256,
         announce: Callable[[str], Any] = LOGGER.warning,
     ):
@@ -89,7 +90,7 @@ class OnlineProbe(keras.callbacks.Callback):
         if self.train_samples is not None:
             self.train_samples, self.train_labels = _present(self.train_samples, self.train_labels)
         self.every, self.k = check_int("every", every, 1), check_int("k", k, 1)
-        self.pooling = check_choice("pooling", pooling, ("mean", "token"))
+        self.pooling = check_pooling(pooling)
         self.batch_size = check_int("batch_size", batch_size, 1)
         self.announce = announce
         self._copy: Any = None

@@ -61,6 +61,25 @@ def test_token_pooling_norms_the_class_token_with_the_encoders_norm(images):
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
 
 
+@pytest.mark.every_backend
+def test_flattened_tokens_are_normed_one_by_one_with_the_encoders_norm(images):
+    model = with_large_head(make_classifier(pooling="flatten"))
+    tokens = normalized(tokens_after_last_block(model.encoder, images)[:, 1:])
+    expected = tokens.reshape(len(images), -1) @ keras.ops.convert_to_numpy(model.head.kernel)
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["flatten", ("mean", 1)])
+def test_classifiers_that_keep_places_come_back_from_files(tiny, images, pooling, tmp_path):
+    model = with_large_head(ImageClassifier.from_pretrained(tiny, 3, pooling=pooling))
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert loaded.pooling == pooling
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
 def test_missing_pixels_change_nothing_but_what_is_missing(images):
     model = with_large_head(make_classifier())
     holed = images[:2].astype("float32")
@@ -188,7 +207,7 @@ def test_fit_learns_to_tell_bright_from_dark():
 
 @pytest.mark.long
 @pytest.mark.every_backend
-@pytest.mark.parametrize("pooling", ["mean", "token"])
+@pytest.mark.parametrize("pooling", ["mean", "token", "flatten"])
 @pytest.mark.parametrize("train_blocks", [0, 1, 2])
 def test_what_is_frozen_stays_bit_identical(images, train_blocks, pooling):
     encoder = make_encoder(drop_path_rate=0.5, position_embedding="learned")
@@ -291,7 +310,7 @@ def test_images_of_another_size_are_refused_in_a_call_too():
         make_classifier()(np.zeros((1, 4, 4, 1), "uint8"))
 
 
-@pytest.mark.parametrize("pooling", ["mean", "token"])
+@pytest.mark.parametrize("pooling", ["mean", "token", "flatten", ("mean", 0)])
 def test_features_are_what_the_head_classifies(images, pooling):
     model = with_large_head(make_classifier(pooling=pooling))
     kernel, bias = model.head.get_weights()

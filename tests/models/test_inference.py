@@ -122,7 +122,14 @@ def test_standardized_targets_have_mean_0_and_unbiased_variance_1(make_tiny, ima
 
 
 @pytest.mark.parametrize(
-    ("pooling", "shape"), [("mean", (16, 16)), ("token", (16, 16)), (None, (16, 17, 16))]
+    ("pooling", "shape"),
+    [
+        ("mean", (16, 16)),
+        ("token", (16, 16)),
+        ("flatten", (16, 256)),
+        (["mean", 0], (16, 64)),
+        (None, (16, 17, 16)),
+    ],
 )
 def test_features_have_the_shape_of_their_pooling(tiny, images, pooling, shape):
     features = tiny.encode(images, pooling)
@@ -233,16 +240,18 @@ def test_masks_of_another_shape_are_refused(tiny, images):
 
 
 def test_unknown_pooling_is_refused(tiny, images):
-    with pytest.raises(ValueError, match="`pooling` must be 'mean', 'token' or None"):
+    with pytest.raises(
+        ValueError, match="`pooling` must be 'mean', 'token', 'flatten', None or \\('mean', axis\\)"
+    ):
         tiny.encode(images, pooling="max")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["mean", "token"])
+@pytest.mark.parametrize("pooling", ["mean", "token", "flatten"])
 def test_features_of_blocks_run_from_the_embedding_to_the_features(make_tiny, images, pooling):
     model = make_tiny(num_layers=2)
     blocks = model.encode_blocks(images, pooling, batch_size=7)
-    assert blocks.shape == (3, 16, 16)
+    assert blocks.shape == (3, 16, 256 if pooling == "flatten" else 16)
     np.testing.assert_allclose(blocks[2], model.encode(images, pooling), atol=1e-6)
     tokens = model.encoder.patch_projection(
         model.to_patches(keras.ops.convert_to_tensor(images))[0]
@@ -266,5 +275,5 @@ def test_missing_patches_are_left_out_of_the_features_of_every_block(make_tiny, 
 
 
 def test_tokens_of_every_block_are_not_given(tiny, images):
-    with pytest.raises(ValueError, match="`pooling` must be 'mean' or 'token'. Received"):
+    with pytest.raises(ValueError, match="`pooling` must be 'mean', 'token', 'flatten' or"):
         tiny.encode_blocks(images, None)

@@ -159,13 +159,59 @@ def test_token_pooling_takes_the_class_token():
     np.testing.assert_array_equal(pooled, tokens[:, 0])
 
 
+@pytest.mark.every_backend
+def test_flattened_tokens_stand_side_by_side_and_hidden_ones_are_0():
+    tokens = np.random.default_rng(0).normal(size=(2, 17, 16)).astype("float32")
+    hidden = np.arange(16) % 5 == 0
+    pooled = keras.ops.convert_to_numpy(
+        build().pool(tokens, "flatten", np.stack([hidden, ~hidden]))
+    )
+    first = np.where(hidden[:, None], 0, tokens[0, 1:])
+    np.testing.assert_array_equal(pooled[0], first.ravel())
+    assert pooled.shape == (2, 256) and not pooled[1].reshape(16, 16)[~hidden].any()
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_mean_over_one_axis_keeps_the_other(axis):
+    encoder = build(image_shape=(8, 4, 1))
+    tokens = np.random.default_rng(0).normal(size=(3, 9, 16)).astype("float32")
+    hidden = np.zeros((3, 4, 2), bool)
+    hidden[1, 0], hidden[2, :, 1] = True, True
+    grid = np.where(hidden[..., None], np.nan, tokens[:, 1:].reshape(3, 4, 2, 16))
+    kept = np.sum(~hidden, axis=1 + axis)[..., None]
+    expected = np.nansum(grid, axis=1 + axis) / np.maximum(kept, 1)  # of nothing: 0
+    for pooling in (("mean", axis), ["mean", axis], f"mean:{axis}"):
+        pooled = encoder.pool(tokens, pooling, hidden.reshape(3, 8))
+        np.testing.assert_allclose(pooled, expected.reshape(3, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"),
+    [
+        (("mean", 2), r"an axis of the grid of patches, 0 to 1. Received: pooling=\('mean', 2\)"),
+        (("mean", -1), "`pooling` must be 'mean'"),
+        (("max", 0), "`pooling` must be 'mean'"),
+        ("mean:x", "`pooling` must be 'mean'.*did you mean 'mean'"),
+    ],
+)
+def test_axes_that_are_not_there_are_refused(pooling, message):
+    with pytest.raises(ValueError, match=message):
+        build().pool(np.zeros((1, 17, 16)), pooling)
+
+
+def test_the_mean_over_an_axis_is_for_the_encoders_own_size():
+    with pytest.raises(ValueError, match="own size, 16 patches. Received: .*64 patches"):
+        build().pool(np.zeros((1, 65, 16)), ("mean", 0))
+
+
 def test_token_pooling_needs_a_class_token():
     with pytest.raises(ValueError, match="needs an encoder with a class token.*Received"):
         build(use_class_token=False).pool(np.zeros((1, 16, 16)), "token")
 
 
 def test_unknown_pooling_is_refused():
-    with pytest.raises(ValueError, match="must be 'mean', 'token' or None. Received: .*'max'"):
+    with pytest.raises(ValueError, match="must be 'mean', 'token', 'flatten', None or .*'max'"):
         build().pool(np.zeros((1, 17, 16)), "max")
 
 

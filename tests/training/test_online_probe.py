@@ -213,7 +213,7 @@ def test_one_sample_is_too_few():
         ({"labels": [0.5, 1, 2]}, "`labels` must"),
         ({"train_samples": np.zeros((4, 2))}, "`labels` must be given with `train_samples`"),
         ({"every": 0}, "`every` must be"),
-        ({"pooling": None}, "`pooling` must be .mean. or .token."),
+        ({"pooling": None}, "`pooling` must be .mean., .token., .flatten. or"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options, message):
