@@ -15,11 +15,10 @@ from mae_keras import data
 from mae_keras.files import open_regular
 from mae_keras.layers import patches as pixel_normalization
 from mae_keras.models import MaskedAutoencoder, load_model
-from mae_keras.ops import as_patch_size
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import CheckpointStore, RunFolder
 from mae_keras.runs.options import file_settings
-from mae_keras.runs.recipe import Recipe, check_patch_size
+from mae_keras.runs.recipe import Recipe, check_patch_size, patch_sides
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
@@ -178,7 +177,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         recipe.preset,
         image_shape=images.image_shape,
         # One for each axis: nothing is left to guess about the rank of (length, channels).
-        patch_size=as_patch_size(recipe.patch_size, len(images.image_shape) - 1),
+        patch_size=patch_sides(recipe.patch_size, len(sides)),
         value_range=images.value_range,
         mean=mean,
         std=std,

@@ -91,7 +91,7 @@ class Comparison:
         *,
         max_train: int = 10_000,
         max_test: int = 10_000,
-        pooling: str = "mean",
+        pooling: str | tuple[str, int] = "mean",
         num_blocks: int = 1,
         announce: Callable[[str], Any] = lambda text: None,
     ):
@@ -160,7 +160,7 @@ class Comparison:
     @functools.cached_property
     def encoders(self) -> dict[str, Encode]:
         """The feature extractors that are always reported together."""
-        width = self.num_blocks * self.model.encoder.hidden_dim
+        width = self._encode(self.model, self.pixels.train[0][:1]).shape[-1]
         project = evaluation.fit_pca(pixel_values(self.pixels.train[0]), width)
         return {
             "trained": lambda x: self._encode(self.model, x),
@@ -274,7 +274,7 @@ _LOSS_IMAGES = 2000
 QUICK = {"knn_accuracy": "20-NN", "linear_probe_accuracy": "linear probe"}
 
 
-def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
+def score(model: Any, untrained: Any, images: Any, pooling: Any = "mean") -> dict[str, Any]:
     """Loss against naive baselines, and features against theirs.
 
     At most 10,000 images of each split are used; `mae-keras evaluate` says more.
@@ -283,6 +283,7 @@ def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
         model: trained `MaskedAutoencoder`.
         untrained: the same model before training.
         images: `data.ImageData`.
+        pooling: what the features are; see `MaskedAutoencoder.encode`.
 
     Returns:
         `hidden_loss`, `baseline_loss`, `knn_accuracy` and `linear_probe_accuracy` as in
@@ -299,7 +300,7 @@ def score(model: Any, untrained: Any, images: Any) -> dict[str, Any]:
     if (images.num_classes or 0) < 2:
         return scores
     try:
-        comparison = Comparison(model, untrained, images)
+        comparison = Comparison(model, untrained, images, pooling=pooling)
         accuracies = {name: _quick(features) for name, features in comparison.features.items()}
     except (ValueError, TypeError) as error:  # the trained model is not lost over its score
         return {**scores, "notes": [f"Features could not be scored: {error}"]}

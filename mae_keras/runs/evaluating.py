@@ -119,6 +119,7 @@ def evaluate_run(
     note = "" if on is None else f"On {on}, not the images of pretraining."
     if on is None and labeled.splits is not None:
         note = "Divided anew: the encoder may have been pretrained on test images."
+    options = dataclasses.replace(options, pooling=options.pooling or recipe.pooling)
     check_fit(model, images)  # before a model is made for images of another shape
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)

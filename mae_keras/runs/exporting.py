@@ -308,7 +308,7 @@ def _save(model: keras.Model, run: RunFolder) -> None:
 def _config(model: keras.Model, checkpoint: Any, dataset: str | None) -> dict[str, Any]:
     """What is known of a recipe; the settings of the training are not."""
     encoder = model.encoder
-    sides, patches = set(encoder.image_shape[:-1]), set(encoder.patch_size)
+    sides, patches = set(encoder.image_shape[:-1]), encoder.patch_size
     config: dict[str, Any] = {
         "imported_from": os.fspath(checkpoint),
         "model": type(model).__name__,
@@ -320,8 +320,7 @@ def _config(model: keras.Model, checkpoint: Any, dataset: str | None) -> dict[st
         config["dataset"] = dataset
     if len(sides) == 1:
         config["image_size"] = sides.pop()
-    if len(patches) == 1:
-        config["patch_size"] = patches.pop()
+    config["patch_size"] = patches[0] if len({*patches}) == 1 else "x".join(map(str, patches))
     if not isinstance(model, ImageClassifier):
         config["mask_ratio"] = model.masking.mask_ratio
         config["target"] = model.target.name

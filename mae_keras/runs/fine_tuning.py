@@ -113,6 +113,7 @@ def fine_tune_run(
     check_images(images, model.encoder.image_shape, model.value_range)
     split = _training_split(images, options, seed, own=own)
     batch_size, epochs = options.plan(len(split))
+    options = dataclasses.replace(options, pooling=options.pooling or recipe.pooling)
     settings = _settings(options, model, batch_size, epochs, seed)
     classifier = build_classifier(
         model, images.num_classes, settings, class_names=_class_names(images)

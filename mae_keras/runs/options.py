@@ -8,7 +8,13 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from mae_keras.arguments import check_array, check_choice, check_int, check_number
+from mae_keras.arguments import (
+    check_array,
+    check_choice,
+    check_int,
+    check_number,
+    check_pooling,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +237,9 @@ class FineTuneOptions:
         warmup_epochs: epochs of linear warmup; by default a tenth of all, at most 5.
         train_blocks: number of last blocks to train; 0 trains only the head; by default
             everything.
-        pooling: classify the mean over the patch tokens, or the class token.
+        pooling: classify the mean over the patch tokens, token (the class token), flatten (the
+            tokens side by side) or mean:AXIS (the mean over one axis of the grid); by default
+            what the pretrained run's own scores use.
         augmentation: none, light (small shifts and rotations), paper (for photographs, with mixup
             and cutmix), or auto, what suits the data set.
         mixup: strength of mixup, 0 for none; by default the augmentation's own value.
@@ -263,7 +271,7 @@ class FineTuneOptions:
     weight_decay: float = 0.05
     warmup_epochs: float | None = None
     train_blocks: int | None = None
-    pooling: Literal["mean", "token"] = "mean"
+    pooling: str | None = None
     augmentation: Literal["auto", "none", "light", "paper"] = "auto"
     mixup: float | None = None
     cutmix: float | None = None
@@ -295,7 +303,8 @@ class FineTuneOptions:
             check_number(name, getattr(self, name), 0, 1, below=True)
         check_number("ema_momentum", self.ema_momentum, 0, 1, above=True, below=True, optional=True)
         check_number("balance", self.balance, 0, 1)
-        check_choice("pooling", self.pooling, ("mean", "token"))
+        if self.pooling is not None:
+            check_pooling(self.pooling)
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
         check_choice("jit_compile", self.jit_compile, ("auto", "true", "false"))
 

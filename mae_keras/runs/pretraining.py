@@ -138,7 +138,7 @@ def fit_recipe(
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
     nonfinite = StopAtNonFinite(run.checkpoints)
     watching = watching or Watching()
-    probes = watching.probes(images, _announcing(lines))
+    probes = watching.probes(images, _announcing(lines), recipe.pooling)
     own = watching.guarded(run.tensorboard, stop) if is_writer() else []
     others = [nonfinite, stopwatch, ComputedAs(model), *probes]
     checkpoint = _checkpoint(run, recipe, steps, start, stop, saving, others)
@@ -493,7 +493,7 @@ def _finish(
     _draw(model, images, run)
     _draw_loss(history, run)
     metrics = {
-        **score(model, untrained_model(recipe, images), images),
+        **score(model, untrained_model(recipe, images), images, recipe.pooling),
         **speed,
         "wall_seconds": round(time.perf_counter() - started, 1),
         "steps": done.epoch * epoch_steps(recipe, training_split(recipe, images)) + done.step,

@@ -6,7 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from mae_keras.arguments import LARGEST_SEED, check_choice, check_int, check_number
+from mae_keras.arguments import (
+    LARGEST_SEED,
+    check_choice,
+    check_int,
+    check_number,
+    check_pooling,
+)
 from mae_keras.models.presets import find_preset
 from mae_keras.registry import MASKINGS, TARGETS, Registry, choose_target
 
@@ -20,7 +26,8 @@ class Recipe:
             .npy file, a folder of images.
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
-        patch_size: pixels per side of a patch; must divide the image.
+        patch_size: pixels per side of a patch, or one number for each axis, such as 4x8; must
+            divide the image.
         mask_ratio: fraction of patches to hide, in (0, 1). With a schedule: the final value.
         mask_ratio_start: fraction hidden at first, to grow to `mask_ratio` during the first half
             of the run; by default the ratio is constant.
@@ -65,6 +72,9 @@ class Recipe:
             its array, or its shape, says.
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
+        pooling: features that the encoder is scored by: mean (over the patch tokens), token (the
+            class token), flatten (the tokens side by side, for short signals) or mean:AXIS (over
+            one axis of the grid, such as mean:0 over the time of spectrograms).
         groups: what no two splits may share: parent (images of one folder), a regular expression
             for the path below the folder, or the name of an array in an .npz file.
         split_by: key (a new image changes no other's split) or order (as in runs of earlier
@@ -81,7 +91,7 @@ class Recipe:
     dataset: str = "digits"
     preset: str = "nano"
     image_size: int | None = None
-    patch_size: int = 4
+    patch_size: int | str = 4
     mask_ratio: float = 0.75
     mask_ratio_start: float | None = None
     mask_schedule: Literal["linear", "cosine"] = "linear"
@@ -114,10 +124,12 @@ class Recipe:
     splits: tuple[float, float, float] | None = None
     groups: str | None = None
     split_by: Literal["key", "order"] = "key"
+    pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patch_size", "gradient_accumulation_steps"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             check_int(name, getattr(self, name), 1, LARGEST_SEED)
+        object.__setattr__(self, "patch_size", _as_patch_size(self.patch_size))
         check_int("steps_per_execution", self.steps_per_execution, 1, LARGEST_SEED)
         check_int("seed", self.seed, 0, LARGEST_SEED)
         find_preset(self.preset)
@@ -145,6 +157,7 @@ class Recipe:
             shares = shares and abs(sum(self.splits) - 1) < 1e-6
             _require(self, "splits", shares, "three fractions above 0 that add up to 1")
         MASKINGS.check("masking", self.masking)
+        check_pooling(self.pooling)
         for name, known in _CHOICES.items():
             check_choice(name, getattr(self, name), known)
         TARGETS.check("target", self.predicted)
@@ -176,16 +189,62 @@ EARLIER = {"kind": "images", "resize": "stretch", "split_by": "order"}
 _SIDES = {"mnist-sample": 28, "digits": 8, "mnist": 28, "fashion_mnist": 28, "cifar10": 32}
 
 
-def check_patch_size(patch_size: int, sides: Sequence[int], resized: bool = False) -> None:
+def _as_patch_size(patch_size: Any) -> int | str:
+    """An int, or sides as `"4x8"`, which lists and tuples of sides become."""
+    if isinstance(patch_size, (list, tuple)):
+        sides = list(patch_size)
+    elif isinstance(patch_size, str):
+        sides = [int(side) if side.isdecimal() else side for side in patch_size.split("x")]
+    else:
+        return check_int("patch_size", patch_size, 1, LARGEST_SEED)
+    whole = [isinstance(side, int) and not isinstance(side, bool) for side in sides]
+    if not (all(whole) and 1 <= len(sides) <= 3 and 1 <= min(sides) <= max(sides) <= LARGEST_SEED):
+        raise ValueError(
+            f"`patch_size` must be a positive int, or one to three of them as in 4x8. "
+            f"Received: patch_size={patch_size!r}"
+        )
+    return "x".join(map(str, sides))
+
+
+def patch_sides(patch_size: int | str, rank: int) -> tuple[int, ...]:
+    """Pixels per axis of the patches of a recipe.
+
+    Args:
+        patch_size: `Recipe.patch_size`.
+        rank: int, spatial axes of the samples.
+
+    Returns:
+        Tuple of `rank` ints.
+
+    Raises:
+        ValueError: if `patch_size` has sides for another number of axes.
+
+    Example:
+    >>> patch_sides(4, 2), patch_sides("4x8", 2)
+    ((4, 4), (4, 8))
+    """
+    sides = (patch_size,) * rank
+    if isinstance(patch_size, str):
+        sides = tuple(int(side) for side in patch_size.split("x"))
+    if len(sides) != rank:
+        axes = "axis" if rank == 1 else "axes"
+        raise ValueError(
+            f"`patch_size` must have one number, or one for each of the {rank} {axes} of the "
+            f"samples. Received: patch_size={patch_size}"
+        )
+    return sides
+
+
+def check_patch_size(patch_size: int | str, sides: Sequence[int], resized: bool = False) -> None:
     """Refuse patches that do not fill an image.
 
     Args:
-        patch_size: int, pixels per side of a patch.
+        patch_size: int, pixels per side of a patch, or one for each axis, as `"4x8"`.
         sides: pixels of each axis of an image.
         resized: bool, whether `image_size` made the images that large. Defaults to `False`.
 
     Raises:
-        ValueError: if a side is no multiple of `patch_size`.
+        ValueError: if a side is no multiple of the patch's.
 
     Example:
     >>> check_patch_size(7, [64, 64], resized=True)
@@ -193,15 +252,22 @@ def check_patch_size(patch_size: int, sides: Sequence[int], resized: bool = Fals
     ValueError: `patch_size` must divide the sides of the images, 64 x 64 pixels: 1, 2, 4, 8, 16,
     32 and 64 do. Received: patch_size=7, image_size=64
     """
-    if not any(side % patch_size for side in sides):
+    patches = patch_sides(patch_size, len(sides))
+    if not any(side % patch for side, patch in zip(sides, patches, strict=True)):
         return
+    size = " x ".join(map(str, sides))
+    if isinstance(patch_size, str):
+        raise ValueError(
+            f"`patch_size` must divide the axes of the samples, {size}, one by one. "
+            f"Received: patch_size={patch_size}"
+        )
     common = math.gcd(*sides)
     *most, last = [str(size) for size in range(1, common + 1) if common % size == 0]
     fitting = f"{', '.join(most)} and {last} do" if most else f"only {last} does"
     remedy = "" if resized else ", or resize them with `image_size`"
     received = f", image_size={sides[0]}" if resized else ""
     raise ValueError(
-        f"`patch_size` must divide the sides of the images, {' x '.join(map(str, sides))} pixels: "
+        f"`patch_size` must divide the sides of the images, {size} pixels: "
         f"{fitting}{remedy}. Received: patch_size={patch_size}{received}"
     )
 

@@ -32,20 +32,23 @@ class CallbackError(RuntimeError):
     """A user's callback failed; training stopped after it was saved."""
 
 
-def online_probe(images: Any, every: int, announce: Callable[[str], Any]) -> OnlineProbe:
+def online_probe(
+    images: Any, every: int, announce: Callable[[str], Any], pooling: Any = "mean"
+) -> OnlineProbe:
     """The probe of a run: validation samples, whose neighbors are training samples.
 
     Args:
         images: `data.ImageData`.
         every: int, epochs between probes.
         announce: called with a sentence about collapse or stagnation.
+        pooling: what the features are; see `MaskedAutoencoder.encode`.
 
     Returns:
         `OnlineProbe`; without labels of two classes or more it scores the effective rank alone.
     """
     held_out, labels = _sample(images.validation)
     if (images.num_classes or 0) < 2 or labels is None:
-        return OnlineProbe(held_out, every=every, announce=announce)
+        return OnlineProbe(held_out, every=every, pooling=pooling, announce=announce)
     train, train_labels = _sample(images.train)
     return OnlineProbe(
         held_out,
@@ -53,6 +56,7 @@ def online_probe(images: Any, every: int, announce: Callable[[str], Any]) -> Onl
         train_samples=train,
         train_labels=train_labels,
         every=every,
+        pooling=pooling,
         announce=announce,
     )
 
@@ -180,7 +184,9 @@ class Watching:
         if self.tensorboard:
             check_tensorboard()
 
-    def probes(self, images: Any, announce: Callable[[str], Any]) -> list[OnlineProbe]:
+    def probes(
+        self, images: Any, announce: Callable[[str], Any], pooling: Any = "mean"
+    ) -> list[OnlineProbe]:
         """The probe, if there is to be one; a line where there cannot be."""
         if self.probe_every is None:
             return []
@@ -192,7 +198,7 @@ class Watching:
                     f"there are {count}"
                 )
             return []
-        return [online_probe(images, self.probe_every, announce)]
+        return [online_probe(images, self.probe_every, announce, pooling)]
 
     def try_on(self, model: keras.Model, epochs: int, steps: int) -> None:
         """Hand the user's callbacks a model while nothing is written yet: some refuse it."""

@@ -1,11 +1,13 @@
 """Recipes refuse numbers that make no sense, at once."""
 
+import contextlib
 import dataclasses
+import json
 
 import pytest
 
 from mae_keras.runs import Recipe
-from mae_keras.runs.recipe import as_begun
+from mae_keras.runs.recipe import as_begun, check_patch_size
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,10 @@ from mae_keras.runs.recipe import as_begun
         ("epochs", 0, "(an int of at least 1|an int from 1)"),
         ("batch_size", 0, "(an int of at least 1|an int from 1)"),
         ("patch_size", -1, "(an int of at least 1|an int from 1)"),
+        ("patch_size", "4x", "a positive int, or one to three of them as in 4x8"),
+        ("patch_size", "0x8", "a positive int, or one to three of them as in 4x8"),
+        ("patch_size", (2, 2, 2, 2), "a positive int, or one to three of them as in 4x8"),
+        ("pooling", "max", "'mean', 'token', 'flatten'"),
         ("gradient_accumulation_steps", 0, "(an int of at least 1|an int from 1)"),
         ("steps_per_execution", 0, "(an int of at least 1|an int from 1)"),
         ("mask_ratio", 1.0, r"in \(0, 1\)"),
@@ -44,6 +50,23 @@ def test_a_value_out_of_range_is_refused(name, value, expected):
 def test_the_size_of_crops_that_are_not_made_is_refused():
     with pytest.raises(ValueError, match="`min_crop_scale` must be left out with augment=False"):
         Recipe(min_crop_scale=0.5, augment=False)
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "sides", "message"),
+    [
+        ("4x8", (16, 16), None),
+        ([4, 8], (16, 16), None),
+        ("4x8", (16, 12), "axes of the samples, 16 x 12, one by one. Received: patch_size=4x8"),
+        ("4x8", (16,), "one for each of the 1 axis of the samples. Received: patch_size=4x8"),
+        (4, (16, 12, 8), None),
+    ],
+)
+def test_patches_may_be_rectangles(patch_size, sides, message):
+    recipe = Recipe(patch_size=patch_size)
+    with contextlib.nullcontext() if message is None else pytest.raises(ValueError, match=message):
+        check_patch_size(recipe.patch_size, sides)
+    assert Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 
 
 def test_a_recipe_cannot_be_changed():

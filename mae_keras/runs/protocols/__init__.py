@@ -9,14 +9,14 @@ without them.
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mae_keras.arguments import (
     LARGEST_DEPTH,
     LARGEST_SEED,
-    check_choice,
     check_int,
     check_number,
+    check_pooling,
 )
 from mae_keras.registry import Registry
 
@@ -29,7 +29,9 @@ class EvaluationOptions:
     """What may be varied about an evaluation.
 
     Args:
-        pooling: features are the mean over the patch tokens, or the class token.
+        pooling: features are the mean over the patch tokens, token (the class token), flatten (the
+            tokens side by side) or mean:AXIS (the mean over one axis of the grid); by default
+            what the run's own scores use.
         num_blocks: concatenate features of this many last blocks; probes of small encoders gain
             from more than one.
         max_train: training images used at most.
@@ -51,7 +53,7 @@ class EvaluationOptions:
     5
     """
 
-    pooling: Literal["mean", "token"] = "mean"
+    pooling: str | None = None
     num_blocks: int = 1
     max_train: int = 60_000
     max_test: int = 10_000
@@ -63,7 +65,8 @@ class EvaluationOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("pooling", self.pooling, ("mean", "token"))
+        if self.pooling is not None:
+            check_pooling(self.pooling)
         for name in ("num_blocks", "max_train", "max_test", "num_seeds", "batch_size"):
             check_int(name, getattr(self, name), 1, LARGEST_SEED)
         check_number("learning_rate", self.learning_rate, 0, above=True, optional=True)
