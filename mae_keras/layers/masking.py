@@ -384,9 +384,9 @@ class AxisMasking(PatchMasking):
     >>> import numpy as np
     >>> columns = AxisMasking(1, 0.5, seed=0, grid=(3, 4))(np.ones((1, 12, 8)))[1]
     >>> np.asarray(columns)[0].reshape(3, 4).astype(int)
-    array([[0, 1, 1, 0],
-           [0, 1, 1, 0],
-           [0, 1, 1, 0]])
+    array([[0, 1, 0, 1],
+           [0, 1, 0, 1],
+           [0, 1, 0, 1]])
 
     References:
         - Tong et al. 2022 (VideoMAE), arXiv:2203.12602, section 3.3: tubes.
