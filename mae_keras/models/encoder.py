@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -398,6 +398,8 @@ class ViTEncoder(TransformerEncoder):
         mean: float, or one per channel, in units of [0, 1]; `adapt` computes it. Defaults to
             `None`: 0.
         std: like `mean`, positive. Defaults to `None`: 1.
+        preprocessing: dict that JSON can hold, of what made the samples, such as
+            `{"log_mel": {...}}` for sound; kept with the encoder, not applied. Defaults to `None`.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -440,10 +442,11 @@ class ViTEncoder(TransformerEncoder):
         value_range: Sequence[float] | None = (0, 255),
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(
-            PatchInputs(image_shape, patch_size, value_range, mean, std),
+            PatchInputs(image_shape, patch_size, value_range, mean, std, preprocessing),
             hidden_dim,
             num_layers,
             num_heads,
@@ -455,6 +458,11 @@ class ViTEncoder(TransformerEncoder):
             **kwargs,
         )
         self.patch_size = self.sample_inputs.patch_size
+
+    @property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """What made the samples that the encoder was trained on, as given, or `None`."""
+        return self.sample_inputs.preprocessing
 
     def adapt(self, images: Any) -> None:
         """Set the constants by which the encoder normalizes to those of images, before training.

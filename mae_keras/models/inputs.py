@@ -1,7 +1,8 @@
 """What a sample is: how raw samples become rows, one for every token, and rows become samples."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -167,6 +168,9 @@ class PatchInputs(Inputs):
             `(0, 255)`.
         mean: float, or one per channel, in units of [0, 1]. Defaults to `None`: 0.
         std: like `mean`, positive. Defaults to `None`: 1.
+        preprocessing: dict that JSON can hold, of what makes samples of something else, such as
+            spectrograms of sound; kept for those who use the model, not applied. Defaults to
+            `None`.
 
     Attributes:
         grid: ints, patches per axis.
@@ -190,6 +194,7 @@ class PatchInputs(Inputs):
         value_range: Sequence[float] | None = (0, 255),
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
     ):
         self.image_shape = self.sample_shape = as_image_shape(image_shape)
         self.num_channels = self.image_shape[-1]
@@ -199,6 +204,7 @@ class PatchInputs(Inputs):
         self.row_dim = math.prod(self.patch_size) * self.image_shape[-1]
         self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self.patch_extraction = PatchExtraction(self.patch_size, name="patch_extraction")
+        self.preprocessing = _as_json(preprocessing)
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -277,10 +283,29 @@ class PatchInputs(Inputs):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, with the constants that `adapt` found."""
-        return {
+        config = {
             "image_shape": self.image_shape,
             "patch_size": self.patch_size,
             "value_range": self.value_range,
             "mean": self.normalization.mean,
             "std": self.normalization.std,
         }
+        # Left out otherwise: earlier versions read the file too.
+        return (
+            config if self.preprocessing is None else config | {"preprocessing": self.preprocessing}
+        )
+
+
+def _as_json(preprocessing: Any) -> dict[str, Any] | None:
+    """A copy of settings, which a `.keras` file must be able to hold."""
+    if preprocessing is None:
+        return None
+    try:
+        settings = json.loads(json.dumps(preprocessing, allow_nan=False))
+    except (TypeError, ValueError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"`preprocessing` must be a dict that JSON can hold. Received: {preprocessing!r}"
+        )
+    return settings

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -184,6 +184,7 @@ class MaskedAutoencoder(MaskedModel):
         decode_ratio: float = 1.0,
         dtype: Any = None,
         target: str | Target | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
     ) -> "MaskedAutoencoder":
         """Build a model of a named size. It starts from random weights: train it before use.
 
@@ -223,6 +224,7 @@ class MaskedAutoencoder(MaskedModel):
             dtype: dtype or dtype policy of all parts, such as `"mixed_bfloat16"`, or `None`: the
                 global one.
             target: `"pixels"`, `"standardized"`, `"hog"` or a `Target`; see `MaskedAutoencoder`.
+            preprocessing: dict that JSON can hold, or `None`; see `ViTEncoder`.
 
         Returns:
             `MaskedAutoencoder`, with random weights.
@@ -247,6 +249,7 @@ class MaskedAutoencoder(MaskedModel):
             "value_range": value_range,
             "mean": mean,
             "std": std,
+            "preprocessing": preprocessing,
             "dtype": dtype,
         }
         decoder = {

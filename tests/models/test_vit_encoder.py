@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mae_keras.models import ViTEncoder, load_model
+from mae_keras.models import MaskedAutoencoder, ViTEncoder, load_model
 from mae_keras.ops import interpolate_positions
 
 
@@ -295,3 +295,21 @@ def test_initial_weights_are_those_of_the_paper():
     biases = [w for w in encoder.weights if w.name in ("bias", "beta")]
     assert biases
     assert not any(bias.numpy().any() for bias in biases)
+
+
+def test_what_made_the_samples_is_kept_with_the_model(tmp_path):
+    """And leaves no trace in the files of models that were given nothing."""
+    settings = {"log_mel": {"sample_rate": 8000, "frames": 8, "high_hz": None}}
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, preprocessing=settings)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert loaded.encoder.preprocessing == settings
+    plain = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2)
+    assert plain.encoder.preprocessing is None
+    assert "preprocessing" not in plain.encoder.get_config()
+
+
+@pytest.mark.parametrize("given", [[1], "log_mel", {"a": float("nan")}, {"a": object()}])
+def test_preprocessing_that_no_file_can_hold_is_refused(given):
+    with pytest.raises(ValueError, match="`preprocessing` must be a dict that JSON can hold"):
+        ViTEncoder((8, 8, 1), 2, 16, 1, 2, preprocessing=given)
