@@ -66,8 +66,8 @@ _PLUGINS = Group.create_ordered("Plugins")
 
 # What is not listed goes to the last group of its command.
 _GROUPS = {
-    _DATA: "dataset train validation test kind resize image_size splits groups split_by augment "
-    "min_crop_scale augmentation mixup cutmix balance strict data_dir",
+    _DATA: "dataset train validation test kind resize image_size length splits groups split_by "
+    "augment min_crop_scale augmentation mixup cutmix balance strict data_dir",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
@@ -251,7 +251,9 @@ def pretrain(
     if by_default and resume:
         begun_with = config_of(out).get("dataset")
         settings["dataset"] = begun_with if isinstance(begun_with, str) else None
-    chosen = adapt(find_recipe(recipe, settings["dataset"]), **settings)
+    # A run that was begun before there were recipes for kinds goes on with that for images.
+    kind = None if resume and "length" not in config_of(out) else settings["kind"]
+    chosen = adapt(find_recipe(recipe, settings["dataset"], kind), **settings)
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)
     check_known_sides(chosen)

@@ -77,7 +77,7 @@ def recipe_values(field: str) -> str:
 
     Example:
     >>> recipe_values("mask_ratio")
-    ' [default: 0.75; mnist-sample 0.6, digits 0.5]'
+    ' [default: 0.75; mnist-sample 0.6, digits 0.5, signals 0.5]'
     """
     if field == "dataset":
         return ""
@@ -93,11 +93,11 @@ def recipe_words() -> str:
 
     Example:
     >>> recipe_words().rpartition("[")[2]
-    'choices: mnist-sample, digits, mnist, fashion_mnist, cifar10, images]'
+    'choices: mnist-sample, digits, mnist, fashion_mnist, cifar10, images, signals]'
     """
     return (
         "Recipe that supplies values for options not given; by default the one that suits the "
-        f"data set, and images for data of your own. [choices: {', '.join(RECIPES)}]"
+        f"data set, and images or signals for data of your own. [choices: {', '.join(RECIPES)}]"
     )
 
 

@@ -74,7 +74,9 @@ def test_help_of_pretrain_is_grouped_and_shows_what_recipes_have(capsys):
 
 def test_values_of_recipes_are_those_of_the_catalogue():
     assert RECIPES["digits"].mask_ratio == 0.5 and RECIPES["mnist-sample"].mask_ratio == 0.6
-    assert recipe_values("mask_ratio") == " [default: 0.75; mnist-sample 0.6, digits 0.5]"
+    assert (
+        recipe_values("mask_ratio") == " [default: 0.75; mnist-sample 0.6, digits 0.5, signals 0.5]"
+    )
     assert recipe_values("seed") == " [default: 0]"
     assert recipe_values("ema_momentum") == ""
 

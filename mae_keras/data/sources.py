@@ -180,6 +180,7 @@ SOURCES: Registry = Registry(
             *_SIGNALS,
             suffixes=(".ts",),
             takes_parts=True,
+            recipe="signals",
         ),
         "csv": _built_in(
             "signals",
@@ -187,6 +188,7 @@ SOURCES: Registry = Registry(
             *_SIGNALS,
             suffixes=(".csv", ".tsv"),
             takes_parts=True,
+            recipe="signals",
         ),
         "parquet": _built_in(
             "signals",
@@ -194,6 +196,7 @@ SOURCES: Registry = Registry(
             *_SIGNALS,
             suffixes=(".parquet",),
             takes_parts=True,
+            recipe="signals",
         ),
         "sound": _built_in(
             "sound",

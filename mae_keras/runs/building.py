@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from mae_keras import data
+from mae_keras.data.signals import with_length
 from mae_keras.files import open_regular
 from mae_keras.layers import patches as pixel_normalization
 from mae_keras.models import MaskedAutoencoder, load_model
@@ -31,7 +32,8 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
     Args:
         recipe: `Recipe`.
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
-        model: trained model as which image files are read: gray or color, and range of pixels.
+        model: trained model as which files are read: gray or color, range of pixels, and length of
+            signals; without one, signals are padded to whole patches.
 
     Returns:
         `data.ImageData`.
@@ -39,22 +41,37 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
     Raises:
         ValueError: if there is no such data set, or it cannot be read.
     """
-    as_model = {}
+    settings: dict[str, Any] = {
+        "data_dir": data_dir,
+        "image_size": recipe.image_size,
+        "length": recipe.length,
+        "strict": recipe.strict,
+        "seed": recipe.seed,
+        "resize": recipe.resize,
+        "kind": recipe.kind,
+        "splits": recipe.splits,
+        "groups": recipe.groups,
+        "split_by": recipe.split_by,
+    }
     if model is not None:
-        as_model = file_settings(recipe.dataset, model.image_shape, model.value_range)
-    return data.load(
-        recipe.dataset,
-        **as_model,
-        data_dir=data_dir,
-        image_size=recipe.image_size,
-        strict=recipe.strict,
-        seed=recipe.seed,
-        resize=recipe.resize,
-        kind=recipe.kind,
-        splits=recipe.splits,
-        groups=recipe.groups,
-        split_by=recipe.split_by,
-    )
+        settings |= file_settings(recipe.dataset, model.image_shape, model.value_range)
+    images = data.load(recipe.dataset, **settings)
+    return images if model is not None else _in_whole_patches(recipe, images)
+
+
+def _in_whole_patches(recipe: Recipe, images: data.ImageData) -> data.ImageData:
+    """Pad signals to a multiple of the patch size, unless the recipe says how long they are."""
+    if len(images.image_shape) != 2:
+        return images
+    length, (size,) = images.image_shape[0], patch_sides(recipe.patch_size, 1)
+    if recipe.length is None:
+        return with_length(images, -(-length // size) * size)
+    if length % size:
+        raise ValueError(
+            f"`length` must be a multiple of `patch_size` for signals. Received: "
+            f"length={recipe.length}, patch_size={recipe.patch_size}"
+        )
+    return images
 
 
 def training_split(recipe: Recipe, images: Any) -> data.Split:
@@ -90,11 +107,12 @@ def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | No
     """
     if not recipe.augment:
         return None
-    own = data.default_augmentation(recipe.dataset)
+    pictures = len(images.image_shape) == 3
+    own = data.default_augmentation(recipe.dataset) if pictures else None
     least = recipe.min_crop_scale
     if least is None:
         return own
-    if least < 1 and len(images.image_shape) != 3:
+    if least < 1 and not pictures:
         raise ValueError(
             f"`min_crop_scale` is for images, (height, width, channels). Received: "
             f"min_crop_scale={least} for samples of shape {tuple(images.image_shape)}"
@@ -538,7 +556,11 @@ def same_data(before: Mapping[str, Any], dataset: str, now: Mapping[str, Any]) -
 
 
 def _kind(dataset: str) -> str | None:
-    """`"folder"` or `"arrays"` for what is a path, there or not."""
+    """`"folder"`, or what reads files of its ending, for what is a path, there or not."""
     if any(not source.by_path and source.reads(dataset) for source in data.SOURCES.values()):
         return None
-    return "arrays" if pathlib.PurePath(dataset).suffix in (".npy", ".npz") else "folder"
+    suffix = pathlib.PurePath(dataset).suffix
+    for source in data.SOURCES.values():
+        if suffix in source.suffixes:
+            return source.name
+    return "folder"

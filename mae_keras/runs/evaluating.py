@@ -226,7 +226,7 @@ def _evaluate_classifier(
     if images is None:
         if other:
             undivided = labeled.splits is None and labeled.train is None and labeled.test is None
-            if undivided and data.kind(labeled.name) in ("folder", "arrays"):
+            if undivided and data.kind(labeled.name) in ("folder", "arrays", "signals"):
                 labeled = _all_to_test(labeled)
         else:  # as it was trained: another division would test on training images
             if labeled.splits is not None and "labelled" in config:

@@ -23,14 +23,16 @@ class DataOptions:
 
     Args:
         dataset: mnist-sample, digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or .npy
-            file, a folder of images whose sub-folders are classes; by default the run's own.
-        train: folder or array file of the training images, in place of `dataset`.
-        validation: folder or array file of the validation images.
-        test: folder or array file of the test images.
+            file, a file of signals (.ts, .csv, .tsv, .parquet), a folder of images whose
+            sub-folders are classes; by default the run's own.
+        train: folder, array file or signal file to train on, in place of `dataset`.
+        validation: folder, array file or signal file of the validation images.
+        test: folder, array file or signal file of the test images.
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; 0 leaves one empty. By
             default 0.7 0.15 0.15, and 0.9 0.05 0.05 from 10,000 images on.
         groups: what no two splits may share: parent (images of one folder), a regular expression
-            for the path below the folder, or the name of an array in an .npz file.
+            for the path below the folder, or the name of an array in an .npz file or of a column
+            in a table.
 
     Raises:
         ValueError: if `splits` are no fractions that add up to 1, or both `dataset` and `train`
@@ -154,7 +156,7 @@ def load_labeled(
 
 
 def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> dict[str, Any]:
-    """Arguments of `data.load` by which image files are read as a model takes them.
+    """Arguments of `data.load` by which files are read as a model takes them.
 
     Args:
         name: data set or path.
@@ -162,7 +164,8 @@ def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> 
         value_range: `(low, high)` of the model's pixels, or `None` for any.
 
     Returns:
-        Dict, empty where there is nothing to convert: not a folder, or no model of pictures.
+        Dict, empty where there is nothing to convert: neither image files for a model of pictures
+        nor signals for a model of signals.
 
     Example:
     >>> file_settings("digits", (8, 8, 3), (0, 255))
@@ -170,6 +173,12 @@ def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> 
     """
     from mae_keras import data
 
+    if len(image_shape) == 2:
+        source = data.kind(name)
+        signals = {"length": image_shape[0]}
+        if source in ("arrays", "signals"):
+            return {**signals, "kind": "signals"}
+        return signals if source in data.SOURCES.added else {}
     if len(image_shape) != 3 or image_shape[-1] not in (1, 3) or data.kind(name) != "folder":
         return {}
     return {"channels": image_shape[-1], "value_range": value_range}
@@ -195,6 +204,8 @@ def check_images(images: Any, image_shape: tuple[int, ...], value_range: Any = N
                 f"The model was trained on {kinds[wanted[-1]]} images and these are "
                 f"{kinds[here[-1]]}: convert these, or pretrain on {kinds[here[-1]]} ones."
             )
+        elif len(here) == len(wanted) == 2:
+            advice = "Signals must have the channels of the model's."
         elif len(here) == len(wanted) and here[-1] == wanted[-1]:
             advice = "Resize them to that size, or pretrain on images of this one."
         raise ValueError(

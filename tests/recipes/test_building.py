@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ from mae_keras.runs.building import (
     build_model,
     channel_statistics,
     epoch_steps,
+    fingerprint,
+    load_images,
     training_augmentation,
     training_split,
     untrained_model,
@@ -87,6 +90,44 @@ def test_crops_are_the_data_sets_or_as_asked(dataset, changes, crops, flip):
 def test_nothing_is_changed_where_nothing_suits_or_nothing_is_asked(dataset, changes, shape):
     recipe = Recipe(dataset=dataset, **changes)
     assert training_augmentation(recipe, image_data(shape)) is None
+
+
+@pytest.fixture
+def signal_file(tmp_path):
+    """24 signals of 5 to 28 steps and two channels."""
+    lines = [":".join(",".join(["1.5"] * (n + 5)) for _ in range(2)) for n in range(24)]
+    values = "\n".join(f"{n},{line}" for n, line in enumerate(lines))
+    (tmp_path / "data.ts").write_text(f"@univariate false\n@data\n{values}\n")
+    return tmp_path / "data.ts"
+
+
+def test_signals_are_padded_to_whole_patches_and_read_so_for_the_model(signal_file):
+    recipe = Recipe(dataset=str(signal_file), patch_size=8, kind="signals")
+    images = load_images(recipe)
+    assert images.image_shape == (32, 2)  # the longest has 29 steps
+    assert "are padded to 32" in images.notes[-1]
+    again = load_images(recipe, model=build_model(recipe, images))
+    assert fingerprint(again) == fingerprint(images)
+    assert load_images(dataclasses.replace(recipe, length=16)).image_shape == (16, 2)
+    with pytest.raises(ValueError, match="`length` must be a multiple of `patch_size`"):
+        load_images(dataclasses.replace(recipe, length=20))
+
+
+def test_padding_is_neither_seen_nor_predicted(signal_file):
+    recipe = Recipe(dataset=str(signal_file), patch_size=4, mask_ratio=0.5, kind="signals")
+    images = load_images(recipe)
+    model = build_model(recipe, images)
+    model.compile("sgd")
+    signals, _ = images.train.arrays()
+    x, _, weights = model._masked_batch((keras.ops.convert_to_tensor(signals),), 1)
+    hidden, missing = (keras.ops.convert_to_numpy(x[key]) for key in ("patch_mask", "missing"))
+    whole = (~np.isnan(signals).any(axis=-1)).reshape(len(signals), -1, 4).all(axis=-1)
+    np.testing.assert_array_equal(missing, ~whole)
+    # Half of what is there is hidden and counts, however long the padding is.
+    present, enough = whole.sum(axis=1), whole.sum(axis=1) > 1
+    counted = (keras.ops.convert_to_numpy(weights) > 0).sum(axis=1)
+    np.testing.assert_array_equal(counted[enough], (hidden & whole).sum(axis=1)[enough])
+    assert (np.abs(counted - present / 2)[enough] <= 0.5).all()
 
 
 def test_crops_of_signals_are_refused():

