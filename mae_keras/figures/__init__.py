@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mae_keras.figures.lines import line_figure as line_figure
     from mae_keras.figures.reconstruction import mask_gallery as mask_gallery
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
+    from mae_keras.figures.spectrograms import spectrogram_figure as spectrogram_figure
     from mae_keras.figures.style import save_figure as save_figure
 
 _EXPORTS = {
@@ -39,6 +40,7 @@ _EXPORTS = {
     "reconstruction_figure": "reconstruction",
     "robustness_figure": "curves",
     "save_figure": "style",
+    "spectrogram_figure": "spectrograms",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

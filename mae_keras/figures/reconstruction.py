@@ -37,8 +37,8 @@ from mae_keras.figures.sheet import (
     to_pictures,
 )
 
-_HEADINGS = ("Original", "Visible", "Predicted", "Composite")
-_STATISTICS = {
+HEADINGS = ("Original", "Visible", "Predicted", "Composite")
+STATISTICS = {
     None: None,
     "original": "Targets were standardized. Patch mean and variance are taken from the original "
     "image: the brightness of hidden patches is given away.",
@@ -97,7 +97,7 @@ def reconstruction_figure(
     8
     """
     check_value_range(value_range)
-    check_choice("statistics", statistics, _STATISTICS)
+    check_choice("statistics", statistics, STATISTICS)
     max_rows = check_int("max_rows", max_rows, 1)
     images = read_images("images", images)
     prediction = read_images("prediction", prediction, images.shape)
@@ -111,14 +111,14 @@ def reconstruction_figure(
     notes += () if note is None else (Note(note),)
     signals = images.ndim == 3
     cell = (2.3, 1.1) if signals else _cell(panels[0].shape[1:3])
-    sheet = Sheet(len(shown), 4, cell, headings=_HEADINGS, title=title, notes=notes)
+    sheet = Sheet(len(shown), 4, cell, headings=HEADINGS, title=title, notes=notes)
     figure, rows = sheet.draw()
     if signals:
         _fill_with_lines(rows, panels, shown)
     else:
         _fill_with_pictures(rows, panels, shown, value_range)
         if np.max(patch_size) > 1:  # around single pixels there would be nothing but lines
-            _outline(rows, shown)
+            outline_hidden(rows, shown)
     return figure
 
 
@@ -143,7 +143,7 @@ def _fill_with_pictures(
             axes.imshow(picture[number], interpolation="nearest")
 
 
-def _outline(rows: list, hidden: np.ndarray) -> None:
+def outline_hidden(rows: list, hidden: np.ndarray) -> None:
     """Draw the edges between hidden and visible places on the predictions."""
     for row, mask in zip(rows, hidden.all(axis=-1), strict=True):
         y, x = np.nonzero(mask[:, 1:] != mask[:, :-1])
@@ -192,7 +192,7 @@ def _notes(
     if images.ndim > 3 and channel_note(images.shape[-1]):
         notes.append(Note(channel_note(images.shape[-1])))
     if statistics is not None:
-        notes.append(Note(_STATISTICS[statistics]))
+        notes.append(Note(STATISTICS[statistics]))
     return tuple(notes)
 
 

@@ -65,6 +65,7 @@ class Sheet:
         title: str or `None`.
         notes: legend entries, one below the other.
         left: float, inches kept free for names of rows.
+        below: float, inches kept free below the last row, for ticks.
     """
 
     rows: int
@@ -75,6 +76,7 @@ class Sheet:
     title: str | None = None
     notes: tuple[Note, ...] = ()
     left: float = 0.0
+    below: float = 0.0
 
     def draw(self) -> tuple[Figure, list[list[Axes]]]:
         """Make the figure with its texts, and empty axes `[row][column]` without ticks."""
@@ -84,7 +86,7 @@ class Sheet:
         notes = [(note, wrapped(note.text, self._note_width(note), SMALL)) for note in self.notes]
         top = _MARGIN + _TITLE_LINE * len(title) + _HEADING * bool(self.headings)
         below = sum(_NOTE_GAP + _NOTE_LINE * len(lines) for _, lines in notes) + _NOTE_GAP
-        grid_height = self._along(self.rows, self.cell[1])
+        grid_height = self._along(self.rows, self.cell[1]) + self.below
         page = Page(width, top + grid_height + below + _MARGIN)
         for number, line in enumerate(title):
             y = _MARGIN + _TITLE_LINE * (number + 0.4)

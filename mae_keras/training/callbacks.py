@@ -144,12 +144,13 @@ class ReconstructionCallback(keras.callbacks.Callback):
 
 
 def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
-    """Draw a model's reconstructions of some images.
+    """Draw a model's reconstructions of some images, or of the spectrograms of recordings.
 
     Args:
         model: `MaskedAutoencoder` or `DenseMaskedAutoencoder`.
         images: array `(batch, *spatial, channels)`.
-        **options: passed to `figures.reconstruction_figure`, such as `title` and `max_rows`.
+        **options: passed to `figures.reconstruction_figure`, or `figures.spectrogram_figure` where
+            the model was trained on sound, such as `title` and `max_rows`.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -159,9 +160,25 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
     >>> figure = reconstruction_of(model, np.zeros((2, 8, 8, 1), "uint8"), title="Untrained")
     """
-    from mae_keras.figures import reconstruction_figure
+    from mae_keras.figures import reconstruction_figure, spectrogram_figure
 
     made = model.reconstruct(images)
+    preprocessing = getattr(getattr(model, "encoder", None), "preprocessing", None) or {}
+    if "log_mel" in preprocessing:
+        from mae_keras.data import LogMel
+
+        log_mel = LogMel(**preprocessing["log_mel"])
+        return spectrogram_figure(
+            np.asarray(images),
+            made.patch_mask,
+            made.prediction,
+            pasted=made.pasted,
+            patch_size=model.patch_size,
+            seconds_per_frame=log_mel.hop / log_mel.sample_rate,
+            frequencies=log_mel.frequencies,
+            statistics=made.statistics,
+            **options,
+        )
     return reconstruction_figure(
         np.asarray(images),
         made.patch_mask,

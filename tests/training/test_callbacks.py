@@ -6,11 +6,13 @@ import logging
 import numpy as np
 import pytest
 
+from mae_keras.models import MaskedAutoencoder
 from mae_keras.training import (
     LinearMaskRatio,
     MaskRatioScheduler,
     ReconstructionCallback,
     StepMaskRatio,
+    reconstruction_of,
 )
 
 
@@ -62,3 +64,12 @@ def test_reconstructions_are_drawn_every_so_often_and_at_the_end(tiny_model, tin
 def test_reconstruction_callback_needs_a_place():
     with pytest.raises(ValueError, match="`folder` or `log_dir`"):
         ReconstructionCallback(np.zeros((1, 8, 8, 1)))
+
+
+def test_reconstructions_of_sound_are_spectrograms():
+    log_mel = {"sample_rate": 8000, "num_mels": 16, "frames": 16}
+    model = MaskedAutoencoder.from_preset(
+        *("nano", (16, 16, 1), 8), value_range=None, preprocessing={"log_mel": log_mel}
+    )
+    figure = reconstruction_of(model, np.zeros((1, 16, 16, 1), "float32"))
+    assert [axes.get_xlabel() for axes in figure.axes] == 4 * ["seconds"]
