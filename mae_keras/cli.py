@@ -273,6 +273,7 @@ def pretrain(
     _start_keras()
     from mae_keras.runs import Saving, load_callback, pretrain, summary
     from mae_keras.runs.folder import RunFolder
+    from mae_keras.runs.report import worded
 
     if chosen.jit_compile != "true" and distribute == "none":
         _shard_batches(chosen.preset)
@@ -294,7 +295,7 @@ def pretrain(
     if not metrics:  # another process wrote them
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
-    print(summary(metrics))
+    print(worded(summary(metrics), config_of(out).get("data", {}).get("image_shape")))
     labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELED]
     picture = RunFolder(out).reconstructions
     _next(
@@ -646,7 +647,7 @@ def reconstruct(
         Path,
         Parameter(
             help="Image files, resized to the model's image size, and folders of them, of which "
-            "the first 8 images each are drawn."
+            "the first 8 images each are drawn; for a model of signals files of signals."
         ),
     ],
     out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],

@@ -22,7 +22,7 @@ from mae_keras.files import open_regular
 
 _NAMED = 5  # samples that a message lists
 _FEW_STEPS = 8
-_FITTING = "{0} must have {1} channels, as {2} has. Received: {3}"
+_FITTING = "{0} must have as many channels as {2}, {1}. Received: {3}"
 
 
 @dataclasses.dataclass

@@ -79,8 +79,9 @@ def attention_figure(
     num_heads = attention.shape[1]
     heat = np.concatenate([attention.mean(axis=1, keepdims=True), attention[:, :max_heads]], axis=1)
     heat = _middle(heat.reshape(*heat.shape[:2], *grid)) * math.prod(grid)
-    headings = ("Image", "Mean of heads", *(f"Head {n + 1}" for n in range(heat.shape[1] - 1)))
-    headings = headings if num_heads > 1 else ("Image", "Attention")
+    sample = "Signal" if images.ndim == 3 else "Image"
+    headings = (sample, "Mean of heads", *(f"Head {n + 1}" for n in range(heat.shape[1] - 1)))
+    headings = headings if num_heads > 1 else (sample, "Attention")
     heat = heat if num_heads > 1 else heat[:, :1]
     shape = middle_slice(images).shape[1:3]
     ratio = 0.5 if images.ndim == 3 else float(np.clip(shape[0] / shape[1], 0.3, 2.0))

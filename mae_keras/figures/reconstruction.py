@@ -201,8 +201,9 @@ def _hidden_note(hidden: np.ndarray) -> str:
     low, high = (f"{100 * ratio:.3g}" for ratio in (ratios.min(), ratios.max()))
     ratio = f"{low}%" if low == high else f"{low} to {high}%"
     if (hidden == hidden[..., :1]).all():
+        kept = "values" if hidden.ndim == 3 else "pixels"
         return (
-            f"Hidden patches ({ratio}) are light blue. Composite: visible pixels kept, hidden "
+            f"Hidden patches ({ratio}) are light blue. Composite: visible {kept} kept, hidden "
             "patches predicted. Blank in the prediction: what the model saw."
         )
     look = "have no line" if hidden.ndim == 3 else "are at middle brightness"

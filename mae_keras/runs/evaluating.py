@@ -123,6 +123,7 @@ def evaluate_run(
     check_fit(model, images)  # before a model is made for images of another shape
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
+    protocols = _with_whole_samples(protocols, images, named is not None, announce)
     comparison = Comparison(
         model,
         _untrained_like(model, recipe, images, imported),
@@ -205,6 +206,24 @@ def _with_reconstruction(
                 "pixels"
             )
     return left
+
+
+_LOOKED_AT = 128
+
+
+def _with_whole_samples(
+    protocols: list[str], images: Any, by_name: bool, announce: Callable[[str], Any]
+) -> list[str]:
+    """The protocols that the samples have no gaps for, unless one is asked for by name."""
+    wanting = [protocol for protocol in protocols if PROTOCOLS[protocol].needs_whole_samples]
+    if by_name or not wanting or images.test.dtype == "uint8":
+        return protocols
+    samples, _ = images.test.arrays(limit=_LOOKED_AT)
+    if not np.isnan(samples.reshape(len(samples), -1)).any(axis=1).all():
+        return protocols
+    for protocol in wanting:
+        announce(f"{protocol} is skipped: every test sample has missing values (NaN)")
+    return [protocol for protocol in protocols if protocol not in wanting]
 
 
 def _need(protocols: Sequence[str]) -> str:
@@ -339,7 +358,7 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
             points,
             labels[embeddings["pca"].indices],
             comparison.images.class_names,
-            title="Features of test images",
+            title="Features of test samples",
             note="t-SNE keeps neighbors together; distances between groups mean little.",
         )
         figures.save_figure(figure, folder / "features.png")

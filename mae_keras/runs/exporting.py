@@ -107,14 +107,15 @@ def reconstruct_files(
     *,
     announce: Callable[[str], Any] = lambda line: None,
 ) -> None:
-    """Draw the reconstructions of image files.
+    """Draw the reconstructions of image files or of files of signals.
 
     Args:
         path: as for `load_trained`.
-        images: image files, and folders, of which the first 8 images each are drawn.
+        images: image files, and folders, of which the first 8 images each are drawn; for a model of
+            signals files of signals, of which the first 8 each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
-        announce: called with a line for every folder of which some images are left out.
+        announce: called with a line for every folder or file of which some samples are left out.
 
     Raises:
         ValueError: if there are no files, one cannot be read, or the model is a classifier or
@@ -122,14 +123,17 @@ def reconstruct_files(
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
-    files, notes = _drawn_files(images)
     recipe, model = load_autoencoder(path)
     model.check_reconstructs()
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
-    how = {"resize": recipe.resize, "value_range": model.value_range}
-    pixels = np.stack([data.read_image(image, model.image_shape, **how) for image in files])
-    figure = reconstruction_of(model, pixels, max_rows=len(pixels))
+    if len(model.image_shape) == 2:
+        samples, notes = _drawn_signals(images, model.image_shape)
+    else:
+        files, notes = _drawn_files(images)
+        how = {"resize": recipe.resize, "value_range": model.value_range}
+        samples = np.stack([data.read_image(image, model.image_shape, **how) for image in files])
+    figure = reconstruction_of(model, samples, max_rows=len(samples))
     figures.save_figure(figure, pathlib.Path(out).expanduser())
     for note in notes:
         announce(note)
@@ -176,6 +180,17 @@ def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> tuple[list[str], l
         else:
             files.append(str(path))
     return files, notes
+
+
+def _drawn_signals(files: Sequence[Any], image_shape: Sequence[int]) -> tuple[Any, list[str]]:
+    """The first signals of each file, and a line for every file of which some are left out."""
+    notes, samples = [], []
+    for file in files:
+        signals = data.read_signals(file, image_shape)
+        samples.append(signals[:_DRAWN_OF_A_FOLDER])
+        if len(signals) > _DRAWN_OF_A_FOLDER:
+            notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(signals):,} in {file}")
+    return np.concatenate(samples), notes
 
 
 def export_run(

@@ -31,7 +31,7 @@ from mae_keras.runs.comparison import naive_losses, score
 from mae_keras.runs.folder import Checkpoint, CheckpointStore, RunFolder
 from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
-from mae_keras.runs.report import BASELINES, best_baseline, few_steps
+from mae_keras.runs.report import BASELINES, best_baseline, few_steps, worded
 from mae_keras.runs.resuming import (
     ComputedAs,
     Interrupted,
@@ -128,7 +128,8 @@ def fit_recipe(
     steps = epoch_steps(recipe, split)
     lines: list[EpochLines] = []
     if is_writer():
-        print(_announcement(model, recipe, len(split), steps, start))
+        line = _announcement(model, recipe, len(split), steps, start)
+        print(worded(line, images.image_shape))
         if few_steps(recipe.epochs * steps):
             print(few_steps(recipe.epochs * steps))
         if verbose == "auto" and start.epoch < recipe.epochs:
@@ -199,10 +200,8 @@ def _loss_to_beat(recipe: Recipe, model: Any, images: Any) -> float | None:
     if not losses:
         return None
     best = best_baseline(losses)
-    print(
-        f"The val_loss to beat is about {losses[best]:.4g}: that of {BASELINES[best]}, without "
-        "training"
-    )
+    line = f"The val_loss to beat is about {losses[best]:.4g}: that of {BASELINES[best]}, without "
+    print(worded(f"{line}training", images.image_shape))
     return losses[best]
 
 
@@ -410,7 +409,7 @@ def _prepare(
     path = path_of(recipe.dataset) if images is None else None
     images = load_images(recipe, data_dir) if images is None else images
     for note in images.notes:
-        print(note)
+        print(worded(note, images.image_shape))
     about = fingerprint(images)
     if resume:
         config["dataset"] = _dataset_of(run, config["dataset"], about)
@@ -530,7 +529,7 @@ def _draw(model: Any, images: Any, run: RunFolder) -> None:
         )
         return
     shown, _ = images.test.arrays(limit=8)
-    figure = reconstruction_of(model, shown, title="Held-out images")
+    figure = reconstruction_of(model, shown, title="Held-out samples")
     figures.save_figure(figure, run.reconstructions)
 
 

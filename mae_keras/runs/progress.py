@@ -98,7 +98,11 @@ class EpochLines(keras.callbacks.Callback):
         self._clock.end_epoch(now)
         last = done == self.epochs or bool(getattr(self.model, "stop_training", False))
         if live or done % self._every == 0 or last or epoch == self._first:
-            numbers = [self._number(name, value) for name, value in (logs or {}).items()]
+            numbers = [
+                self._number(name, value)
+                for name, value in (logs or {}).items()
+                if value or not name.endswith("unusable_samples")
+            ]
             line = f"epoch {done} of {self.epochs}{self._unfinished()}: {', '.join(numbers)}, "
             line += _time(now - self._started)
             line += "" if last else _ending(self._clock.left(now))

@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mae_keras.files import replacing
@@ -27,6 +27,30 @@ _SHORT_NAMES = {
     "pixels": "raw pixels",
     "pca": "PCA",
 }
+
+
+_WORDS_OF_SIGNALS = {"image": "signal", "images": "signals", "pixel": "value", "pixels": "values"}
+# Not in paths, names and code.
+_WORD = re.compile(r"(?<![\w/.`(-])(images?|pixels?)\b(?![\w/`(]|\.\w)")
+
+
+def worded(text: str, image_shape: Sequence[int] | None) -> str:
+    """Say signals and values in a sentence on images and pixels, for samples that are signals.
+
+    Args:
+        text: for people.
+        image_shape: of the samples, as far as it is known.
+
+    Returns:
+        str.
+
+    Example:
+    >>> worded("32 training images of images/x.ts", (150, 1))
+    '32 training signals of images/x.ts'
+    """
+    if image_shape is None or len(image_shape) != 2:
+        return text
+    return _WORD.sub(lambda match: _WORDS_OF_SIGNALS[match[0]], text)
 
 
 def summary(metrics: dict[str, Any]) -> str:
@@ -291,19 +315,20 @@ def model_card(run: RunFolder) -> str:
     """
     config = run.read_json(run.config)
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
+    shape = (config.get("data") or {}).get("image_shape")
     parts = [
         _title(config),
         "Written by `mae-keras` from the files beside it. Only the results below were measured: "
         "not other data, other tasks, or groups of people or things within the data.",
         _settings(config, metrics),
-        _reconstruction(metrics),
-        _evaluation(run.read_evaluation()),
+        worded(_reconstruction(metrics), shape),
+        _evaluation(run.read_evaluation(), shape),
         *(
-            f"![{title}]({name})"
+            f"![{worded(title, shape)}]({name})"
             for name, title in _pictures().items()
             if (run.path / name).exists()
         ),
-        _use(config),
+        worded(_use(config), shape),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -377,7 +402,7 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
     )
 
 
-def _evaluation(entries: dict[str, Any]) -> str:
+def _evaluation(entries: dict[str, Any], shape: Any = None) -> str:
     measured = {name: entry for name, entry in entries.items() if "error" not in entry}
     if not measured:
         return ""
@@ -390,10 +415,12 @@ def _evaluation(entries: dict[str, Any]) -> str:
             f"{markdown_text(', '.join(changed))} may have been trained on, and these numbers "
             f"may be too good.**"
         )
-    return (
+    above = (
         f"## Evaluation\n\nFitted on training images, chosen on validation images, reported on "
-        f"test images.{apart}\n\n{_code(evaluation_table(measured))}\n\n{_columns()}"
+        f"test images.{apart}"
     )
+    table = _code(evaluation_table(measured))
+    return "\n\n".join([worded(above, shape), table, worded(_columns(), shape)])
 
 
 def _use(config: dict[str, Any]) -> str:

@@ -296,7 +296,7 @@ def test_a_file_is_read_as_a_model_takes_it(write, tmp_path):
     np.savez(tmp_path / "data.npz", signals=np.arange(8.0).reshape(2, 2, 2))
     signals = read_signals(tmp_path / "data.npz", (3, 2))
     np.testing.assert_array_equal(signals[0], [[0, 1], [2, 3], [nan, nan]])
-    with pytest.raises(ValueError, match="must have 2 channels, as the model has. Received: 1"):
+    with pytest.raises(ValueError, match="as many channels as the model, 2. Received: 1"):
         read_signals(path, (3, 2))
 
 

@@ -107,6 +107,8 @@ class Protocol:
         needs_labels: whether it is skipped if the images have no labels.
         needs_reconstruction: whether it is skipped if the model's target cannot be turned back
             into pixels.
+        needs_whole_samples: whether it is skipped if every sample has missing values (NaN), as
+            padded signals have.
         trains: whether it trains a network, which takes minutes to hours: such protocols run only
             by name.
         figures: function of the entry and the `Comparison` that yields names and Matplotlib
@@ -127,6 +129,7 @@ class Protocol:
     run: Run
     needs_labels: bool = True
     needs_reconstruction: bool = False
+    needs_whole_samples: bool = False
     trains: bool = False
     figures: Callable[[Mapping[str, Any], "Comparison"], Iterable[tuple[str, Any]]] | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -28,7 +28,7 @@ def class_figures(entry: Mapping[str, Any], comparison: "Comparison") -> Iterato
         figures.confusion_figure(
             entry["classes"]["confusion"],
             comparison.images.class_names,
-            title="Linear probe on test images",
+            title="Linear probe on test samples",
         ),
     )
     bins = [one for one in entry["classes"]["calibration"]["bins"] if one["count"]]

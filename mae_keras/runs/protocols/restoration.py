@@ -25,6 +25,7 @@ def _method_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     "fill: PSNR, SSIM",
     needs_labels=False,
     needs_reconstruction=True,
+    needs_whole_samples=True,
     lines=_method_lines,
 )
 def restoration(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tupl
         for name, kinds in entry["corrupted"].items()
     }
     figure = figures.robustness_figure(
-        results, chance=1 / comparison.num_classes, title="Linear probe on corrupted images"
+        results, chance=1 / comparison.num_classes, title="Linear probe on corrupted samples"
     )
     yield "robustness", figure
 
