@@ -66,8 +66,9 @@ _PLUGINS = Group.create_ordered("Plugins")
 
 # What is not listed goes to the last group of its command.
 _GROUPS = {
-    _DATA: "dataset train validation test kind resize image_size length splits groups split_by "
-    "augment min_crop_scale augmentation mixup cutmix balance strict data_dir",
+    _DATA: "dataset train validation test kind resize image_size length sample_rate clip_seconds "
+    "num_mels hop_ms splits groups labels_from split_by augment min_crop_scale augmentation mixup "
+    "cutmix balance strict data_dir",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
@@ -442,10 +443,10 @@ def _labeled(images: Any) -> DataOptions:
 
 def _check_labels(run: Path | str, labeled: DataOptions) -> None:
     """Refuse a folder of images without sub-folders, which are classes."""
-    if labeled.train is not None:
-        return
     config = config_of(run)
     own = labeled.dataset is None
+    if labeled.train or labeled.labels_from or (own and config.get("labels_from")):
+        return
     name = config.get("dataset") if own else labeled.dataset
     about = config.get("data")
     place = about.get("path", name) if own and isinstance(about, dict) else name

@@ -10,13 +10,11 @@ import io
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mae_keras.data.division import content_key
-from mae_keras.data.file_tree import IMAGES, FoundFiles, find_files
 from mae_keras.files import NotRegularError, open_regular
 
 # Ways to resize to other proportions, and how notes describe them.
@@ -190,11 +188,6 @@ class ImageFile:
     highest: int | None = None  # value of a file of 16 bits; `None` for one of 8
     key: int = 0
     stamp: tuple[int, int] = (0, 0)  # bytes, and time of last change: whether it is still this one
-
-
-def find_image_files(folder: Path) -> FoundFiles:
-    """Find the image files below `folder`; nothing is opened."""
-    return find_files(folder, IMAGES)
 
 
 def inspect_files(paths: list[str], *, earlier: bool = False) -> list[ImageFile]:

@@ -479,6 +479,11 @@ class ImageData:
     notes: tuple[str, ...] = ()
     preprocessing: dict[str, Any] | None = None
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether samples are spectrograms of recordings, not pictures to crop or mirror."""
+        return self.preprocessing is not None and "log_mel" in self.preprocessing
+
 
 class SelectedSplit(Split):
     """Rows of another split, in the order given and as often as they are named.

@@ -18,7 +18,7 @@ from mae_keras.layers import patches as pixel_normalization
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import CheckpointStore, RunFolder
-from mae_keras.runs.options import file_settings
+from mae_keras.runs.options import file_settings, preprocessing_of
 from mae_keras.runs.recipe import Recipe, check_patch_size, patch_sides
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
@@ -51,12 +51,29 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
         "kind": recipe.kind,
         "splits": recipe.splits,
         "groups": recipe.groups,
+        "labels_from": recipe.labels_from,
         "split_by": recipe.split_by,
     }
     if model is not None:
-        settings |= file_settings(recipe.dataset, model.image_shape, model.value_range)
+        preprocessing = preprocessing_of(model)
+        kept = model.image_shape, model.value_range, preprocessing, recipe.kind
+        settings |= file_settings(recipe.dataset, *kept)
+    if "log_mel" not in settings:
+        settings |= _sound_settings(recipe)
     images = data.load(recipe.dataset, **settings)
     return images if model is not None else _in_whole_patches(recipe, images)
+
+
+def _sound_settings(recipe: Recipe) -> dict[str, Any]:
+    """Arguments of `data.load` that say how recordings become spectrograms of whole patches."""
+    log_mel = {"num_mels": recipe.num_mels, "hop_ms": recipe.hop_ms}
+    log_mel = {name: value for name, value in log_mel.items() if value is not None}
+    return {
+        "sample_rate": recipe.sample_rate,
+        "clip_seconds": recipe.clip_seconds,
+        "log_mel": log_mel or None,
+        "multiple_of": int(str(recipe.patch_size).split("x")[0]),
+    }
 
 
 def _in_whole_patches(recipe: Recipe, images: data.ImageData) -> data.ImageData:
@@ -103,19 +120,21 @@ def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | No
         `data.Augmentation`, or `None` where nothing is changed.
 
     Raises:
-        ValueError: if signals or volumes are to be cropped.
+        ValueError: if signals, volumes or sound are to be cropped.
     """
     if not recipe.augment:
         return None
-    pictures = len(images.image_shape) == 3
+    pictures = len(images.image_shape) == 3 and not images.is_sound
     own = data.default_augmentation(recipe.dataset) if pictures else None
     least = recipe.min_crop_scale
     if least is None:
         return own
     if least < 1 and not pictures:
+        shape = tuple(images.image_shape)
+        what = "recordings" if images.is_sound else f"samples of shape {shape}"
         raise ValueError(
             f"`min_crop_scale` is for images, (height, width, channels). Received: "
-            f"min_crop_scale={least} for samples of shape {tuple(images.image_shape)}"
+            f"min_crop_scale={least} for {what}"
         )
     if least == 1:
         return None if own is None else dataclasses.replace(own, crop_scale=None)
@@ -188,6 +207,11 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         `MaskedAutoencoder`, not compiled.
     """
     sides = tuple(images.image_shape[:-1])
+    if images.is_sound and sides[1] % patch_sides(recipe.patch_size, 2)[1]:
+        raise ValueError(
+            f"`num_mels` must be a multiple of the bands of a patch. Received: "
+            f"num_mels={sides[1]}, patch_size={recipe.patch_size}"
+        )
     check_patch_size(recipe.patch_size, sides, resized=recipe.image_size is not None)
     mean, std = channel_statistics(images)
     start = recipe.mask_ratio_start
@@ -206,6 +230,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         uniformity_weight=recipe.uniformity_weight,
         seed=recipe.seed,
         dtype=recipe.dtype_policy,
+        preprocessing=images.preprocessing,
         decoder_attention=recipe.decoder_attention,
         decode_ratio=recipe.decode_ratio,
         **overrides,

@@ -18,7 +18,7 @@ from mae_keras.runs.building import load_images, located, may_be_trained_on, unt
 from mae_keras.runs.comparison import Comparison, check_fit
 from mae_keras.runs.exporting import load_run
 from mae_keras.runs.folder import RunFolder
-from mae_keras.runs.options import DataOptions, load_labeled, same_place
+from mae_keras.runs.options import DataOptions, load_labeled, preprocessing_of, same_place
 from mae_keras.runs.predicting import draw_scores, score_classifier
 from mae_keras.runs.protocols import (
     PROTOCOLS,
@@ -110,6 +110,7 @@ def evaluate_run(
             data_dir=data_dir,
             value_range=model.value_range,
             announce=announce,
+            preprocessing=preprocessing_of(model),
         )
     images = load_images(recipe, data_dir, model) if images is None else images
     if on is None and labeled.splits is None:
@@ -121,6 +122,7 @@ def evaluate_run(
         note = "Divided anew: the encoder may have been pretrained on test images."
     options = dataclasses.replace(options, pooling=options.pooling or recipe.pooling)
     check_fit(model, images)  # before a model is made for images of another shape
+    protocols = _with_pictures(protocols, images, announce)
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
     protocols = _with_whole_samples(protocols, images, named is not None, announce)
@@ -169,6 +171,19 @@ def _evaluate(
         _picture(entry, draw_overview, comparison, folder)
     _noting(entry, "The model card could not be written", write_model_card, run)
     return entries
+
+
+def _with_pictures(protocols: list[str], images: Any, announce: Callable[[str], Any]) -> list[str]:
+    """The protocols that suit the samples."""
+    left = [name for name in protocols if not (images.is_sound and PROTOCOLS[name].needs_pictures)]
+    if not left:
+        raise ValueError(
+            f"`protocol` must suit recordings. Received: {', '.join(protocols)}, for pictures"
+        )
+    for protocol in protocols:
+        if protocol not in left:
+            announce(f"{protocol} is skipped: it is for pictures, not recordings")
+    return left
 
 
 def _with_labels(
@@ -245,7 +260,7 @@ def _evaluate_classifier(
     if images is None:
         if other:
             undivided = labeled.splits is None and labeled.train is None and labeled.test is None
-            if undivided and data.kind(labeled.name) in ("folder", "arrays", "signals"):
+            if undivided and data.kind(labeled.name) in ("folder", "arrays", "signals", "sound"):
                 labeled = _all_to_test(labeled)
         else:  # as it was trained: another division would test on training images
             if labeled.splits is not None and "labelled" in config:
@@ -263,6 +278,7 @@ def _evaluate_classifier(
             data_dir=data_dir,
             value_range=model.value_range,
             announce=announce,
+            preprocessing=preprocessing_of(model),
         )
     warning = "" if other else may_be_trained_on(config.get("data"), images)
     part = "test" if len(images.test) else "validation"

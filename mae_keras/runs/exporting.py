@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures, interop
-from mae_keras.data.image_files import find_image_files
+from mae_keras.data.file_tree import IMAGES, SOUNDS, find_files
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier, MaskedAutoencoder, load_model
 from mae_keras.models.exporting import check_backend
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import RunFolder
-from mae_keras.runs.options import export_format
+from mae_keras.runs.options import export_format, preprocessing_of
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
 from mae_keras.training import reconstruction_of
 
@@ -107,12 +107,13 @@ def reconstruct_files(
     *,
     announce: Callable[[str], Any] = lambda line: None,
 ) -> None:
-    """Draw the reconstructions of image files or of files of signals.
+    """Draw the reconstructions of image files, or of files that a model of signals or sound takes.
 
     Args:
         path: as for `load_trained`.
         images: image files, and folders, of which the first 8 images each are drawn; for a model of
-            signals files of signals, of which the first 8 each are drawn.
+            sound the same of sound files; for a model of signals files of signals, of which the
+            first 8 each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
         announce: called with a line for every folder or file of which some samples are left out.
@@ -130,20 +131,49 @@ def reconstruct_files(
     if len(model.image_shape) == 2:
         samples, notes = _drawn_signals(images, model.image_shape)
     else:
-        files, notes = _drawn_files(images)
-        how = {"resize": recipe.resize, "value_range": model.value_range}
-        samples = np.stack([data.read_image(image, model.image_shape, **how) for image in files])
+        files, notes = _drawn_files(images, sound=log_mel_of(model) is not None)
+        samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
     figure = reconstruction_of(model, samples, max_rows=len(samples))
     figures.save_figure(figure, pathlib.Path(out).expanduser())
     for note in notes:
         announce(note)
 
 
-def images_of_folder(path: pathlib.Path) -> list[str]:
+def log_mel_of(model: Any) -> dict[str, Any] | None:
+    """How recordings become the samples of a model; `None` unless it was trained on sound.
+
+    Args:
+        model: with an encoder, or without.
+    """
+    return (preprocessing_of(model) or {}).get("log_mel")
+
+
+def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.ndarray:
+    """A file as a model takes it.
+
+    Args:
+        path: image file, or sound file for a model of sound.
+        model: trained model.
+        resize: how images are brought to its size, as in `Recipe`.
+
+    Returns:
+        NumPy array of the shape of the model's samples.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    log_mel = log_mel_of(model)
+    if log_mel is not None:
+        return data.read_sound(path, log_mel)
+    return data.read_image(path, model.image_shape, resize=resize, value_range=model.value_range)
+
+
+def images_of_folder(path: pathlib.Path, sound: bool = False) -> list[str]:
     """Paths of the image files of a folder.
 
     Args:
         path: folder.
+        sound: bool, whether to find sound files instead. Defaults to `False`.
 
     Returns:
         List of paths.
@@ -157,23 +187,26 @@ def images_of_folder(path: pathlib.Path) -> list[str]:
     Traceback (most recent call last):
     ValueError: `images` must be image files or folders of them. Received: ... which holds none
     """
-    found = find_image_files(path).paths
+    kind = SOUNDS if sound else IMAGES
+    found = find_files(path, kind).paths
     if not found:
         raise ValueError(
-            f"`images` must be image files or folders of them. Received: {str(path)!r}, which "
+            f"`images` must be {kind.file}s or folders of them. Received: {str(path)!r}, which "
             f"holds none"
         )
     return found
 
 
-def _drawn_files(images: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str]]:
+def _drawn_files(
+    images: Sequence[str | os.PathLike[str]], sound: bool
+) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []
     notes: list[str] = []
     for image in images:
         path = pathlib.Path(image).expanduser()
         if path.is_dir():
-            found = images_of_folder(path)
+            found = images_of_folder(path, sound)
             files += found[:_DRAWN_OF_A_FOLDER]
             if len(found) > _DRAWN_OF_A_FOLDER:
                 notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(found):,} in {path}/")

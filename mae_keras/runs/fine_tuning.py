@@ -25,6 +25,7 @@ from mae_keras.runs.options import (
     check_images,
     load_labeled,
     no_labels,
+    preprocessing_of,
 )
 from mae_keras.runs.predicting import draw_scores, score_classifier, unscored_classes
 from mae_keras.runs.pretraining import conditions
@@ -40,7 +41,7 @@ _VALIDATION_IMAGES = 2048
 # What a classifier's run keeps of the pretrained run's settings.
 _KEPT = (
     *("preset", "image_size", "patch_size", "strict"),
-    *("splits", "groups", "split_by", "resize", "kind"),
+    *("splits", "groups", "labels_from", "split_by", "resize", "kind"),
 )
 
 
@@ -194,6 +195,7 @@ def _load(
         seed=seed,
         value_range=model.value_range,
         announce=announce,
+        preprocessing=preprocessing_of(model),
     )
 
 
@@ -276,7 +278,9 @@ def augmentation_of(options: FineTuneOptions, images: Any) -> data.Classificatio
     >>> augmentation_of(FineTuneOptions(mixup=0.4), data.load("digits")).mixup_alpha
     0.4
     """
-    pictures = len(images.image_shape) == 3
+    pictures = len(images.image_shape) == 3 and not images.is_sound
+    if images.is_sound:
+        _refuse_for_sound(options)
     if options.augmentation != "auto":
         chosen = data.ClassificationAugmentation.preset(options.augmentation)
     elif pictures:
@@ -286,6 +290,14 @@ def augmentation_of(options: FineTuneOptions, images: Any) -> data.Classificatio
     changes = {"mixup_alpha": options.mixup, "cutmix_alpha": options.cutmix}
     values = {name: value for name, value in changes.items() if value is not None}
     return dataclasses.replace(chosen, **values)
+
+
+def _refuse_for_sound(options: FineTuneOptions) -> None:
+    """Refuse changes that are made for pictures."""
+    given = {"augmentation": options.augmentation, "mixup": options.mixup, "cutmix": options.cutmix}
+    for name, value in given.items():
+        if value not in ("auto", "none", None, 0):
+            raise ValueError(f"`{name}` is for images, not recordings. Received: {name}={value!r}")
 
 
 def _config(

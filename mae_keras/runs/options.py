@@ -33,6 +33,8 @@ class DataOptions:
         groups: what no two splits may share: parent (images of one folder), a regular expression
             for the path below the folder, or the name of an array in an .npz file or of a column
             in a table.
+        labels_from: regular expression whose first group, in the path below a folder, is the class;
+            by default the first level of sub-folders.
 
     Raises:
         ValueError: if `splits` are no fractions that add up to 1, or both `dataset` and `train`
@@ -49,6 +51,7 @@ class DataOptions:
     test: str | None = None
     splits: tuple[float, float, float] | None = None
     groups: str | None = None
+    labels_from: str | None = None
 
     def __post_init__(self) -> None:
         if self.dataset is not None and self.train is not None:
@@ -108,6 +111,7 @@ def load_labeled(
     seed: int | None = None,
     value_range: Any = None,
     announce: Callable[[str], Any] = lambda text: None,
+    preprocessing: dict[str, Any] | None = None,
 ) -> Any:
     """Load the images that `options` name, in the size that a model takes.
 
@@ -121,6 +125,7 @@ def load_labeled(
         seed: int, chooses the division; defaults to the recipe's.
         value_range: `(low, high)` of the model's pixels, or `None` for any.
         announce: called with every note about the images, also if they are refused then.
+        preprocessing: the model's, see `preprocessing_of`.
 
     Returns:
         `data.ImageData`.
@@ -134,7 +139,13 @@ def load_labeled(
     own = not options.given
     settings: dict[str, Any] = {"data_dir": data_dir, "strict": recipe.strict}
     settings["seed"] = recipe.seed if seed is None else check_int("seed", seed, 0)
-    for name in ("groups", "split_by", "resize", "kind"):  # as the run had it, for its own images
+    for name in (
+        "groups",
+        "labels_from",
+        "split_by",
+        "resize",
+        "kind",
+    ):  # as the run had it, for its own images
         if (own or name == "resize") and name in known and hasattr(recipe, name):
             settings[name] = getattr(recipe, name)
     if own and "splits" in known:
@@ -147,7 +158,11 @@ def load_labeled(
     elif len(image_shape) == 3:
         settings["image_size"] = tuple(image_shape[:2])
     name = None if options.train is not None else options.dataset or recipe.dataset
-    settings |= file_settings(options.train if name is None else name, image_shape, value_range)
+    where, kind = (options.train if name is None else name), settings.get("kind")
+    as_model = file_settings(where, image_shape, value_range, preprocessing, kind)
+    if "log_mel" in as_model:
+        settings.pop("image_size", None)
+    settings |= as_model
     images = data.load(name, **settings) if name is not None else data.load(**settings)
     for note in images.notes:
         announce(note)
@@ -155,17 +170,40 @@ def load_labeled(
     return images
 
 
-def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> dict[str, Any]:
+def preprocessing_of(model: Any) -> dict[str, Any] | None:
+    """What made the samples that a model takes, or `None`.
+
+    Args:
+        model: with an encoder, or without.
+
+    Returns:
+        Dict, for sound `{"log_mel": {...}}`.
+    """
+    return getattr(getattr(model, "encoder", None), "preprocessing", None)
+
+
+def file_settings(
+    name: Any,
+    image_shape: tuple[int, ...],
+    value_range: Any,
+    preprocessing: dict[str, Any] | None = None,
+    kind: str | None = None,
+) -> dict[str, Any]:
     """Arguments of `data.load` by which files are read as a model takes them.
 
     Args:
         name: data set or path.
         image_shape: what the model takes.
         value_range: `(low, high)` of the model's pixels, or `None` for any.
+        preprocessing: the model's, see `preprocessing_of`.
+        kind: what a folder is said to hold, or `None`.
 
     Returns:
         Dict, empty where there is nothing to convert: neither image files for a model of pictures
-        nor signals for a model of signals.
+        nor signals for a model of signals nor recordings for a model of sound.
+
+    Raises:
+        ValueError: if the model takes sound and the folder holds images, or the other way round.
 
     Example:
     >>> file_settings("digits", (8, 8, 3), (0, 255))
@@ -173,13 +211,24 @@ def file_settings(name: Any, image_shape: tuple[int, ...], value_range: Any) -> 
     """
     from mae_keras import data
 
+    log_mel, holds = (preprocessing or {}).get("log_mel"), data.kind(name)
+    if holds in ("folder", "sound"):
+        holds = {"images": "folder", "sound": "sound"}.get(str(kind), holds)
+        if (holds == "sound") != (log_mel is not None):
+            wanted = "images" if log_mel is None else "recordings"
+            raise ValueError(
+                f"`dataset` must hold {wanted}, which the model was trained on. Received: "
+                f"{os.fspath(name)!r}, a folder of {'recordings' if holds == 'sound' else 'images'}"
+            )
+        if log_mel is not None:
+            return {"log_mel": log_mel, "kind": "sound"}
     if len(image_shape) == 2:
-        source = data.kind(name)
+        source = holds
         signals = {"length": image_shape[0]}
         if source in ("arrays", "signals"):
             return {**signals, "kind": "signals"}
         return signals if source in data.SOURCES.added else {}
-    if len(image_shape) != 3 or image_shape[-1] not in (1, 3) or data.kind(name) != "folder":
+    if len(image_shape) != 3 or image_shape[-1] not in (1, 3) or holds != "folder":
         return {}
     return {"channels": image_shape[-1], "value_range": value_range}
 

@@ -12,7 +12,7 @@ import numpy as np
 from mae_keras import data, evaluation, figures
 from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
-from mae_keras.runs.exporting import images_of_folder, load_trained
+from mae_keras.runs.exporting import images_of_folder, load_trained, log_mel_of, read_sample
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import no_labels
 from mae_keras.runs.resuming import Interrupted
@@ -208,7 +208,7 @@ def predict_files(
     announce: Callable[[str], Any] = print,
     batch_size: int = _BATCH_SIZE,
 ) -> Predictions:
-    """Classify image files, and say and write what they are.
+    """Classify image files, or sound files by a model of sound, and say and write what they are.
 
     Files are read and classified in batches, so that there may be any number. One that cannot be
     read is named and counted, and the others go on. If the process is interrupted, what was
@@ -216,7 +216,7 @@ def predict_files(
 
     Args:
         source: folder of a classifier's run, or the `.keras` file of an `ImageClassifier`.
-        files: image files, and folders, whose image files at any depth are taken.
+        files: image or sound files, and folders, whose files at any depth are taken.
         csv_path: file to write, or `None`: a row for each image with its path, the predicted class,
             its probability, and the probability of each class.
         announce: called with every line of the table; the first 20 files are listed.
@@ -232,7 +232,6 @@ def predict_files(
     Example:
     >>> predict_files("runs/classifier", ["new/"], "predictions.csv")  # doctest: +SKIP
     """
-    paths = list_image_files(files)
     recipe, model = load_trained(source)
     if not hasattr(model, "classify_batch"):
         raise ValueError(
@@ -244,6 +243,7 @@ def predict_files(
             f"`run` must be a run of a classifier of gray or color images to classify files. "
             f"Received: a model of samples of shape {tuple(model.image_shape)}"
         )
+    paths = list_image_files(files, sound=log_mel_of(model) is not None)
     names = names_of(model)
     reading = _Reading(model, recipe.resize)
     predictions = Predictions(counts=dict.fromkeys(names, 0))
@@ -261,11 +261,12 @@ def predict_files(
     return predictions
 
 
-def list_image_files(files: Sequence[str | os.PathLike[str]]) -> list[str]:
+def list_image_files(files: Sequence[str | os.PathLike[str]], sound: bool = False) -> list[str]:
     """Image files as they are, and those in folders at any depth, sorted within each.
 
     Args:
         files: paths of files and folders.
+        sound: bool, whether to find sound files in folders. Defaults to `False`.
 
     Returns:
         List of paths, each once.
@@ -282,7 +283,7 @@ def list_image_files(files: Sequence[str | os.PathLike[str]]) -> list[str]:
     for file in files:
         path = pathlib.Path(file).expanduser()
         if path.is_dir():
-            found += images_of_folder(path)
+            found += images_of_folder(path, sound)
         elif path.exists():
             found.append(str(path))
         else:
@@ -354,19 +355,24 @@ class _Reading:
     """Image files as a model takes them, read as in training."""
 
     def __init__(self, model: Any, resize: str):
-        self.shape, self.value_range = model.image_shape, model.value_range
-        self.resize = resize
+        self.model, self.resize = model, resize
+        self.sound = log_mel_of(model) is not None
 
     def images(
         self, paths: list[str]
     ) -> tuple[list[tuple[str, np.ndarray]], list[tuple[str, str]]]:
         """Paths and images of the files that can be read, paths and reasons of the others."""
+        if self.sound:
+            return self._one_by_one(paths, [])
         files = inspect_files(paths)
         defects = [(file.path, file.defect) for file in files if file.defect]
         files = [file for file in files if not file.defect]
         if files and self._plain(files):
             split = data.FolderSplit(
-                [file.path for file in files], self.shape, files=files, resize=self.resize
+                [file.path for file in files],
+                self.model.image_shape,
+                files=files,
+                resize=self.resize,
             )
             try:
                 images = split.arrays()[0]
@@ -375,20 +381,21 @@ class _Reading:
             if images is not None and not split.num_unreadable:
                 pairs = [(file.path, image) for file, image in zip(files, images, strict=True)]
                 return pairs, defects
+        return self._one_by_one([file.path for file in files], defects)
+
+    def _one_by_one(self, paths, defects):
         pairs = []
-        for file in files:
+        for path in paths:
             try:
-                pairs.append((file.path, self._one(file.path)))
+                pairs.append((path, read_sample(path, self.model, self.resize)))
             except (ValueError, OSError) as error:
-                defects.append((file.path, str(error)))
+                defects.append((path, str(error)))
         return pairs, defects
 
     def _plain(self, files: list[Any]) -> bool:
         """Whether pixels are bytes and stay bytes, so that files can be read together."""
-        return self.value_range in (None, (0.0, 255.0)) and all(f.highest is None for f in files)
-
-    def _one(self, path: str) -> np.ndarray:
-        return data.read_image(path, self.shape, resize=self.resize, value_range=self.value_range)
+        plain = self.model.value_range in (None, (0.0, 255.0))
+        return plain and all(file.highest is None for file in files)
 
 
 class _Table:

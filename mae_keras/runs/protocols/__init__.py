@@ -109,6 +109,8 @@ class Protocol:
             into pixels.
         needs_whole_samples: whether it is skipped if every sample has missing values (NaN), as
             padded signals have.
+        needs_pictures: whether it is skipped for recordings, whose spectrograms have holes, and
+            decibels in place of black and white.
         trains: whether it trains a network, which takes minutes to hours: such protocols run only
             by name.
         figures: function of the entry and the `Comparison` that yields names and Matplotlib
@@ -130,6 +132,7 @@ class Protocol:
     needs_labels: bool = True
     needs_reconstruction: bool = False
     needs_whole_samples: bool = False
+    needs_pictures: bool = False
     trains: bool = False
     figures: Callable[[Mapping[str, Any], "Comparison"], Iterable[tuple[str, Any]]] | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -115,7 +115,7 @@ def augmentation_for(images: Any) -> Any:
     """Augmentation of labeled images that suits a data set.
 
     Where images of its kind are mirrored and cropped in pretraining, so are they here; elsewhere
-    small shifts and rotations.
+    small shifts and rotations. None for recordings.
 
     Args:
         images: `data.ImageData`.
@@ -128,6 +128,8 @@ def augmentation_for(images: Any) -> Any:
     >>> augmentation_for(data.load("digits")).flip
     False
     """
+    if images.is_sound:
+        return data.ClassificationAugmentation.preset("none")
     try:
         own = data.default_augmentation(images.name)
     except ValueError:  # made by hand, under a name that says nothing

@@ -26,6 +26,7 @@ def _method_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     needs_labels=False,
     needs_reconstruction=True,
     needs_whole_samples=True,
+    needs_pictures=True,
     lines=_method_lines,
 )
 def restoration(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:

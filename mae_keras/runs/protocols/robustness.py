@@ -33,6 +33,7 @@ def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tupl
     "robustness",
     "the linear probe, fitted on clean images, on 1,000 test images under noise, blur, occlusion "
     "and lost contrast; and the loss of hidden patches",
+    needs_pictures=True,
     figures=_curves,
     pictures={"robustness": "Linear probe on corrupted images"},
 )
