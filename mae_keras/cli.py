@@ -296,7 +296,8 @@ def pretrain(
     if not metrics:  # another process wrote them
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
-    print(worded(summary(metrics), config_of(out).get("data", {}).get("image_shape")))
+    about = config_of(out).get("data", {})
+    print(worded(summary(metrics), about.get("image_shape"), "preprocessing" in about))
     labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELED]
     picture = RunFolder(out).reconstructions
     _next(
@@ -648,7 +649,7 @@ def reconstruct(
         Path,
         Parameter(
             help="Image files, resized to the model's image size, and folders of them, of which "
-            "the first 8 images each are drawn; for a model of signals files of signals."
+            "the first 8 images each are drawn; for a model of sound or signals their files."
         ),
     ],
     out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],

@@ -430,13 +430,15 @@ def fingerprint(images: Any) -> dict[str, Any]:
 
     Returns:
         Sizes, shape, a hash of the first training images, and under `"content"` a hash of each
-        split: of all pixels in memory; of the names and sizes of all image files; of a sample of a
-        mapped file; `None` of a stream.
+        split: of all pixels in memory; of the names and sizes of all files; of a sample of a
+        mapped file; `None` of a stream. Of recordings also how they became spectrograms.
     """
     first, _ = images.train.arrays(limit=_FIRST_IMAGES)
+    made = {} if images.preprocessing is None else {"preprocessing": images.preprocessing}
     return {
         **{name: len(getattr(images, name)) for name in _SPLITS},
         "image_shape": list(images.image_shape),
+        **made,
         "first_images": hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:16],
         "content": {name: _content(getattr(images, name)) for name in _SPLITS},
     }

@@ -198,7 +198,7 @@ def images_of_folder(path: pathlib.Path, sound: bool = False) -> list[str]:
 
 
 def _drawn_files(
-    images: Sequence[str | os.PathLike[str]], sound: bool
+    images: Sequence[str | os.PathLike[str]], sound: bool = False
 ) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []

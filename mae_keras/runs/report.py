@@ -1,9 +1,10 @@
 """Words, tables and pages about a run, made of what was measured and of nothing else."""
 
+import functools
 import html
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mae_keras.files import replacing
@@ -29,17 +30,20 @@ _SHORT_NAMES = {
 }
 
 
-_WORDS_OF_SIGNALS = {"image": "signal", "images": "signals", "pixel": "value", "pixels": "values"}
+_VALUES = {"pixel": "value", "pixels": "values"}
+_WORDS_OF_SIGNALS = {"image": "signal", "images": "signals", **_VALUES}
+_WORDS_OF_SOUND = {"image": "recording", "images": "recordings", **_VALUES}
 # Not in paths, names and code.
 _WORD = re.compile(r"(?<![\w/.`(-])(images?|pixels?)\b(?![\w/`(]|\.\w)")
 
 
-def worded(text: str, image_shape: Sequence[int] | None) -> str:
-    """Say signals and values in a sentence on images and pixels, for samples that are signals.
+def worded(text: str, image_shape: Sequence[int] | None, sound: bool = False) -> str:
+    """Say signals or recordings, and values, in a sentence on images and pixels.
 
     Args:
         text: for people.
-        image_shape: of the samples, as far as it is known.
+        image_shape: of the samples, as far as it is known: signals have two axes.
+        sound: bool, whether the samples are spectrograms of recordings. Defaults to `False`.
 
     Returns:
         str.
@@ -48,9 +52,10 @@ def worded(text: str, image_shape: Sequence[int] | None) -> str:
     >>> worded("32 training images of images/x.ts", (150, 1))
     '32 training signals of images/x.ts'
     """
-    if image_shape is None or len(image_shape) != 2:
+    if not sound and (image_shape is None or len(image_shape) != 2):
         return text
-    return _WORD.sub(lambda match: _WORDS_OF_SIGNALS[match[0]], text)
+    words = _WORDS_OF_SOUND if sound else _WORDS_OF_SIGNALS
+    return _WORD.sub(lambda match: words[match[0]], text)
 
 
 def summary(metrics: dict[str, Any]) -> str:
@@ -315,20 +320,23 @@ def model_card(run: RunFolder) -> str:
     """
     config = run.read_json(run.config)
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
-    shape = (config.get("data") or {}).get("image_shape")
+    about = config.get("data") or {}
+    say = functools.partial(
+        worded, image_shape=about.get("image_shape"), sound="preprocessing" in about
+    )
     parts = [
         _title(config),
         "Written by `mae-keras` from the files beside it. Only the results below were measured: "
         "not other data, other tasks, or groups of people or things within the data.",
         _settings(config, metrics),
-        worded(_reconstruction(metrics), shape),
-        _evaluation(run.read_evaluation(), shape),
+        say(_reconstruction(metrics)),
+        _evaluation(run.read_evaluation(), say),
         *(
-            f"![{worded(title, shape)}]({name})"
+            f"![{say(title)}]({name})"
             for name, title in _pictures().items()
             if (run.path / name).exists()
         ),
-        worded(_use(config), shape),
+        say(_use(config)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -402,7 +410,7 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
     )
 
 
-def _evaluation(entries: dict[str, Any], shape: Any = None) -> str:
+def _evaluation(entries: dict[str, Any], say: Callable[[str], str] = str) -> str:
     measured = {name: entry for name, entry in entries.items() if "error" not in entry}
     if not measured:
         return ""
@@ -420,7 +428,7 @@ def _evaluation(entries: dict[str, Any], shape: Any = None) -> str:
         f"test images.{apart}"
     )
     table = _code(evaluation_table(measured))
-    return "\n\n".join([worded(above, shape), table, worded(_columns(), shape)])
+    return "\n\n".join([say(above), table, say(_columns())])
 
 
 def _use(config: dict[str, Any]) -> str:

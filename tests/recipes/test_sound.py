@@ -15,11 +15,17 @@ from mae_keras.runs import (
     find_recipe,
     pretrain,
 )
-from mae_keras.runs.building import build_model, load_images, training_augmentation
+from mae_keras.runs.building import (
+    build_model,
+    fingerprint,
+    load_images,
+    training_augmentation,
+)
 from mae_keras.runs.exporting import reconstruct_files
 from mae_keras.runs.fine_tuning import augmentation_of
 from mae_keras.runs.options import DataOptions, load_labeled
 from mae_keras.runs.protocols.fine_tune import augmentation_for
+from mae_keras.runs.report import worded
 
 pytest.importorskip("soundfile")
 
@@ -80,6 +86,7 @@ def test_the_model_keeps_how_recordings_became_samples(recipe, recordings):
     assert model.encoder.preprocessing == images.preprocessing
     assert images.preprocessing["log_mel"]["num_mels"] == 16
     assert model.value_range is None
+    assert fingerprint(images)["preprocessing"] == images.preprocessing
     sample = data.read_sound(images.test.paths[0], model.encoder.preprocessing["log_mel"])
     np.testing.assert_array_equal(sample, images.test.arrays(1)[0][0])
     frames = load_images(dataclasses.replace(recipe, patch_size="6x8")).image_shape[0]
@@ -110,6 +117,13 @@ def test_other_recordings_are_read_as_the_model_takes_them(recipe, tmp_path, ima
         load_labeled(DataOptions(dataset=str(image_folder_of_two)), recipe, **kept)
     with pytest.raises(ValueError, match="`dataset` must hold images"):
         load_labeled(options, recipe, (8, 8, 1))
+
+
+def test_sentences_say_recordings():
+    line = "32 training images; PSNR of all pixels in images/x"
+    expected = "32 training recordings; PSNR of all values in images/x"
+    assert worded(line, (96, 64, 1), sound=True) == expected
+    assert worded(line, (96, 64, 1)) == line
 
 
 def test_settings_that_do_not_fit_are_refused(recipe):
