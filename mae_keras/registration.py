@@ -24,6 +24,7 @@ REGISTERED = {
     "CrossAttentionDecoder": "models.decoders",
     "DenseMaskedAutoencoder": "models.dense_masked_autoencoder",
     "DropPath": "layers.transformer",
+    "Forecaster": "models.forecaster",
     "GridMasking": "layers.masking",
     "HOG": "models.targets",
     "ImageClassifier": "models.classifier",

@@ -21,7 +21,7 @@ import numpy as np
 from mae_keras.arguments import check_number
 from mae_keras.extras import install_command
 from mae_keras.files import replacing
-from mae_keras.models import ImageClassifier, MaskedModel
+from mae_keras.models import Forecaster, ImageClassifier, MaskedModel
 from mae_keras.models.checks import touched_patches
 from mae_keras.models.exporting import (
     Signature,
@@ -39,9 +39,9 @@ def select_signatures(
     model: Any, names: Sequence[str] | None = None, class_names: bool = False
 ) -> dict[str, Signature]:
     """The signatures of a model that are to be exported."""
-    if not isinstance(model, (MaskedModel, ImageClassifier)):
+    if not isinstance(model, (MaskedModel, ImageClassifier, Forecaster)):
         raise TypeError(
-            f"`model` must be a masked autoencoder or an ImageClassifier of mae_keras. "
+            f"`model` must be a masked autoencoder, ImageClassifier or Forecaster of mae_keras. "
             f"Received: {type(model).__name__}"
         )
     if not model.built:
@@ -64,8 +64,8 @@ def _unknown(name: str, known: Mapping[str, Signature], model: Any) -> str:
     hint = ""
     if name == "classify":
         hint = " `ImageClassifier.from_pretrained(model, num_classes)` puts a classifier on it."
-    elif isinstance(model, ImageClassifier):
-        hint = " A classifier has no decoder: export the autoencoder for that."
+    elif isinstance(model, (ImageClassifier, Forecaster)):
+        hint = " It has no decoder: export the autoencoder for that."
     elif name in ("reconstruct", "inpaint"):
         hint = f" What it predicts, {model.target.name!r}, cannot be turned back into pixels."
     return (
@@ -173,6 +173,8 @@ def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, 
     else:
         inputs = {"images": rng.uniform(*(model.value_range or (-1, 1)), shape).astype("float32")}
         inputs["images"].reshape(num_images, -1)[:, 0] = np.nan
+    if hasattr(model, "forecast_batch"):
+        return {"past": inputs["images"]}
     if not hasattr(model, "grid"):
         return inputs
     ratios = np.linspace(0.3, 0.8, num_images)[:, None]
@@ -190,8 +192,10 @@ def live_outputs(
     model: Any, name: str, inputs: Mapping[str, np.ndarray], class_names: bool = False
 ) -> dict[str, np.ndarray]:
     """Outputs of the live model's own methods, on the CPU."""
-    images = inputs["images"]
     with keras.device("cpu:0"):
+        if hasattr(model, "forecast_batch"):
+            return {"future": model.forecast(inputs["past"])}
+        images = inputs["images"]
         if name == "reconstruct":
             result = model.reconstruct(images, inputs["patch_mask"])
             return {"prediction": result.prediction, "pasted": result.pasted}
@@ -222,7 +226,7 @@ def verify_outputs(
     inputs, largest = example_inputs(model), {}
     for name in names:
         live = live_outputs(model, name, inputs, class_names)
-        for count in (len(inputs["images"]), 1):
+        for count in (_num_samples(inputs), 1):
             exported = run(name, {key: value[:count] for key, value in inputs.items()})
             expected = {key: value[:count] for key, value in live.items()}
             differences = check_equal(exported, expected, tolerance, model.compute_dtype)
@@ -230,6 +234,10 @@ def verify_outputs(
                 output = f"{name}/{key}"
                 largest[output] = max(value, largest.get(output, 0.0))
     return largest
+
+
+def _num_samples(inputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(inputs.values())))
 
 
 def check_equal(
@@ -298,7 +306,7 @@ def export_saved_model(
     every signature on noise, for three images and for one, and compares with the live model.
 
     Args:
-        model: masked autoencoder or `ImageClassifier`.
+        model: masked autoencoder, `ImageClassifier` or `Forecaster`.
         path: folder to write: new, empty, or an earlier SavedModel, which is replaced.
         signatures: names out of `serving_default`, `encode`, `reconstruct`, `inpaint` and
             `classify`, or `None`: all that the model has. `serving_default` is always written.
@@ -339,7 +347,7 @@ def _verified(
     exported = run_in_clean_process(folder, example_inputs(model))
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        prefix = f"{len(inputs['images'])}/{name}/"
+        prefix = f"{_num_samples(inputs)}/{name}/"
         return {key[len(prefix) :]: exported[key] for key in exported if key.startswith(prefix)}
 
     return verify_outputs(model, names, run, tolerance, class_names=names_classes())

@@ -35,7 +35,7 @@ def export_litert(
     extra `litert` and Keras on TensorFlow, whose converter is used.
 
     Args:
-        model: masked autoencoder or `ImageClassifier`.
+        model: masked autoencoder, `ImageClassifier` or `Forecaster`.
         path: file to write, ending in `.tflite`.
         signatures: names out of `encode`, `reconstruct`, `inpaint` and `classify`, or `None`: all
             that the model has.

@@ -37,7 +37,7 @@ def export_onnx(
     `onnx` and Keras on TensorFlow.
 
     Args:
-        model: masked autoencoder or `ImageClassifier`.
+        model: masked autoencoder, `ImageClassifier` or `Forecaster`.
         path: file to write, ending in `.onnx`.
         signature: `"encode"`, `"reconstruct"`, `"inpaint"` or `"classify"`. Defaults to what a
             SavedModel serves by default: `"classify"` for a classifier, whose class names are

@@ -20,7 +20,7 @@ def run_signatures(folder: str, inputs: str, outputs: str) -> None:
     results = {}
     for name, function in loaded.signatures.items():
         wanted = function.structured_input_signature[1]
-        for count in {len(arrays["images"]), 1}:
+        for count in {len(next(iter(arrays.values()))), 1}:
             feeds = {key: tf.constant(arrays[key][:count]) for key in wanted}
             for key, value in function(**feeds).items():
                 array = value.numpy()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     )
     from mae_keras.models.encoder import TransformerEncoder as TransformerEncoder
     from mae_keras.models.encoder import ViTEncoder as ViTEncoder
+    from mae_keras.models.forecaster import Forecaster as Forecaster
+    from mae_keras.models.forecaster import forecast_hidden as forecast_hidden
     from mae_keras.models.inputs import Inputs as Inputs
     from mae_keras.models.inputs import PatchInputs as PatchInputs
     from mae_keras.models.inspection import FlopCount as FlopCount
@@ -45,6 +47,7 @@ _HOMES = {
     "CrossAttentionDecoder": "decoders",
     "DenseMaskedAutoencoder": "dense_masked_autoencoder",
     "FlopCount": "inspection",
+    "Forecaster": "forecaster",
     "HOG": "targets",
     "Inputs": "inputs",
     "ImageClassifier": "classifier",
@@ -66,6 +69,7 @@ _HOMES = {
     "TransformerEncoder": "encoder",
     "ViTEncoder": "encoder",
     "attention_maps": "inspection",
+    "forecast_hidden": "forecaster",
     "forward_flops": "inspection",
     "load_model": "loading",
     "register_target": "targets",

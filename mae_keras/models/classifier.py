@@ -163,22 +163,9 @@ class ImageClassifier(TrainableModel):
         check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
         check_int("seed", seed, 0, LARGEST_SEED, optional=True)
         check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
-        if isinstance(model, (str, os.PathLike)):
-            model = load_pretrained(model, "encoder")
-        source = getattr(model, "encoder", model)
-        if not isinstance(source, ViTEncoder):
-            raise TypeError(
-                "`model` must be a ViTEncoder or have one as `encoder`. "
-                f"Received: {type(model).__name__}"
-            )
-        config = {**source.get_config(), "drop_path_rate": drop_path_rate, "trainable": True}
+        source = pretrained_encoder(model)
         with seeded(seed):
-            encoder = ViTEncoder.from_config(config)
-            classifier = cls(encoder, num_classes, **kwargs)
-        if copy_weights:
-            for ours, theirs in zip(_learned(encoder), _learned(source), strict=True):
-                ours.assign(theirs)
-        return classifier
+            return cls(copy_encoder(source, drop_path_rate, copy_weights), num_classes, **kwargs)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
@@ -383,6 +370,56 @@ def _check_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
             f"or None. Received: class_names={names}"
         )
     return tuple(str(name) for name in names)
+
+
+def pretrained_encoder(model: keras.Model | str | os.PathLike[str]) -> ViTEncoder:
+    """The encoder of a model, or of one that is named.
+
+    Args:
+        model: as `ImageClassifier.from_pretrained` takes it.
+
+    Returns:
+        `ViTEncoder`.
+
+    Raises:
+        TypeError, ValueError: if there is none.
+
+    Example:
+    >>> pretrained_encoder("mnist").image_shape
+    (28, 28, 1)
+    """
+    if isinstance(model, (str, os.PathLike)):
+        model = load_pretrained(model, "encoder")
+    source = getattr(model, "encoder", model)
+    if not isinstance(source, ViTEncoder):
+        raise TypeError(
+            "`model` must be a ViTEncoder or have one as `encoder`. "
+            f"Received: {type(model).__name__}"
+        )
+    return source
+
+
+def copy_encoder(source: ViTEncoder, drop_path_rate: float, copy_weights: bool) -> ViTEncoder:
+    """A new encoder like another one, all of it trainable.
+
+    Args:
+        source: `ViTEncoder`, which stays as it is.
+        drop_path_rate: float in [0, 1), stochastic depth of the copy.
+        copy_weights: bool; `False` leaves the copy with its own, random weights.
+
+    Returns:
+        `ViTEncoder`.
+
+    Example:
+    >>> copy_encoder(pretrained_encoder("mnist"), 0.1, copy_weights=True).drop_path_rate
+    0.1
+    """
+    config = {**source.get_config(), "drop_path_rate": drop_path_rate, "trainable": True}
+    encoder = ViTEncoder.from_config(config)
+    if copy_weights:
+        for ours, theirs in zip(_learned(encoder), _learned(source), strict=True):
+            ours.assign(theirs)
+    return encoder
 
 
 def _learned(encoder: ViTEncoder) -> list[keras.Variable]:

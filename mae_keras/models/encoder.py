@@ -400,6 +400,8 @@ class ViTEncoder(TransformerEncoder):
         std: like `mean`, positive. Defaults to `None`: 1.
         preprocessing: dict that JSON can hold, of what made the samples, such as
             `{"log_mel": {...}}` for sound; kept with the encoder, not applied. Defaults to `None`.
+        standardize: `"sample"` also standardizes every channel of every sample by its own mean
+            and standard deviation; see `PatchInputs`. Defaults to `None`.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -443,10 +445,13 @@ class ViTEncoder(TransformerEncoder):
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         preprocessing: Mapping[str, Any] | None = None,
+        standardize: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(
-            PatchInputs(image_shape, patch_size, value_range, mean, std, preprocessing),
+            PatchInputs(
+                image_shape, patch_size, value_range, mean, std, preprocessing, standardize
+            ),
             hidden_dim,
             num_layers,
             num_heads,

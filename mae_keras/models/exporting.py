@@ -35,7 +35,8 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     | `reconstruct` | images, patch_mask `(batch, num_patches)` | prediction, pasted |
     | `inpaint` | images, missing `(batch, *spatial)` | pasted, patch_mask |
     | `classify` | images | logits, probabilities, with `class_names` the names of the classes |
-    | `serving_default` | images | a classifier's `classify`; an autoencoder's `encode` |
+    | `forecast` | past | future |
+    | `serving_default` | images | `classify`, `forecast`, or an autoencoder's `encode` |
 
     A model that has no `encode_batch` gives its `outputs` alone, as `serving_default`.
 
@@ -55,6 +56,10 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     >>> list(signatures_of(DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))))
     ['serving_default', 'encode', 'reconstruct', 'inpaint']
     """
+    if hasattr(model, "forecast_batch"):
+        past = _named("past", model.image_shape, "float32")
+        forecast = Signature(lambda past: {"future": model.forecast_batch(past)}, (past,))
+        return {"serving_default": forecast, "forecast": forecast}
     images = _named("images", model.image_shape, _pixel_dtype(model))
     if not hasattr(model, "encode_batch"):
         return {"serving_default": Signature(lambda images: {"outputs": model(images)}, (images,))}

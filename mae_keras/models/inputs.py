@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
-from mae_keras.arguments import config_without_arguments
+from mae_keras.arguments import check_choice, config_without_arguments
 from mae_keras.layers import PatchExtraction, PixelNormalization, PositionEmbedding
 from mae_keras.models.checks import check_input
 from mae_keras.ops import (
@@ -19,6 +20,9 @@ from mae_keras.ops import (
     split_missing,
     unpatchify,
 )
+
+# As in RevIN: a constant channel becomes 0.
+_LEAST_VARIANCE = 1e-5
 
 
 class Inputs:
@@ -171,6 +175,9 @@ class PatchInputs(Inputs):
         preprocessing: dict that JSON can hold, of what makes samples of something else, such as
             spectrograms of sound; kept for those who use the model, not applied. Defaults to
             `None`.
+        standardize: `"sample"` standardizes every channel of every sample by its own mean and
+            standard deviation, missing values left out, after `mean` and `std`: for signals whose
+            level says nothing. Defaults to `None`.
 
     Attributes:
         grid: ints, patches per axis.
@@ -185,6 +192,9 @@ class PatchInputs(Inputs):
     >>> rows, missing = PatchInputs((8, 8, 1), 2).rows(np.zeros((3, 8, 8, 1), "uint8"))
     >>> tuple(rows.shape), missing
     ((3, 16, 4), None)
+
+    References:
+        - `standardize="sample"`: Kim et al. 2022 (RevIN), without its learned scale and offset.
     """
 
     def __init__(
@@ -195,7 +205,9 @@ class PatchInputs(Inputs):
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         preprocessing: Mapping[str, Any] | None = None,
+        standardize: str | None = None,
     ):
+        self.standardize = check_choice("standardize", standardize, (None, "sample"))
         self.image_shape = self.sample_shape = as_image_shape(image_shape)
         self.num_channels = self.image_shape[-1]
         check_channel_axis(self.image_shape, patch_size)
@@ -256,7 +268,11 @@ class PatchInputs(Inputs):
             are missing: bool `(batch, num_tokens)`, or `None` where the dtype has no NaN.
         """
         dtype = keras.backend.standardize_dtype(samples.dtype)
-        rows = self.patch_extraction(self.normalization(samples))
+        values = self.normalization(samples)
+        if self.standardize:
+            mean, std = self._own_statistics(values)
+            values = (values - mean) / std
+        rows = self.patch_extraction(values)
         return split_missing(rows) if can_be_missing(dtype) else (rows, None)
 
     def assemble(self, rows: Any) -> Any:
@@ -270,16 +286,43 @@ class PatchInputs(Inputs):
         """
         return unpatchify(rows, self.patch_size, self.image_shape)
 
-    def samples(self, rows: Any) -> Any:
+    def samples(self, rows: Any, like: Any = None) -> Any:
         """Undo `rows`: pixels as stored, not clipped.
 
         Args:
             rows: float32 `(batch, num_tokens, row_dim)`.
+            like: tensor `(batch, *spatial, channels)`, the samples by whose own mean and standard
+                deviation rows were standardized; needed with `standardize="sample"` alone.
 
         Returns:
             float32 `(batch, *spatial, channels)`.
         """
-        return self.normalization.denormalize(self.assemble(rows))
+        return self.denormalize(self.assemble(rows), like)
+
+    def denormalize(self, values: Any, like: Any = None) -> Any:
+        """Undo the normalization of values, which may be of another size than samples.
+
+        Args:
+            values: float32 `(batch, *spatial, channels)`, normalized.
+            like: as for `samples`.
+
+        Returns:
+            float32 of the same shape, as stored.
+        """
+        if self.standardize:
+            mean, std = self._own_statistics(self.normalization(like))
+            values = values * std + mean
+        return self.normalization.denormalize(values)
+
+    def _own_statistics(self, values: Any) -> tuple[Any, Any]:
+        """Mean and standard deviation `(batch, 1, ..., channels)` of what is not missing."""
+        axes = tuple(range(1, len(self.image_shape)))
+        present = ops.cast(ops.logical_not(ops.isnan(values)), "float32")
+        count = ops.maximum(ops.sum(present, axis=axes, keepdims=True), 1.0)
+        values = ops.where(ops.isnan(values), 0.0, values)
+        mean = ops.sum(values, axis=axes, keepdims=True) / count
+        spread = ops.sum(present * (values - mean) ** 2, axis=axes, keepdims=True) / count
+        return mean, ops.sqrt(spread + _LEAST_VARIANCE)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, with the constants that `adapt` found."""
@@ -291,9 +334,8 @@ class PatchInputs(Inputs):
             "std": self.normalization.std,
         }
         # Left out otherwise: earlier versions read the file too.
-        return (
-            config if self.preprocessing is None else config | {"preprocessing": self.preprocessing}
-        )
+        own = {"preprocessing": self.preprocessing, "standardize": self.standardize}
+        return config | {name: value for name, value in own.items() if value is not None}
 
 
 def _as_json(preprocessing: Any) -> dict[str, Any] | None:

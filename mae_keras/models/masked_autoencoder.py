@@ -185,6 +185,7 @@ class MaskedAutoencoder(MaskedModel):
         dtype: Any = None,
         target: str | Target | None = None,
         preprocessing: Mapping[str, Any] | None = None,
+        standardize: str | None = None,
     ) -> "MaskedAutoencoder":
         """Build a model of a named size. It starts from random weights: train it before use.
 
@@ -197,12 +198,14 @@ class MaskedAutoencoder(MaskedModel):
             image_shape: ints `(*spatial, channels)`, in pixels; `(length, channels)` for signals.
             patch_size: int, or one int per spatial axis, in pixels.
             mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `None`: 0.75.
-            masking: `"random"`, `"block"`, `"grid"`, or a masking layer, which brings its own
-                ratio and seed.
+            masking: `"random"`, `"block"`, `"grid"`, `"time"`, `"frequency"`, `"tube"`,
+                `"forecast"`, or a masking layer, which brings its own ratio and seed.
             seed: int, seed of the masks, or `None`: random.
             value_range: two floats, pixel values that mean black and white, or `None`.
             mean: float, or one per channel, in units of [0, 1], or `None`; `adapt` computes it.
             std: like `mean`, positive.
+            standardize: `"sample"` also standardizes every channel of every sample by its own mean
+                and standard deviation; see `PatchInputs`.
             hidden_dim: int, features per token of the encoder, or `None`.
             num_layers: int, transformer blocks of the encoder, or `None`.
             num_heads: int, attention heads of the encoder, or `None`.
@@ -250,6 +253,7 @@ class MaskedAutoencoder(MaskedModel):
             "mean": mean,
             "std": std,
             "preprocessing": preprocessing,
+            "standardize": standardize,
             "dtype": dtype,
         }
         decoder = {
@@ -458,17 +462,29 @@ class MaskedAutoencoder(MaskedModel):
         self, images: Any, patch_mask: Any, statistics: str = "original"
     ) -> dict[str, Any]:
         """One batch of `reconstruct`: tensors in, a dict of tensors out."""
-        patches, missing = self.to_patches(images)
+        inputs, like = self.encoder.sample_inputs, {}
+        if getattr(inputs, "standardize", None):
+            seen = images
+            if patch_mask is not None and statistics == "visible":
+                seen = self._without(images, patch_mask)
+            like = {"like": seen}
+        patches, missing = self.to_patches(like.get("like", images))
         if patch_mask is None:
             patch_mask = ops.zeros(ops.shape(patches)[:2], dtype="bool")
         hidden = join_masks(patch_mask, missing)
         predicted = ops.cast(self._predict_patches(patches, hidden)[0], "float32")
         predicted = self.target.decode(predicted, patches, hidden, statistics)
-        inputs = self.encoder.sample_inputs
-        prediction = inputs.samples(predicted)
+        prediction = inputs.samples(predicted, **like)
         covered = inputs.assemble(ops.broadcast_to(hidden[..., None], ops.shape(patches)))
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
+
+    def _without(self, images: Any, patch_mask: Any) -> Any:
+        """Samples with NaN in place of what is hidden: not even its mean is known then."""
+        inputs = self.encoder.sample_inputs
+        shape = (ops.shape(images)[0], inputs.num_tokens, inputs.row_dim)
+        covered = inputs.assemble(ops.broadcast_to(patch_mask[..., None], shape))
+        return ops.where(covered, np.nan, ops.cast(images, "float32"))
 
     def encode_batch(self, images: Any, pooling: Any = "mean") -> Any:
         """One batch of `encode`: a tensor in, a float32 tensor out."""

@@ -1,0 +1,285 @@
+"""The forecaster: a pretrained encoder that reads the past of signals and predicts their future."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mae_keras.arguments import LARGEST_SEED, LARGEST_WIDTH, check_int, check_number
+from mae_keras.models.base import TrainableModel
+from mae_keras.models.classifier import copy_encoder, pretrained_encoder, seeded
+from mae_keras.models.encoder import ViTEncoder
+from mae_keras.models.loading import from_versioned_config, with_version
+from mae_keras.models.masked_autoencoder import MaskedAutoencoder
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class Forecaster(TrainableModel):
+    """Encoder and a linear head over all its tokens: past values in, future values out.
+
+    An encoder of one channel reads the channels of a signal one by one, and all share its weights
+    and the head ("channel-independent"): it forecasts signals of any number of channels. One of
+    several channels reads and predicts them together.
+
+    Past and future are in the same units, as stored. Inside, the past is normalized as in
+    pretraining. With an encoder of `standardize="sample"` each channel is standardized by its own
+    past, and the forecast is scaled back: levels that drift do not matter then.
+
+    Train it with `compile` and `fit(past, future)`. The loss is the mean squared error in the
+    units of the signals: standardize channels of different scale before. Future values that are
+    NaN count as predicted without error.
+
+    Args:
+        encoder: `ViTEncoder` of signals `(length, channels)`, trained in place; `from_pretrained`
+            makes a copy instead.
+        horizon: int, time steps to predict.
+        num_channels: int, channels of the signals, for an encoder of one channel. Defaults to
+            `None`: the encoder's.
+        dropout_rate: float in [0, 1), features dropped before the head. Defaults to `0.0`.
+        **kwargs: passed to `keras.Model`.
+
+    Call arguments:
+        past: tensor `(batch, length, channels)`; NaN means missing.
+        training: bool, whether paths and features are dropped.
+
+    Returns:
+        float32 `(batch, horizon, channels)`, as stored.
+
+    Raises:
+        TypeError: if `encoder` is no `ViTEncoder`.
+        ValueError: if it is none of signals, or sizes do not fit.
+
+    Example:
+    >>> encoder = ViTEncoder((16, 1), 4, 16, 1, 2, 32, value_range=None, standardize="sample")
+    >>> model = Forecaster(encoder, horizon=4, num_channels=3)
+    >>> model.compile("adam", run_eagerly=True)
+    >>> waves = np.sin(np.arange(20.0) + np.arange(8)[:, None])[..., None] * np.ones(3)
+    >>> history = model.fit(waves[:, :16], waves[:, 16:], verbose=0)
+    >>> model.forecast(waves[:2, :16]).shape
+    (2, 4, 3)
+
+    References:
+        - Nie et al. 2023 (PatchTST), arXiv:2211.14730: patches as tokens, channels apart, instance
+          normalization, a flattened linear head. Patches do not overlap here.
+        - Kim et al. 2022 (RevIN): instance normalization, here without learned scale and offset.
+    """
+
+    def __init__(
+        self,
+        encoder: ViTEncoder,
+        horizon: int,
+        num_channels: int | None = None,
+        dropout_rate: float = 0.0,
+        **kwargs: Any,
+    ):
+        if not isinstance(encoder, ViTEncoder):
+            raise TypeError(f"`encoder` must be a ViTEncoder. Received: {type(encoder).__name__}")
+        length, own = _signal_shape("encoder", encoder)
+        check_int("num_channels", num_channels, 1, LARGEST_WIDTH, optional=True)
+        if own > 1 and num_channels not in (None, own):
+            raise ValueError(
+                f"`num_channels` must be {own} or None: the encoder reads {own} channels together. "
+                f"Received: num_channels={num_channels}"
+            )
+        channels = own if num_channels is None else num_channels
+        super().__init__(
+            (length, channels),
+            encoder.hidden_dim,
+            encoder.grid,
+            encoder.grid[0],
+            encoder.normalization.value_range,
+            **{"dtype": encoder.dtype_policy, **kwargs},
+        )
+        self.encoder = encoder
+        self.horizon = check_int("horizon", horizon, 1, LARGEST_WIDTH)
+        self.num_channels = channels
+        self.dropout_rate = check_number("dropout_rate", dropout_rate, 0, 1, below=True)
+        self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
+        self.head = keras.layers.Dense(self.horizon * own, dtype="float32", name="head")
+        self.build((None, length, channels))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: keras.Model | str | os.PathLike[str],
+        horizon: int,
+        *,
+        drop_path_rate: float = 0.0,
+        copy_weights: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> "Forecaster":
+        """Build a forecaster on a copy of a trained encoder, which itself is never changed.
+
+        Args:
+            model: `MaskedAutoencoder` of signals, or a `ViTEncoder`; or where to load one from, as
+                `MaskedAutoencoder.from_pretrained` takes it.
+            horizon: int, time steps to predict.
+            drop_path_rate: float in [0, 1), stochastic depth of the copy. Defaults to `0.0`.
+            copy_weights: bool; `False` gives a fresh encoder of the same configuration: the
+                baseline trained from scratch. Defaults to `True`.
+            seed: int, on which all initial weights and dropped paths depend, or `None`.
+            **kwargs: passed to the class, such as `num_channels`.
+
+        Returns:
+            `Forecaster`.
+
+        Raises:
+            TypeError: if there is no `ViTEncoder` in `model`.
+            ValueError: as the class does, and if `model` cannot be loaded.
+
+        Example:
+        >>> trained = MaskedAutoencoder.from_preset("nano", (48, 1), (8,), value_range=None)
+        >>> Forecaster.from_pretrained(trained, horizon=12, num_channels=7).image_shape
+        (48, 7)
+        """
+        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
+        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
+        source = pretrained_encoder(model)
+        with seeded(seed):
+            return cls(copy_encoder(source, drop_path_rate, copy_weights), horizon, **kwargs)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
+        features = (None, self.encoder.num_features("flatten"))
+        self.encoder.build((None, *self.encoder.image_shape))
+        self.dropout.build(features)
+        self.head.build(features)
+        self.built = True
+
+    def compile(self, optimizer: Any = "adamw", loss: Any = "mse", **kwargs: Any) -> None:
+        """Configure training; `keras.Model.compile` with the mean squared error as loss.
+
+        Args:
+            optimizer: as in Keras. Defaults to `"adamw"`.
+            loss: as in Keras, of future and forecast. Defaults to `"mse"`.
+            **kwargs: as `TrainableModel.compile` takes them.
+        """
+        super().compile(optimizer, loss, **kwargs)
+
+    def call(self, past: Any, training: bool = False) -> Any:
+        length, own = self.encoder.image_shape
+        series = ops.cast(past, "float32")
+        if own == 1:  # (batch * channels, length, 1)
+            series = ops.reshape(ops.transpose(series, (0, 2, 1)), (-1, length, 1))
+        patches, missing = self.encoder.to_patches(series)
+        tokens = self.encoder.encode_patches(patches, hidden=missing, training=training)
+        features = self.encoder.pool(tokens, "flatten", missing)
+        future = self.head(self.dropout(features, training=training))
+        future = ops.reshape(future, (-1, self.horizon, own))
+        future = self.encoder.sample_inputs.denormalize(future, like=series)
+        if own == 1:
+            future = ops.reshape(future, (-1, self.num_channels, self.horizon))
+            future = ops.transpose(future, (0, 2, 1))
+        return future
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """As `keras.Model.compute_loss`; future values that are NaN add nothing."""
+        return super().compute_loss(x, _known(y, y_pred), y_pred, sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """As `keras.Model.compute_metrics`; future values that are NaN add nothing."""
+        return super().compute_metrics(x, _known(y, y_pred), y_pred, sample_weight)
+
+    def forecast_batch(self, past: Any) -> Any:
+        """One batch of `forecast`: tensor in, float32 tensor out."""
+        return ops.cast(self(past, training=False), "float32")
+
+    def forecast(self, past: Any, batch_size: int = 256) -> np.ndarray:
+        """Future values of signals.
+
+        Args:
+            past: array `(num_signals, length, channels)`; NaN means missing.
+            batch_size: int.
+
+        Returns:
+            float32 NumPy array `(num_signals, horizon, channels)`, as stored.
+
+        Raises:
+            TypeError, ValueError: if the signals do not fit the model.
+        """
+        return self._run_checked("forecast", self.forecast_batch, past, batch_size)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return input_shape[0], self.horizon, self.num_channels
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "horizon": self.horizon,
+            "num_channels": self.num_channels,
+            "dropout_rate": self.dropout_rate,
+        }
+        return with_version({**super().get_config(), **own})
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Forecaster":
+        return from_versioned_config(cls, config, ("encoder",))
+
+
+def forecast_hidden(model: MaskedAutoencoder, past: Any, batch_size: int = 32) -> np.ndarray:
+    """What a masked autoencoder predicts after the past of signals, without further training.
+
+    The end of the signal is hidden, as `masking="forecast"` hides it in training; models that were
+    trained with random masks forecast too, over short horizons.
+
+    Args:
+        model: `MaskedAutoencoder` of signals `(length, channels)`.
+        past: array `(num_signals, steps, channels)` of fewer time steps than the model's signals
+            have; NaN means missing.
+        batch_size: int.
+
+    Returns:
+        float32 array `(num_signals, length - steps, channels)`, as stored.
+
+    Raises:
+        TypeError: if `model` is no `MaskedAutoencoder`, or `past` is no array of numbers.
+        ValueError: if shapes do not fit, or there is no whole patch of past.
+
+    Example:
+    >>> model = MaskedAutoencoder.from_preset("nano", (48, 1), (8,), value_range=None)
+    >>> forecast_hidden(model, np.zeros((2, 36, 1))).shape
+    (2, 12, 1)
+    """
+    if not isinstance(model, MaskedAutoencoder):
+        raise TypeError(f"`model` must be a MaskedAutoencoder. Received: {type(model).__name__}")
+    length, channels = _signal_shape("model", model.encoder)
+    past = np.asarray(past)
+    first = model.encoder.patch_size[0]
+    if past.ndim != 3 or past.shape[2] != channels or not first <= past.shape[1] < length:
+        raise ValueError(
+            f"`past` must have shape (num_signals, steps, {channels}) with {first} to {length - 1} "
+            f"steps. Received: past.shape={past.shape}"
+        )
+    steps = past.shape[1]
+    whole = np.full((len(past), length, channels), np.nan, "float32")
+    whole[:, :steps] = past
+    return model.inpaint(whole, None, batch_size)[:, steps:]
+
+
+def _signal_shape(argument: str, encoder: ViTEncoder) -> tuple[int, int]:
+    if len(encoder.image_shape) != 2:
+        raise ValueError(
+            f"`{argument}` must be of signals, (length, channels). Received: samples of shape "
+            f"{encoder.image_shape}"
+        )
+    return encoder.image_shape
+
+
+def _known(future: Any, forecast: Any) -> Any:
+    """The future, where it is not known what is forecast."""
+    if future is None or not hasattr(future, "dtype"):
+        return future
+    future = ops.cast(future, forecast.dtype)
+    return ops.where(ops.isnan(future), ops.stop_gradient(forecast), future)
