@@ -300,6 +300,7 @@ MASKS16 = RNG.permuted(np.tile(np.arange(16) < 8, (6, 1)), axis=1)
 HOLES = np.zeros((6, 8, 8), bool)
 HOLES[:, 2:5, 2:5] = True
 ROWS = RNG.normal(size=(24, 5)).astype("float32")
+SIGNALS = np.random.default_rng(1).normal(size=(2, 16, 3)).astype("float32")
 CLASSES = np.arange(24) % 3
 PROBABILITIES = RNG.dirichlet(np.ones(3), 24).astype("float32")
 
@@ -311,6 +312,15 @@ def vision() -> MaskedAutoencoder:
     model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, mask_ratio=0.5, seed=0, **sizes)
     model.compile("sgd", run_eagerly=True)
     return model
+
+
+@functools.cache
+def signals() -> MaskedAutoencoder:
+    """A model of signals of 16 steps and one channel."""
+    sizes = {"num_layers": 1, "decoder_num_layers": 1, "hidden_dim": 16, "num_heads": 2}
+    return MaskedAutoencoder.from_preset(
+        "nano", (16, 1), (4,), mask_ratio=0.5, seed=0, value_range=None, **sizes
+    )
 
 
 @functools.cache
@@ -760,6 +770,29 @@ def _model_calls() -> list[Call]:
             models.ImageClassifier.from_pretrained,
             lambda: {"model": vision(), "num_classes": 3, "drop_path_rate": 0.1, "seed": 1},
             lambda model: model(IMAGES),
+            fixed=("model",),
+        ),
+        Call(
+            "models.Forecaster",
+            models.Forecaster,
+            lambda: {
+                **{"encoder": signals().encoder, "horizon": 4, "num_channels": 3},
+                "dropout_rate": 0.1,
+            },
+            lambda model: model(SIGNALS),
+            fixed=("encoder",),
+        ),
+        Call(
+            "models.Forecaster.from_pretrained",
+            models.Forecaster.from_pretrained,
+            lambda: {"model": signals(), "horizon": 4, "drop_path_rate": 0.1, "seed": 1},
+            lambda model: model(SIGNALS[..., :1]),
+            fixed=("model",),
+        ),
+        Call(
+            "models.forecast_hidden",
+            models.forecast_hidden,
+            lambda: {"model": signals(), "past": SIGNALS[:, :12, :1], "batch_size": 2},
             fixed=("model",),
         ),
         Call(

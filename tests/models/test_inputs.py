@@ -115,3 +115,43 @@ def test_adapting_one_encoder_leaves_another_of_the_same_inputs():
     )
     assert first.normalization.mean and second.normalization.mean is None
     assert inputs.normalization.mean is None
+
+
+@pytest.mark.every_backend
+def test_samples_are_standardized_by_themselves_and_come_back():
+    samples = np.random.default_rng(0).normal(size=(3, 8, 2)).astype("float32") * 5 + 40
+    samples[1, 4:, 0] = np.nan
+    samples[2, :, 1] = 7  # constant
+    inputs = PatchInputs((8, 2), (2,), value_range=None, mean=[30, 0], std=2, standardize="sample")
+    rows, missing = inputs.rows(keras.ops.convert_to_tensor(samples))
+    rows = keras.ops.convert_to_numpy(rows)
+    values = rows.reshape(3, 8, 2)
+    present = ~np.isnan(samples)
+    for sample in range(3):
+        for channel in range(2):
+            own = values[sample, present[sample, :, channel], channel]
+            assert own.mean() == pytest.approx(0, abs=1e-4)
+            assert own.std() == pytest.approx(float(samples[sample, 0, channel] != 7), abs=1e-3)
+    assert keras.ops.convert_to_numpy(missing).tolist()[1] == [False, False, True, True]
+    back = keras.ops.convert_to_numpy(inputs.samples(rows, like=samples))
+    np.testing.assert_allclose(back[present], samples[present], rtol=1e-4)
+    config = inputs.get_config()
+    assert PatchInputs(**config).standardize == "sample"
+    assert "standardize" not in PatchInputs((8, 2), (2,)).get_config()
+
+
+def test_restoring_knows_not_even_the_mean_of_what_is_hidden():
+    model = MaskedAutoencoder.from_preset(
+        *("nano", (16, 1), (4,)), value_range=None, seed=0, standardize="sample"
+    )
+    samples = np.random.default_rng(0).normal(size=(1, 16, 1)).astype("float32")
+    other = samples.copy()
+    other[:, 4:8] += 1000
+    hidden = np.arange(4) == 1
+    predicted, same = (
+        model._reconstruct_checked({"images": each, "patch_mask": hidden[None]}, "visible", 1)[
+            "prediction"
+        ]
+        for each in (samples, other)
+    )
+    np.testing.assert_array_equal(predicted[:, 4:8], same[:, 4:8])
