@@ -41,7 +41,8 @@ EXEMPT = {
         "evaluation.FineTuneResult evaluation.KNNResult evaluation.LabelFraction "
         "evaluation.LinearProbe evaluation.LinearProbeResult evaluation.MeanInterval "
         "evaluation.PaperProbeResult evaluation.RestorationComparison "
-        "evaluation.RestorationScore runs.Checkpoint runs.Progress "
+        "evaluation.RestorationScore evaluation.ForecastScore evaluation.LinearForecast "
+        "runs.Checkpoint runs.Progress "
         "data.ImageData runs.Comparison"
     ),
     "a base class": (
@@ -1069,6 +1070,28 @@ def _evaluation_calls() -> list[Call]:
             lambda: {"features": ROWS, "num_components": 2, "seed": 0},
             lambda transform: transform(ROWS),
             also=(*seeds, ("num_components", "huge")),
+        ),
+        Call(
+            "evaluation.forecast_windows",
+            evaluation.forecast_windows,
+            lambda: {"series": SIGNALS[0], "length": 6, "horizon": 2, "step": 1},
+        ),
+        Call(
+            "evaluation.naive_forecasts",
+            evaluation.naive_forecasts,
+            lambda: {"past": SIGNALS, "horizon": 4, "season": 3},
+        ),
+        Call(
+            "evaluation.forecast_score",
+            evaluation.forecast_score,
+            lambda: {"forecast": SIGNALS, "future": SIGNALS + 1},
+        ),
+        Call(
+            "evaluation.fit_linear_forecast",
+            lambda past, future, penalties: evaluation.fit_linear_forecast(
+                (past, future), (past, future), penalties
+            ),
+            lambda: {"past": SIGNALS, "future": SIGNALS[:, :2], "penalties": (1.0,)},
         ),
         Call(
             "evaluation.knn_accuracy",

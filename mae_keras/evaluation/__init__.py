@@ -28,6 +28,12 @@ from mae_keras.evaluation.features import effective_rank as effective_rank
 from mae_keras.evaluation.features import fit_pca as fit_pca
 from mae_keras.evaluation.features import pixel_features as pixel_features
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings as FineTuneSettings
+from mae_keras.evaluation.forecasts import ForecastScore as ForecastScore
+from mae_keras.evaluation.forecasts import LinearForecast as LinearForecast
+from mae_keras.evaluation.forecasts import fit_linear_forecast as fit_linear_forecast
+from mae_keras.evaluation.forecasts import forecast_score as forecast_score
+from mae_keras.evaluation.forecasts import forecast_windows as forecast_windows
+from mae_keras.evaluation.forecasts import naive_forecasts as naive_forecasts
 from mae_keras.evaluation.knn import KNNResult as KNNResult
 from mae_keras.evaluation.knn import choose_k as choose_k
 from mae_keras.evaluation.knn import knn_accuracy as knn_accuracy
