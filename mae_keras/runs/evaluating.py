@@ -381,14 +381,25 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
     from mae_keras.models import attention_maps
 
     shown = comparison.pixels.test[0][:_SHOWN_IMAGES]
+    maps, grid, title = attention_maps(comparison.model, shown), comparison.model.grid, ""
+    if comparison.images.is_sound:
+        shown, maps, grid = _upright(shown, maps, grid)
+        title = ": time to the right, frequency upward"
     figure = figures.attention_figure(
         shown,
-        attention_maps(comparison.model, shown),
-        comparison.model.grid,
+        maps,
+        grid,
         value_range=comparison.value_range,
-        title="Attention of the last block",
+        title=f"Attention of the last block{title}",
     )
     figures.save_figure(figure, folder / "attention.png")
+
+
+def _upright(samples: Any, maps: Any, grid: tuple[int, ...]) -> tuple[Any, Any, tuple[int, ...]]:
+    """Spectrograms and maps of their patches, with time to the right and frequency upward."""
+    samples = np.swapaxes(samples, 1, 2)[:, ::-1]
+    maps = np.swapaxes(maps.reshape(*maps.shape[:2], *grid), 2, 3)[:, :, ::-1]
+    return samples, maps.reshape(*maps.shape[:2], -1), grid[::-1]
 
 
 def _picture(entry: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> None:

@@ -21,6 +21,7 @@ from mae_keras.runs.building import (
     load_images,
     training_augmentation,
 )
+from mae_keras.runs.evaluating import _upright
 from mae_keras.runs.exporting import reconstruct_files
 from mae_keras.runs.fine_tuning import augmentation_of
 from mae_keras.runs.options import DataOptions, load_labeled
@@ -117,6 +118,16 @@ def test_other_recordings_are_read_as_the_model_takes_them(recipe, tmp_path, ima
         load_labeled(DataOptions(dataset=str(image_folder_of_two)), recipe, **kept)
     with pytest.raises(ValueError, match="`dataset` must hold images"):
         load_labeled(options, recipe, (8, 8, 1))
+
+
+def test_time_goes_right_and_frequency_up_in_pictures_of_attention():
+    samples = np.zeros((1, 8, 4, 1))
+    samples[0, 6, 3] = 1  # late and high
+    maps = np.zeros((1, 2, 4, 2))
+    maps[0, :, 3, 1] = 1
+    samples, maps, grid = _upright(samples, maps.reshape(1, 2, 8), (4, 2))
+    assert samples[0, 0, 6] == 1 and grid == (2, 4)
+    assert (maps.reshape(1, 2, 2, 4)[0, :, 0, 3] == 1).all()
 
 
 def test_sentences_say_recordings():
