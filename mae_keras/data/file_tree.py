@@ -154,9 +154,15 @@ def _kind_of_entry(entry, suffixes, wanted, other):
 
 def holds_sound(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder holds sound files, at any depth, and no image file."""
-    found = False
-    for _, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+    found, seen = False, set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if name[0] != "." and name != "__MACOSX"
+            if os.path.realpath(os.path.join(parent, name)) not in seen
+        ]
         for name in (name.lower() for name in names if name[0] != "."):
             if name.endswith(IMAGES.suffixes):
                 return False

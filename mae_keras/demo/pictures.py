@@ -14,6 +14,7 @@ from mae_keras import data
 from mae_keras.data.image_files import inspect_file
 from mae_keras.figures.sheet import HIDDEN, STRIPES, to_pictures
 from mae_keras.models.checks import cover_pixels
+from mae_keras.runs.options import preprocessing_of
 
 _SIDE = 384  # pixels of a picture's longer side on the page
 _BLANK = to_rgb("#eceef1")
@@ -33,6 +34,11 @@ def check_shown(model: Any) -> None:
         raise ValueError(
             f"`run` must be one of an autoencoder: a classifier has no decoder. "
             f"Received: a {type(model).__name__}"
+        )
+    if preprocessing_of(model):
+        raise ValueError(
+            "`run` must be a run of gray or color images: the page shows pictures. Received: a "
+            "model of recordings, which `mae-keras reconstruct` draws"
         )
     shape = tuple(model.image_shape)
     if len(shape) != 3 or shape[-1] not in (1, 3):

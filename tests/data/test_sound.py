@@ -113,6 +113,19 @@ def test_other_rates_are_resampled_and_said(sound_folder):
     )
 
 
+def test_a_clip_is_what_the_whole_recording_resampled_begins_with(sound_folder):
+    from scipy.signal import resample_poly
+
+    waveform = tone(3, seconds=3.0, rate=44100)
+    folder = sound_folder({"long.wav": (waveform, 44100)})
+    log_mel = LogMel(RATE, frames=24)
+    read, rate = soundfile.read(folder / "long.wav", dtype="float32")
+    whole = resample_poly(read, 80, 441).astype("float32")
+    assert rate * 80 / 441 == RATE
+    spectrogram = read_sound(folder / "long.wav", log_mel)[..., 0]
+    np.testing.assert_allclose(spectrogram, log_mel(whole), atol=1e-3)
+
+
 def test_stereo_is_averaged_and_said(sound_folder):
     stereo = np.stack([tone(9), np.zeros(1600)], axis=1)
     data = load(sound_folder(tones(3) | {"9.wav": stereo}))
@@ -205,6 +218,14 @@ def test_pictures_beside_recordings_are_taken_unless_sound_is_wanted(sound_folde
     assert data.image_shape == (8, 8, 1)
     assert data.notes == ("ignored 4 sound files (kind 'sound' reads them).",)
     assert load(folder, kind="sound").notes == ("ignored 4 image files.",)
+
+
+def test_linked_folders_count_as_what_they_hold(sound_folder, image_folder, tmp_path):
+    folder = sound_folder(tones(2))
+    (folder / "again").symlink_to(folder)
+    assert kind(folder) == "sound"
+    (folder / "linked").symlink_to(image_folder({"0.png": (8, 8)}))
+    assert kind(folder) == "folder"
 
 
 def test_image_labels_come_from_file_names_too(image_folder):

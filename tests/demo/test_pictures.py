@@ -142,6 +142,13 @@ def test_signals_volumes_and_other_channels_are_refused(shape):
         check_shown(model)
 
 
+def test_models_of_sound_are_refused():
+    encoder = types.SimpleNamespace(preprocessing={"log_mel": {}})
+    model = types.SimpleNamespace(reconstruct=None, image_shape=(96, 64, 1), encoder=encoder)
+    with pytest.raises(ValueError, match="Received: a model of recordings"):
+        check_shown(model)
+
+
 def test_models_that_hide_single_channels_are_refused():
     model = DenseMaskedAutoencoder((4, 4, 3), hidden_units=(8,), mask_ratio=0.5)
     with pytest.raises(ValueError, match="hides all channels .* 48 patches in 4 x 4 places"):
