@@ -563,7 +563,12 @@ def _shard_batches(preset: str | None) -> None:
 def predict(
     run: Annotated[Path, Parameter(help="Folder of a classifier's run, or its .keras file.")],
     *images: Annotated[
-        Path, Parameter(help="Image files and folders of them, at any depth.", negative_iterable=())
+        Path,
+        Parameter(
+            help="Image files and folders of them, at any depth; for a classifier of signals files "
+            "of signals.",
+            negative_iterable=(),
+        ),
     ],
     csv: Annotated[
         Path | None,
@@ -575,7 +580,7 @@ def predict(
     batch_size: Annotated[int, Parameter(help="Images per step.")] = 64,
     plugin: _Plugin = None,
 ) -> None:
-    """Classify images with a fine-tuned model.
+    """Classify images or signals with a fine-tuned model.
 
     Files that cannot be read are named, and the others go on; the exit code is 1 then.
     """
@@ -584,11 +589,13 @@ def predict(
     _check_images(images)
     _start_keras()
     from mae_keras.runs import predict_files
+    from mae_keras.runs.report import worded
 
     _shard_batches(_preset_of(run))
     predictions = predict_files(run, images, csv, batch_size=batch_size)
     counts = ", ".join(f"{name} {count:,}" for name, count in predictions.counts.items() if count)
-    print(f"{predictions.num_predicted:,} images: {counts}")
+    shape = config_of(run).get("data", {}).get("image_shape") if run.is_dir() else None
+    print(worded(f"{predictions.num_predicted:,} images: {counts}", shape))
     if csv is not None:
         print(f"Wrote {csv}")
     for path, reason in predictions.unreadable[:20]:

@@ -49,6 +49,11 @@ class SignalFile:
     windows: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    def without_values(self) -> dict[str, None]:
+        """The places of signals of which every value is missing."""
+        pairs = zip(self.places, self.values, strict=True)
+        return {place: None for place, values in pairs if np.isnan(values).all()}
+
     def checked(self) -> "SignalFile":
         """Without the signals that have no value; refuse what cannot be used."""
         if not self.values:
@@ -59,14 +64,15 @@ class SignalFile:
                     f"{self.path}, {place}: values must be finite, or missing (NaN, ? or empty). "
                     f"Received: {int(np.isinf(values).sum())} infinite values"
                 )
-        kept = [not np.isnan(values).all() for values in self.values]
-        rows = np.flatnonzero(kept).tolist()
-        if len(rows) == len(self.values):
+        empty = self.without_values()
+        rows = [row for row, place in enumerate(self.places) if place not in empty]
+        if not empty:
             return self
-        empty = [place for place, keep in zip(self.places, kept, strict=True) if not keep]
         if not rows:
             raise ValueError(f"{self.path} must hold signals. Received: nothing but missing values")
-        note = f"left out {len(empty)} signals of {self.path.name} without a value: {_some(empty)}."
+        note = (
+            f"left out {len(empty)} signals of {self.path.name} without a value: {_some([*empty])}."
+        )
         return dataclasses.replace(
             self,
             values=[self.values[row] for row in rows],
@@ -179,7 +185,12 @@ def read_signals(path: str | os.PathLike, image_shape: Sequence[int]) -> np.ndar
     if path.suffix in (".npy", ".npz"):
         values = list(read_signal_arrays(path))
     elif path.suffix in SUFFIXES:
-        values = read_signal_file(path, window=length).checked().values
+        file = read_signal_file(path, window=length)
+        values = file.checked().values
+        if empty := file.without_values():
+            raise ValueError(
+                f"{path}: every signal must have values. Received: none in {_some([*empty])}"
+            )
     else:
         raise ValueError(
             f"{str(path)!r} must be a file of signals: {', '.join(SUFFIXES)}, .npy or .npz"

@@ -110,7 +110,9 @@ def reconstruction_figure(
     notes = _notes(images[:max_rows], panels, hidden[:max_rows], statistics)
     notes += () if note is None else (Note(note),)
     signals = images.ndim == 3
-    cell = (2.3, 1.1) if signals else _cell(panels[0].shape[1:3])
+    cell = _cell(panels[0].shape[1:3])
+    if signals:  # taller for channels one above the other
+        cell = (2.3, min(1.1 + 0.15 * (images.shape[-1] - 1), 2.5))
     sheet = Sheet(len(shown), 4, cell, headings=HEADINGS, title=title, notes=notes)
     figure, rows = sheet.draw()
     if signals:
@@ -188,7 +190,7 @@ def _notes(
         depth = images.shape[1]
         notes.append(Note(f"Shown is slice {depth // 2 + 1} of {depth}, along the first axis."))
     if images.ndim == 3 and images.shape[-1] > 1:
-        notes.append(Note("One line for each channel."))
+        notes.append(Note("Channels are drawn one above the other, each on a scale of its own."))
     if images.ndim > 3 and channel_note(images.shape[-1]):
         notes.append(Note(channel_note(images.shape[-1])))
     if statistics is not None:

@@ -267,8 +267,10 @@ def draw_signals(
 ) -> None:
     """Draw one signal's panels side by side, on the same scale; NaN leaves gaps in the lines.
 
-    `hidden` and, for each panel, `missing` say of each step what color is behind it.
+    Several channels are drawn one above the other. `hidden` and, for each panel, `missing` say of
+    each step what color is behind it.
     """
+    panels = _in_lanes(panels) if panels[0].shape[-1] > 1 else panels
     finite = np.concatenate([panel[np.isfinite(panel)] for panel in panels])
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.5
@@ -285,6 +287,15 @@ def draw_signals(
             # A step between gaps has no line: a dot shows it.
             dots = {"marker": "o", "markersize": 2.2, "markevery": _alone(panel[:, channel])}
             axes.plot(panel[:, channel], **look, **dots)
+
+
+def _in_lanes(panels: list[np.ndarray]) -> list[np.ndarray]:
+    """Channels scaled to their own range over all panels, the first one on top."""
+    steps = np.concatenate(panels)
+    low, high = np.fmin.reduce(steps), np.fmax.reduce(steps)  # NaN where there is no value
+    span = np.where(high > low, high - low, 1.0)
+    lanes = 1.15 * np.arange(steps.shape[-1])[::-1]
+    return [(panel - low) / span + lanes for panel in panels]
 
 
 def _alone(values: np.ndarray) -> list[int]:

@@ -208,7 +208,7 @@ def predict_files(
     announce: Callable[[str], Any] = print,
     batch_size: int = _BATCH_SIZE,
 ) -> Predictions:
-    """Classify image files, or sound files by a model of sound, and say and write what they are.
+    """Classify image files, sound files or the signals in files, and say and write what they are.
 
     Files are read and classified in batches, so that there may be any number. One that cannot be
     read is named and counted, and the others go on. If the process is interrupted, what was
@@ -216,9 +216,11 @@ def predict_files(
 
     Args:
         source: folder of a classifier's run, or the `.keras` file of an `ImageClassifier`.
-        files: image or sound files, and folders, whose files at any depth are taken.
+        files: image or sound files, and folders, whose files at any depth are taken; for a
+            classifier of signals files of signals.
         csv_path: file to write, or `None`: a row for each image with its path, the predicted class,
-            its probability, and the probability of each class.
+            its probability, and the probability of each class. The path of a signal ends in its
+            number within the file, as `new.csv:1`.
         announce: called with every line of the table; the first 20 files are listed.
         batch_size: int, images per step.
 
@@ -238,15 +240,20 @@ def predict_files(
             f"`run` must be a classifier run. Train one with `mae-keras fine-tune`. Received: "
             f"{os.fspath(source)!r}, whose model is a {type(model).__name__}"
         )
-    if len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3):
-        raise ValueError(
-            f"`run` must be a run of a classifier of gray or color images to classify files. "
-            f"Received: a model of samples of shape {tuple(model.image_shape)}"
-        )
-    paths = list_image_files(files, sound=log_mel_of(model) is not None)
     names = names_of(model)
-    reading = _Reading(model, recipe.resize)
     predictions = Predictions(counts=dict.fromkeys(names, 0))
+    reading: _Reading | _SignalReading
+    if len(model.image_shape) == 2:
+        reading = _SignalReading(files, model.image_shape)
+        paths, predictions.unreadable = list(reading.signals), reading.unreadable
+    elif len(model.image_shape) == 3 and model.image_shape[-1] in (1, 3):
+        reading = _Reading(model, recipe.resize)
+        paths = list_image_files(files, sound=log_mel_of(model) is not None)
+    else:
+        raise ValueError(
+            f"`run` must be a run of a classifier of signals or of gray or color images to "
+            f"classify files. Received: a model of samples of shape {tuple(model.image_shape)}"
+        )
     table = _Table(names, paths, announce)
     if csv_path is None:
         _predict(model, reading, paths, batch_size, predictions, [table.add])
@@ -256,7 +263,8 @@ def predict_files(
     if not predictions.num_predicted:
         path, reason = predictions.unreadable[0]
         raise ValueError(
-            f"None of the {len(paths):,} files can be read. The first, {path}: {reason}"
+            f"None of the {len(predictions.unreadable):,} files can be read. The first, {path}: "
+            f"{reason}"
         )
     return predictions
 
@@ -297,7 +305,7 @@ def list_image_files(files: Sequence[str | os.PathLike[str]], sound: bool = Fals
 
 def _write(
     model: Any,
-    reading: "_Reading",
+    reading: Any,
     paths: list[str],
     batch_size: int,
     predictions: Predictions,
@@ -331,7 +339,7 @@ def _write(
 
 def _predict(
     model: Any,
-    reading: "_Reading",
+    reading: Any,
     paths: list[str],
     batch_size: int,
     predictions: Predictions,
@@ -398,12 +406,31 @@ class _Reading:
         return plain and all(file.highest is None for file in files)
 
 
+class _SignalReading:
+    """Signals as a model takes them, each named by its file and its number there."""
+
+    def __init__(self, files: Sequence[Any], image_shape: Sequence[int]):
+        self.signals: dict[str, np.ndarray] = {}
+        self.unreadable: list[tuple[str, str]] = []
+        for file in map(os.fspath, files):
+            try:
+                signals = data.read_signals(file, image_shape)
+            except (ValueError, OSError) as error:
+                self.unreadable.append((file, str(error)))
+                continue
+            self.signals |= {f"{file}:{n}": signal for n, signal in enumerate(signals, 1)}
+
+    def images(self, paths: list[str]) -> tuple[list[tuple[str, np.ndarray]], list[Any]]:
+        """Names and signals; all of them could be read."""
+        return [(path, self.signals[path]) for path in paths], []
+
+
 class _Table:
     """The first files line by line."""
 
     def __init__(self, names: Sequence[str], paths: list[str], announce: Callable[[str], Any]):
         self.names, self.announce, self.count = names, announce, 0
-        self.width = max(4, *(len(path) for path in paths[:_SHOWN]))
+        self.width = max([4, *(len(path) for path in paths[:_SHOWN])])
         self.class_width = max(5, *map(len, names))
 
     def add(self, path: str, probabilities: np.ndarray) -> None:

@@ -117,7 +117,7 @@ def test_single_values_hidden_in_color_are_explained(make_case, texts):
 
 
 def test_signals_are_drawn_as_lines_with_gaps_where_hidden(make_case, texts):
-    images, patch_mask, prediction = make_case((32, 2), num_patches=8)
+    images, patch_mask, prediction = make_case((32, 1), num_patches=8)
     images = images.astype(float)
     images[0, 0] = np.nan
     figure = reconstruction_figure(images, patch_mask, prediction, patch_size=4)
@@ -125,8 +125,8 @@ def test_signals_are_drawn_as_lines_with_gaps_where_hidden(make_case, texts):
         [line.get_ydata() for line in a.lines] for a in figure.axes[:4]
     )
     hidden = patch_mask[0].repeat(4)
-    assert len(original) == 2
-    np.testing.assert_array_equal(original[1], images[0, :, 1])
+    assert len(original) == 1
+    np.testing.assert_array_equal(original[0], images[0, :, 0])
     assert np.isnan(masked[0][hidden]).all()
     np.testing.assert_array_equal(made[0], np.where(hidden, prediction[0, :, 0], np.nan))
     expected = np.where(hidden, prediction[0, :, 0], images[0, :, 0])

@@ -45,3 +45,12 @@ def test_a_value_between_gaps_is_a_dot():
     (axes,) = draw([np.array(values)[:, None]], [False] * 10, [False])
     (line,) = axes.lines
     assert (line.get_marker(), list(line.get_markevery())) == ("o", [0, 5])
+
+
+def test_channels_are_one_above_the_other_each_on_its_own_scale():
+    large, small = np.array([0.0, 500, 1000, np.nan]), np.array([0.002, 0.001, 0.002, 0.003])
+    (axes,) = draw([np.stack([large, small, np.full(4, 7.0)], axis=1)], [False] * 4, [False])
+    first, second, constant = (line.get_ydata() for line in axes.lines)
+    np.testing.assert_allclose(np.diff(first)[:2], 0.5)
+    np.testing.assert_allclose(np.diff(second), [-0.5, 0.5, 0.5])
+    assert np.nanmin(first) > second.max() and second.min() > constant.max()

@@ -293,3 +293,17 @@ class _Shaped:
 
     def check_pooling(self, pooling):
         pass
+
+
+def test_what_needs_whole_samples_is_skipped_where_none_is():
+    from mae_keras.runs.evaluating import _with_whole_samples
+
+    lines, samples = [], np.zeros((3, 8, 1), "float32")
+    samples[:, -1] = np.nan
+    both, split = ["knn", "restoration"], data.ArraySplit(samples)
+    images = data.ImageData("waves.ts", (8, 1), None, None, split, split, split, None)
+    assert _with_whole_samples(both, images, False, lines.append) == ["knn"]
+    assert lines == ["restoration is skipped: every test sample has missing values (NaN)"]
+    assert _with_whole_samples(both, images, True, lines.append) == both  # by name
+    samples[0] = 0
+    assert _with_whole_samples(both, images, False, lines.append) == both
