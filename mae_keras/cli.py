@@ -594,8 +594,7 @@ def predict(
     _shard_batches(_preset_of(run))
     predictions = predict_files(run, images, csv, batch_size=batch_size)
     counts = ", ".join(f"{name} {count:,}" for name, count in predictions.counts.items() if count)
-    shape = config_of(run).get("data", {}).get("image_shape") if run.is_dir() else None
-    print(worded(f"{predictions.num_predicted:,} images: {counts}", shape))
+    print(worded(f"{predictions.num_predicted:,} images: {counts}", _shape_of(run)))
     if csv is not None:
         print(f"Wrote {csv}")
     for path, reason in predictions.unreadable[:20]:
@@ -608,15 +607,23 @@ def predict(
 
 
 # Folders that a user has to supply, as docs name them.
-_LABELED, _NEW = "labeled/", "new/"
+_LABELED, _NEW, _NEW_SIGNALS = "labeled/", "new/", "new.csv"
 _PLACEHOLDERS = {
     _LABELED: "your folder of labeled images, with a sub-folder for each class",
     _NEW: "your folder of images to classify or draw",
+    _NEW_SIGNALS: "your file of signals to classify",
 }
 
 
 def _predicting(run: Path) -> list[Any]:
-    return ["predict", run, _NEW, "--csv", "predictions.csv"]
+    new = _NEW_SIGNALS if len(_shape_of(run) or ()) == 2 else _NEW
+    return ["predict", run, new, "--csv", "predictions.csv"]
+
+
+def _shape_of(run: Path) -> Any:
+    """What the `config.json` of a run says about the shape of its samples, if anything."""
+    about = config_of(run).get("data") if run.is_dir() else None
+    return about.get("image_shape") if isinstance(about, dict) else None
 
 
 def _next(*commands: list[Any], look_at: Path | None = None) -> None:

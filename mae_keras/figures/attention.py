@@ -18,6 +18,7 @@ from mae_keras.figures.sheet import (
     Note,
     Sheet,
     channel_note,
+    in_lanes,
     middle_slice,
     to_pictures,
 )
@@ -111,6 +112,7 @@ def _draw_row(
         axes.set_box_aspect(ratio)
         axes.set_anchor("N")  # the caption stands below, within the cell
     if image.ndim == 2:
+        image = in_lanes([image])[0] if image.shape[-1] > 1 else image
         for axes, weights in zip(row, [None, *maps], strict=True):
             _draw_signal(axes, image, weights)
     else:

@@ -270,7 +270,7 @@ def draw_signals(
     Several channels are drawn one above the other. `hidden` and, for each panel, `missing` say of
     each step what color is behind it.
     """
-    panels = _in_lanes(panels) if panels[0].shape[-1] > 1 else panels
+    panels = in_lanes(panels) if panels[0].shape[-1] > 1 else panels
     finite = np.concatenate([panel[np.isfinite(panel)] for panel in panels])
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.5
@@ -289,7 +289,7 @@ def draw_signals(
             axes.plot(panel[:, channel], **look, **dots)
 
 
-def _in_lanes(panels: list[np.ndarray]) -> list[np.ndarray]:
+def in_lanes(panels: list[np.ndarray]) -> list[np.ndarray]:
     """Channels scaled to their own range over all panels, the first one on top."""
     steps = np.concatenate(panels)
     low, high = np.fmin.reduce(steps), np.fmax.reduce(steps)  # NaN where there is no value

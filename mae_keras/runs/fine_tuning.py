@@ -32,7 +32,7 @@ from mae_keras.runs.pretraining import conditions
 from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.protocols.fine_tune import augmentation_for
 from mae_keras.runs.recipe import Recipe
-from mae_keras.runs.report import write_classifier_card
+from mae_keras.runs.report import worded, write_classifier_card
 from mae_keras.runs.resuming import Interrupted, StopRequest, add_row
 from mae_keras.runs.watching import Watching, ended_early, raising_failures
 from mae_keras.training import explaining_out_of_memory
@@ -359,11 +359,12 @@ def _train(
         value_range=classifier.value_range,
     )
     compile_classifier(classifier, settings, settings.batch_size, steps)
-    announce(
+    line = (
         f"{len(images.train):,} training images of {images.num_classes} classes, "
         f"{len(images.validation):,} validation, {len(images.test):,} test; "
         f"{settings.epochs} epochs of {steps} steps, {settings.batch_size} images a step"
     )
+    announce(worded(line, images.image_shape, images.is_sound))
     started = time.perf_counter()
     progress, done = EpochLines(settings.epochs, steps), _Done(settings.epochs, steps, stop)
     lines = progress if announce is print else _Announced(announce, done)
