@@ -80,8 +80,8 @@ def load_sound(
     """
     if image_size is not None:
         raise ValueError(
-            "`image_size` is for images; for recordings there are `clip_seconds` and the bands of "
-            f"`log_mel`. Received: image_size={image_size}"
+            "`image_size` is for images; recordings have `clip_seconds` and `num_mels`. "
+            f"Received: image_size={image_size}"
         )
     name = " + ".join(str(folder) for folder in folders.values())
     soundfile()  # a missing extra is no defect of the files
