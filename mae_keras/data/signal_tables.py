@@ -250,8 +250,8 @@ def _series(table, window):
     if window is None:
         raise ValueError(
             f"{table.path} is one long series: {table.time!r} names the time of each row, and no "
-            f"column ({', '.join(SAMPLE_NAMES[:3])}) names its signal. Pass `length` (--length "
-            "96) to cut it into windows of so many steps, or drop the column if each row is a "
+            f"column ({', '.join(SAMPLE_NAMES[:3])}) names its signal. Pass `length`, such as "
+            "96, to cut it into windows of so many steps, or drop the column if each row is a "
             "signal"
         )
     codes = np.zeros(len(table.frame), int)

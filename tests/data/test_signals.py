@@ -202,7 +202,7 @@ def test_a_value_called_y_is_no_label(write):
 def test_a_long_series_needs_a_length_and_is_divided_in_order(write):
     rows = "".join(f"2024-01-{n // 24 + 1:02} {n % 24:02}:00,{n},{-n}\n" for n in range(203))
     path = write("series.csv", f"date,a,b\n{rows}")
-    with pytest.raises(ValueError, match=r"series.csv is one long series: .*--length 96"):
+    with pytest.raises(ValueError, match=r"series.csv is one long series: .*`length`, such as 96"):
         load(path)
     data = load(path, length=10)
     assert [len(split) for split in (data.train, data.validation, data.test)] == [14, 3, 3]
