@@ -68,7 +68,7 @@ _PLUGINS = Group.create_ordered("Plugins")
 _GROUPS = {
     _DATA: "dataset train validation test kind resize image_size length sample_rate clip_seconds "
     "num_mels hop_ms splits groups labels_from split_by augment min_crop_scale augmentation mixup "
-    "cutmix balance strict data_dir",
+    "cutmix balance strict data_dir standardize",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",

@@ -122,6 +122,18 @@ def test_an_encoder_is_reused_as_the_page_says(tmp_path, monkeypatch):
     np.testing.assert_allclose(again, expected, atol=1e-5)
 
 
+@pytest.mark.long
+def test_the_lines_on_forecasting_forecast(capsys):
+    code = "\n".join(blocks(ROOT / "docs" / "forecasting.md", "python"))
+    names = {}
+    exec(compile(code, "forecasting.md", "exec"), names)
+    score, forecasts = names["forecast_score"], names["forecasts"]
+    errors = {name: score(values, names["future"]).mse for name, values in forecasts.items()}
+    assert errors["ridge"] < 1e-3 and errors["encoder"] < 0.5 * errors["last_value"]
+    assert names["shorter"].shape[1:] == (24, 1)
+    assert (abs(names["filled"]) < 10).all() and names["distance"].shape == (8, 96, 1)
+
+
 def test_commands_in_the_docs_parse():
     commands = [
         line.split("#")[0].strip()

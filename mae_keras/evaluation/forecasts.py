@@ -17,6 +17,10 @@ class ForecastScore(NamedTuple):
     Attributes:
         mse: float, mean squared error over samples, time steps and channels.
         mae: float, mean absolute error.
+
+    Example:
+    >>> ForecastScore(mse=0.25, mae=0.5).mae
+    0.5
     """
 
     mse: float
@@ -134,6 +138,11 @@ class LinearForecast(NamedTuple):
     Attributes:
         weights: float64 `(length, horizon)`, the same for all channels.
         penalty: float, the ridge penalty that was chosen.
+
+    Example:
+    >>> repeat_last = LinearForecast(np.zeros((3, 2)), penalty=1.0)
+    >>> repeat_last(np.array([[[1.0], [2.0], [5.0]]])).ravel().tolist()
+    [5.0, 5.0]
     """
 
     weights: np.ndarray

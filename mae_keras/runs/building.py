@@ -223,6 +223,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         value_range=images.value_range,
         mean=mean,
         std=std,
+        standardize=None if recipe.standardize == "data" else recipe.standardize,
         mask_ratio=recipe.mask_ratio if start is None else start,
         masking=recipe.masking,
         target=recipe.predicted,

@@ -84,6 +84,9 @@ class Recipe:
         hop_ms: milliseconds from one frame of a spectrogram to the next; by default 10.
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
+        standardize: data (every channel by the mean and standard deviation of the training data)
+            or sample (then also every channel of every sample by its own: for signals whose level
+            says nothing).
         pooling: features that the encoder is scored by: mean (over the patch tokens), token (the
             class token), flatten (the tokens side by side, for short signals) or mean:AXIS (over
             one axis of the grid, such as mean:0 over the time of spectrograms).
@@ -145,6 +148,7 @@ class Recipe:
     groups: str | None = None
     labels_from: str | None = None
     split_by: Literal["key", "order"] = "key"
+    standardize: Literal["data", "sample"] = "data"
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
@@ -203,6 +207,7 @@ _CHOICES = {
     "kind": ("images", "signals", "volumes", "sound", None),
     "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
+    "standardize": ("data", "sample"),
 }
 
 # What a setting means in a run that was begun before there was such a setting, where that is not
