@@ -75,7 +75,8 @@ EXEMPT = {
         "runs.load_checkpoint runs.locked training.process_index training.shard "
         "training.shard_batches_across_cores training.wait_for_all training.ReconstructionCallback "
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
-        "data.StreamSplit data.load data.kind data.read_image runs.evaluate_run "
+        "data.StreamSplit data.load data.kind data.read_image data.read_signals "
+        "data.read_sound data.SoundSplit runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure"
@@ -795,6 +796,7 @@ def _model_calls() -> list[Call]:
             models.forecast_hidden,
             lambda: {"model": signals(), "past": SIGNALS[:, :12, :1], "batch_size": 2},
             fixed=("model",),
+            aliases=(("past", "images"),),
         ),
         Call(
             "models.ImageClassifier.train_last_blocks",
@@ -1092,6 +1094,8 @@ def _evaluation_calls() -> list[Call]:
                 (past, future), (past, future), penalties
             ),
             lambda: {"past": SIGNALS, "future": SIGNALS[:, :2], "penalties": (1.0,)},
+            also=(("penalties", "huge"),),
+            aliases=(("past", "train"), ("future", "train")),
         ),
         Call(
             "evaluation.knn_accuracy",
@@ -1282,6 +1286,15 @@ def _data_calls() -> list[Call]:
             also=(("labels", "complex"), ("labels", "text")),
         ),
         Call(
+            "data.LogMel",
+            data.LogMel,
+            lambda: {
+                **{"sample_rate": 8000, "num_mels": 16, "window_ms": 25.0, "hop_ms": 10.0},
+                **{"low_hz": 20.0, "high_hz": 4000.0, "floor_db": -60.0, "frames": 8},
+            },
+            lambda log_mel: log_mel(np.sin(np.arange(2000.0))),
+        ),
+        Call(
             "data.SelectedSplit",
             data.SelectedSplit,
             lambda: {"split": split(), "rows": np.arange(6)},
@@ -1400,6 +1413,14 @@ def _figure_calls() -> list[Call]:
                 **shown,
             },
             also=(("prediction", "infinite"),),  # clipped, as all beyond black and white
+        ),
+        call(
+            figures.spectrogram_figure,
+            lambda: {
+                **{"spectrograms": FLOATS, "patch_mask": MASKS16, "prediction": FLOATS},
+                **{"patch_size": 2, "seconds_per_frame": 0.01},
+                **{"frequencies": np.linspace(100, 4000, 8), "max_rows": 2},
+            },
         ),
         call(
             figures.attention_figure,

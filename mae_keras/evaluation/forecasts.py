@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mae_keras.arguments import check_array, check_int
+from mae_keras.arguments import check_array, check_int, check_number
 
 
 class ForecastScore(NamedTuple):
@@ -185,6 +185,14 @@ def fit_linear_forecast(
     References:
         - Zeng et al. 2023 (DLinear, NLinear), arXiv:2205.13504; the subtraction is NLinear's.
     """
+    try:
+        penalties = tuple(check_number("penalties", one, 0, above=True) for one in penalties)
+    except TypeError:
+        raise ValueError(
+            f"`penalties` must be a sequence of numbers above 0. Received: penalties={penalties!r}"
+        ) from None
+    if not penalties:
+        raise ValueError("`penalties` must name at least one. Received: penalties=()")
     past, future = _pair("train", train)
     held_out = _pair("validation", validation)
     squares = np.zeros((past.shape[1], past.shape[1]))
@@ -198,16 +206,11 @@ def fit_linear_forecast(
         squares += x.T @ x
         products += x.T @ y.transpose(0, 2, 1).reshape(-1, future.shape[1])
     thousands = past.shape[0] * past.shape[2] / 1000
-    best: tuple[float, LinearForecast] | None = None
+    found = []
     for penalty in penalties:
         ridge = penalty * thousands * np.eye(len(squares))
-        found = LinearForecast(np.linalg.solve(squares + ridge, products), penalty)
-        error = forecast_score(found(held_out[0]), held_out[1]).mse
-        if best is None or error < best[0]:
-            best = error, found
-    if best is None:
-        raise ValueError("`penalties` must name at least one. Received: none")
-    return best[1]
+        found.append(LinearForecast(np.linalg.solve(squares + ridge, products), penalty))
+    return min(found, key=lambda one: forecast_score(one(held_out[0]), held_out[1]).mse)
 
 
 _CHUNK = 1024
