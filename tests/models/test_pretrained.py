@@ -108,7 +108,7 @@ def test_a_run_comes_before_weights_of_its_name(tiny, tmp_path, monkeypatch):
         ("runs/nothing", "a run's folder, a `.keras` file or a published checkpoint"),
         (__file__, "which is none of these"),
         ("nobody://model", "Received: 'nobody://model'"),
-        ("", "`source` must be 'fashion_mnist'"),
+        ("", "`source` must be 'cifar10'"),
         ("~nobody-of-this-name/run", "Received: '~nobody-of-this-name/run'"),
         ("x" * 5000, "not found"),
     ],
