@@ -289,7 +289,8 @@ def _matches(places, option, pattern, expected) -> Iterator[re.Match]:
         ) from error
     for path, _, inner in places:
         match = compiled.search("/".join(inner))
-        if match is None:
+        # A first group that takes no part in the match, or matches nothing, names nothing.
+        if match is None or not match[min(1, compiled.groups)]:
             raise ValueError(
                 f"`{option}` must match every path below the folder. Received: "
                 f"{option}={pattern!r}, which does not match {path!r}"
@@ -331,7 +332,7 @@ def labels_of(
     """Label files by their top-level sub-folder, where every file has one, or by their path."""
     if labels_from is not None:
         matches = _matches(places, "labels_from", labels_from, "a regular expression")
-        tops = [[match[1] or "" if match.re.groups else match[0]] for match in matches]
+        tops = [[match[1] if match.re.groups else match[0]] for match in matches]
     else:
         tops = _top_folders(places, earlier)
     names = sorted({top[0] for top in tops if top})

@@ -9,6 +9,7 @@ import numpy as np
 from mae_keras.arguments import check_array, check_int, check_number
 
 _LARGEST_RATE = 1_000_000
+_MOST_FRAMES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class LogMel:
             is padded with NaN, which marks what is missing. Defaults to `None`: as many as fit.
 
     Raises:
-        ValueError: if a value is out of range, or there are more bands than frequencies.
+        ValueError: if a value is out of range.
 
     Example:
     >>> log_mel = LogMel(8000, num_mels=32, frames=50)
@@ -64,7 +65,7 @@ class LogMel:
         check_number("low_hz", self.low_hz, 0, half, below=True)
         check_number("high_hz", self.high_hz, self.low_hz, half, above=True, optional=True)
         check_number("floor_db", self.floor_db)
-        check_int("frames", self.frames, 1, optional=True)
+        check_int("frames", self.frames, 1, _MOST_FRAMES, optional=True)
 
     @property
     def window(self) -> int:

@@ -35,6 +35,7 @@ from mae_keras.extras import install_command
 from mae_keras.files import NotRegularError, open_regular
 
 LONGEST_DEFAULT_CLIP = 10.0  # seconds
+_LONGEST_CLIP = 3600.0
 _BLOCK = 1 << 18
 _READ_AHEAD = 4096
 _logger = logging.getLogger(__name__)
@@ -278,8 +279,13 @@ def inspect_sound_file(path: str) -> SoundFile:
             digest = hashlib.blake2b(digest_size=8)
             while block := file.read(_BLOCK):
                 digest.update(block)
-            if not file.tell():
+            size = file.tell()
+            if not size:
                 return SoundFile(path, "empty file")
+            file.seek(0)
+            # libsndfile reads what there is.
+            if (announced := _announced_size(file.read(12))) > size:
+                return SoundFile(path, f"truncated: {size:,} of {announced:,} bytes")
             file.seek(0)
             with library.SoundFile(file) as sound:
                 defect = _defect_of(sound)
@@ -289,6 +295,14 @@ def inspect_sound_file(path: str) -> SoundFile:
     except (OSError, RuntimeError) as error:  # soundfile's own are RuntimeErrors
         return SoundFile(path, _reason(error))
     return SoundFile(path, defect, *facts, int.from_bytes(digest.digest(), "little"))
+
+
+def _announced_size(start):
+    """Bytes that the start of a WAV file says it has; 0 for others, and where they are unknown."""
+    size = int.from_bytes(start[4:8], "little")
+    streamed = size >= 0xFFFFFF00
+    is_wav = start[:4] == b"RIFF" and start[8:] == b"WAVE"
+    return size + 8 if is_wav and not streamed else 0
 
 
 def _reason(error):
@@ -343,7 +357,7 @@ def _settings(files, sample_rate, log_mel):
 
 def _with_frames(files, settings, clip_seconds, multiple_of, notes):
     """The settings with the frames of all spectrograms, and notes on what is cut or padded."""
-    check_number("clip_seconds", clip_seconds, 0, above=True, optional=True)
+    check_number("clip_seconds", clip_seconds, 0, _LONGEST_CLIP, above=True, optional=True)
     check_int("multiple_of", multiple_of, 1)
     seconds = np.array([file.seconds for file in files])
     fixed = settings.frames is not None

@@ -403,6 +403,10 @@ def load(
         raise ValueError(
             f"`groups` is for folders, array files and signal files. Received: name={name!r}"
         )
+    if not isinstance(labels_from, str | None):
+        raise TypeError(
+            f"`labels_from` must be a regular expression. Received: labels_from={labels_from!r}"
+        )
     for option, value, what in (
         ("channels", channels, "folders of image files"),
         ("value_range", value_range, "folders of image files"),

@@ -72,6 +72,10 @@ class PatchMasking(keras.layers.Layer):
     [[False, True, False, True]]
     """
 
+    # Whether what is hidden is unknown where the model is used, the future: then nothing of it,
+    # not even its level, may be used in training.
+    hides_future = False
+
     def __init__(
         self,
         mask_ratio: float = 0.75,
@@ -456,6 +460,8 @@ class TailMasking(PatchMasking):
     References:
         - Nie et al. 2023 (PatchTST), arXiv:2211.14730, section 3.1: the future as patches.
     """
+
+    hides_future = True
 
     def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
         return per_sample(np.arange(math.prod(grid), dtype="float32"), samples)

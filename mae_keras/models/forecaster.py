@@ -281,5 +281,11 @@ def _known(future: Any, forecast: Any) -> Any:
     """The future, where it is not known what is forecast."""
     if future is None or not hasattr(future, "dtype"):
         return future
+    wanted, here = tuple(forecast.shape[1:]), tuple(future.shape[1:])
+    if here != wanted:
+        raise ValueError(
+            f"`y` must be futures of shape (batch, horizon, channels), (batch, {wanted[0]}, "
+            f"{wanted[1]}). Received: shape (batch, {', '.join(map(str, here))})"
+        )
     future = ops.cast(future, forecast.dtype)
     return ops.where(ops.isnan(future), ops.stop_gradient(forecast), future)

@@ -176,8 +176,9 @@ class PatchInputs(Inputs):
             spectrograms of sound; kept for those who use the model, not applied. Defaults to
             `None`.
         standardize: `"sample"` standardizes every channel of every sample by its own mean and
-            standard deviation, missing values left out, after `mean` and `std`: for signals whose
-            level says nothing. Defaults to `None`.
+            standard deviation, after `mean` and `std`: for signals whose level says nothing.
+            Patches with a missing value are left out, and 1e-5 is added to the variance: what
+            varies less than that comes out small. Defaults to `None`.
 
     Attributes:
         grid: ints, patches per axis.
@@ -257,22 +258,23 @@ class PatchInputs(Inputs):
         """
         self.normalization.adapt(self.check(samples))
 
-    def rows(self, samples: Any) -> tuple[Any, Any]:
+    def rows(self, samples: Any, hidden: Any = None) -> tuple[Any, Any]:
         """Raw samples to one row for every token.
 
         Args:
             samples: tensor `(batch, *spatial, channels)` of pixels as stored.
+            hidden: bool `(batch, num_tokens)`, tokens left out of a sample's own mean and standard
+                deviation with `standardize="sample"`; or `None`. Their rows are scaled like others.
 
         Returns:
             float32 `(batch, num_tokens, row_dim)`, normalized, 0 in place of NaN; which tokens
             are missing: bool `(batch, num_tokens)`, or `None` where the dtype has no NaN.
         """
         dtype = keras.backend.standardize_dtype(samples.dtype)
-        values = self.normalization(samples)
+        rows = self.patch_extraction(self.normalization(samples))
         if self.standardize:
-            mean, std = self._own_statistics(values)
-            values = (values - mean) / std
-        rows = self.patch_extraction(values)
+            mean, std = self._own_statistics(rows, hidden)
+            rows = ops.reshape((self._by_channel(rows) - mean) / std, ops.shape(rows))
         return split_missing(rows) if can_be_missing(dtype) else (rows, None)
 
     def assemble(self, rows: Any) -> Any:
@@ -286,43 +288,61 @@ class PatchInputs(Inputs):
         """
         return unpatchify(rows, self.patch_size, self.image_shape)
 
-    def samples(self, rows: Any, like: Any = None) -> Any:
+    def samples(self, rows: Any, like: Any = None, hidden: Any = None) -> Any:
         """Undo `rows`: pixels as stored, not clipped.
 
         Args:
             rows: float32 `(batch, num_tokens, row_dim)`.
             like: tensor `(batch, *spatial, channels)`, the samples by whose own mean and standard
                 deviation rows were standardized; needed with `standardize="sample"` alone.
+            hidden: as for `rows`.
 
         Returns:
             float32 `(batch, *spatial, channels)`.
         """
-        return self.denormalize(self.assemble(rows), like)
+        return self.denormalize(self.assemble(rows), like, hidden)
 
-    def denormalize(self, values: Any, like: Any = None) -> Any:
+    def denormalize(self, values: Any, like: Any = None, hidden: Any = None) -> Any:
         """Undo the normalization of values, which may be of another size than samples.
 
         Args:
             values: float32 `(batch, *spatial, channels)`, normalized.
             like: as for `samples`.
+            hidden: as for `rows`.
 
         Returns:
             float32 of the same shape, as stored.
         """
         if self.standardize:
-            mean, std = self._own_statistics(self.normalization(like))
+            rows = self.patch_extraction(self.normalization(like))
+            shape = (-1, *[1] * (len(self.image_shape) - 1), self.num_channels)
+            mean, std = (ops.reshape(one, shape) for one in self._own_statistics(rows, hidden))
             values = values * std + mean
         return self.normalization.denormalize(values)
 
-    def _own_statistics(self, values: Any) -> tuple[Any, Any]:
-        """Mean and standard deviation `(batch, 1, ..., channels)` of what is not missing."""
-        axes = tuple(range(1, len(self.image_shape)))
-        present = ops.cast(ops.logical_not(ops.isnan(values)), "float32")
-        count = ops.maximum(ops.sum(present, axis=axes, keepdims=True), 1.0)
-        values = ops.where(ops.isnan(values), 0.0, values)
-        mean = ops.sum(values, axis=axes, keepdims=True) / count
-        spread = ops.sum(present * (values - mean) ** 2, axis=axes, keepdims=True) / count
-        return mean, ops.sqrt(spread + _LEAST_VARIANCE)
+    def _by_channel(self, rows: Any) -> Any:
+        return ops.reshape(
+            rows, (-1, self.num_tokens, self.row_dim // self.num_channels, self.num_channels)
+        )
+
+    def _own_statistics(self, rows: Any, hidden: Any) -> tuple[Any, Any]:
+        """Mean and standard deviation `(batch, 1, 1, channels)` of the rows that can be seen."""
+        left_out = ops.any(ops.isnan(rows), axis=-1)
+        if hidden is not None:
+            left_out = ops.logical_or(left_out, hidden)
+        values = self._by_channel(rows)
+        seen = ops.logical_not(left_out)[..., None, None]
+        values = ops.where(seen, values, 0.0)
+        count = ops.sum(ops.cast(seen, "float32"), axis=1, keepdims=True) * values.shape[2]
+        count = ops.maximum(count, 1.0)
+        mean = ops.sum(values, axis=(1, 2), keepdims=True) / count
+        # Once more about that mean: sums of large values are not exact.
+        rest = ops.where(seen, values - mean, 0.0)
+        shift = ops.sum(rest, axis=(1, 2), keepdims=True) / count
+        spread = (
+            ops.sum(ops.where(seen, rest - shift, 0.0) ** 2, axis=(1, 2), keepdims=True) / count
+        )
+        return mean + shift, ops.sqrt(spread + _LEAST_VARIANCE)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, with the constants that `adapt` found."""

@@ -463,14 +463,12 @@ class MaskedAutoencoder(MaskedModel):
     ) -> dict[str, Any]:
         """One batch of `reconstruct`: tensors in, a dict of tensors out."""
         inputs, like = self.encoder.sample_inputs, {}
-        if getattr(inputs, "standardize", None):
-            seen = images
-            if patch_mask is not None and statistics == "visible":
-                seen = self._without(images, patch_mask)
-            like = {"like": seen}
-        patches, missing = self.to_patches(like.get("like", images))
+        patches, missing = self.to_patches(images)
         if patch_mask is None:
             patch_mask = ops.zeros(ops.shape(patches)[:2], dtype="bool")
+        if self._standardizes_samples:  # by what is visible: nothing hidden is given away
+            like = {"like": images, "hidden": patch_mask}
+            patches, _ = inputs.rows(images, hidden=patch_mask)
         hidden = join_masks(patch_mask, missing)
         predicted = ops.cast(self._predict_patches(patches, hidden)[0], "float32")
         predicted = self.target.decode(predicted, patches, hidden, statistics)
@@ -479,12 +477,14 @@ class MaskedAutoencoder(MaskedModel):
         pasted = ops.where(covered, prediction, ops.cast(images, "float32"))
         return {"prediction": prediction, "pasted": pasted}
 
-    def _without(self, images: Any, patch_mask: Any) -> Any:
-        """Samples with NaN in place of what is hidden: not even its mean is known then."""
-        inputs = self.encoder.sample_inputs
-        shape = (ops.shape(images)[0], inputs.num_tokens, inputs.row_dim)
-        covered = inputs.assemble(ops.broadcast_to(patch_mask[..., None], shape))
-        return ops.where(covered, np.nan, ops.cast(images, "float32"))
+    @property
+    def _standardizes_samples(self) -> bool:
+        return bool(getattr(self.encoder.sample_inputs, "standardize", None))
+
+    def _as_seen(self, images: Any, patches: Any, patch_mask: Any) -> Any:
+        if self._standardizes_samples and self.masking.hides_future:
+            return self.encoder.sample_inputs.rows(images, hidden=patch_mask)[0]
+        return patches
 
     def encode_batch(self, images: Any, pooling: Any = "mean") -> Any:
         """One batch of `encode`: a tensor in, a float32 tensor out."""

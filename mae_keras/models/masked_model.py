@@ -303,6 +303,7 @@ class MaskedModel(TrainableModel):
         batch = ops.shape(patches)[0]
         samples = sample_ids(batch, num_evaluated)
         patch_mask = self._draw_masks(step, samples, missing, patches)
+        patches = self._as_seen(images, patches, patch_mask)
         in_loss = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)
         x = {"patches": patches, "patch_mask": patch_mask}
         if missing is not None:
@@ -324,6 +325,10 @@ class MaskedModel(TrainableModel):
             )
         targets = self._targets_of(patches, decoded, missing)
         return x, targets, reconstruction_weights(in_loss, sample_weight)
+
+    def _as_seen(self, images: Any, patches: Any, patch_mask: Any) -> Any:
+        """Patches scaled by nothing that a user of the model does not know."""
+        return patches
 
     def _draw_masks(self, step: Any, samples: Any, missing: Any, patches: Any) -> Any:
         options = {"patches": patches} if self.masking.uses_patches else {}
@@ -467,6 +472,7 @@ class MaskedModel(TrainableModel):
 
     def _compare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         patches, missing = self.to_patches(batch["images"])
+        patches = self._as_seen(batch["images"], patches, batch["patch_mask"])
         inputs = {"patches": patches, "patch_mask": batch["patch_mask"]}
         if missing is None:
             missing = ops.zeros_like(batch["patch_mask"])

@@ -215,7 +215,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
     check_patch_size(recipe.patch_size, sides, resized=recipe.image_size is not None)
     mean, std = channel_statistics(images)
     start = recipe.mask_ratio_start
-    return MaskedAutoencoder.from_preset(
+    model = MaskedAutoencoder.from_preset(
         recipe.preset,
         image_shape=images.image_shape,
         # One for each axis: nothing is left to guess about the rank of (length, channels).
@@ -236,6 +236,8 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
         decode_ratio=recipe.decode_ratio,
         **overrides,
     )
+    model.check_pooling(recipe.pooling)  # scores need it when training is over
+    return model
 
 
 def channel_statistics(images: Any) -> tuple[list[float], list[float]]:

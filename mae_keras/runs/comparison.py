@@ -375,7 +375,7 @@ def naive_losses(model: Any, images: Any) -> dict[str, float]:
         limit=max(_FEWEST_IMAGES, min(_LOSS_IMAGES, _MEAN_BYTES // size))
     )
     masks = model.evaluation_masks(held_out)
-    targets, missing = _targets(model, held_out)
+    targets, missing = _targets(model, held_out, masks)
     return evaluation.trivial_losses(
         _mean_target(*_targets(model, train)),
         targets,
@@ -386,9 +386,13 @@ def naive_losses(model: Any, images: Any) -> dict[str, float]:
     )
 
 
-def _targets(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a model has to predict of images, and which patches are missing."""
+def _targets(
+    model: Any, images: np.ndarray, masks: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model has to predict of images under masks, and which patches are missing."""
     patches, missing = model.to_patches(ops.convert_to_tensor(images))
+    if masks is not None:
+        patches = model._as_seen(ops.convert_to_tensor(images), patches, masks)
     targets = ops.convert_to_numpy(model.to_targets(patches, missing=missing))
     if missing is None:
         return targets, np.zeros(targets.shape[:2], "bool")

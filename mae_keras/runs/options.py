@@ -210,10 +210,13 @@ def file_settings(
     {}
     """
     from mae_keras import data
+    from mae_keras.data.file_tree import SOUNDS, find_files
 
     log_mel, holds = (preprocessing or {}).get("log_mel"), data.kind(name)
     if holds in ("folder", "sound"):
         holds = {"images": "folder", "sound": "sound"}.get(str(kind), holds)
+        if log_mel is not None and find_files(pathlib.Path(name).expanduser(), SOUNDS).paths:
+            holds = "sound"  # beside pictures, such as a cover
         if (holds == "sound") != (log_mel is not None):
             wanted = "images" if log_mel is None else "recordings"
             raise ValueError(

@@ -233,7 +233,7 @@ def _as_patch_size(patch_size: Any) -> int | str:
             f"`patch_size` must be a positive int, or one to three of them as in 4x8. "
             f"Received: patch_size={patch_size!r}"
         )
-    return "x".join(map(str, sides))
+    return "x".join(map(str, sides)) if len(sides) > 1 else sides[0]
 
 
 def patch_sides(patch_size: int | str, rank: int) -> tuple[int, ...]:
@@ -512,7 +512,10 @@ def find_recipe(
     if name is None:
         dataset = dataset or _default_dataset()
         key = dataset.removeprefix("tfds:").split(":")[0].split("/")[0]
-        return RECIPES.get(key, RECIPES[_recipe_of_kind(dataset, kind)])
+        # A folder of such a name says nothing about what is in it.
+        if key in RECIPES and key not in ("images", "signals", "sound"):
+            return RECIPES[key]
+        return RECIPES[_recipe_of_kind(dataset, kind)]
     return RECIPES[RECIPES.check("recipe", name)]
 
 

@@ -157,6 +157,14 @@ def test_truncated_flac_is_named(sound_folder):
     assert any("half.flac" in note for note in load(folder).notes)
 
 
+def test_truncated_wav_is_named(sound_folder):
+    folder = sound_folder({"whole.wav": tone(0, 1.0)} | tones(4))
+    content = (folder / "whole.wav").read_bytes()
+    (folder / "half.wav").write_bytes(content[: len(content) // 2])
+    (note,) = [note for note in load(folder).notes if "half.wav" in note]
+    assert "whole.wav" not in note and f"of {len(content):,} bytes" in note
+
+
 def test_labels_groups_and_splits_come_from_the_paths(sound_folder):
     names = [f"{digit}_{who}_{n}.wav" for digit in "37" for who in "abcd" for n in range(2)]
     files = {name: tone(number) for number, name in enumerate(names)}
@@ -197,6 +205,8 @@ def test_copies_stay_in_one_split(sound_folder):
         ({"labels_from": "(x)"}, "`labels_from` must match every path"),
         ({"labels_from": "(wav)"}, "at least two classes .* 'wav' only"),
         ({"labels_from": "("}, "`labels_from` must be a regular expression"),
+        ({"labels_from": "(x)?"}, "`labels_from` must match every path"),
+        ({"clip_seconds": 1e7}, "`clip_seconds` must be a number in"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(sound_folder, settings, message):

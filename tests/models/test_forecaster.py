@@ -62,12 +62,21 @@ def test_channels_that_are_read_together_are_predicted_together():
 
 def test_what_is_missing_has_no_influence():
     model, past = Forecaster(make_encoder(), horizon=3, num_channels=3), walks()
-    holed, other = past.copy(), past.copy()
-    holed[:, 5], other[:, 5] = np.nan, np.nan
-    other[:, 6] += 0  # the rest of the patch is known, but not seen
+    holed = past.copy()
+    holed[:, 5] = np.nan
+    other = holed.copy()
+    other[:, 6] += 1e4  # in the same patch: known, but not seen
     forecast = model.forecast(holed)
     assert np.isfinite(forecast).all()
-    assert np.abs(forecast - model.forecast(past)).max() > 1e-4
+    np.testing.assert_array_equal(model.forecast(other), forecast)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 1), (6, 1, 3), (6, 4)])
+def test_a_future_of_another_shape_is_refused(shape):
+    model = Forecaster(make_encoder(), horizon=4, num_channels=3)
+    model.compile("sgd", run_eagerly=True)
+    with pytest.raises(ValueError, match=r"`y` must be futures of shape .*\(batch, 4, 3\)"):
+        model.fit(walks(), np.zeros(shape, "float32"), verbose=0)
 
 
 @pytest.mark.slow

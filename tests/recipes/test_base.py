@@ -57,6 +57,8 @@ def test_the_size_of_crops_that_are_not_made_is_refused():
     [
         ("4x8", (16, 16), None),
         ([4, 8], (16, 16), None),
+        ("4", (16, 12, 8), None),
+        ([4], (16, 12, 8), None),
         ("4x8", (16, 12), "axes of the samples, 16 x 12, one by one. Received: patch_size=4x8"),
         ("4x8", (16,), "one for each of the 1 axis of the samples. Received: patch_size=4x8"),
         (4, (16, 12, 8), None),

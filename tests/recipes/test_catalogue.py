@@ -19,6 +19,8 @@ from mae_keras.runs import RECIPES, adapt, find_recipe
         ("tfds:fashion_mnist/plain", "fashion_mnist"),
         ("tfds:cifar100", "images"),
         ("my/photos", "images"),
+        ("signals/set.npz", "images"),
+        ("sound/pictures", "images"),
         ("x.npz", "images"),
         ("my/Waves_TRAIN.ts", "signals"),
         ("waves.parquet", "signals"),
