@@ -340,19 +340,19 @@ def _settings(files, sample_rate, log_mel):
     """How recordings become spectrograms, the number of frames left open unless it is given."""
     if isinstance(log_mel, LogMel):
         log_mel = log_mel.to_dict()
-    given = dict(log_mel or {})
+    settings = dict(log_mel or {})
     if sample_rate is not None:
-        if given.get("sample_rate", sample_rate) != sample_rate:
+        if settings.get("sample_rate", sample_rate) != sample_rate:
             raise ValueError(
-                f"`sample_rate` must be left out where `log_mel` has one, {given['sample_rate']}. "
-                f"Received: sample_rate={sample_rate}"
+                "`sample_rate` must be left out where `log_mel` has one, "
+                f"{settings['sample_rate']}. Received: sample_rate={sample_rate}"
             )
-        given["sample_rate"] = sample_rate
-    if "sample_rate" not in given:
+        settings["sample_rate"] = sample_rate
+    if "sample_rate" not in settings:
         rates = collections.Counter(file.sample_rate for file in files if not file.defect)
         # Of equally common ones the highest; where no file can be read, the value means nothing.
-        given["sample_rate"] = max(rates, key=lambda rate: (rates[rate], rate), default=16_000)
-    return as_log_mel(given)
+        settings["sample_rate"] = max(rates, key=lambda rate: (rates[rate], rate), default=16_000)
+    return as_log_mel(settings)
 
 
 def _with_frames(files, settings, clip_seconds, multiple_of, notes):
@@ -382,12 +382,12 @@ def _with_frames(files, settings, clip_seconds, multiple_of, notes):
     counts = np.array([settings.num_frames(_resampled_length(f, settings)) for f in files])
     clip = settings.clip_samples / settings.sample_rate
     longer, shorter = int((counts > settings.frames).sum()), int((counts < settings.frames).sum())
-    change = "" if fixed else " (change with clip_seconds / pretrain --clip-seconds)"
+    hint = "" if fixed else " (change with clip_seconds / pretrain --clip-seconds)"
     if shorter or (longer and counts.max() >= settings.frames + multiple_of):
         lasts = f"{seconds.min():.3g} to {seconds.max():.3g} s, half of them at most "
         lasts += f"{np.median(seconds):.3g} s"
-        said = f"{longer} cut to their beginning, {shorter} padded with missing frames"
-        notes.append(f"recordings of {lasts}: clips of {clip:.3g} s, {said}{change}.")
+        changes = f"{longer} cut to their beginning, {shorter} padded with missing frames"
+        notes.append(f"recordings of {lasts}: clips of {clip:.3g} s, {changes}{hint}.")
     return settings
 
 

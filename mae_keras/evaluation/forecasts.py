@@ -122,14 +122,14 @@ def naive_forecasts(past: Any, horizon: int, season: int | None = None) -> dict[
     """
     past = check_array("past", past, 3, finite=True)
     horizon = check_int("horizon", horizon, 1)
-    made = {
+    forecasts = {
         "last_value": np.repeat(past[:, -1:], horizon, axis=1),
         "mean": np.repeat(past.mean(axis=1, keepdims=True), horizon, axis=1),
     }
     if season is not None:
         season = check_int("season", season, 1, past.shape[1])
-        made["season"] = past[:, -season:][:, np.arange(horizon) % season]
-    return made
+        forecasts["season"] = past[:, -season:][:, np.arange(horizon) % season]
+    return forecasts
 
 
 class LinearForecast(NamedTuple):
@@ -206,11 +206,11 @@ def fit_linear_forecast(
         squares += x.T @ x
         products += x.T @ y.transpose(0, 2, 1).reshape(-1, future.shape[1])
     thousands = past.shape[0] * past.shape[2] / 1000
-    found = []
+    candidates = []
     for penalty in penalties:
         ridge = penalty * thousands * np.eye(len(squares))
-        found.append(LinearForecast(np.linalg.solve(squares + ridge, products), penalty))
-    return min(found, key=lambda one: forecast_score(one(held_out[0]), held_out[1]).mse)
+        candidates.append(LinearForecast(np.linalg.solve(squares + ridge, products), penalty))
+    return min(candidates, key=lambda one: forecast_score(one(held_out[0]), held_out[1]).mse)
 
 
 _CHUNK = 1024

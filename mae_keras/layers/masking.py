@@ -416,7 +416,8 @@ class AxisMasking(PatchMasking):
         if max(self.axis) >= len(grid):
             raise ValueError(
                 f"`axis` must name axes of the grid of patches, {tuple(grid)}, which count from "
-                f"0. Received: axis={self.axis}"
+                f"0; masking 'frequency' needs two of them, 'tube' three. Received: "
+                f"axis={self.axis}"
             )
 
     def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:

@@ -281,11 +281,11 @@ def _known(future: Any, forecast: Any) -> Any:
     """The future, where it is not known what is forecast."""
     if future is None or not hasattr(future, "dtype"):
         return future
-    wanted, here = tuple(forecast.shape[1:]), tuple(future.shape[1:])
-    if here != wanted:
+    expected, received = tuple(forecast.shape[1:]), tuple(future.shape[1:])
+    if received != expected:
         raise ValueError(
-            f"`y` must be futures of shape (batch, horizon, channels), (batch, {wanted[0]}, "
-            f"{wanted[1]}). Received: shape (batch, {', '.join(map(str, here))})"
+            f"`y` must be futures of shape (batch, horizon, channels), (batch, {expected[0]}, "
+            f"{expected[1]}). Received: shape (batch, {', '.join(map(str, received))})"
         )
     future = ops.cast(future, forecast.dtype)
     return ops.where(ops.isnan(future), ops.stop_gradient(forecast), future)

@@ -437,11 +437,11 @@ def fingerprint(images: Any) -> dict[str, Any]:
         mapped file; `None` of a stream. Of recordings also how they became spectrograms.
     """
     first, _ = images.train.arrays(limit=_FIRST_IMAGES)
-    made = {} if images.preprocessing is None else {"preprocessing": images.preprocessing}
+    settings = {} if images.preprocessing is None else {"preprocessing": images.preprocessing}
     return {
         **{name: len(getattr(images, name)) for name in _SPLITS},
         "image_shape": list(images.image_shape),
-        **made,
+        **settings,
         "first_images": hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:16],
         "content": {name: _content(getattr(images, name)) for name in _SPLITS},
     }

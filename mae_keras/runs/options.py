@@ -218,9 +218,9 @@ def file_settings(
         if log_mel is not None and find_files(pathlib.Path(name).expanduser(), SOUNDS).paths:
             holds = "sound"  # beside pictures, such as a cover
         if (holds == "sound") != (log_mel is not None):
-            wanted = "images" if log_mel is None else "recordings"
+            expected = "images" if log_mel is None else "recordings"
             raise ValueError(
-                f"`dataset` must hold {wanted}, which the model was trained on. Received: "
+                f"`dataset` must hold {expected}, which the model was trained on. Received: "
                 f"{os.fspath(name)!r}, a folder of {'recordings' if holds == 'sound' else 'images'}"
             )
         if log_mel is not None:
