@@ -5,6 +5,7 @@ Needs pandas, and PyArrow for Parquet, which are imported on use.
 
 import csv
 import io
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,25 @@ _MISSING = ["", "?", "nan", "NaN", "NAN", "NA", "N/A", "null", "NULL", "None"]
 _FEW_ROWS = 3  # text that differs in every row names rows, not classes, beyond so many
 
 
-def read_table(path: Path, groups: str | None = None, window: int | None = None) -> SignalFile:
-    """Read a table; a single series is cut into windows of `window` steps."""
+_FEW_CHANNELS = 8
+_JUDGED_ROWS = 200  # that tell whether the first row is a header
+
+
+def read_table(
+    path: Path, groups: str | None = None, window: int | None = None, *, required: bool = True
+) -> SignalFile:
+    """Read a table; a single series is cut into windows of `window` steps.
+
+    `groups` names a column that holds no values; `required` says whether it must be there.
+    """
     frame = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path, groups)
     if not len(frame) or not len(frame.columns):
         raise ValueError(f"{path} must hold a table of signals. Received: no rows")
+    if groups not in frame.columns and not required:
+        groups = None
     table = _Table(path, frame.reset_index(drop=True), groups)
     if table.sample is not None and frame[table.sample].duplicated().any():
+        _check_long(table)
         return _long(table)
     if table.time is not None:
         return _series(table, window)
@@ -73,8 +86,13 @@ class _Table:
         column = self.frame[name]
         if pd.api.types.is_numeric_dtype(column):
             return False
-        present = column[column.notna()].astype(str)
+        present = column[column.notna() & ~column.isin(_MISSING)].astype(str)
         wrong = present[pd.to_numeric(present, errors="coerce").isna()]
+        if len(wrong) and wrong.str.fullmatch(r"\s*[+-]?\d[\d.]*,\d+\s*").all():
+            raise ValueError(
+                f"{self.path}, column {name!r}: numbers must have a decimal point. Received: "
+                f"{wrong.iloc[0]!r}"
+            )
         if len(wrong) > len(present) / 2:
             return True
         if len(wrong):
@@ -97,6 +115,11 @@ class _Table:
             self.label = classes[0] if classes else None
         self._leave_out([name for name in self.text if name != self.label])
 
+    def take_for_values(self, label: Any) -> None:
+        """Make the column of labels one of values, where it stands in the file."""
+        self.label = None
+        self.numbers = [name for name in self.frame.columns if name in (*self.numbers, label)]
+
     def values(self, rows: Any = slice(None)) -> np.ndarray:
         """All values, float32 `(rows, columns)`."""
         if not self.numbers:
@@ -105,7 +128,9 @@ class _Table:
         with np.errstate(over="ignore"):  # infinite values are refused later
             return values.astype("float32")
 
-    def signals(self, values: list, places: list[str], channels: list[str], rows: Any) -> Any:
+    def signals(
+        self, values: list, places: list[str], channels: list[str], rows: Any, named: bool = False
+    ) -> Any:
         """The `SignalFile`; `rows` are those whose labels and groups are those of the signals."""
         first = self.frame.iloc[rows]
         return SignalFile(
@@ -115,6 +140,7 @@ class _Table:
             channels,
             None if self.label is None else self._labels(first[self.label], places),
             None if self.groups is None else first[self.groups].to_numpy().astype(str),
+            named=named,
             notes=self.notes,
         )
 
@@ -147,6 +173,21 @@ def _wide(table):
     return table.signals(signals, places, ["channel 1"], slice(None))
 
 
+def _check_long(table):
+    """Refuse to guess whether a column that repeats names signals or, say, people."""
+    numbers = table.numbers
+    named = all(re.fullmatch(r"(?i)(t|time|step)?[ _]?\d+(\.\d+)?", str(n)) for n in numbers)
+    rows = table.frame[table.sample].value_counts().median()
+    count = len(numbers)
+    if table.time is None and count > 1 and (named or count > max(_FEW_CHANNELS, rows)):
+        raise ValueError(
+            f"{table.path}: {table.sample!r} names the same in several rows, and columns "
+            f"({_listed(numbers)}) may be time steps. If each row is a signal, rename "
+            f"{table.sample!r} or pass groups={table.sample!r}; if each row is a time step, add a "
+            "column `time`"
+        )
+
+
 def _long(table):
     """One row is a time step of the signal that a column names; other columns are channels."""
     import pandas as pd
@@ -168,7 +209,8 @@ def _long(table):
         _check_constant(table, table.groups, codes, names)
     signals = np.split(table.values(order), starts[1:])
     places = [f"{table.sample} {name!s}" for name in names]
-    return table.signals(signals, places, [str(c) for c in table.numbers], order[starts])
+    channels = [str(name) for name in table.numbers]
+    return table.signals(signals, places, channels, order[starts], named=True)
 
 
 def _in_time(table, codes, names):
@@ -198,12 +240,10 @@ def _times(table):
 
     column = table.frame[table.time]
     if not pd.api.types.is_numeric_dtype(column):
-        try:
-            dates = pd.to_datetime(column, format="mixed")
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"{table.path}: {table.time!r} must hold numbers or dates. {error}"
-            ) from error
+        dates = column
+        if not pd.api.types.is_datetime64_any_dtype(column):
+            dates = _dates(f"{table.path}: {table.time!r}", column.dropna().astype(str).str.strip())
+            dates = dates.reindex(column.index)
         column = (dates - dates.min()).dt.total_seconds()
     times = column.to_numpy("float64", na_value=np.nan)
     if np.isnan(times).any():
@@ -212,6 +252,39 @@ def _times(table):
             "Received: an empty cell"
         )
     return times
+
+
+def _dates(where, texts):
+    """Dates in one order of day, month and year; refuse what could be read in two ways."""
+    import pandas as pd
+
+    iso = "dates must be unambiguous, such as 2024-01-31."
+    aware = texts.str.contains(r"\d:\d\d.*(?:Z|[+-]\d\d:?\d\d)$")
+    if aware.any() and not aware.all():
+        raise ValueError(
+            f"{where}: all times must have a time zone, or none. Received: {texts[~aware].iloc[0]} "
+            f"and {texts[aware].iloc[0]}"
+        )
+    parts = texts.str.extract(r"^(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d{2})(?!\d)").dropna()
+    how: dict[str, Any] = {"format": "ISO8601"}
+    if len(parts):
+        first, second = parts[0].astype(int).max(), parts[1].astype(int).max()
+        year_may_be_first = first > 12 and (parts[2].str.len() == 2).any()
+        if (first > 12) == (second > 12) or year_may_be_first or len(parts) < len(texts):
+            raise ValueError(
+                f"{where}: {iso} Received: {texts.iloc[0]}, whose day and month cannot be told "
+                "apart"
+            )
+        how = {"format": "mixed", "dayfirst": first > 12}
+    elif texts.str.contains(r"^\d{1,2}:\d\d|[A-Za-z]{3}").all():  # times of a day, named months
+        how = {"format": "mixed"}
+    elif texts.str.contains(r"^\d{4}[./-](?:\d[./-]|\d\d[./-]\d(?!\d))").any():  # 2024/1/2
+        how = {"format": pd.tseries.api.guess_datetime_format(texts.iloc[0])}
+    try:
+        return pd.to_datetime(texts, utc=bool(aware.any()), **how)
+    except (ValueError, TypeError) as error:
+        reason = str(error).split(". ")[0].splitlines()[0]
+        raise ValueError(f"{where} must hold numbers or dates; {iso} {reason}") from error
 
 
 def _varies(table, name, codes):
@@ -238,12 +311,15 @@ def _take_for_values(table, codes, names):
     label = table.label
     if str(label).lower() not in ("y", "target") or table._holds_text(label):
         _check_constant(table, label, codes, names)
-    table.label = None
-    table.numbers.append(label)
+    table.take_for_values(label)
 
 
 def _series(table, window):
     """One long series: a row for each time step, and no column that names signals."""
+    label = table.label
+    if label is not None and str(label).lower() != "class" and not table._holds_text(label):
+        table.take_for_values(label)
+        table.notes.append(f"{table.path.name} is one series: {label!r} is a channel.")
     table._leave_out([name for name in (table.label, table.sample, *table.text) if name])
     if table.groups is not None:
         raise ValueError(f"`groups` must be left out: {table.path} is one series")
@@ -289,9 +365,15 @@ def _listed(names):
 
 
 def _counts_rows(frame, name):
-    """Whether a column is the index that pandas writes."""
-    unnamed = re.fullmatch(r"Unnamed: \d+|index|__index_level_0__", str(name))
-    return unnamed and np.array_equal(frame[name].to_numpy(), np.arange(len(frame)))
+    """Whether a column is the index that pandas writes, also of some or of shuffled rows."""
+    import pandas as pd
+
+    if not re.fullmatch(r"Unnamed: 0|index|__index_level_0__", str(name)):
+        return False
+    column = frame[name]
+    if not pd.api.types.is_integer_dtype(column) or column.isna().any():
+        return False
+    return not column.duplicated().any()
 
 
 def _names_classes(column):
@@ -303,11 +385,7 @@ def _class_name(value):
     text = "" if value is None else str(value).strip()
     if text.lower() in ("nan", "<na>", "?"):
         return ""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else text
+    return text.split(".")[0] if re.fullmatch(r"[+-]?\d+\.0*", text) else text
 
 
 def _read_parquet(path):
@@ -326,39 +404,98 @@ def _read_parquet(path):
 def _read_text(path, groups):
     import pandas as pd
 
-    text = _bytes(path).decode("utf-8-sig", errors="replace")
-    if "\0" in text:
-        raise ValueError(f"{path} must be a table of text. Received: bytes that are no text")
+    text = _decoded(path)
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{path} must hold a table of signals. Received: an empty file")
-    first = lines[0]
-    separator = "\t" if path.suffix == ".tsv" else ";" if "," not in first else ","
-    cells = next(csv.reader([first], delimiter=separator))
-    options: dict[str, Any] = {}
-    if _is_header(cells):
-        names = [cell.strip() for cell in cells]
-        named = {name for name in names if name.lower() in LABEL_NAMES} | {groups}
+    separator = "\t" if path.suffix == ".tsv" else _separator(lines[0])
+    # 1,234 alone may be thousands; it is refused later.
+    fraction = r"(0?,\d+|\d+,(?!\d{3}(?!\d))\d+)"
+    comma = rf"(^|{separator}) *[+-]?{fraction} *($|{separator})"
+    decimal = "," if separator != "," and re.search(comma, text, re.MULTILINE) else "."
+    head = [*itertools.islice(_rows(path, text, separator), 1 + _JUDGED_ROWS)]
+    if not head:
+        raise ValueError(f"{path} must hold a table of signals. Received: an empty file")
+    first, *later = ([cell.replace(decimal, ".") for cell in row] for row in head)
+    width = max(len(row) for row in _rows(path, text, separator))
+    header = _is_header(first, later, groups)
+    if header:
+        _check_widths(path, text, separator, len(first))
+        # Rows that all end in a separator have one cell more than names.
+        names = _unique_names(head[0] + [""] * (width - len(first)))
+        named = {name for name in names if name.lower() in LABEL_NAMES or name == groups}
     else:
-        width = max(line.count(separator) for line in lines) + 1
-        names = [f"t{number}" for number in range(width)]
+        names, named = [f"t{number}" for number in range(width)], {"label"}
         if path.suffix == ".tsv" and _are_class_numbers(lines, separator):
             names = ["label", *names[:-1]]  # as the UCR archive has it
-        options, named = {"header": None, "names": names}, {"label"}
     try:
-        return pd.read_csv(
+        frame = pd.read_csv(
             io.StringIO(text),
             sep=separator,
+            header=0 if header else None,
+            names=names,
             keep_default_na=False,
             na_values={name: _MISSING for name in names if name not in named},
             index_col=False,
             low_memory=False,
             skipinitialspace=True,
-            **options,
+            decimal=decimal,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise ValueError(f"{path} cannot be read as a table: {reason}") from error
+    ends = header and names[-1].startswith("Unnamed: ") and frame[names[-1]].isna().all()
+    return frame.drop(columns=names[-1]) if ends and len(frame) else frame
+
+
+def _decoded(path):
+    try:
+        text = _bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be a table of text in UTF-8. Received: other bytes, from byte "
+            f"{error.start} on"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{path} must be a table of text. Received: bytes that are no text")
+    return text
+
+
+def _separator(first):
+    """Semicolons also where the commas of a line are those of numbers, as in 1,5;2,5."""
+    parts = first.split(";")
+    if len(parts) > 1 and all(re.fullmatch(r"\s*[+-]?\d*,?\d+\s*|[^,]*", part) for part in parts):
+        return ";"
+    return ","
+
+
+def _rows(path, text, separator):
+    """The cells of each row that is not blank."""
+    lines = io.StringIO(text, newline=None)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    try:
+        yield from (row for row in reader if len(row) > 1 or any(cell.strip() for cell in row))
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _unique_names(cells):
+    """Names as pandas makes them, of a column without a name and of several with the same."""
+    names: dict[str, None] = {}
+    for number, cell in enumerate(cells):
+        name = " ".join(cell.strip().splitlines()) or f"Unnamed: {number}"
+        again = (f"{name}.{count}" for count in itertools.count(1))
+        names[name if name not in names else next(n for n in again if n not in names)] = None
+    return list(names)
+
+
+def _check_widths(path, text, separator, width):
+    for number, row in enumerate(_rows(path, text, separator)):
+        if len(row) > width and (len(row) > width + 1 or row[-1].strip()):
+            raise ValueError(
+                f"{path}, row {number}: a row must have at most as many cells as the header, "
+                f"{width}. Received: {len(row)}"
+            )
 
 
 def _bytes(path):
@@ -366,12 +503,33 @@ def _bytes(path):
         return file.read()
 
 
-def _is_header(cells):
-    """Whether the first row holds names: not only numbers, or those that pandas counts with."""
+def _is_header(first, later, groups):
+    """Whether the first row holds names: text above numbers, or what counts the columns."""
+    cells = [cell.strip() for cell in first]
+    columns = [[row[n].strip() for row in later if n < len(row)] for n in range(len(cells))]
+    numeric = {
+        n for n, column in enumerate(columns) if any(column) and all(map(_is_number, column))
+    }
+    texts = {n for n, cell in enumerate(cells) if not _is_number(cell)}
+    numbers = [cell for cell in cells if cell not in _MISSING and _is_number(cell)]
+    if not texts:
+        rows = columns[0]
+        index = not cells[0] and len({*rows}) == len(rows) and all(map(str.isdigit, rows))
+        return _count(cells[1:] if index else cells)
+    if not any(cells[n] in columns[n] for n in texts):
+        special = {*LABEL_NAMES, *SAMPLE_NAMES, *TIME_NAMES, str(groups).lower()}
+        known = any(cells[n].lower() in special for n in texts)
+        if _count(numbers) and (known or texts & numeric or len(numbers) > _FEW_ROWS):
+            return True
+        values = [float(cell) for cell in numbers]
+        if known and all(one < other for one, other in itertools.pairwise(values)):
+            return True
+    return {n for n in numeric if cells[n]} <= texts
+
+
+def _count(cells):
     counted = [str(number) for number in range(len(cells) + 1)]
-    if len(cells) > 1 and cells in (counted[:-1], counted[1:]):
-        return True
-    return not all(_is_number(cell) for cell in cells)
+    return len(cells) > 1 and cells in (counted[:-1], counted[1:])
 
 
 def _is_number(cell):
@@ -379,7 +537,7 @@ def _is_number(cell):
         float(cell)
     except ValueError:
         return cell.strip() in _MISSING
-    return True
+    return "_" not in cell  # which Python allows in numbers
 
 
 def _are_class_numbers(lines, separator):

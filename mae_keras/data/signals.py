@@ -36,6 +36,7 @@ class SignalFile:
         channels: names of the channels.
         labels: name of the class of each signal, or `None`.
         groups: name of the group of each signal, or `None`.
+        named: whether the file itself names the channels.
         windows: whether the signals are consecutive windows of one series.
         notes: sentences worth printing.
     """
@@ -46,6 +47,7 @@ class SignalFile:
     channels: list[str]
     labels: list[str] | None = None
     groups: np.ndarray | None = None
+    named: bool = False
     windows: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -64,14 +66,26 @@ class SignalFile:
                     f"{self.path}, {place}: values must be finite, or missing (NaN, ? or empty). "
                     f"Received: {int(np.isinf(values).sum())} infinite values"
                 )
-        empty = self.without_values()
+        return self._without(self.without_values(), "")
+
+    def with_values_in(self, length: int | None) -> "SignalFile":
+        """Without the signals of which no value is among the first `length`."""
+        if length is None:
+            return self
+        first = dataclasses.replace(self, values=[values[:length] for values in self.values])
+        return self._without(first.without_values(), f" in the first {length} steps")
+
+    def _without(self, empty, where):
         rows = [row for row, place in enumerate(self.places) if place not in empty]
         if not empty:
             return self
         if not rows:
-            raise ValueError(f"{self.path} must hold signals. Received: nothing but missing values")
+            raise ValueError(
+                f"{self.path} must hold signals. Received: nothing but missing values{where}"
+            )
         note = (
-            f"left out {len(empty)} signals of {self.path.name} without a value: {_some([*empty])}."
+            f"left out {len(empty)} signals of {self.path.name} without a value{where}: "
+            f"{_some([*empty])}."
         )
         return dataclasses.replace(
             self,
@@ -112,17 +126,19 @@ def load_signals(
     paths = _with_official_test(paths, division, notes)
     column = groups if isinstance(groups, str) else None
     files = {
-        part: read_signal_file(path, column if part == "train" else None, length)
+        part: read_signal_file(path, column, length, required=part == "train")
         for part, path in paths.items()
     }
     if groups is not None and column is None:
         files["train"].groups = _group_names(groups, files["train"])
     if files["train"].windows:
         files, division = _windows_in_order(files, division, groups)
-    files = {part: file.checked() for part, file in files.items()}
+    files = {part: file.checked().with_values_in(length) for part, file in files.items()}
     notes += dict.fromkeys(note for file in files.values() for note in file.notes)
-    _check_channels(files, notes)
-    keys = {part: _keys(file) for part, file in files.items()}
+    files = _with_channels_of_train(files)
+    _check_channels(files, length, notes)
+    _note_shared_groups(files, notes)
+    keys = {part: _keys(file, part) for part, file in files.items()}
     arrays = _padded(files, length, notes)
     class_names, numbers = _numbered_labels(files, notes) if labels else (None, {})
     pairs = {part: (arrays[part], numbers.get(part)) for part in files}
@@ -142,11 +158,14 @@ def load_signals(
 
 
 def read_signal_file(
-    path: Path, groups: str | None = None, window: int | None = None
+    path: Path, groups: str | None = None, window: int | None = None, *, required: bool = True
 ) -> SignalFile:
-    """Read one file of any format. One long series is cut into windows of `window` steps."""
+    """Read one file of any format. One long series is cut into windows of `window` steps.
+
+    `groups` is a column of a table that holds no values; `required` says whether it must be there.
+    """
     if path.suffix == ".ts":
-        if groups is not None:
+        if groups is not None and required:
             raise ValueError(
                 f"`groups` must be an array with an entry per signal for a .ts file, which has no "
                 f"columns. Received: groups={groups!r}"
@@ -154,16 +173,20 @@ def read_signal_file(
         return read_ts(path)
     from mae_keras.data.signal_tables import read_table
 
-    return read_table(path, groups, window)
+    return read_table(path, groups, window, required=required)
 
 
-def read_signals(path: str | os.PathLike, image_shape: Sequence[int]) -> np.ndarray:
+def read_signals(
+    path: str | os.PathLike, image_shape: Sequence[int], groups: str | None = None
+) -> np.ndarray:
     r"""Read the signals of one file as a model takes them, in the order of the file.
 
     Args:
         path: `.ts`, `.csv`, `.tsv`, `.parquet`, `.npy` or `.npz` file.
         image_shape: `(length, channels)` of the model. Longer signals are cut at the end, shorter
             ones are padded with NaN (missing).
+        groups: str, name of a column that holds no values, if the file is a table that has it;
+            or `None`.
 
     Returns:
         float32 array `(num_signals, length, channels)`.
@@ -185,7 +208,7 @@ def read_signals(path: str | os.PathLike, image_shape: Sequence[int]) -> np.ndar
     if path.suffix in (".npy", ".npz"):
         values = list(read_signal_arrays(path))
     elif path.suffix in SUFFIXES:
-        file = read_signal_file(path, window=length)
+        file = read_signal_file(path, groups, length, required=False)
         values = file.checked().values
         if empty := file.without_values():
             raise ValueError(
@@ -258,7 +281,38 @@ def _windows_in_order(files, division, groups):
     return parts, Division((1.0, 0.0, 0.0), by=division.by, seed=division.seed)
 
 
-def _check_channels(files, notes):
+def _with_channels_of_train(files):
+    """Bring the channels that files name into the order of the training file."""
+    train = files["train"]
+    ordered = {}
+    for part, file in files.items():
+        same_number = len(file.channels) == len(train.channels)
+        if file.named and train.named and same_number and file.channels != train.channels:
+            if set(file.channels) != set(train.channels):
+                raise ValueError(
+                    f"{file.path} must have the channels of {train.path}, "
+                    f"{_some(train.channels)}. Received: {_some(file.channels)}"
+                )
+            order = [file.channels.index(name) for name in train.channels]
+            values = [signal[:, order] for signal in file.values]
+            file = dataclasses.replace(file, values=values, channels=train.channels)
+        ordered[part] = file
+    return ordered
+
+
+def _note_shared_groups(files, notes):
+    """Groups of official splits are as they are; that they are shared is said."""
+    train = files["train"].groups
+    for part, file in files.items():
+        if part == "train" or train is None or file.groups is None:
+            continue
+        if shared := sorted({*train} & {*file.groups}):
+            notes.append(
+                f"groups of the {part} file are in the training file too: {_some(shared)}."
+            )
+
+
+def _check_channels(files, length, notes):
     train = files["train"]
     count = train.values[0].shape[1]
     for file in files.values():
@@ -266,8 +320,8 @@ def _check_channels(files, notes):
             if values.shape[1] != count:
                 received = f"{values.shape[1]} in {place}"
                 raise ValueError(_FITTING.format(file.path, count, train.path, received))
-    low = np.fmin.reduce([np.fmin.reduce(values) for values in train.values])
-    high = np.fmax.reduce([np.fmax.reduce(values) for values in train.values])
+    low = np.fmin.reduce([np.fmin.reduce(values[:length]) for values in train.values])
+    high = np.fmax.reduce([np.fmax.reduce(values[:length]) for values in train.values])
     empty = [name for name, missing in zip(train.channels, np.isnan(low), strict=True) if missing]
     if empty:
         raise ValueError(
@@ -279,8 +333,14 @@ def _check_channels(files, notes):
         notes.append(f"constant in all training signals: {_some(constant)}.")
 
 
-def _keys(file):
-    """A key per signal that neither padding nor `length` changes: splits stay what they are."""
+def _keys(file, part):
+    """A key per signal that neither padding nor `length` changes: splits stay what they are.
+
+    Windows are divided in order already, and equal ones of one series are no copies.
+    """
+    if file.windows:
+        names = (f"{part} {place}".encode() for place in file.places)
+        return np.fromiter(map(content_key, names), np.uint64, count=len(file.values))
     keys = (content_key(np.ascontiguousarray(_trimmed(values)).data) for values in file.values)
     return np.fromiter(keys, np.uint64, count=len(file.values))
 
@@ -362,7 +422,7 @@ def read_ts(path: Path) -> SignalFile:
           whose documentation defines the format.
     """
     with open_regular(path) as binary:
-        # Signs that are no UTF-8 occur in comments only.
+        # Signs that are no UTF-8 occur in the archive's comments.
         lines = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace")
         numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
         content = [(number, line) for number, line in numbered if line and line[0] not in "#%"]
@@ -373,6 +433,8 @@ def read_ts(path: Path) -> SignalFile:
     values, places, labels = [], [], []
     for number, line in content:
         where = f"{path}, line {number}"
+        if "\ufffd" in line:
+            raise ValueError(f"{where}: must be text in UTF-8. Received: other bytes")
         parts = line.split(":")
         if labeled or target:
             labels.append(_ts_label(where, parts, known))

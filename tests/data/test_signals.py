@@ -229,7 +229,10 @@ BAD = {
     "empty.csv": ("", "must hold a table"),
     "header.csv": ("a,b,label\n", "no rows"),
     "word.csv": (f"a,b,c,label\n{GOOD}9,x,1,a\n", "row 10, column 'b': values must be numbers"),
-    "ragged.csv": (f"a,b,c,label\n{GOOD}1,2,3,a,5,6\n", "Expected 4 fields in line 11, saw 6"),
+    "ragged.csv": (
+        f"a,b,c,label\n{GOOD}1,2,3,a,5,6\n",
+        "row 10: a row must have at most .* header, 4. Received: 6",
+    ),
     "label.csv": (f"a,b,c,label\n{GOOD}9,9,9,\n", "a label for every signal.* none in row 10"),
     "inf.csv": (f"a,b,c,label\n{GOOD}9,inf,1,a\n", "row 10: values must be finite"),
     "text.csv": ("a,b\nx,y\nx,y\nz,w\nz,w\n", "several columns of text, a, b"),
@@ -237,6 +240,12 @@ BAD = {
     "mixed.csv": ("sample,x,label\n1,2,a\n1,3,b\n2,1,a\n", "'label' must be the same in all rows"),
     "twice.csv": ("id,time,x\n1,5,2\n1,5,3\n2,1,1\n", "'time' must differ within a signal"),
     "nobody.csv": ("id,x\n1,2\n,3\n1,1\n", "row 2: 'id' must name the signal"),
+    "apart.csv": ("id,time,x\n1,01/02/2024,2\n1,12/02/2024,3\n", "cannot be told apart"),
+    "years.csv": ("id,time,x\n1,20/01/02,2\n1,31/01/02,3\n", "cannot be told apart"),
+    "zones.csv": ("id,time,x\n1,2024-01-01T10:00Z,2\n1,2024-01-01T11:00,3\n", "time zone"),
+    "quotes.csv": ('""\n""\n', "an empty file"),
+    "thousands.csv": ("a;b;label\n1,234;2;x\n2,345;3;y\n", "decimal point"),
+    "commas.csv": ('a,b\n"1,5",2\n"2,5",3\n', "decimal point"),
     "dates.csv": ("id,time,x\n1,soon,2\n1,late,3\n2,1,1\n", "must hold numbers or dates"),
 }
 
@@ -298,6 +307,157 @@ def test_a_file_is_read_as_a_model_takes_it(write, tmp_path):
     np.testing.assert_array_equal(signals[0], [[0, 1], [2, 3], [nan, nan]])
     with pytest.raises(ValueError, match="as many channels as the model, 2. Received: 1"):
         read_signals(path, (3, 2))
+
+
+@pytest.mark.parametrize("name", ["label.csv", "label.ts"])
+def test_text_that_is_not_utf_8_is_refused(tmp_path, name):
+    rows = f"@classLabel true gr\xfcn gr\xe4n\n@data\n{ts_rows(9)}".replace("up", "gr\xfcn")
+    text = "a,b,label\n1,2,gr\xfcn\n3,4,gr\xe4n\n" if name.endswith("csv") else rows
+    (tmp_path / name).write_bytes(text.replace("down", "gr\xe4n").encode("latin-1"))
+    with pytest.raises(
+        ValueError, match=rf"{name}.* text in UTF-8. Received: other bytes"
+    ) as error:
+        load(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_the_column_of_groups_is_no_time_step_of_any_file(write):
+    def rows(start):
+        return "".join(f"{n}.5,{n},{n // 2},{'ab'[n % 2]}\n" for n in range(start, start + 20))
+
+    path = write("Waves_TRAIN.csv", f"t0,t1,patient,label\n{rows(0)}")
+    test = write("Waves_TEST.csv", f"t0,t1,patient,label\n{rows(18)}")
+    data = load(path, groups="patient")
+    assert data.image_shape == (2, 1)
+    np.testing.assert_array_equal(data.test.arrays()[0][:, 1, 0], np.arange(18, 38))
+    assert "groups of the test file are in the training file too: 9." in data.notes
+    np.testing.assert_array_equal(read_signals(test, (2, 1), "patient"), data.test.arrays()[0])
+    assert read_signals(write("new.csv", "t0,t1\n1,2\n"), (2, 1), "patient").shape == (1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "count"),
+    [
+        ("0,1,0,a\n1,1,0,b\n0,0,1,a\n", 3, 3),  # no header
+        ("file0,0,1\nfile1,1,1\nfile2,0,0\nfile3,1,0\n", 2, 4),
+        ("0,1,2,label\n1,1,0,b\n0,0,1,a\n", 3, 2),
+        ("activity,1,2,3,4\na,1,0,1,1\nb,1,0,1,0\n", 4, 2),
+        ("label,0.1,0.2,0.4\na,1,0,1\nb,1,0,1\n", 3, 2),
+        (",0,1,2\n7,1,0,2\n3,0,0,1\n", 3, 2),
+    ],
+)
+def test_the_first_row_is_a_header_only_if_it_names_numbers(write, text, steps, count):
+    path = write("wide.csv", text)
+    signals = read_signals(path, (steps, 1))
+    assert signals.shape == (count, steps, 1) and not np.isnan(signals).any()
+
+
+def test_channels_are_matched_by_their_names(write):
+    def rows(order, start):
+        first = {"x": 0, "target": 100, "z": 200}
+        steps = range(start, start + 20)
+        return "".join(f"{n // 2},{','.join(str(first[c] + n) for c in order)}\n" for n in steps)
+
+    path = write("Waves_TRAIN.csv", f"id,x,target,z\n{rows(['x', 'target', 'z'], 0)}")
+    test = write("Waves_TEST.csv", f"id,z,x,target\n{rows(['z', 'x', 'target'], 20)}")
+    signals = load(path).test.arrays()[0]
+    np.testing.assert_array_equal(signals[0, 0], [20, 120, 220])  # `target` stays in its place
+    test.write_text(test.read_text().replace("z", "w"))
+    with pytest.raises(ValueError, match=r"must have the channels of .*x, target, z. Received: w"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "form", ["%d/%m/%Y", "%m/%d/%Y %I:%M %p", "%d.%m.%Y", "%Y/%m/%d", "%d %b %Y", "%Y-%m-%dT%H:%MZ"]
+)
+def test_dates_of_one_form_are_in_their_order(write, form):
+    import datetime
+
+    days = [datetime.datetime(2024, 2, 1) + datetime.timedelta(n) for n in range(40)]
+    rows = "".join(f"s,{day.strftime(form)},{n}\n" for n, day in reversed([*enumerate(days)]))
+    signals = read_signals(write("long.csv", f"id,date,x\n{rows}"), (40, 1))
+    np.testing.assert_array_equal(signals[0, :, 0], np.arange(40))
+
+
+def test_equal_windows_of_one_series_are_no_copies(write):
+    rows = "".join(f"{n},{0 if n < 900 else n % 13}\n" for n in range(1000))
+    data = load(write("idle.csv", f"time,x\n{rows}"), length=20)
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [35, 7, 8]
+
+
+def test_an_index_of_some_rows_is_no_time_step(write):
+    import pandas as pd
+
+    frame = pd.DataFrame(np.arange(40.0).reshape(10, 4), columns=["a", "b", "c", "d"])
+    path = write("some.csv", frame.sample(frac=0.8, random_state=0).to_csv())
+    data = load(path)
+    assert data.image_shape == (4, 1) and any("not used of some.csv" in n for n in data.notes)
+
+
+def test_classes_of_different_names_stay_apart(write):
+    names = ["1_2", "12", "1e1", "10", "3.0", "3"]
+    rows = "".join(f"{n},{n + 1},{names[n % 6]}\n" for n in range(60))
+    data = load(write("wide.csv", f"t0,t1,label\n{rows}"))
+    assert set(data.class_names) == {"1_2", "12", "1e1", "10", "3"}
+    big = ["12345678901234567", "12345678901234568"]
+    rows = "".join(f"{n},{n + 1},{big[n % 2]}\n" for n in range(60))
+    assert set(load(write("big.csv", f"t0,t1,label\n{rows}")).class_names) == set(big)
+
+
+def test_signals_whose_values_lie_after_the_length_are_left_out(write):
+    rows = [
+        f"{'?,?' if n < 3 else '1,2'},{n},{n + 1}:{'up down'.split()[n % 2]}" for n in range(20)
+    ]
+    path = write("late.ts", f"{HEADER}@data\n" + "\n".join(rows))
+    data = load(path, length=2)
+    assert not np.isnan(signals_of(data)[0]).any() and len(signals_of(data)[0]) == 17
+    assert any(
+        "left out 3 signals of late.ts without a value in the first 2" in n for n in data.notes
+    )
+
+
+@pytest.mark.parametrize("name", ["y", "target", "label"])
+def test_numbers_called_y_are_a_channel_of_a_series(write, name):
+    rows = "".join(f"{n},{2 * n},{3 * n},{4 * n}\n" for n in range(60))
+    data = load(write("series.csv", f"ds,x,{name},z\n{rows}"), length=2)
+    steps = data.train.arrays()[0].reshape(-1, 3)
+    np.testing.assert_array_equal(steps, steps[:, :1] * [1, 1.5, 2])
+    rows = "".join(f"{n},{n}\n" for n in range(60))
+    assert load(write("alone.csv", f"ds,{name}\n{rows}"), length=4).image_shape == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x,x,x\n1,,3\n4,5,6\n7,8,\n",
+        "u ,v z , w\n1,,3\n4,5,6\n7,8,\n",
+        "u;v;w\n1,0;;3,0\n4;5;6\n7;8;\n",
+        "1,0;;3,0\n4;5;6\n7;8;\n",
+        "u,v,w\n1,?,3,\n4,5,6,\n7,8,,\n",
+    ],
+)
+def test_empty_cells_are_missing_whatever_a_column_is_called(write, text):
+    nan = np.nan
+    signals = read_signals(write("wide.csv", text), (3, 1))[..., 0]
+    np.testing.assert_array_equal(signals, [[1, nan, 3], [4, 5, 6], [7, 8, nan]])
+
+
+def test_an_empty_value_called_y_is_missing(write):
+    rows = "".join(f"{n // 3},{n % 3},{'' if n == 4 else n}\n" for n in range(12))
+    signals, _ = signals_of(load(write("long.csv", f"unique_id,ds,y\n{rows}")))
+    assert np.isnan(signals).sum() == 1 and np.isnan(signals[1, 1, 0])
+
+
+def test_an_id_that_repeats_is_no_guess(write):
+    rows = "".join(f"{n // 3},{n},{n + 1},{n + 2}\n" for n in range(30))
+    path = write("ids.csv", f"id,t0,t1,t2\n{rows}")
+    with pytest.raises(ValueError, match="ids.csv: 'id' names the same in several rows.*`time`"):
+        load(path)
+    assert load(path, groups="id").image_shape == (3, 1)
+    wide = ",".join(f"f{n}" for n in range(9))
+    rows = "".join(f"{n // 3},{','.join([str(n)] * 9)}\n" for n in range(30))
+    with pytest.raises(ValueError, match="may be time steps"):
+        load(write("many.csv", f"id,{wide}\n{rows}"))
 
 
 @pytest.mark.skipif(not UCR.is_dir(), reason="MAE_KERAS_TEST_DATA has no folder ucr_ts")
