@@ -9,7 +9,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,11 @@ def read_signal_file(
 
 
 def read_signals(
-    path: str | os.PathLike, image_shape: Sequence[int], groups: str | None = None
+    path: str | os.PathLike,
+    image_shape: Sequence[int],
+    groups: str | None = None,
+    *,
+    announce: Callable[[str], Any] = lambda line: None,
 ) -> np.ndarray:
     r"""Read the signals of one file as a model takes them, in the order of the file.
 
@@ -187,12 +191,14 @@ def read_signals(
             ones are padded with NaN (missing).
         groups: str, name of a column that holds no values, if the file is a table that has it;
             or `None`.
+        announce: called with a line if signals are cut.
 
     Returns:
         float32 array `(num_signals, length, channels)`.
 
     Raises:
-        ValueError: if the file cannot be read, or has another number of channels.
+        ValueError: if the file cannot be read, has another number of channels or infinite values,
+            or a signal has no value.
 
     Example:
     >>> import pathlib, tempfile
@@ -204,23 +210,34 @@ def read_signals(
     path = Path(path).expanduser()
     length, channels = image_shape
     if not path.is_file():
-        raise ValueError(f"{str(path)!r} must be a file of signals. Received: no such file")
+        received = "a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"{str(path)!r} must be a file of signals. Received: {received}")
     if path.suffix in (".npy", ".npz"):
         values = list(read_signal_arrays(path))
+        places = [f"signal {number}" for number in range(1, len(values) + 1)]
+        file = SignalFile(path, values, places, [])
     elif path.suffix in SUFFIXES:
         file = read_signal_file(path, groups, length, required=False)
-        values = file.checked().values
-        if empty := file.without_values():
-            raise ValueError(
-                f"{path}: every signal must have values. Received: none in {_some([*empty])}"
-            )
     else:
         raise ValueError(
             f"{str(path)!r} must be a file of signals: {', '.join(SUFFIXES)}, .npy or .npz"
         )
-    if values[0].shape[1] != channels:
-        raise ValueError(_FITTING.format(path, channels, "the model", values[0].shape[1]))
-    return _stacked(values, length)
+    kept = file.checked().with_values_in(length)
+    if len(kept.values) < len(file.values):
+        empty = [place for place in file.places if place not in set(kept.places)]
+        raise ValueError(
+            f"{path}: every signal must have values among its first {length}. Received: none in "
+            f"{_some(empty)}"
+        )
+    if file.values[0].shape[1] != channels:
+        raise ValueError(_FITTING.format(path, channels, "the model", file.values[0].shape[1]))
+    sizes = [len(_trimmed(values)) for values in file.values]
+    if longer := sum(size > length for size in sizes):
+        announce(
+            f"Cut {longer:,} of {len(sizes):,} signals of {path}, of up to {max(sizes):,} steps, "
+            f"to {length}, the steps of the model."
+        )
+    return _stacked(file.values, length)
 
 
 SUFFIXES = (".ts", ".csv", ".tsv", ".parquet")

@@ -150,6 +150,12 @@ class LinearForecast(NamedTuple):
 
     def __call__(self, past: Any) -> np.ndarray:
         """The forecast `(num_windows, horizon, channels)` after a past."""
+        past = check_array("past", past, 3)
+        if past.shape[1] != len(self.weights):
+            raise ValueError(
+                f"`past` must have the {len(self.weights)} time steps that the forecast was fitted "
+                f"on. Received: past.shape={past.shape}"
+            )
         level = past[:, -1:].astype("float64")
         return np.einsum("nlc,lh->nhc", past - level, self.weights, optimize=True) + level
 
@@ -195,6 +201,13 @@ def fit_linear_forecast(
         raise ValueError("`penalties` must name at least one. Received: penalties=()")
     past, future = _pair("train", train)
     held_out = _pair("validation", validation)
+    if any(
+        one.shape[1] != other.shape[1] for one, other in zip(held_out, (past, future), strict=True)
+    ):
+        raise ValueError(
+            f"`validation` must have as many time steps as `train`, {past.shape[1]} and "
+            f"{future.shape[1]}. Received: shapes {held_out[0].shape} and {held_out[1].shape}"
+        )
     squares = np.zeros((past.shape[1], past.shape[1]))
     products = np.zeros((past.shape[1], future.shape[1]))
     for start in range(0, len(past), _CHUNK):

@@ -129,7 +129,7 @@ def reconstruct_files(
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
     if len(model.image_shape) == 2:
-        samples, notes = _drawn_signals(images, model.image_shape)
+        samples, notes = _drawn_signals(images, model.image_shape, recipe.groups)
     else:
         files, notes = _drawn_files(images, sound=log_mel_of(model) is not None)
         samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
@@ -215,11 +215,17 @@ def _drawn_files(
     return files, notes
 
 
-def _drawn_signals(files: Sequence[Any], image_shape: Sequence[int]) -> tuple[Any, list[str]]:
-    """The first signals of each file, and a line for every file of which some are left out."""
-    notes, samples = [], []
+def _drawn_signals(
+    files: Sequence[Any], image_shape: Sequence[int], groups: str | None
+) -> tuple[Any, list[str]]:
+    """The first signals of each file, and a line for every file of which some are cut or left out.
+
+    `groups` is the column of the training table that is no time step of another table either.
+    """
+    notes: list[str] = []
+    samples = []
     for file in files:
-        signals = data.read_signals(file, image_shape)
+        signals = data.read_signals(file, image_shape, groups, announce=notes.append)
         samples.append(signals[:_DRAWN_OF_A_FOLDER])
         if len(signals) > _DRAWN_OF_A_FOLDER:
             notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(signals):,} in {file}")

@@ -244,7 +244,7 @@ def predict_files(
     predictions = Predictions(counts=dict.fromkeys(names, 0))
     reading: _Reading | _SignalReading
     if len(model.image_shape) == 2:
-        reading = _SignalReading(files, model.image_shape)
+        reading = _SignalReading(files, model.image_shape, recipe.groups, announce)
         paths, predictions.unreadable = list(reading.signals), reading.unreadable
     elif len(model.image_shape) == 3 and model.image_shape[-1] in (1, 3):
         reading = _Reading(model, recipe.resize)
@@ -409,12 +409,20 @@ class _Reading:
 class _SignalReading:
     """Signals as a model takes them, each named by its file and its number there."""
 
-    def __init__(self, files: Sequence[Any], image_shape: Sequence[int]):
+    def __init__(
+        self,
+        files: Sequence[Any],
+        image_shape: Sequence[int],
+        groups: str | None,
+        announce: Callable[[str], Any],
+    ):
+        if not files:
+            raise ValueError("`files` must name at least one file of signals. Received: none")
         self.signals: dict[str, np.ndarray] = {}
         self.unreadable: list[tuple[str, str]] = []
         for file in map(os.fspath, files):
             try:
-                signals = data.read_signals(file, image_shape)
+                signals = data.read_signals(file, image_shape, groups, announce=announce)
             except (ValueError, OSError) as error:
                 self.unreadable.append((file, str(error)))
                 continue

@@ -307,6 +307,27 @@ def test_a_file_is_read_as_a_model_takes_it(write, tmp_path):
     np.testing.assert_array_equal(signals[0], [[0, 1], [2, 3], [nan, nan]])
     with pytest.raises(ValueError, match="as many channels as the model, 2. Received: 1"):
         read_signals(path, (3, 2))
+    lines = []
+    read_signals(path, (2, 1), announce=lines.append)
+    assert lines == [
+        f"Cut 2 of 3 signals of {path}, of up to 4 steps, to 2, the steps of the model."
+    ]
+    with pytest.raises(ValueError, match="must be a file of signals. Received: a folder"):
+        read_signals(tmp_path, (3, 1))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([1, np.inf, 1], "signal 2: values must be finite"),
+        ([np.nan] * 3, "every signal must have values.* none in signal 2"),
+        ([np.nan, np.nan, 1], "every signal must have values among its first 2"),
+    ],
+)
+def test_arrays_of_signals_are_checked_as_tables_are(tmp_path, row, message):
+    np.save(tmp_path / "data.npy", np.array([[1, 2, 3], row], "float32"))
+    with pytest.raises(ValueError, match=f"data.npy.*{message}"):
+        read_signals(tmp_path / "data.npy", (2, 1))
 
 
 @pytest.mark.parametrize("name", ["label.csv", "label.ts"])

@@ -8,6 +8,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from mae_keras.evaluation import (
+    LinearForecast,
     fit_linear_forecast,
     forecast_score,
     forecast_windows,
@@ -89,6 +90,17 @@ def test_errors_leave_out_what_is_not_known():
                 (np.zeros((3, 4, 1)), np.zeros((2, 2, 1))), (np.zeros((1, 4, 1)),) * 2
             ),
             "`train` must be past and future of the same windows",
+        ),
+        (
+            lambda: fit_linear_forecast(
+                (np.zeros((3, 4, 1)), np.zeros((3, 2, 1))),
+                (np.zeros((3, 4, 1)), np.zeros((3, 1, 1))),
+            ),
+            "`validation` must have as many time steps as `train`, 4 and 2",
+        ),
+        (
+            lambda: LinearForecast(np.zeros((3, 2)), 1.0)(np.zeros((1, 4, 1))),
+            "`past` must have the 3 time steps",
         ),
     ],
 )

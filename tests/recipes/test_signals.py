@@ -63,9 +63,15 @@ def test_signals_in_files_are_classified_by_their_number(table, tmp_path):
     model.save(tmp_path / "model.keras")
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,inf\n")
+    infinite = tmp_path / "infinite.npy"
+    np.save(infinite, np.full((2, 8), np.inf, "float32"))
     out = tmp_path / "out.csv"
-    made = predict_files(tmp_path / "model.keras", [table, bad], out, announce=lambda line: None)
-    assert made.num_predicted == 3 and [path for path, _ in made.unreadable] == [str(bad)]
+    files = [infinite, table, bad, tmp_path]
+    made = predict_files(tmp_path / "model.keras", files, out, announce=lambda line: None)
+    assert made.num_predicted == 3
+    assert [path for path, _ in made.unreadable] == [str(infinite), str(bad), str(tmp_path)]
+    with pytest.raises(ValueError, match="`files` must name at least one file of signals"):
+        predict_files(tmp_path / "model.keras", [])
     signals = np.full((3, 8, 1), np.nan, "float32")
     signals[:, :4, 0] = [[1, 2, 3, 4], [5, np.nan, 7, 8], [0, 0, 0, 1]]
     expected = load_model(tmp_path / "model.keras").probabilities(signals)
@@ -73,6 +79,19 @@ def test_signals_in_files_are_classified_by_their_number(table, tmp_path):
     assert [row["path"] for row in rows] == [f"{table}:{number}" for number in (1, 2, 3)]
     found = [[float(row["slow"]), float(row["fast"])] for row in rows]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_column_of_groups_of_a_run_is_no_time_step_of_new_files(tmp_path, monkeypatch):
+    model = ImageClassifier(encoder(), 2)
+    model.save(tmp_path / "model.keras")
+    path, column = tmp_path / "new.csv", tmp_path / "column.csv"
+    path.write_text("a,b,c\n1,2,3\n4,5,6\n")
+    column.write_text("a,patient,b,c\n1,70,2,3\n4,70,5,6\n")
+    recipe = adapt(find_recipe(dataset=str(path)), groups="patient")
+    monkeypatch.setattr("mae_keras.runs.predicting.load_trained", lambda source: (recipe, model))
+    predict_files("run", [path, column], tmp_path / "out.csv", announce=lambda line: None)
+    rows = [line.split(",")[1:] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
+    assert rows[:2] == rows[2:]
 
 
 @pytest.mark.slow
