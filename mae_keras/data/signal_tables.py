@@ -417,10 +417,9 @@ def _read_text(path, groups):
     if not head:
         raise ValueError(f"{path} must hold a table of signals. Received: an empty file")
     first, *later = ([cell.replace(decimal, ".") for cell in row] for row in head)
-    width = max(len(row) for row in _rows(path, text, separator))
     header = _is_header(first, later, groups)
+    width = _width(path, _rows(path, text, separator), len(first) if header else None)
     if header:
-        _check_widths(path, text, separator, len(first))
         # Rows that all end in a separator have one cell more than names.
         names = _unique_names(head[0] + [""] * (width - len(first)))
         named = {name for name in names if name.lower() in LABEL_NAMES or name == groups}
@@ -489,13 +488,17 @@ def _unique_names(cells):
     return list(names)
 
 
-def _check_widths(path, text, separator, width):
-    for number, row in enumerate(_rows(path, text, separator)):
-        if len(row) > width and (len(row) > width + 1 or row[-1].strip()):
+def _width(path, rows, named):
+    """Cells of the longest row; refuse rows longer than a header of `named` cells."""
+    width = 0
+    for number, row in enumerate(rows):
+        if named is not None and len(row) > named and (len(row) > named + 1 or row[-1].strip()):
             raise ValueError(
                 f"{path}, row {number}: a row must have at most as many cells as the header, "
-                f"{width}. Received: {len(row)}"
+                f"{named}. Received: {len(row)}"
             )
+        width = max(width, len(row))
+    return width
 
 
 def _bytes(path):
