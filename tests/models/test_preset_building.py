@@ -74,7 +74,7 @@ def test_a_masking_layer_and_a_ratio_contradict_each_other():
 def test_an_unknown_masking_lists_the_known_ones():
     with pytest.raises(
         ValueError,
-        match="'grid' or a masking layer; did you mean 'block'. Received: masking='blocks'",
+        match="'forecast' or a masking layer; did you mean 'block'. Received: masking='blocks'",
     ):
         build(masking="blocks")
 
