@@ -1,5 +1,7 @@
 """Protocols that train a network: what they train, and for how long."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -50,9 +52,17 @@ def test_small_sets_train_longer_in_epochs():
     ],
 )
 def test_augmentation_follows_that_of_pretraining(name, flip, crop, rotation):
-    class images:
-        pass
+    chosen = tuning.augmentation_for(described(name, (28, 28, 1)))
+    assert (chosen.flip, chosen.crop_scale, chosen.max_rotation) == (flip, crop, rotation)
 
-    images.name = name
-    made = tuning.augmentation_for(images)
-    assert (made.flip, made.crop_scale, made.max_rotation) == (flip, crop, rotation)
+
+@pytest.mark.parametrize(
+    ("shape", "sound"), [((64, 3), False), ((8, 8, 8, 1), False), ((96, 64, 1), True)]
+)
+def test_what_is_no_picture_is_not_augmented(shape, sound):
+    chosen = tuning.augmentation_for(described("waves", shape, sound))
+    assert chosen == data.ClassificationAugmentation.preset("none")
+
+
+def described(name, shape, sound=False):
+    return types.SimpleNamespace(name=name, image_shape=shape, is_sound=sound)

@@ -115,7 +115,7 @@ def augmentation_for(images: Any) -> Any:
     """Augmentation of labeled images that suits a data set.
 
     Where images of its kind are mirrored and cropped in pretraining, so are they here; elsewhere
-    small shifts and rotations. None for recordings.
+    small shifts and rotations. None for what is no picture: signals, volumes, recordings.
 
     Args:
         images: `data.ImageData`.
@@ -128,7 +128,7 @@ def augmentation_for(images: Any) -> Any:
     >>> augmentation_for(data.load("digits")).flip
     False
     """
-    if images.is_sound:
+    if images.is_sound or len(images.image_shape) != 3:
         return data.ClassificationAugmentation.preset("none")
     try:
         own = data.default_augmentation(images.name)
