@@ -1,4 +1,7 @@
-"""What a folder of files says: which files, of which split, class and group. Opens no file."""
+"""What a folder of files says: which files, of which split, class and group. Opens no file.
+
+NumPy is imported on use: the command line looks into folders before anything else is loaded.
+"""
 
 import collections
 import dataclasses
@@ -7,11 +10,12 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from mae_keras.data.division import Division, mixed
+    from mae_keras.data.division import Division
 
 _NAMED_FILES = 5
 _SPLIT_NAMES = {
@@ -233,15 +237,19 @@ def _shared_lead(places):
 
 def rows_of_splits(
     name: str,
-    keys: np.ndarray,
+    keys: "np.ndarray",
     places: list[Place],
-    targets: np.ndarray | None,
-    division: Division,
+    targets: "np.ndarray | None",
+    division: "Division",
     groups: Any,
     notes_so_far: Sequence[str],
     kind: FileKind,
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> "tuple[dict[str, np.ndarray], list[str]]":
     """Return the rows of every split, mixed, and notes; `keys` are equal for equal content."""
+    import numpy as np
+
+    from mae_keras.data.division import mixed
+
     whole = {}
     for row, place in enumerate(places):
         whole.setdefault(place.part, []).append(row)
@@ -328,7 +336,7 @@ def labels_of(
     kind: FileKind,
     labels_from: str | None = None,
     earlier: bool = False,
-) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+) -> "tuple[np.ndarray | None, tuple[str, ...] | None]":
     """Label files by their top-level sub-folder, where every file has one, or by their path."""
     if labels_from is not None:
         matches = _matches(places, "labels_from", labels_from, "a regular expression")
@@ -348,6 +356,8 @@ def labels_of(
         notes.append(f"no labels: {loose} outside the {len(names)} sub-folders.")
         return None, None
     codes = {name: code for code, name in enumerate(names)}
+    import numpy as np
+
     return np.array([codes[top[0]] for top in tops]), tuple(names)
 
 

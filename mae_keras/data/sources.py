@@ -113,7 +113,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _is_folder_of_sound(name: str) -> bool:
-    from mae_keras.data.file_tree import holds_sound  # imports NumPy
+    from mae_keras.data.file_tree import holds_sound
 
     return _is_folder(name) and holds_sound(Path(name).expanduser())
 
