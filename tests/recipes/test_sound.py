@@ -75,9 +75,11 @@ def test_a_folder_of_recordings_gets_the_recipe_for_sound(recordings, image_fold
 def image_folder_of_two(tmp_path):
     from PIL import Image
 
+    folder = tmp_path / "images"
+    folder.mkdir()
     for number in range(2):
-        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
-    return tmp_path
+        Image.new("L", (8, 8), number).save(folder / f"{number}.png")
+    return folder
 
 
 @pytest.mark.slow
@@ -116,6 +118,9 @@ def test_other_recordings_are_read_as_the_model_takes_them(recipe, tmp_path, ima
     assert any(note.startswith("resampled to 8,000 Hz") for note in labeled.notes)
     with pytest.raises(ValueError, match="`dataset` must hold recordings"):
         load_labeled(DataOptions(dataset=str(image_folder_of_two)), recipe, **kept)
+    write(image_folder_of_two, 8)  # whose pictures are covers, then
+    beside = DataOptions(dataset=str(image_folder_of_two), labels_from="^(.)")
+    assert load_labeled(beside, recipe, **kept).image_shape == images.image_shape
     with pytest.raises(ValueError, match="`dataset` must hold images"):
         load_labeled(options, recipe, (8, 8, 1))
 
