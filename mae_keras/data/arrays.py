@@ -237,14 +237,19 @@ def _may_be_labels(headers, key, samples):
     return shape in ((headers[samples][0][0],), (headers[samples][0][0], 1)) and dtype.kind in "iuU"
 
 
+def machine_memory() -> int | None:
+    """Bytes of memory that this machine has, or `None` where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def _check_memory(path, headers):
     """Refuse arrays that the machine cannot hold: a few bytes of zip may claim any size."""
     needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers)
-    try:
-        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return
-    if needed > held:
+    held = machine_memory()
+    if held is not None and needed > held:
         raise ValueError(
             f"{path} holds more than this machine's memory: use a .npy file, which stays on disk. "
             f"Received: {needed / 2**30:.1f} GiB, memory of {held / 2**30:.1f} GiB."

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.arrays import in_memory_data, read_signal_arrays
+from mae_keras.data.arrays import in_memory_data, machine_memory, read_signal_arrays
 from mae_keras.data.division import Division, content_key, default_fractions
 from mae_keras.data.splits import ArraySplit, ImageData, Split
 from mae_keras.files import open_regular
@@ -394,11 +394,8 @@ def _padded(files, length, notes):
 def _check_memory(files, length):
     count = sum(len(file.values) for file in files.values())
     needed = 4 * count * length * files["train"].values[0].shape[1]
-    try:
-        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return
-    if needed > held:
+    held = machine_memory()
+    if held is not None and needed > held:
         raise ValueError(
             f"{files['train'].path} needs more than this machine's memory when all signals are "
             f"padded to {length} steps: choose a smaller `length`. Received: "
