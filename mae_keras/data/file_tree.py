@@ -70,6 +70,16 @@ SOUNDS = FileKind(
     (".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf"),
     "WAV or FLAC",
 )
+VIDEOS = FileKind(
+    "clip",
+    "clips",
+    "video file",
+    (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif"),
+    (".wmv", ".flv", ".mpg", ".mpeg", ".m4v", ".3gp", ".ogv", ".vob", ".mts", ".m2ts"),
+    "MP4",
+)
+# By the name that `kind` has for them in `load`; of a folder that holds several, the first is read.
+FILE_KINDS = {"images": IMAGES, "sound": SOUNDS, "video": VIDEOS}
 
 
 class Place(NamedTuple):
@@ -103,7 +113,7 @@ def find_files(
     """
     paths, others, linked, seen = [], collections.Counter(), [], set()
     suffixes = tuple(suffixes or wanted.suffixes)
-    other = SOUNDS if wanted is IMAGES else IMAGES
+    others_known = [kind for kind in FILE_KINDS.values() if kind is not wanted]
 
     def look(parent: str) -> None:
         waiting = [parent]
@@ -118,7 +128,7 @@ def find_files(
             for entry in entries:
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
-                kind = _kind_of_entry(entry, suffixes, wanted, other)
+                kind = _kind_of_entry(entry, suffixes, wanted, others_known)
                 if kind == "folder" and entry.is_symlink():
                     linked.append(entry.path)
                 elif kind == "folder":
@@ -139,7 +149,7 @@ def find_files(
     return FoundFiles(sorted(paths, key=lambda path: path.split(os.sep)), dict(others))
 
 
-def _kind_of_entry(entry, suffixes, wanted, other):
+def _kind_of_entry(entry, suffixes, wanted, others):
     try:
         mode = entry.stat().st_mode
     except OSError:
@@ -153,12 +163,15 @@ def _kind_of_entry(entry, suffixes, wanted, other):
         return "wanted"
     if name.endswith(wanted.not_read):
         return "format"
-    return other.file if name.endswith(other.suffixes) else "file"
+    return next((kind.file for kind in others if name.endswith(kind.suffixes)), "file")
 
 
-def holds_sound(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds sound files, at any depth, and no image file."""
-    found, seen = False, set()
+def kind_of_folder(folder: str | os.PathLike[str]) -> str:
+    """Which of `FILE_KINDS` a folder holds, at any depth: the first one; images if none.
+
+    A GIF counts as an image, but beside video files as one of them.
+    """
+    found, seen = set(), set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(parent))
         folders[:] = [
@@ -168,10 +181,15 @@ def holds_sound(folder: str | os.PathLike[str]) -> bool:
             if os.path.realpath(os.path.join(parent, name)) not in seen
         ]
         for name in (name.lower() for name in names if name[0] != "."):
+            if name.endswith(".gif"):
+                found.add("gif")
+                continue
             if name.endswith(IMAGES.suffixes):
-                return False
-            found = found or name.endswith(SOUNDS.suffixes)
-    return found
+                return "images"
+            found |= {key for key, kind in FILE_KINDS.items() if name.endswith(kind.suffixes)}
+    if "gif" in found:
+        found.discard("sound")
+    return next((kind for kind in FILE_KINDS if kind in found), "images")
 
 
 def list_places(
@@ -388,6 +406,10 @@ def _listed(others, kind):
         SOUNDS.file: (
             "sound file (kind 'sound' reads it)",
             "sound files (kind 'sound' reads them)",
+        ),
+        VIDEOS.file: (
+            "video file (kind 'video' reads it)",
+            "video files (kind 'video' reads them)",
         ),
         IMAGES.file: ("image file", "image files"),
         "format": (

@@ -13,6 +13,8 @@ from mae_keras.runtime.tf_data import settle, stay_on_host
 
 # An unending stream of int64 numbers.
 _ENDLESS = 2**63 - 1
+# What random numbers of one seed are for.
+_CHANGES, _CUTS = 0x61756721, 0x63757473
 
 
 def steps_per_epoch(
@@ -192,7 +194,11 @@ def _indexed_batches(split, batch_size, rows, steps, seed, start, epochs, drop_r
         # A permutation that is computed place by place needs no memory and no buffer.
         last = tf.constant(size - 1, tf.int64)
         indices = tf.random.experimental.index_shuffle(places, tf.stack([seed, epoch]), last)
-        return (epoch, step), split.fetch(indices)
+        if not split.num_draws:
+            return (epoch, step), split.fetch(indices)
+        shape = (batch_size, split.num_draws)
+        draws = tf.random.stateless_uniform(shape, _key(seed, _CUTS, (epoch, step)), alg="philox")
+        return (epoch, step), split.fetch(indices, draws[slice(*rows)][: tf.size(indices)])
 
     end = _ENDLESS if epochs is None else epochs * steps
     numbers_of_batches = tf.data.Dataset.range(start[0] * steps + start[1], end)
@@ -224,13 +230,20 @@ def _finish(batches, seed, augmentation, with_labels, part):
     def finish(place: Any, batch: Any) -> Any:
         images, labels = batch
         if augmentation is not None:
-            key = tf.constant([seed, 0x61756721], tf.int64)
-            for number in place:
-                key = tf.random.experimental.stateless_fold_in(key, number, alg="philox")
-            images = augment(images, augmentation, key, part)
+            images = augment(images, augmentation, _key(seed, _CHANGES, place), part)
         return (images, labels) if with_labels else images
 
     return settle(batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _key(seed, purpose, place):
+    """Key of the random numbers of a batch, `place` in epoch and step."""
+    import tensorflow as tf
+
+    key = tf.constant([seed, purpose], tf.int64)
+    for number in place:
+        key = tf.random.experimental.stateless_fold_in(key, number, alg="philox")
+    return key
 
 
 def _rows(batch_size, shard, drop_remainder):

@@ -112,10 +112,15 @@ def _is_folder(name: str) -> bool:
     return bool(name) and Path(name).expanduser().is_dir()
 
 
-def _is_folder_of_sound(name: str) -> bool:
-    from mae_keras.data.file_tree import holds_sound
+def _is_folder_of(kind: str) -> Callable[[str], bool]:
+    """Tells whether a name is that of a folder of such files."""
 
-    return _is_folder(name) and holds_sound(Path(name).expanduser())
+    def matches(name: str) -> bool:
+        from mae_keras.data.file_tree import kind_of_folder
+
+        return _is_folder(name) and kind_of_folder(Path(name).expanduser()) == kind
+
+    return matches
 
 
 _TFDS = ("tfds.load_tfds", "data_dir", "in_memory_limit")
@@ -202,7 +207,7 @@ SOURCES: Registry = Registry(
             "sound",
             "WAV, FLAC files at any depth, as log-mel spectrograms; needs the extra sound",
             *_SOUND,
-            matches=_is_folder_of_sound,
+            matches=_is_folder_of("sound"),
             shown="RECORDINGS/",
             takes_parts=True,
             recipe="sound",

@@ -54,6 +54,8 @@ class Split:
     """
 
     stream = False
+    # Where samples are cut out of longer ones: random numbers per sample that `fetch` takes.
+    num_draws = 0
     failure: str | None = None  # why images could not be read, where TensorFlow hides it
 
     def __init__(self, image_shape, length, dtype="uint8", labels=None):
@@ -510,14 +512,15 @@ class SelectedSplit(Split):
         rows = _checked_rows(rows, len(split))
         labels = None if split.labels is None else split.labels[rows]
         super().__init__(split.image_shape, len(rows), split.dtype, labels)
-        self.split, self.rows = split, rows
+        self.split, self.rows, self.num_draws = split, rows, split.num_draws
 
-    def fetch(self, indices: Any) -> Any:
+    def fetch(self, indices: Any, draws: Any = None) -> Any:
         """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
         import tensorflow as tf
 
         # With its labels: a file that cannot be read is replaced by another one, with its own.
-        return self.split.fetch(tf.gather(self._row_table, indices))
+        rows = tf.gather(self._row_table, indices)
+        return self.split.fetch(rows) if draws is None else self.split.fetch(rows, draws)
 
     @property
     def failure(self) -> str | None:

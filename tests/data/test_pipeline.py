@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
-from mae_keras.data.splits import ArraySplit, StreamSplit
+from mae_keras.data.splits import ArraySplit, SelectedSplit, Split, StreamSplit
 
 
 def numbers(batches, count=None):
@@ -266,6 +266,33 @@ def test_a_process_fetches_its_own_slice_only(numbered_split):
     split.fetch = recording
     list(training_batches(split, 8, seed=0, epochs=1, shard=(1, 2)))
     assert fetched == [4, 4]
+
+
+class DrawnSplit(Split):
+    """Samples that are nothing but their index and what was drawn for them."""
+
+    num_draws = 1
+
+    def __init__(self):
+        super().__init__((2,), 16, "float32")
+
+    def fetch(self, indices, draws=None):
+        draws = tf.fill((tf.size(indices), 1), -1.0) if draws is None else draws
+        return tf.concat([tf.cast(indices, "float32")[:, None], draws], axis=1), None
+
+
+def test_where_samples_are_cut_is_drawn_anew_in_each_epoch_and_the_same_on_resuming():
+    def batches(**options):
+        made = training_batches(SelectedSplit(DrawnSplit(), np.arange(16)), 8, seed=3, **options)
+        return np.stack(list(made.as_numpy_iterator()))
+
+    whole = batches(epochs=3)
+    np.testing.assert_array_equal(batches(epochs=3, start_epoch=1, start_step=1), whole[3:])
+    assert len(np.unique(whole[..., 1])) == whole[..., 1].size
+    parts = [batches(epochs=3, shard=(index, 2)) for index in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    (first, *_) = evaluation_batches(DrawnSplit(), 8).as_numpy_iterator()
+    assert (first[:, 1] == -1).all()
 
 
 def test_evaluation_batches_are_cut_and_whole_when_asked(make_split):
