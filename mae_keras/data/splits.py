@@ -484,7 +484,20 @@ class ImageData:
     @property
     def is_sound(self) -> bool:
         """Whether samples are spectrograms of recordings, not pictures to crop or mirror."""
-        return self.preprocessing is not None and "log_mel" in self.preprocessing
+        return self.kind == "sound"
+
+    @property
+    def kind(self) -> str | None:
+        """What samples are, as far as `preprocessing` says it, such as `"sound"`."""
+        return kind_of(self.preprocessing)
+
+
+_KINDS = {"log_mel": "sound", "volume": "volumes", "video": "video"}
+
+
+def kind_of(preprocessing: Any) -> str | None:
+    """What samples are that were made so: `"sound"`, `"volumes"`, `"video"`, or `None`."""
+    return next((kind for key, kind in _KINDS.items() if key in (preprocessing or {})), None)
 
 
 class SelectedSplit(Split):

@@ -364,7 +364,7 @@ def _train(
         f"{len(images.validation):,} validation, {len(images.test):,} test; "
         f"{settings.epochs} epochs of {steps} steps, {settings.batch_size} images a step"
     )
-    announce(worded(line, images.image_shape, images.is_sound))
+    announce(worded(line, images.image_shape, images.kind))
     started = time.perf_counter()
     progress, done = EpochLines(settings.epochs, steps), _Done(settings.epochs, steps, stop)
     lines = progress if announce is print else _Announced(announce, done)

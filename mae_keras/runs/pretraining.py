@@ -129,7 +129,7 @@ def fit_recipe(
     lines: list[EpochLines] = []
     if is_writer():
         line = _announcement(model, recipe, len(split), steps, start)
-        print(worded(line, images.image_shape, images.is_sound))
+        print(worded(line, images.image_shape, images.kind))
         if few_steps(recipe.epochs * steps):
             print(few_steps(recipe.epochs * steps))
         if verbose == "auto" and start.epoch < recipe.epochs:
@@ -201,7 +201,7 @@ def _loss_to_beat(recipe: Recipe, model: Any, images: Any) -> float | None:
         return None
     best = best_baseline(losses)
     line = f"The val_loss to beat is about {losses[best]:.4g}: that of {BASELINES[best]}, without "
-    print(worded(f"{line}training", images.image_shape, images.is_sound))
+    print(worded(f"{line}training", images.image_shape, images.kind))
     return losses[best]
 
 
@@ -409,7 +409,7 @@ def _prepare(
     path = path_of(recipe.dataset) if images is None else None
     images = load_images(recipe, data_dir) if images is None else images
     for note in images.notes:
-        print(worded(note, images.image_shape, images.is_sound))
+        print(worded(note, images.image_shape, images.kind))
     about = fingerprint(images)
     if resume:
         config["dataset"] = _dataset_of(run, config["dataset"], about)

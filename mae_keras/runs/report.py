@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mae_keras.data.splits import kind_of
 from mae_keras.files import replacing
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.predicting import unscored_classes
@@ -31,19 +32,22 @@ _SHORT_NAMES = {
 
 
 _VALUES = {"pixel": "value", "pixels": "values"}
-_WORDS_OF_SIGNALS = {"image": "signal", "images": "signals", **_VALUES}
-_WORDS_OF_SOUND = {"image": "recording", "images": "recordings", **_VALUES}
+_WORDS = {
+    "signals": {"image": "signal", "images": "signals", **_VALUES},
+    "sound": {"image": "recording", "images": "recordings", **_VALUES},
+    "volumes": {"image": "volume", "images": "volumes", "pixel": "voxel", "pixels": "voxels"},
+}
 # Not in paths, names and code.
 _WORD = re.compile(r"(?<![\w/.`(-])(images?|pixels?)\b(?![\w/`(]|\.\w)")
 
 
-def worded(text: str, image_shape: Sequence[int] | None, sound: bool = False) -> str:
-    """Say signals or recordings, and values, in a sentence on images and pixels.
+def worded(text: str, image_shape: Sequence[int] | None, kind: str | None = None) -> str:
+    """Say signals, recordings or volumes, and values, in a sentence on images and pixels.
 
     Args:
         text: for people.
         image_shape: of the samples, as far as it is known: signals have two axes.
-        sound: bool, whether the samples are spectrograms of recordings. Defaults to `False`.
+        kind: what the samples are, such as `"sound"`, where more than their shape is known.
 
     Returns:
         str.
@@ -52,10 +56,10 @@ def worded(text: str, image_shape: Sequence[int] | None, sound: bool = False) ->
     >>> worded("32 training images of images/x.ts", (150, 1))
     '32 training signals of images/x.ts'
     """
-    if not sound and (image_shape is None or len(image_shape) != 2):
-        return text
-    words = _WORDS_OF_SOUND if sound else _WORDS_OF_SIGNALS
-    return _WORD.sub(lambda match: words[match[0]], text)
+    if kind is None and image_shape is not None and len(image_shape) == 2:
+        kind = "signals"
+    words = _WORDS.get(str(kind), {})
+    return _WORD.sub(lambda match: words.get(match[0], match[0]), text)
 
 
 def summary(metrics: dict[str, Any]) -> str:
@@ -322,7 +326,7 @@ def model_card(run: RunFolder) -> str:
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
     about = config.get("data") or {}
     say = functools.partial(
-        worded, image_shape=about.get("image_shape"), sound="preprocessing" in about
+        worded, image_shape=about.get("image_shape"), kind=kind_of(about.get("preprocessing"))
     )
     parts = [
         _title(config),

@@ -138,7 +138,7 @@ def test_time_goes_right_and_frequency_up_in_pictures_of_attention():
 def test_sentences_say_recordings():
     line = "32 training images; PSNR of all pixels in images/x"
     expected = "32 training recordings; PSNR of all values in images/x"
-    assert worded(line, (96, 64, 1), sound=True) == expected
+    assert worded(line, (96, 64, 1), kind="sound") == expected
     assert worded(line, (96, 64, 1)) == line
 
 
