@@ -1308,6 +1308,18 @@ def _data_calls() -> list[Call]:
             also=(("seed", "negative"),),
         ),
         Call(
+            "data.SignalAugmentation",
+            data.SignalAugmentation,
+            lambda: {"crop": (0.5, 1.0), "reverse": True, "scale": 0.1, "jitter": 0.1},
+            lambda made: made.apply(FLOATS[:, :, 0], seed=(1, 2)),
+        ),
+        Call(
+            "data.SoundAugmentation",
+            data.SoundAugmentation,
+            lambda: {"max_shift": 0.1, "time_mask": 0.2, "frequency_mask": 0.2},
+            lambda made: made.apply(FLOATS, seed=(1, 2)),
+        ),
+        Call(
             "data.ClassificationAugmentation",
             data.ClassificationAugmentation,
             lambda: {

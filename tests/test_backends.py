@@ -29,8 +29,7 @@ def run(*arguments, backend="jax"):
     )
 
 
-# The fast tests that take longest there, and training in all its forms but one, run with
-# `scripts/test --all` only.
+# The fast tests that take longest there, and the slow ones, run with `scripts/test --all` only.
 LONGEST = (
     "interop/test_torch_weights.py",
     "models/test_entry_points.py",
@@ -49,7 +48,7 @@ TRAINING = "models/test_masked_model.py"
         pytest.param(
             "not slow", [f"--ignore={TESTS / path}" for path in LONGEST], marks=pytest.mark.slow
         ),
-        pytest.param("slow", [TESTS / TRAINING], marks=pytest.mark.slow),
+        pytest.param("slow", [TESTS / TRAINING], marks=pytest.mark.long),
         pytest.param("not slow", [TESTS / path for path in LONGEST], marks=pytest.mark.long),
         pytest.param("slow", [f"--ignore={TESTS / TRAINING}"], marks=pytest.mark.long),
     ],

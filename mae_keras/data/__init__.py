@@ -30,6 +30,8 @@ _EXPORTS = {
     "Augmentation": "augmentation",
     "augment": "augmentation",
     "default_augmentation": "augmentation",
+    "SignalAugmentation": "signal_augmentation",
+    "SoundAugmentation": "signal_augmentation",
     "read_image": "folders",
     "read_signals": "signals",
     "LogMel": "log_mel",

@@ -17,7 +17,8 @@ _MARGIN = 1e-6
 _LARGEST_RATIO = 1000.0  # crops of a longer shape are lines
 
 
-def _check_range(argument, bounds, limit):
+def check_positive_range(argument: str, bounds: Any, limit: float) -> None:
+    """Refuse what is not `(low, high)` with 0 < low <= high <= limit."""
     try:
         low, high = (check_number(argument, bound) for bound in bounds)
         valid = 0 < low <= high <= limit
@@ -59,8 +60,12 @@ class Augmentation:
 
     def __post_init__(self):
         if self.crop_scale is not None:
-            _check_range("crop_scale", self.crop_scale, 1.0)
-        _check_range("crop_ratio", self.crop_ratio, _LARGEST_RATIO)
+            check_positive_range("crop_scale", self.crop_scale, 1.0)
+        check_positive_range("crop_ratio", self.crop_ratio, _LARGEST_RATIO)
+
+    def apply(self, samples: Any, seed: Any, part: tuple[int, int] | None = None) -> Any:
+        """Change a batch of images; see `augment`."""
+        return augment(samples, self, seed, part)
 
 
 # Digits change their meaning when mirrored, and their strokes fill the frame already.

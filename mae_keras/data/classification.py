@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mae_keras.arguments import LARGEST_WIDTH, check_int, check_number, check_range
+from mae_keras.arguments import LARGEST_WIDTH, check_choice, check_int, check_number, check_range
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.pipeline import steps_per_epoch, training_batches
+from mae_keras.data.signal_augmentation import SignalAugmentation, SoundAugmentation
 from mae_keras.data.splits import Split, check_split
 from mae_keras.runtime.tf_data import settle
 
@@ -109,9 +110,11 @@ class ClassificationAugmentation:
         erasing_rate: float in [0, 1], fraction of the images in which a box becomes noise.
         mixup_alpha: float, 0 for no mixup.
         cutmix_alpha: float, 0 for no cutmix. With both, each image gets one of them.
+        samples: `SignalAugmentation` or `SoundAugmentation`, for what is no image; only mixup goes
+            with it. Defaults to `None`.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or changes of images are combined with `samples`.
 
     Example:
     >>> light = ClassificationAugmentation.preset("light")
@@ -133,6 +136,7 @@ class ClassificationAugmentation:
     erasing_rate: float = 0.0
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
+    samples: SignalAugmentation | SoundAugmentation | None = None
 
     def __post_init__(self):
         self.cropping()
@@ -142,14 +146,22 @@ class ClassificationAugmentation:
             value = getattr(self, name)
             check_number(name, value, 0, high)
         check_int("num_ops", self.num_ops)
+        if self.samples is not None and self.of_images:
+            raise ValueError(
+                "`samples` must be None where images are cropped, mirrored, moved or cut together. "
+                f"Received: samples={self.samples!r}"
+            )
 
     @classmethod
-    def preset(cls, name: str) -> "ClassificationAugmentation":
+    def preset(cls, name: str, kind: str = "images") -> "ClassificationAugmentation":
         """Return a named augmentation.
 
         Args:
-            name: `"none"`; `"light"`, small shifts and rotations, after which digits and letters
-                still mean the same; or `"paper"`, for photographs.
+            name: `"none"`; `"light"`: of images small shifts and rotations, after which digits and
+                letters still mean the same, of signals small changes of scale and a little noise,
+                of sound small shifts and narrow bands; or `"paper"`: of images that of the MAE
+                paper, for photographs, of sound that of Audio-MAE.
+            kind: `"images"`, `"signals"` or `"sound"`.
 
         Returns:
             `ClassificationAugmentation`.
@@ -157,38 +169,59 @@ class ClassificationAugmentation:
         Raises:
             ValueError: if there is none of that name.
         """
-        if name not in _PRESETS:
-            close = difflib.get_close_matches(str(name), _PRESETS, n=1)
+        presets = _PRESETS[check_choice("kind", kind, tuple(_PRESETS))]
+        if name not in presets:
+            close = difflib.get_close_matches(str(name), presets, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
+            of = "" if kind == "images" else f" for {kind}"
             raise ValueError(
-                f"augmentation must be one of {', '.join(_PRESETS)}.{hint} "
+                f"augmentation must be one of {', '.join(presets)}{of}.{hint} "
                 f"Received: augmentation={name!r}."
             )
-        return cls(**_PRESETS[name])
+        return cls(**presets[name])
+
+    @property
+    def of_images(self) -> bool:
+        """Whether any of the changes is for images only."""
+        cropped = self.crop_scale is not None or self.flip
+        return bool(cropped or self.moves or self.cutmix_alpha)
 
     @property
     def moves(self) -> bool:
         """Whether Keras's preprocessing layers have anything to do."""
         return bool(self.max_shift or self.max_rotation or self.num_ops or self.erasing_rate)
 
-    def cropping(self) -> Augmentation | None:
-        """The crops and flips, which the pipeline of pretraining makes, or `None` without any."""
+    def cropping(self) -> Augmentation | SignalAugmentation | SoundAugmentation | None:
+        """The changes that the pipeline of pretraining makes, or `None` without any."""
+        if self.samples is not None:
+            return self.samples
         if self.crop_scale is None and not self.flip:
             return None
         return Augmentation(self.crop_scale, self.crop_ratio, self.flip)
 
 
-_PRESETS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "light": {"max_shift": 0.1, "max_rotation": 10.0},
-    "paper": {
-        "crop_scale": (0.08, 1.0),
-        "flip": True,
-        "num_ops": 2,
-        "magnitude": 0.9,
-        "erasing_rate": 0.25,
-        "mixup_alpha": 0.8,
-        "cutmix_alpha": 1.0,
+_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "images": {
+        "none": {},
+        "light": {"max_shift": 0.1, "max_rotation": 10.0},
+        "paper": {
+            "crop_scale": (0.08, 1.0),
+            "flip": True,
+            "num_ops": 2,
+            "magnitude": 0.9,
+            "erasing_rate": 0.25,
+            "mixup_alpha": 0.8,
+            "cutmix_alpha": 1.0,
+        },
+    },
+    "signals": {
+        "none": {},
+        "light": {"samples": SignalAugmentation(scale=0.1, jitter=0.03)},
+    },
+    "sound": {
+        "none": {},
+        "light": {"samples": SoundAugmentation.preset("light")},
+        "paper": {"samples": SoundAugmentation.preset("paper")},
     },
 }
 
@@ -332,8 +365,13 @@ def _check_split(split: Split, num_classes: int, augmentation: ClassificationAug
             f"labels must be from 0 to {num_classes - 1} for num_classes={num_classes}. "
             f"Received: labels from {labels.min()} to {labels.max()}."
         )
-    pictures = augmentation.cropping() or augmentation.moves or augmentation.cutmix_alpha
-    if pictures and len(split.image_shape) != 3:
+    samples = augmentation.samples
+    if samples is not None and len(split.image_shape) != samples.rank:
+        raise ValueError(
+            f"{type(samples).__name__} expects samples of {samples.rank} axes. Received: "
+            f"image_shape={split.image_shape}."
+        )
+    if augmentation.of_images and len(split.image_shape) != 3:
         raise ValueError(
             "augmentation other than mixup expects images (height, width, channels). "
             f"Received: image_shape={split.image_shape}."

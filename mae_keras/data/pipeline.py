@@ -7,7 +7,8 @@ import math
 import numbers
 from typing import Any
 
-from mae_keras.data.augmentation import Augmentation, augment
+from mae_keras.data.augmentation import Augmentation
+from mae_keras.data.signal_augmentation import SignalAugmentation, SoundAugmentation
 from mae_keras.data.splits import Split, check_split
 from mae_keras.runtime.tf_data import settle, stay_on_host
 
@@ -65,7 +66,7 @@ def training_batches(
     start_epoch: int = 0,
     start_step: int = 0,
     multiple_of: int = 1,
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation | SignalAugmentation | SoundAugmentation | None = None,
     drop_remainder: bool = True,
     with_labels: bool = False,
     shard: tuple[int, int] = (0, 1),
@@ -85,7 +86,7 @@ def training_batches(
         start_epoch: int >= 0, the epoch to start at.
         start_step: int >= 0, steps of that epoch to leave out, less than it has.
         multiple_of: int, as in `steps_per_epoch`.
-        augmentation: `Augmentation`, or `None`.
+        augmentation: `Augmentation` of images, `SignalAugmentation`, `SoundAugmentation` or `None`.
         drop_remainder: bool; `False` ends each epoch with a smaller batch and leaves the batch
             size unknown to XLA.
         with_labels: bool, whether to yield `(images, labels)` instead of images.
@@ -230,7 +231,7 @@ def _finish(batches, seed, augmentation, with_labels, part):
     def finish(place: Any, batch: Any) -> Any:
         images, labels = batch
         if augmentation is not None:
-            images = augment(images, augmentation, _key(seed, _CHANGES, place), part)
+            images = augmentation.apply(images, _key(seed, _CHANGES, place), part)
         return (images, labels) if with_labels else images
 
     return settle(batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE))

@@ -278,26 +278,32 @@ def augmentation_of(options: FineTuneOptions, images: Any) -> data.Classificatio
     >>> augmentation_of(FineTuneOptions(mixup=0.4), data.load("digits")).mixup_alpha
     0.4
     """
-    pictures = len(images.image_shape) == 3 and not images.is_sound
-    if images.is_sound:
-        _refuse_for_sound(options)
-    if options.augmentation != "auto":
-        chosen = data.ClassificationAugmentation.preset(options.augmentation)
-    elif pictures:
+    if options.augmentation == "auto":
         chosen = augmentation_for(images)
-    else:  # shifts, turns and crops are for pictures
-        chosen = data.ClassificationAugmentation.preset("none")
+    else:
+        chosen = data.ClassificationAugmentation.preset(options.augmentation, _kind_of(images))
+    if chosen.samples is not None or images.is_sound:
+        _refuse_mixing(options)
     changes = {"mixup_alpha": options.mixup, "cutmix_alpha": options.cutmix}
     values = {name: value for name, value in changes.items() if value is not None}
     return dataclasses.replace(chosen, **values)
 
 
-def _refuse_for_sound(options: FineTuneOptions) -> None:
-    """Refuse changes that are made for pictures."""
-    given = {"augmentation": options.augmentation, "mixup": options.mixup, "cutmix": options.cutmix}
-    for name, value in given.items():
-        if value not in ("auto", "none", None, 0):
-            raise ValueError(f"`{name}` is for images, not recordings. Received: {name}={value!r}")
+def _kind_of(images: Any) -> str:
+    """What the named augmentations are chosen by."""
+    if images.is_sound:
+        return "sound"
+    return "signals" if len(images.image_shape) == 2 else "images"
+
+
+def _refuse_mixing(options: FineTuneOptions) -> None:
+    """Refuse mixtures of samples that may be padded: what is missing in one is missing in both."""
+    for name, value in {"mixup": options.mixup, "cutmix": options.cutmix}.items():
+        if value not in (None, 0):
+            raise ValueError(
+                f"`{name}` is for images, not recordings or augmented signals. "
+                f"Received: {name}={value!r}"
+            )
 
 
 def _config(

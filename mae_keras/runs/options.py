@@ -303,8 +303,9 @@ class FineTuneOptions:
         pooling: classify the mean over the patch tokens, token (the class token), flatten (the
             tokens side by side) or mean:AXIS (the mean over one axis of the grid); by default
             what the pretrained run's own scores use.
-        augmentation: none, light (small shifts and rotations), paper (for photographs, with mixup
-            and cutmix), or auto, what suits the data set.
+        augmentation: none, light (of images small shifts and rotations, of signals small changes
+            of scale and noise, of sound small shifts and masked bands), paper (for photographs,
+            with mixup and cutmix; of sound wide bands), or auto, what suits the data set.
         mixup: strength of mixup, 0 for none; by default the augmentation's own value.
         cutmix: strength of cutmix, 0 for none; by default the augmentation's own value.
         drop_path_rate: in [0, 1), stochastic depth of the last block.

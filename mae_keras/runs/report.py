@@ -567,6 +567,7 @@ def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     rows += [(f"{name} images", sizes.get(name)) for name in ("train", "validation", "test")]
     rows += [(name.replace("_", " "), settings.get(name)) for name in _CLASSIFIER_SETTINGS]
     changes = dict(settings.get("augmentation", {}))
+    changes |= changes.pop("samples", None) or {}
     if not changes.get("crop_scale"):
         changes.pop("crop_ratio", None)
     if not changes.get("num_ops"):

@@ -208,12 +208,8 @@ def test_a_file_cut_short_or_hostile_is_refused(tmp_path):
         MaskedAutoencoder.from_pretrained(tmp_path / "hostile.keras")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    # A minute each: the others run with `scripts/test --all`.
-    [pytest.param(n, marks=() if n == "mnist" else pytest.mark.long) for n in pretrained_names()],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", pretrained_names())
 def test_the_k_nn_score_of_the_card_is_found_again(name, tfds_dir):
     from sklearn.neighbors import KNeighborsClassifier
 

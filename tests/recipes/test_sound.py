@@ -103,7 +103,9 @@ def test_nothing_is_cropped_mirrored_or_mixed(recipe):
     assert augmentation_of(FineTuneOptions(), images) == none == augmentation_for(images)
     with pytest.raises(ValueError, match="`min_crop_scale` is for images"):
         training_augmentation(dataclasses.replace(recipe, min_crop_scale=0.5), images)
-    for options in ({"augmentation": "light"}, {"mixup": 0.2}, {"cutmix": 0.2}):
+    light = augmentation_of(FineTuneOptions(augmentation="light"), images)
+    assert light.samples == data.SoundAugmentation.preset("light")
+    for options in ({"mixup": 0.2}, {"cutmix": 0.2}):
         with pytest.raises(ValueError, match="is for images, not recordings"):
             augmentation_of(FineTuneOptions(**options), images)
 
