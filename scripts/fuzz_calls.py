@@ -1084,6 +1084,26 @@ def _evaluation_calls() -> list[Call]:
             lambda: {"past": SIGNALS, "horizon": 4, "season": 3},
         ),
         Call(
+            "evaluation.random_gaps",
+            evaluation.random_gaps,
+            lambda: {"signals": SIGNALS, "fraction": 0.2, "seed": 1},
+        ),
+        Call(
+            "evaluation.naive_imputations",
+            evaluation.naive_imputations,
+            lambda: {"signals": np.where(SIGNALS > 1, np.nan, SIGNALS)},
+        ),
+        Call(
+            "evaluation.imputation_scores",
+            evaluation.imputation_scores,
+            lambda: {
+                "model": signals(),
+                "signals": SIGNALS[..., :1],
+                "missing": evaluation.random_gaps(SIGNALS),
+                "batch_size": 2,
+            },
+        ),
+        Call(
             "evaluation.forecast_score",
             evaluation.forecast_score,
             lambda: {"forecast": SIGNALS, "future": SIGNALS + 1},

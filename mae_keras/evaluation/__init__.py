@@ -34,6 +34,10 @@ from mae_keras.evaluation.forecasts import fit_linear_forecast as fit_linear_for
 from mae_keras.evaluation.forecasts import forecast_score as forecast_score
 from mae_keras.evaluation.forecasts import forecast_windows as forecast_windows
 from mae_keras.evaluation.forecasts import naive_forecasts as naive_forecasts
+from mae_keras.evaluation.imputation import ImputationScore as ImputationScore
+from mae_keras.evaluation.imputation import imputation_scores as imputation_scores
+from mae_keras.evaluation.imputation import naive_imputations as naive_imputations
+from mae_keras.evaluation.imputation import random_gaps as random_gaps
 from mae_keras.evaluation.knn import KNNResult as KNNResult
 from mae_keras.evaluation.knn import choose_k as choose_k
 from mae_keras.evaluation.knn import knn_accuracy as knn_accuracy

@@ -554,7 +554,7 @@ class MaskedModel(TrainableModel):
         check_int("batch_size", batch_size, 1)
         return check_input(as_one_array(images), self.image_shape, self.value_range)
 
-    def inpaint(self, images: Any, missing: Any, batch_size: int = 32) -> np.ndarray:
+    def inpaint(self, images: Any, missing: Any = None, batch_size: int = 32) -> np.ndarray:
         """Fill in missing pixels.
 
         Every patch that a missing pixel touches is hidden whole: the model sees nothing of it, not
@@ -583,6 +583,33 @@ class MaskedModel(TrainableModel):
         (2, 4, 4, 1)
         """
         return inpaint(self, images, missing, batch_size)
+
+    def impute(self, samples: Any, batch_size: int = 32) -> np.ndarray:
+        """Fill what is missing (NaN) of samples, such as gaps in signals; the rest stays as it is.
+
+        A patch with a gap is predicted whole, from the patches without one. The same as `inpaint`
+        without `missing`.
+
+        Args:
+            samples: float array `(batch, *spatial, channels)`; NaN is missing.
+            batch_size: int.
+
+        Returns:
+            float32 array of that shape, without NaN.
+
+        Raises:
+            TypeError: if `samples` are not numbers.
+            ValueError: if the shape does not fit, or a sample has a gap in every patch.
+
+        Example:
+        >>> from mae_keras.models import DenseMaskedAutoencoder
+        >>> model = DenseMaskedAutoencoder((4, 4, 1), hidden_units=(8,))
+        >>> samples = np.zeros((2, 4, 4, 1), "float32")
+        >>> samples[:, 0, 0] = np.nan
+        >>> bool(np.isnan(model.impute(samples)).any())
+        False
+        """
+        return inpaint(self, samples, None, batch_size)
 
     def restore(
         self,

@@ -122,7 +122,7 @@ def evaluate_run(
         note = "Divided anew: the encoder may have been pretrained on test images."
     options = dataclasses.replace(options, pooling=options.pooling or recipe.pooling)
     check_fit(model, images)  # before a model is made for images of another shape
-    protocols = _with_pictures(protocols, images, announce)
+    protocols = _suitable(protocols, images, named is not None, announce)
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
     protocols = _with_whole_samples(protocols, images, named is not None, announce)
@@ -173,16 +173,28 @@ def _evaluate(
     return entries
 
 
-def _with_pictures(protocols: list[str], images: Any, announce: Callable[[str], Any]) -> list[str]:
+def _suitable(
+    protocols: list[str], images: Any, by_name: bool, announce: Callable[[str], Any]
+) -> list[str]:
     """The protocols that suit the samples."""
-    left = [name for name in protocols if not (images.is_sound and PROTOCOLS[name].needs_pictures)]
+    is_signals = len(images.image_shape) == 2
+    for_others = {
+        name: "pictures, not recordings" if PROTOCOLS[name].needs_pictures else "signals"
+        for name in protocols
+        if (images.is_sound and PROTOCOLS[name].needs_pictures)
+        or (PROTOCOLS[name].needs_signals and not is_signals)
+    }
+    left = [name for name in protocols if name not in for_others]
     if not left:
+        kind = "recordings" if images.is_sound else "the samples"
+        meant = "pictures" if images.is_sound else "signals"
         raise ValueError(
-            f"`protocol` must suit recordings. Received: {', '.join(protocols)}, for pictures"
+            f"`protocol` must suit {kind}. Received: {', '.join(protocols)}, for {meant}"
         )
-    for protocol in protocols:
-        if protocol not in left:
-            announce(f"{protocol} is skipped: it is for pictures, not recordings")
+    for name, meant in for_others.items():
+        # Nobody who evaluates pictures waits for what is done with signals.
+        if by_name or meant != "signals":
+            announce(f"{name} is skipped: it is for {meant}")
     return left
 
 

@@ -495,19 +495,25 @@ def classifier_card(run: RunFolder) -> str:
     metrics = run.read_json(run.metrics) if run.metrics.exists() else {}
     entries = run.read_evaluation()
     dataset = markdown_text(config.get("dataset"))
+    about = config.get("data") or {}
+    say = functools.partial(
+        worded, image_shape=about.get("image_shape"), kind=kind_of(about.get("preprocessing"))
+    )
+    samples = say("images")
+    title = "Image classifier" if samples == "images" else f"Classifier of {samples}"
     parts = [
-        f"# Image classifier, {_count(config)}, fine-tuned on {dataset}",
+        f"# {title}, {_count(config)}, fine-tuned on {dataset}",
         "Written by `mae-keras` from the files beside it. Only the results below were measured: "
         "not other data, other classes, or groups of people or things within the data.",
-        *(_scores(name, entry) for name, entry in entries.items() if "classes" in entry),
-        "" if entries else "## Scores\n\nNot scored: there were no images to score on.",
+        *(_scores(name, entry, samples) for name, entry in entries.items() if "classes" in entry),
+        "" if entries else f"## Scores\n\nNot scored: there were no {samples} to score on.",
         *(
             f"![{title}]({name})"
             for name, title in _CLASSIFIER_PICTURES.items()
             if (run.path / name).exists()
         ),
-        _training(config, metrics),
-        _classifier_use(config),
+        _training(config, metrics, samples),
+        say(_classifier_use(config)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -517,10 +523,10 @@ def _count(config: dict[str, Any]) -> str:
     return f"{len(names)} classes" if names else "classes without names"
 
 
-def _scores(name: str, entry: dict[str, Any]) -> str:
+def _scores(name: str, entry: dict[str, Any], samples: str) -> str:
     low, high = entry["interval"]
     classes = entry["classes"]
-    on = f"{entry['num_test']:,} {entry['split']} images of {markdown_text(entry['dataset'])}"
+    on = f"{entry['num_test']:,} {entry['split']} {samples} of {markdown_text(entry['dataset'])}"
     lines = [
         f"## Scores on {on}",
         "",
@@ -534,7 +540,7 @@ def _scores(name: str, entry: dict[str, Any]) -> str:
         f"| macro-F1 | {_percent(classes['macro_f1'])} % |",
         f"| expected calibration error | {_percent(classes['calibration']['error'])} % |",
         "",
-        "| class | precision | recall | F1 | images |",
+        f"| class | precision | recall | F1 | {samples} |",
         "|---|---|---|---|---|",
     ]
     for one in classes["classes"]:
@@ -549,11 +555,11 @@ def _scores(name: str, entry: dict[str, Any]) -> str:
         if absent:
             lines += ["", f"**{unscored_classes(absent, entry['split'])}**"]
     if entry["split"] == "validation":
-        lines += ["", "There were no test images. Nothing was chosen on these, unless by hand."]
+        lines += ["", f"There were no test {samples}. Nothing was chosen on these, unless by hand."]
     return "\n".join(lines)
 
 
-def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+def _training(config: dict[str, Any], metrics: dict[str, Any], samples: str) -> str:
     settings = dict(config.get("fine_tune", {}))
     if "epochs" in metrics:  # fewer where a callback ended training early
         settings["epochs"] = metrics["epochs"]
@@ -564,7 +570,7 @@ def _training(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         ("preset", config.get("preset")),
         ("sample shape", " x ".join(map(str, sizes.get("image_shape", ()))) or None),
     ]
-    rows += [(f"{name} images", sizes.get(name)) for name in ("train", "validation", "test")]
+    rows += [(f"{name} {samples}", sizes.get(name)) for name in ("train", "validation", "test")]
     rows += [(name.replace("_", " "), settings.get(name)) for name in _CLASSIFIER_SETTINGS]
     changes = dict(settings.get("augmentation", {}))
     changes |= changes.pop("samples", None) or {}

@@ -110,13 +110,20 @@ def test_signals_of_unequal_length_from_the_file_to_the_scores(tmp_path, capsys)
     again = pretrain(recipe, tmp_path / "run", resume=True, verbose=0)
     assert again["hidden_loss"] == metrics["hidden_loss"]
     lines = []
-    entries = evaluate_run(tmp_path / "run", ["knn"], announce=lines.append)
+    protocols = ["knn", "imputation"]
+    entries = evaluate_run(tmp_path / "run", protocols, announce=lines.append)
+    assert list(entries["imputation"]["methods"]) == ["mean", "last_value", "linear", "model"]
+    assert entries["imputation"]["num_test"] == 30 and not entries["imputation"]["notes"]
     assert entries["knn"]["num_test"] == 30 and not any("WARNING" in line for line in lines)
     card = (tmp_path / "run" / "model_card.md").read_text()
     assert "held-out signals" in card and "held-out images" not in card
-    fine_tune_run(tmp_path / "run", tmp_path / "classifier", FineTuneOptions(steps=2))
+    options = FineTuneOptions(steps=2, augmentation="light")
+    fine_tune_run(tmp_path / "run", tmp_path / "classifier", options)
     config = json.loads((tmp_path / "classifier" / "config.json").read_text())
     assert config["fine_tune"]["augmentation"]["max_shift"] == 0
+    assert config["fine_tune"]["augmentation"]["samples"]["jitter"] == 0.03
+    card = (tmp_path / "classifier" / "model_card.md").read_text()
+    assert "scale 0.1, jitter 0.03" in card and "test signals" in card
     assert config["data"]["test"] == 30 and config["class_names"] == ["fast", "slow"]
     scored = evaluate_run(tmp_path / "classifier", announce=lines.append)
     assert scored["classifier"]["num_test"] == 30

@@ -111,6 +111,7 @@ class Protocol:
             padded signals have.
         needs_pictures: whether it is skipped for recordings, whose spectrograms have holes, and
             decibels in place of black and white.
+        needs_signals: whether it is skipped for all but signals, `(length, channels)`.
         trains: whether it trains a network, which takes minutes to hours: such protocols run only
             by name.
         figures: function of the entry and the `Comparison` that yields names and Matplotlib
@@ -133,6 +134,7 @@ class Protocol:
     needs_reconstruction: bool = False
     needs_whole_samples: bool = False
     needs_pictures: bool = False
+    needs_signals: bool = False
     trains: bool = False
     figures: Callable[[Mapping[str, Any], "Comparison"], Iterable[tuple[str, Any]]] | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -195,9 +197,9 @@ def check_protocol(name: str) -> None:
     >>> check_protocol("layer")
     Traceback (most recent call last):
     ValueError: `protocol` must be 'knn', 'linear-probe', 'paper-probe', 'layers',
-    'label-fractions', 'robustness', 'restoration', 'fine-tune', 'partial-fine-tune' or
-    'from-scratch'; did you mean 'layers'? Received: protocol='layer'. A name of your own has to be
-    registered first: --plugin FILE
+    'label-fractions', 'robustness', 'restoration', 'imputation', 'fine-tune', 'partial-fine-tune'
+    or 'from-scratch'; did you mean 'layers'? Received: protocol='layer'. A name of your own has to
+    be registered first: --plugin FILE
     """
     PROTOCOLS.check("protocol", name)
 
@@ -228,6 +230,7 @@ for _module in (
     "label_fractions",
     "robustness",
     "restoration",
+    "imputation",
     "fine_tune",
 ):
     importlib.import_module(f"{__name__}.{_module}")
