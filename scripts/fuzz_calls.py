@@ -1336,7 +1336,7 @@ def _data_calls() -> list[Call]:
         Call(
             "data.SoundAugmentation",
             data.SoundAugmentation,
-            lambda: {"max_shift": 0.1, "time_mask": 0.2, "frequency_mask": 0.2},
+            lambda: {"time_mask": 0.2, "frequency_mask": 0.2},
             lambda made: made.apply(FLOATS, seed=(1, 2)),
         ),
         Call(
