@@ -67,8 +67,9 @@ _PLUGINS = Group.create_ordered("Plugins")
 # What is not listed goes to the last group of its command.
 _GROUPS = {
     _DATA: "dataset train validation test kind resize image_size length sample_rate clip_seconds "
-    "num_mels hop_ms splits groups labels_from split_by augment min_crop_scale augmentation mixup "
-    "cutmix balance strict data_dir standardize",
+    "num_mels hop_ms frames frame_step frame_rate "
+    "splits groups labels_from split_by augment min_crop_scale augmentation mixup cutmix balance "
+    "strict data_dir standardize",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
@@ -665,7 +666,7 @@ def reconstruct(
         Path,
         Parameter(
             help="Image files, resized to the model's image size, and folders of them, of which "
-            "the first 8 images each are drawn; for a model of sound or signals their files."
+            "the first 8 images each are drawn; for a model of sound, video or signals their files."
         ),
     ],
     out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],

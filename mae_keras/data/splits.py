@@ -494,6 +494,11 @@ class ImageData:
         return self.kind == "sound"
 
     @property
+    def is_video(self) -> bool:
+        """Whether samples are clips, `(frames, height, width, channels)`, not volumes."""
+        return self.kind == "video"
+
+    @property
     def kind(self) -> str | None:
         """What samples are, as far as `preprocessing` says it, such as `"sound"`."""
         return kind_of(self.preprocessing)
@@ -505,11 +510,6 @@ _KINDS = {"log_mel": "sound", "volume": "volumes", "video": "video"}
 def kind_of(preprocessing: Any) -> str | None:
     """What samples are that were made so: `"sound"`, `"volumes"`, `"video"`, or `None`."""
     return next((kind for key, kind in _KINDS.items() if key in (preprocessing or {})), None)
-
-    @property
-    def is_video(self) -> bool:
-        """Whether samples are clips, `(frames, height, width, channels)`, not volumes."""
-        return self.preprocessing is not None and "video" in self.preprocessing
 
 
 class SelectedSplit(Split):

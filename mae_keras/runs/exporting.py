@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures, interop
-from mae_keras.data.file_tree import IMAGES, SOUNDS, find_files
+from mae_keras.data.file_tree import FILE_KINDS, IMAGES, VIDEOS, FileKind, find_files
+from mae_keras.data.splits import kind_of
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier, MaskedAutoencoder, load_model
 from mae_keras.models.exporting import check_backend
@@ -107,13 +108,13 @@ def reconstruct_files(
     *,
     announce: Callable[[str], Any] = lambda line: None,
 ) -> None:
-    """Draw the reconstructions of image files, or of files that a model of signals or sound takes.
+    """Draw the reconstructions of image files, or of what a model of another kind takes.
 
     Args:
         path: as for `load_trained`.
         images: image files, and folders, of which the first 8 images each are drawn; for a model of
-            sound the same of sound files; for a model of signals files of signals, of which the
-            first 8 each are drawn.
+            sound or video the same of their files; for a model of signals files of signals, of
+            which the first 8 each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
         announce: called with a line for every folder or file of which some samples are left out.
@@ -131,7 +132,7 @@ def reconstruct_files(
     if len(model.image_shape) == 2:
         samples, notes = _drawn_signals(images, model.image_shape, recipe.groups)
     else:
-        files, notes = _drawn_files(images, sound=log_mel_of(model) is not None)
+        files, notes = _drawn_files(images, files_of(model))
         samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
     figure = reconstruction_of(model, samples, max_rows=len(samples))
     figures.save_figure(figure, pathlib.Path(out).expanduser())
@@ -148,11 +149,23 @@ def log_mel_of(model: Any) -> dict[str, Any] | None:
     return (preprocessing_of(model) or {}).get("log_mel")
 
 
+def files_of(model: Any) -> FileKind:
+    """The files that hold the samples of a model, each one.
+
+    Args:
+        model: trained model, not one of signals.
+
+    Returns:
+        `FileKind`.
+    """
+    return FILE_KINDS.get(str(kind_of(preprocessing_of(model))), IMAGES)
+
+
 def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.ndarray:
     """A file as a model takes it.
 
     Args:
-        path: image file, or sound file for a model of sound.
+        path: image file, sound file for a model of sound, or video file for one of video.
         model: trained model.
         resize: how images are brought to its size, as in `Recipe`.
 
@@ -165,15 +178,19 @@ def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.nda
     log_mel = log_mel_of(model)
     if log_mel is not None:
         return data.read_sound(path, log_mel)
-    return data.read_image(path, model.image_shape, resize=resize, value_range=model.value_range)
+    as_trained = {"resize": resize, "value_range": model.value_range}
+    if files_of(model) is VIDEOS:
+        sampling = preprocessing_of(model)["video"]
+        return data.read_video(path, model.image_shape, sampling, **as_trained)
+    return data.read_image(path, model.image_shape, **as_trained)
 
 
-def images_of_folder(path: pathlib.Path, sound: bool = False) -> list[str]:
+def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
     """Paths of the image files of a folder.
 
     Args:
         path: folder.
-        sound: bool, whether to find sound files instead. Defaults to `False`.
+        kind: other files to find instead.
 
     Returns:
         List of paths.
@@ -187,7 +204,6 @@ def images_of_folder(path: pathlib.Path, sound: bool = False) -> list[str]:
     Traceback (most recent call last):
     ValueError: `images` must be image files or folders of them. Received: ... which holds none
     """
-    kind = SOUNDS if sound else IMAGES
     found = find_files(path, kind).paths
     if not found:
         raise ValueError(
@@ -198,7 +214,7 @@ def images_of_folder(path: pathlib.Path, sound: bool = False) -> list[str]:
 
 
 def _drawn_files(
-    images: Sequence[str | os.PathLike[str]], sound: bool = False
+    images: Sequence[str | os.PathLike[str]], kind: FileKind
 ) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []
@@ -206,7 +222,7 @@ def _drawn_files(
     for image in images:
         path = pathlib.Path(image).expanduser()
         if path.is_dir():
-            found = images_of_folder(path, sound)
+            found = images_of_folder(path, kind)
             files += found[:_DRAWN_OF_A_FOLDER]
             if len(found) > _DRAWN_OF_A_FOLDER:
                 notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(found):,} in {path}/")

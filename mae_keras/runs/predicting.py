@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from mae_keras import data, evaluation, figures
+from mae_keras.data.file_tree import IMAGES, FileKind
 from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
-from mae_keras.runs.exporting import images_of_folder, load_trained, log_mel_of, read_sample
+from mae_keras.runs.exporting import files_of, images_of_folder, load_trained, read_sample
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import no_labels
 from mae_keras.runs.resuming import Interrupted
@@ -208,7 +209,7 @@ def predict_files(
     announce: Callable[[str], Any] = print,
     batch_size: int = _BATCH_SIZE,
 ) -> Predictions:
-    """Classify image files, sound files or the signals in files, and say and write what they are.
+    """Classify files of images, sound, video or signals, and say and write what they are.
 
     Files are read and classified in batches, so that there may be any number. One that cannot be
     read is named and counted, and the others go on. If the process is interrupted, what was
@@ -216,7 +217,7 @@ def predict_files(
 
     Args:
         source: folder of a classifier's run, or the `.keras` file of an `ImageClassifier`.
-        files: image or sound files, and folders, whose files at any depth are taken; for a
+        files: image, sound or video files, and folders, whose files at any depth are taken; for a
             classifier of signals files of signals.
         csv_path: file to write, or `None`: a row for each image with its path, the predicted class,
             its probability, and the probability of each class. The path of a signal ends in its
@@ -246,13 +247,15 @@ def predict_files(
     if len(model.image_shape) == 2:
         reading = _SignalReading(files, model.image_shape, recipe.groups, announce)
         paths, predictions.unreadable = list(reading.signals), reading.unreadable
-    elif len(model.image_shape) == 3 and model.image_shape[-1] in (1, 3):
+    elif model.image_shape[-1] in (1, 3) and (
+        len(model.image_shape) == 3 or files_of(model) is not IMAGES
+    ):
         reading = _Reading(model, recipe.resize)
-        paths = list_image_files(files, sound=log_mel_of(model) is not None)
+        paths = list_image_files(files, files_of(model))
     else:
         raise ValueError(
-            f"`run` must be a run of a classifier of signals or of gray or color images to "
-            f"classify files. Received: a model of samples of shape {tuple(model.image_shape)}"
+            f"`run` must be a run of a classifier of signals or of gray or color images or clips "
+            f"to classify files. Received: a model of samples of shape {tuple(model.image_shape)}"
         )
     table = _Table(names, paths, announce)
     if csv_path is None:
@@ -269,12 +272,12 @@ def predict_files(
     return predictions
 
 
-def list_image_files(files: Sequence[str | os.PathLike[str]], sound: bool = False) -> list[str]:
+def list_image_files(files: Sequence[str | os.PathLike[str]], kind: FileKind = IMAGES) -> list[str]:
     """Image files as they are, and those in folders at any depth, sorted within each.
 
     Args:
         files: paths of files and folders.
-        sound: bool, whether to find sound files in folders. Defaults to `False`.
+        kind: other files to find in folders instead.
 
     Returns:
         List of paths, each once.
@@ -291,7 +294,7 @@ def list_image_files(files: Sequence[str | os.PathLike[str]], sound: bool = Fals
     for file in files:
         path = pathlib.Path(file).expanduser()
         if path.is_dir():
-            found += images_of_folder(path, sound)
+            found += images_of_folder(path, kind)
         elif path.exists():
             found.append(str(path))
         else:
@@ -364,13 +367,12 @@ class _Reading:
 
     def __init__(self, model: Any, resize: str):
         self.model, self.resize = model, resize
-        self.sound = log_mel_of(model) is not None
 
     def images(
         self, paths: list[str]
     ) -> tuple[list[tuple[str, np.ndarray]], list[tuple[str, str]]]:
         """Paths and images of the files that can be read, paths and reasons of the others."""
-        if self.sound:
+        if files_of(self.model) is not IMAGES:
             return self._one_by_one(paths, [])
         files = inspect_files(paths)
         defects = [(file.path, file.defect) for file in files if file.defect]

@@ -24,8 +24,8 @@ class Recipe:
 
     Args:
         dataset: one of mnist-sample, digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or
-            .npy file, a file of signals (.ts, .csv, .tsv, .parquet), a folder of images or one of
-            sound files.
+            .npy file, a file of signals (.ts, .csv, .tsv, .parquet), a folder of images, of sound
+            files or of video files.
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
         patch_size: pixels per side of a patch, or one number for each axis, such as 4x8; must
@@ -70,9 +70,9 @@ class Recipe:
         strict: refuse a folder with unreadable files instead of skipping them.
         resize: crop (the shorter side is resized, the middle is kept), pad (the longer side is
             resized, black is added) or stretch (proportions are not kept).
-        kind: what an array file holds: images, signals or volumes; by default what the name of
-            its array, or its shape, says. Of a folder images or sound; by default sound where it
-            holds no image file.
+        kind: what an array file holds: images, signals, volumes or video; by default what the name
+            of its array, or its shape, says. Of a folder images, sound or video; by default images
+            where it holds any.
         length: time steps that signals are padded to, with missing values at the end, or cut to; by
             default those of the longest signal, rounded up to whole patches. One long series is cut
             into windows of so many steps.
@@ -82,6 +82,12 @@ class Recipe:
             default those of the longest recording, at most 10.
         num_mels: frequency bands of a spectrogram; by default 64.
         hop_ms: milliseconds from one frame of a spectrogram to the next; by default 10.
+        frames: frames of a clip; by default 16, fewer where half of the videos are shorter, and all
+            of an array.
+        frame_step: every how many-th frame of a video is taken; by default as many as half of the
+            videos are long enough for, at most 4, and 1 of an array.
+        frame_rate: frames per second to which videos are resampled before the steps are taken; by
+            default the most common rate of the folder.
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
         standardize: data (every channel by the mean and standard deviation of the training data)
@@ -138,12 +144,15 @@ class Recipe:
     seed: int = 0
     strict: bool = False
     resize: Literal["crop", "pad", "stretch"] = "crop"
-    kind: Literal["images", "signals", "volumes", "sound"] | None = None
+    kind: Literal["images", "signals", "volumes", "sound", "video"] | None = None
     length: int | None = None
     sample_rate: int | None = None
     clip_seconds: float | None = None
     num_mels: int | None = None
     hop_ms: float | None = None
+    frames: int | None = None
+    frame_step: int | None = None
+    frame_rate: float | None = None
     splits: tuple[float, float, float] | None = None
     groups: str | None = None
     labels_from: str | None = None
@@ -157,9 +166,9 @@ class Recipe:
         object.__setattr__(self, "patch_size", _as_patch_size(self.patch_size))
         check_int("steps_per_execution", self.steps_per_execution, 1, LARGEST_SEED)
         check_int("seed", self.seed, 0, LARGEST_SEED)
-        for name in ("length", "sample_rate", "num_mels"):
+        for name in ("length", "sample_rate", "num_mels", "frames", "frame_step"):
             check_int(name, getattr(self, name), 1, LARGEST_SEED, optional=True)
-        for name in ("clip_seconds", "hop_ms"):
+        for name in ("clip_seconds", "hop_ms", "frame_rate"):
             check_number(name, getattr(self, name), 0, above=True, optional=True)
         find_preset(self.preset)
         between = {"above": True, "below": True}
@@ -204,7 +213,7 @@ _CHOICES = {
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),
     "on_nan": ("stop", "skip"),
-    "kind": ("images", "signals", "volumes", "sound", None),
+    "kind": ("images", "signals", "volumes", "sound", "video", None),
     "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
     "standardize": ("data", "sample"),
@@ -440,6 +449,21 @@ SOUND = Recipe(
 )
 
 
+# Patches of 2 frames x 8 x 8 pixels, hidden in tubes: what hardly moves could be copied otherwise.
+VIDEO = Recipe(
+    dataset="clips/",
+    preset="nano",
+    patch_size="2x8x8",
+    mask_ratio=0.75,
+    masking="tube",
+    epochs=50,
+    batch_size=32,
+    learning_rate=4e-3,
+    warmup_epochs=5,
+    kind="video",
+)
+
+
 RECIPES: Registry = Registry(
     "recipe",
     {
@@ -451,6 +475,7 @@ RECIPES: Registry = Registry(
         "images": IMAGES,
         "signals": SIGNALS,
         "sound": SOUND,
+        "video": VIDEO,
     },
 )
 
@@ -485,6 +510,7 @@ def _check_recipe(recipe: Any) -> None:
         raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}")
 
 
+_OF_KINDS = ("images", "signals", "sound", "video")
 _SIGNAL_FILES = (".ts", ".csv", ".tsv", ".parquet")
 
 
@@ -513,18 +539,19 @@ def find_recipe(
         dataset = dataset or _default_dataset()
         key = dataset.removeprefix("tfds:").split(":")[0].split("/")[0]
         # A folder of such a name says nothing about what is in it.
-        if key in RECIPES and key not in ("images", "signals", "sound"):
+        if key in RECIPES and key not in _OF_KINDS:
             return RECIPES[key]
         return RECIPES[_recipe_of_kind(dataset, kind)]
     return RECIPES[RECIPES.check("recipe", name)]
 
 
 def _recipe_of_kind(dataset: str, kind: str | None) -> str:
-    if kind in ("signals", "sound"):
+    if kind in _OF_KINDS:
         return kind
     if dataset.endswith(_SIGNAL_FILES):
         return "signals"
-    return "sound" if kind is None and SOURCES["sound"].reads(dataset) else "images"
+    of_folders = (name for name in ("sound", "video") if SOURCES[name].reads(dataset))
+    return next(of_folders, "images")
 
 
 def _default_dataset() -> str:
