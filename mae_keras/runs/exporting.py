@@ -214,7 +214,7 @@ def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
 
 
 def _drawn_files(
-    images: Sequence[str | os.PathLike[str]], kind: FileKind
+    images: Sequence[str | os.PathLike[str]], kind: FileKind = IMAGES
 ) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []
