@@ -67,9 +67,8 @@ _PLUGINS = Group.create_ordered("Plugins")
 # What is not listed goes to the last group of its command.
 _GROUPS = {
     _DATA: "dataset train validation test kind resize image_size length sample_rate clip_seconds "
-    "num_mels hop_ms frames frame_step frame_rate "
-    "splits groups labels_from split_by augment min_crop_scale augmentation mixup cutmix balance "
-    "strict data_dir standardize",
+    "num_mels hop_ms spacing window crop_size crops_per_volume flip_axes splits groups labels_from "
+    "split_by augment min_crop_scale augmentation mixup cutmix balance strict data_dir standardize",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
@@ -254,7 +253,8 @@ def pretrain(
         begun_with = config_of(out).get("dataset")
         settings["dataset"] = begun_with if isinstance(begun_with, str) else None
     # A run that was begun before there were recipes for kinds goes on with that for images.
-    kind = None if resume and "length" not in config_of(out) else settings["kind"]
+    began_before = {"volumes": "crop_size"}.get(str(settings["kind"]), "length")
+    kind = None if resume and began_before not in config_of(out) else settings["kind"]
     chosen = adapt(find_recipe(recipe, settings["dataset"], kind), **settings)
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)
@@ -301,7 +301,7 @@ def pretrain(
     about = config_of(out).get("data", {})
     kind = kind_of(about.get("preprocessing"))
     print(worded(summary(metrics), about.get("image_shape"), kind))
-    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _placeholder("labeled", out)]
+    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELED]
     picture = RunFolder(out).reconstructions
     _next(
         ["evaluate", out, *labels],
@@ -426,7 +426,7 @@ def evaluate(
     else:
         with_labels = any("test_accuracy" in entry for entry in entries.values())
         named = ["--dataset", labeled.dataset] if labeled.dataset else []
-        labels = named if with_labels else ["--dataset", _placeholder("labeled", run)]
+        labels = named if with_labels else ["--dataset", _LABELED]
         _next(["fine-tune", run, *labels, "--out", f"{run}-classifier"])
     failed = [name for name, entry in entries.items() if "error" in entry]
     if failed:
@@ -609,21 +609,18 @@ def predict(
         _leave(1, f"{files} could not be read; {predictions.num_predicted:,} were classified")
 
 
-# What a user has to supply, as docs name it.
+# Folders that a user has to supply, as docs name them.
+_LABELED, _NEW, _NEW_SIGNALS = "labeled/", "new/", "new.csv"
 _PLACEHOLDERS = {
-    "labeled/": "your folder of labeled files, with a sub-folder for each class",
-    "new/": "your folder of files to classify or draw",
-    "labeled.csv": "your file of signals with their labels",
-    "new.csv": "your file of signals to classify",
+    _LABELED: "your folder of labeled images, with a sub-folder for each class",
+    _NEW: "your folder of images to classify or draw",
+    _NEW_SIGNALS: "your file of signals to classify",
 }
 
 
-def _placeholder(name: str, run: Path) -> str:
-    return f"{name}.csv" if len(_shape_of(run) or ()) == 2 else f"{name}/"
-
-
 def _predicting(run: Path) -> list[Any]:
-    return ["predict", run, _placeholder("new", run), "--csv", "predictions.csv"]
+    new = _NEW_SIGNALS if len(_shape_of(run) or ()) == 2 else _NEW
+    return ["predict", run, new, "--csv", "predictions.csv"]
 
 
 def _shape_of(run: Path) -> Any:
@@ -669,7 +666,7 @@ def reconstruct(
         Path,
         Parameter(
             help="Image files, resized to the model's image size, and folders of them, of which "
-            "the first 8 images each are drawn; for a model of sound, video or signals their files."
+            "the first 8 images each are drawn; for a model of sound or signals their files."
         ),
     ],
     out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],
@@ -809,8 +806,7 @@ def import_(
     if run_kind(config_of(out)) == "classifier":
         _next(_predicting(out))
     else:
-        labeled = _placeholder("labeled", out)
-        _next(["fine-tune", out, "--dataset", labeled, "--out", f"{out}-classifier"])
+        _next(["fine-tune", out, "--dataset", _LABELED, "--out", f"{out}-classifier"])
 
 
 @app.command(

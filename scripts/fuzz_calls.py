@@ -76,7 +76,8 @@ EXEMPT = {
         "training.shard_batches_across_cores training.wait_for_all training.ReconstructionCallback "
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
         "data.StreamSplit data.load data.kind data.read_image data.read_signals "
-        "data.read_sound data.SoundSplit data.read_video data.VideoSplit runs.evaluate_run "
+        "data.read_sound data.SoundSplit data.read_volume data.CropSplit data.VolumeSplit "
+        "runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure"
@@ -1315,21 +1316,6 @@ def _data_calls() -> list[Call]:
             lambda log_mel: log_mel(np.sin(np.arange(2000.0))),
         ),
         Call(
-            "data.FrameSampling",
-            data.FrameSampling,
-            lambda: {"frames": 4, "frame_step": 2, "frame_rate": 25.0},
-            lambda sampling: sampling.chosen(20),
-        ),
-        Call(
-            "data.FrameSplit",
-            data.FrameSplit,
-            lambda: {
-                "split": data.ArraySplit(np.zeros((4, 6, 8, 8, 1), "uint8"), np.arange(4)),
-                "sampling": data.FrameSampling(2, frame_step=2),
-            },
-            rows,
-        ),
-        Call(
             "data.SelectedSplit",
             data.SelectedSplit,
             lambda: {"split": split(), "rows": np.arange(6)},
@@ -1353,6 +1339,24 @@ def _data_calls() -> list[Call]:
             data.SoundAugmentation,
             lambda: {"time_mask": 0.2, "frequency_mask": 0.2},
             lambda made: made.apply(FLOATS, seed=(1, 2)),
+        ),
+        Call(
+            "data.VolumeAugmentation",
+            data.VolumeAugmentation,
+            lambda: {"flip_axes": ("depth", "width")},
+            lambda made: made.apply(FLOATS[:, :, :, None], seed=(1, 2)),
+        ),
+        Call(
+            "data.VolumeSettings",
+            data.VolumeSettings,
+            lambda: {
+                "crop_size": (8, 16, 16),
+                "spacing": (2.0, 1.0, 1.0),
+                "window": (-1000.0, 400.0),
+                "oriented": True,
+            },
+            lambda made: made.to_dict(),
+            also=(("window", "negative"),),
         ),
         Call(
             "data.ClassificationAugmentation",

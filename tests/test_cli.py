@@ -469,31 +469,23 @@ def test_what_settings_and_paths_tell_is_refused_at_once(runs, arguments, words)
         assert "--resume" not in line
 
 
-@pytest.mark.parametrize(
-    ("data", "placeholder"), [({"image_shape": [150, 1]}, "labeled.csv"), ({}, "labeled/")]
-)
-def test_signals_are_asked_for_in_a_file(data, placeholder, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"data": data}))
-    assert cli._placeholder("labeled", tmp_path) == placeholder
-    assert placeholder in cli._PLACEHOLDERS
-
-
 def test_next_steps_name_what_a_user_must_supply(capsys):
     cli._next(["evaluate", "my run", "--dataset", "labeled/"], ["export", "a"], look_at=Path("b"))
     assert capsys.readouterr().out.splitlines() == [
         "Next:",
         "  look at b",
-        "  (labeled/ stands for your folder of labeled files, with a sub-folder for each class)",
+        "  (labeled/ stands for your folder of labeled images, with a sub-folder for each class)",
         "  mae-keras evaluate 'my run' --dataset labeled/",
         "  mae-keras export a",
     ]
 
 
 def test_a_folder_of_many_images_says_how_many_are_drawn(tmp_path):
+    from mae_keras.data.file_tree import IMAGES
     from mae_keras.runs.exporting import _drawn_files
 
     for number in range(12):
         Image.fromarray(np.zeros((4, 4), "uint8")).save(tmp_path / f"{number:02}.png")
-    files, notes = _drawn_files([tmp_path, tmp_path / "11.png"])
+    files, notes = _drawn_files([tmp_path, tmp_path / "11.png"], IMAGES)
     assert [Path(file).name for file in files] == [f"{n:02}.png" for n in (*range(8), 11)]
     assert notes == [f"Drew the first 8 of 12 in {tmp_path}/"]

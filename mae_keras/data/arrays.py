@@ -15,7 +15,7 @@ from mae_keras.data.image_files import resize as resized
 from mae_keras.data.splits import ArraySplit, ImageData, MappedSplit
 from mae_keras.files import check_regular, open_regular
 
-KINDS = ("images", "signals", "volumes", "video")
+KINDS = ("images", "signals", "volumes")
 _SAID = {
     "train": ("{0}", "train_{0}", "{0}_train"),
     "validation": ("val_{0}", "{0}_val", "valid_{0}", "validation_{0}", "{0}_validation"),
@@ -32,12 +32,11 @@ _LABELS = {
     "test": ("y_test", "test_labels", "test_y", "labels_test"),
 }
 # Ranks of arrays, the number of samples counted: without and with an axis of channels.
-_RANKS = {"images": (3, 4), "signals": (2, 3), "volumes": (4, 5), "video": (4, 5)}
+_RANKS = {"images": (3, 4), "signals": (2, 3), "volumes": (4, 5)}
 _AXES = {
     "images": "(num_images, height, width) or (num_images, height, width, channels)",
     "signals": "(num_signals, length) or (num_signals, length, channels)",
     "volumes": "(num_volumes, depth, height, width), with or without channels after it",
-    "video": "(num_clips, time, height, width), with or without channels after it",
 }
 _MOST_CLASSES = 100_000
 _CHUNK_BYTES = 1 << 26
@@ -54,6 +53,9 @@ def load_arrays(
     kind: str | None = None,
     resize: str = "crop",
     in_memory_limit: int = 1 << 30,
+    crop_size: Any = None,
+    crops_per_volume: int | None = None,
+    window: Any = None,
 ) -> ImageData:
     """Load `.npz` or `.npy` files as `ImageData`; see `mae_keras.data.load`."""
     name = " + ".join(str(path) for path in paths.values())
@@ -67,7 +69,13 @@ def load_arrays(
     images, targets = parts["train"]
     if own is not None:
         groups = _member(paths["train"], own)
-    return in_memory_data(
+    kind = kind or _kind_of(name, np.asanyarray(images))
+    cut = {"crop_size": crop_size, "window": window, "crops_per_volume": crops_per_volume}
+    if kind != "volumes" and (given := [key for key, value in cut.items() if value is not None]):
+        raise ValueError(
+            f"`{given[0]}` is for volumes. Received: {given[0]}={cut[given[0]]}, {kind}"
+        )
+    data = in_memory_data(
         name,
         images,
         targets,
@@ -82,6 +90,11 @@ def load_arrays(
         resize=resize,
         in_memory_limit=in_memory_limit,
     )
+    if crop_size is None and window is None:
+        return data
+    from mae_keras.data.volumes import cropped
+
+    return cropped(data, **cut)
 
 
 def in_memory_data(
@@ -144,16 +157,8 @@ def in_memory_data(
         class_names=class_names,
         value_range=_value_range(name, parts, kind),
         notes=(*dict.fromkeys(notes), *notes_on_split),
-        preprocessing=_preprocessing(kind, splits["train"].image_shape),
         **splits,
     )
-
-
-def _preprocessing(kind, image_shape):
-    """What tells apart kinds whose samples have one rank."""
-    if kind != "video":
-        return None
-    return {"video": {"frames": image_shape[0], "frame_step": 1, "frame_rate": None}}
 
 
 def read_signal_arrays(path: Path) -> np.ndarray:
@@ -394,11 +399,6 @@ def _with_channel_axis(name, images, kind):
         )
     if images.ndim == _RANKS[kind][0]:
         return images[..., np.newaxis]
-    if kind == "video" and images.shape[2] <= 4 < images.shape[4]:
-        raise ValueError(
-            f"{name}: video must be channels-last, (num_clips, time, height, width, channels); "
-            f"transpose it with video.transpose(0, 1, 3, 4, 2). Received: shape {images.shape}."
-        )
     least = 16 if kind == "signals" else 4
     if images.shape[1] <= 4 and min(images.shape[2:]) > least:
         axes = ", ".join(map(str, (0, *range(2, images.ndim), 1)))
@@ -557,7 +557,7 @@ def _value_range(name, parts, kind):
     for bound in (1, 255):
         if 0 <= low and high <= bound:
             return (0, bound)
-    if kind in ("volumes", "video"):
+    if kind == "volumes":
         return None
     raise ValueError(
         f"{name}: float pixels must lie in [0, 1] or in [0, 255]. "

@@ -80,7 +80,7 @@ DEFAULTS = {
     "arrays": None,
     "signals": None,
     "sound": None,
-    "video": None,
+    "volumes": None,
 }
 
 

@@ -1,6 +1,7 @@
-"""What a folder of files says: which files, of which split, class and group. Opens no file.
+"""What a folder of files says: which files, of which split, class and group.
 
-NumPy is imported on use: the command line looks into folders before anything else is loaded.
+Opens no files but some without an ending, which may be DICOM. NumPy is imported on use: the command
+line looks into folders before anything else is loaded.
 """
 
 import collections
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mae_keras.data.division import Division
 
 _NAMED_FILES = 5
+_LOOKED_INTO = 16  # files without an ending, for what they are
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -41,6 +43,7 @@ class FileKind:
         suffixes: endings of names, in lower case.
         not_read: endings of files that hold such a thing in a format that is not read.
         formats: str, what to convert those to.
+        bare: whether names without an ending, or with a number for one, may be such files.
     """
 
     one: str
@@ -49,6 +52,7 @@ class FileKind:
     suffixes: tuple[str, ...]
     not_read: tuple[str, ...]
     formats: str
+    bare: bool = False
 
 
 IMAGES = FileKind(
@@ -58,7 +62,7 @@ IMAGES = FileKind(
     # The first five are those of versions before 0.2.
     (".png", ".jpg", ".jpeg", ".bmp", ".gif")
     + (".jpe", ".jfif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"),
-    (".heic", ".heif", ".avif", ".svg", ".dcm", ".nii", ".nii.gz", ".exr", ".psd", ".jp2")
+    (".heic", ".heif", ".avif", ".svg", ".exr", ".psd", ".jp2")
     + (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".tga", ".ico"),
     "PNG or JPEG",
 )
@@ -78,8 +82,17 @@ VIDEOS = FileKind(
     (".wmv", ".flv", ".mpg", ".mpeg", ".m4v", ".3gp", ".ogv", ".vob", ".mts", ".m2ts"),
     "MP4",
 )
+VOLUMES = FileKind(
+    "volume",
+    "volumes",
+    "volume file",
+    (".nii", ".nii.gz", ".npy", ".dcm"),
+    (".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".hdr", ".img", ".mnc", ".npz", ".ima"),
+    "NIfTI",
+    bare=True,
+)
 # By the name that `kind` has for them in `load`; of a folder that holds several, the first is read.
-FILE_KINDS = {"images": IMAGES, "sound": SOUNDS, "video": VIDEOS}
+FILE_KINDS = {"images": IMAGES, "sound": SOUNDS, "video": VIDEOS, "volumes": VOLUMES}
 
 
 class Place(NamedTuple):
@@ -159,11 +172,27 @@ def _kind_of_entry(entry, suffixes, wanted, others):
     if not stat.S_ISREG(mode):
         return "named pipe, socket or device"
     name = entry.name.lower()
-    if name.endswith(suffixes):
+    if name.endswith(suffixes) or (wanted.bare and is_bare(name)):
         return "wanted"
     if name.endswith(wanted.not_read):
         return "format"
     return next((kind.file for kind in others if name.endswith(kind.suffixes)), "file")
+
+
+def is_bare(name: str) -> bool:
+    """Whether a name has no ending but, as those of DICOM files may, a number."""
+    return "." not in name or name.rpartition(".")[2].isdecimal()
+
+
+def is_dicom(path: str) -> bool:
+    """Whether a file begins as DICOM files do."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def kind_of_folder(folder: str | os.PathLike[str]) -> str:
@@ -171,7 +200,7 @@ def kind_of_folder(folder: str | os.PathLike[str]) -> str:
 
     A GIF counts as an image, but beside video files as one of them.
     """
-    found, seen = set(), set()
+    found, seen, bare = set(), set(), []
     for parent, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(parent))
         folders[:] = [
@@ -187,6 +216,10 @@ def kind_of_folder(folder: str | os.PathLike[str]) -> str:
             if name.endswith(IMAGES.suffixes):
                 return "images"
             found |= {key for key, kind in FILE_KINDS.items() if name.endswith(kind.suffixes)}
+        named = (name for name in names if name[0] != "." and is_bare(name))
+        bare += [os.path.join(parent, name) for name in named][:_LOOKED_INTO]
+    if not found and any(map(is_dicom, bare[:_LOOKED_INTO])):
+        return "volumes"
     if "gif" in found:
         found.discard("sound")
     return next((kind for kind in FILE_KINDS if kind in found), "images")
@@ -406,6 +439,10 @@ def _listed(others, kind):
         SOUNDS.file: (
             "sound file (kind 'sound' reads it)",
             "sound files (kind 'sound' reads them)",
+        ),
+        VOLUMES.file: (
+            "volume file (kind 'volumes' reads it)",
+            "volume files (kind 'volumes' reads them)",
         ),
         VIDEOS.file: (
             "video file (kind 'video' reads it)",

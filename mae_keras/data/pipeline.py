@@ -10,6 +10,7 @@ from typing import Any
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.signal_augmentation import SignalAugmentation, SoundAugmentation
 from mae_keras.data.splits import Split, check_split
+from mae_keras.data.volume_augmentation import VolumeAugmentation
 from mae_keras.runtime.tf_data import settle, stay_on_host
 
 # An unending stream of int64 numbers.
@@ -66,7 +67,9 @@ def training_batches(
     start_epoch: int = 0,
     start_step: int = 0,
     multiple_of: int = 1,
-    augmentation: Augmentation | SignalAugmentation | SoundAugmentation | None = None,
+    augmentation: (
+        Augmentation | SignalAugmentation | SoundAugmentation | VolumeAugmentation | None
+    ) = None,
     drop_remainder: bool = True,
     with_labels: bool = False,
     shard: tuple[int, int] = (0, 1),
@@ -86,7 +89,8 @@ def training_batches(
         start_epoch: int >= 0, the epoch to start at.
         start_step: int >= 0, steps of that epoch to leave out, less than it has.
         multiple_of: int, as in `steps_per_epoch`.
-        augmentation: `Augmentation` of images, `SignalAugmentation`, `SoundAugmentation` or `None`.
+        augmentation: `Augmentation` of images, `SignalAugmentation`, `SoundAugmentation`,
+            `VolumeAugmentation` or `None`.
         drop_remainder: bool; `False` ends each epoch with a smaller batch and leaves the batch
             size unknown to XLA.
         with_labels: bool, whether to yield `(images, labels)` instead of images.

@@ -180,6 +180,11 @@ class MappedSplit(Split):
         super().__init__(shape, len(rows), dtype, labels)
         self._images, self._rows, self._resize = images, np.asarray(rows), resize
 
+    @property
+    def stored(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mapped array, and the rows of it that belong to this split."""
+        return self._images, self._rows
+
     def _fetch_images(self, indices):
         import tensorflow as tf
 
@@ -231,20 +236,14 @@ class FileSplit(Split):
         """What a file holds, or `None` after `report` if it can no longer be read."""
         raise NotImplementedError
 
-    def contents(
-        self, indices: Any, draws: Sequence[Any] | None = None, **options: Any
-    ) -> tuple[list[Any], np.ndarray]:
-        """What some files hold, and which files they are: not those of `indices` throughout.
-
-        `content` gets the `options`, and of `draws` its own one.
-        """
+    def contents(self, indices: Any) -> tuple[list[Any], np.ndarray]:
+        """What some files hold, and which files they are: not those of `indices` throughout."""
         places, contents = np.empty(len(indices), "int64"), []
         for row, place in enumerate(indices.tolist()):
-            own = options if draws is None else {**options, "draw": draws[row]}
-            content = self.content(place, **own)
+            content = self.content(place)
             while content is None:  # ends: too many are an error
                 place = (place + 1) % len(self)
-                content = self.content(place, **own)
+                content = self.content(place)
             contents.append(content)
             places[row] = place
         return contents, places
@@ -473,8 +472,7 @@ class ImageData:
             files of 16 bits, `(0, 65535)`; `None` for values without such ends, as of signals.
         notes: tuple of sentences worth printing, such as the files that were skipped.
         preprocessing: dict that JSON can hold, of what made samples of the files, or `None`: of
-            recordings `{"log_mel": {...}}`, the arguments of `LogMel`, of clips `{"video":
-            {...}}`, those of `FrameSampling`.
+            recordings `{"log_mel": {...}}`, the arguments of `LogMel`.
     """
 
     name: str
@@ -492,11 +490,6 @@ class ImageData:
     def is_sound(self) -> bool:
         """Whether samples are spectrograms of recordings, not pictures to crop or mirror."""
         return self.kind == "sound"
-
-    @property
-    def is_video(self) -> bool:
-        """Whether samples are clips, `(frames, height, width, channels)`, not volumes."""
-        return self.kind == "video"
 
     @property
     def kind(self) -> str | None:

@@ -19,13 +19,12 @@ from mae_keras.layers import patches as pixel_normalization
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import CheckpointStore, RunFolder
-from mae_keras.runs.options import file_settings, preprocessing_of
-from mae_keras.runs.recipe import Recipe, check_patch_size, patch_sides
+from mae_keras.runs.options import file_settings, preprocessing_of, volume_settings
+from mae_keras.runs.recipe import Recipe, check_patch_size, flipped_axes, patch_sides
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
-_STATISTICS_IMAGES = 10_000
-_STATISTICS_BYTES = 2**28  # of clips and volumes, which are larger
+_STATISTICS_IMAGES, _STATISTICS_VALUES = 10_000, 2**26
 
 
 def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) -> data.ImageData:
@@ -34,8 +33,8 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
     Args:
         recipe: `Recipe`.
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
-        model: trained model as which files are read: gray or color, range of pixels, length of
-            signals and frames of clips; without one, signals are padded to whole patches.
+        model: trained model as which files are read: gray or color, range of pixels, and length of
+            signals; without one, signals are padded to whole patches.
 
     Returns:
         `data.ImageData`.
@@ -55,9 +54,6 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
         "groups": recipe.groups,
         "labels_from": recipe.labels_from,
         "split_by": recipe.split_by,
-        "frames": recipe.frames,
-        "frame_step": recipe.frame_step,
-        "frame_rate": recipe.frame_rate,
     }
     if model is not None:
         preprocessing = preprocessing_of(model)
@@ -65,6 +61,7 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
         settings |= file_settings(recipe.dataset, *kept)
     if "log_mel" not in settings:
         settings |= _sound_settings(recipe)
+    settings = volume_settings(recipe) | settings
     images = data.load(recipe.dataset, **settings)
     return images if model is not None else _in_whole_patches(recipe, images)
 
@@ -77,8 +74,14 @@ def _sound_settings(recipe: Recipe) -> dict[str, Any]:
         "sample_rate": recipe.sample_rate,
         "clip_seconds": recipe.clip_seconds,
         "log_mel": log_mel or None,
-        "multiple_of": int(str(recipe.patch_size).split("x")[0]),
+        "multiple_of": _patch_of(recipe),
     }
+
+
+def _patch_of(recipe: Recipe) -> int | tuple[int, ...]:
+    """Sides of a patch, of volumes all three."""
+    sides = [int(side) for side in str(recipe.patch_size).split("x")]
+    return tuple(sides) if len(sides) == 3 else sides[0]
 
 
 def _in_whole_patches(recipe: Recipe, images: data.ImageData) -> data.ImageData:
@@ -114,7 +117,9 @@ def training_split(recipe: Recipe, images: Any) -> data.Split:
     return data.balanced_split(images.train, seed=recipe.seed, power=recipe.balance)
 
 
-def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | None:
+def training_augmentation(
+    recipe: Recipe, images: Any
+) -> data.Augmentation | data.VolumeAugmentation | None:
     """The random changes a recipe makes to its training images.
 
     Args:
@@ -122,13 +127,20 @@ def training_augmentation(recipe: Recipe, images: Any) -> data.Augmentation | No
         images: `data.ImageData`.
 
     Returns:
-        `data.Augmentation`, or `None` where nothing is changed.
+        `data.Augmentation`, `data.VolumeAugmentation`, or `None` where nothing is changed.
 
     Raises:
-        ValueError: if signals, volumes or sound are to be cropped.
+        ValueError: if signals, volumes or sound are to be cropped, or others than volumes flipped.
     """
+    if recipe.flip_axes is not None and len(images.image_shape) != 4:
+        raise ValueError(
+            f"`flip_axes` is for volumes. Received: flip_axes={recipe.flip_axes!r} for samples of "
+            f"shape {tuple(images.image_shape)}"
+        )
     if not recipe.augment:
         return None
+    if flipped_axes(recipe.flip_axes):
+        return data.VolumeAugmentation(flipped_axes(recipe.flip_axes))
     pictures = len(images.image_shape) == 3 and not images.is_sound
     own = data.default_augmentation(recipe.dataset) if pictures else None
     least = recipe.min_crop_scale
@@ -249,15 +261,15 @@ def channel_statistics(images: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of the training images, in [0, 1] units.
 
     Args:
-        images: `data.ImageData`; at most its first 10,000 training images are read, of clips and
-            volumes those that a quarter of a GiB holds.
+        images: `data.ImageData`; at most its first 10,000 training images are read, of volumes
+            as many as hold 2**26 values.
 
     Returns:
         `mean`, `std`: one float per channel; a channel that never changes has std 1.
     """
     limit = _STATISTICS_IMAGES
     if len(images.image_shape) == 4:
-        limit = max(1, min(limit, _STATISTICS_BYTES // (4 * math.prod(images.image_shape))))
+        limit = max(1, min(limit, _STATISTICS_VALUES // math.prod(images.image_shape)))
     pixels, _ = images.train.arrays(limit=limit)
     mean, std = pixel_normalization.channel_statistics(pixels, images.value_range)
     return [round(m, 6) for m in mean], [round(s, 6) or 1.0 for s in std]

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures, interop
-from mae_keras.data.file_tree import FILE_KINDS, IMAGES, VIDEOS, FileKind, find_files
-from mae_keras.data.splits import kind_of
+from mae_keras.data.file_tree import IMAGES, SOUNDS, VOLUMES, FileKind, find_files
+from mae_keras.data.volume_crops import center_crop
+from mae_keras.data.volumes import open_volume, volumes_of
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
 from mae_keras.models import PRESETS, ImageClassifier, MaskedAutoencoder, load_model
 from mae_keras.models.exporting import check_backend
@@ -113,8 +114,8 @@ def reconstruct_files(
     Args:
         path: as for `load_trained`.
         images: image files, and folders, of which the first 8 images each are drawn; for a model of
-            sound or video the same of their files; for a model of signals files of signals, of
-            which the first 8 each are drawn.
+            sound the same of sound files, for one of volumes the middle of volume files; for a
+            model of signals files of signals, of which the first 8 each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
         announce: called with a line for every folder or file of which some samples are left out.
@@ -158,14 +159,17 @@ def files_of(model: Any) -> FileKind:
     Returns:
         `FileKind`.
     """
-    return FILE_KINDS.get(str(kind_of(preprocessing_of(model))), IMAGES)
+    if log_mel_of(model) is not None:
+        return SOUNDS
+    return VOLUMES if len(model.image_shape) == 4 else IMAGES
 
 
 def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.ndarray:
     """A file as a model takes it.
 
     Args:
-        path: image file, sound file for a model of sound, or video file for one of video.
+        path: image file, sound file for a model of sound, or volume for one of volumes, whose
+            middle is taken.
         model: trained model.
         resize: how images are brought to its size, as in `Recipe`.
 
@@ -178,11 +182,33 @@ def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.nda
     log_mel = log_mel_of(model)
     if log_mel is not None:
         return data.read_sound(path, log_mel)
-    as_trained = {"resize": resize, "value_range": model.value_range}
-    if files_of(model) is VIDEOS:
-        sampling = preprocessing_of(model)["video"]
-        return data.read_video(path, model.image_shape, sampling, **as_trained)
-    return data.read_image(path, model.image_shape, **as_trained)
+    if files_of(model) is VOLUMES:
+        return read_middle(path, model)
+    return data.read_image(path, model.image_shape, resize=resize, value_range=model.value_range)
+
+
+def read_middle(path: str | os.PathLike[str], model: Any) -> np.ndarray:
+    """The middle of a volume file, as a model of volumes takes it.
+
+    Args:
+        path: volume file, or folder with the slices of a DICOM series.
+        model: trained model.
+
+    Returns:
+        float32 array of the shape of the model's samples.
+
+    Raises:
+        ValueError: if the file cannot be read or has other channels.
+    """
+    *size, channels = model.image_shape
+    settings = (preprocessing_of(model) or {}).get("volume", {"crop_size": size})
+    sample = center_crop(open_volume(path, settings), size)
+    if sample.shape[-1] != channels:
+        raise ValueError(
+            f"{os.fspath(path)!r} must have {channels} channels, as the model was trained on. "
+            f"Received: {sample.shape[-1]}"
+        )
+    return sample
 
 
 def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
@@ -190,7 +216,7 @@ def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
 
     Args:
         path: folder.
-        kind: other files to find instead.
+        kind: other files to find instead; of DICOM slices their folders.
 
     Returns:
         List of paths.
@@ -205,6 +231,8 @@ def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
     ValueError: `images` must be image files or folders of them. Received: ... which holds none
     """
     found = find_files(path, kind).paths
+    if kind is VOLUMES:
+        found = volumes_of(found)
     if not found:
         raise ValueError(
             f"`images` must be {kind.file}s or folders of them. Received: {str(path)!r}, which "
@@ -214,7 +242,7 @@ def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
 
 
 def _drawn_files(
-    images: Sequence[str | os.PathLike[str]], kind: FileKind = IMAGES
+    images: Sequence[str | os.PathLike[str]], kind: FileKind
 ) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []

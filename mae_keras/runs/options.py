@@ -15,6 +15,7 @@ from mae_keras.arguments import (
     check_number,
     check_pooling,
 )
+from mae_keras.runs.recipe import sizes_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +161,10 @@ def load_labeled(
     name = None if options.train is not None else options.dataset or recipe.dataset
     where, kind = (options.train if name is None else name), settings.get("kind")
     as_model = file_settings(where, image_shape, value_range, preprocessing, kind)
-    if "log_mel" in as_model:
+    if "log_mel" in as_model or "crop_size" in as_model:
         settings.pop("image_size", None)
+    if "crop_size" in as_model:
+        settings["crops_per_volume"] = recipe.crops_per_volume
     settings |= as_model
     images = data.load(name, **settings) if name is not None else data.load(**settings)
     for note in images.notes:
@@ -177,7 +180,7 @@ def preprocessing_of(model: Any) -> dict[str, Any] | None:
         model: with an encoder, or without.
 
     Returns:
-        Dict, for sound `{"log_mel": {...}}`, for video `{"video": {...}}`.
+        Dict, for sound `{"log_mel": {...}}`, for volumes `{"volume": {...}}`.
     """
     return getattr(getattr(model, "encoder", None), "preprocessing", None)
 
@@ -200,44 +203,35 @@ def file_settings(
 
     Returns:
         Dict, empty where there is nothing to convert: neither image files for a model of pictures
-        nor signals for a model of signals nor recordings or clips for a model of those.
+        nor signals for a model of signals nor recordings for a model of sound.
 
     Raises:
-        ValueError: if the folder holds files of another kind than the model takes.
+        ValueError: if the model takes sound and the folder holds images, or the other way round.
 
     Example:
     >>> file_settings("digits", (8, 8, 3), (0, 255))
     {}
     """
     from mae_keras import data
-    from mae_keras.data.file_tree import FILE_KINDS, find_files
+    from mae_keras.data.file_tree import SOUNDS, find_files
     from mae_keras.data.splits import kind_of
 
-    preprocessing = preprocessing or {}
-    own, holds = kind_of(preprocessing) or "images", data.kind(name)
-    if holds in ("folder", *FILE_KINDS):
-        held = str(kind) if kind in FILE_KINDS else holds.replace("folder", "images")
-        if own in FILE_KINDS and own != "images":
-            if find_files(pathlib.Path(name).expanduser(), FILE_KINDS[own]).paths:
-                held = own  # beside pictures, such as a cover
-        if held != own and own in FILE_KINDS:
+    log_mel, holds = (preprocessing or {}).get("log_mel"), data.kind(name)
+    volumes = len(image_shape) == 4 and kind_of(preprocessing) in (None, "volumes")
+    if volumes and holds in ("folder", "sound", "volumes", "arrays"):
+        return _as_volumes(name, preprocessing, "volumes" if kind == "volumes" else holds)
+    if holds in ("folder", "sound"):
+        holds = {"images": "folder", "sound": "sound"}.get(str(kind), holds)
+        if log_mel is not None and find_files(pathlib.Path(name).expanduser(), SOUNDS).paths:
+            holds = "sound"  # beside pictures, such as a cover
+        if (holds == "sound") != (log_mel is not None):
+            expected = "images" if log_mel is None else "recordings"
             raise ValueError(
-                f"`dataset` must hold {FILE_KINDS[own].many}, which the model was trained on. "
-                f"Received: {os.fspath(name)!r}, a folder of {FILE_KINDS[held].many}"
+                f"`dataset` must hold {expected}, which the model was trained on. Received: "
+                f"{os.fspath(name)!r}, a folder of {'recordings' if holds == 'sound' else 'images'}"
             )
-        if own == "sound":
-            return {"log_mel": preprocessing["log_mel"], "kind": "sound"}
-        if own == "video":
-            return {
-                **{key: value for key, value in preprocessing["video"].items() if value},
-                "kind": "video",
-                "image_size": tuple(image_shape[1:3]),
-                "channels": image_shape[-1],
-                "value_range": value_range,
-            }
-    elif own == "video":
-        settings = preprocessing["video"]
-        return {"kind": "video", **{key: settings[key] for key in ("frames", "frame_step")}}
+        if log_mel is not None:
+            return {"log_mel": log_mel, "kind": "sound"}
     if len(image_shape) == 2:
         source = holds
         signals = {"length": image_shape[0]}
@@ -247,6 +241,41 @@ def file_settings(
     if len(image_shape) != 3 or image_shape[-1] not in (1, 3) or holds != "folder":
         return {}
     return {"channels": image_shape[-1], "value_range": value_range}
+
+
+def _as_volumes(name: Any, preprocessing: Any, holds: str) -> dict[str, Any]:
+    """Arguments of `data.load` by which volumes are read as a model takes them."""
+    volume = (preprocessing or {}).get("volume", {})
+    names = ["spacing", "window", "crop_size"]
+    if holds == "arrays":  # which say no spacing
+        names.remove("spacing")
+    elif holds != "volumes":
+        raise ValueError(
+            f"`dataset` must hold volumes, which the model was trained on. Received: "
+            f"{os.fspath(name)!r}, a folder of {'recordings' if holds == 'sound' else 'images'}"
+        )
+    given = {key: volume[key] for key in names if volume.get(key) is not None}
+    return {**given, "kind": "volumes"}
+
+
+def volume_settings(recipe: Any) -> dict[str, Any]:
+    """Arguments of `data.load` that say how volumes become samples.
+
+    Args:
+        recipe: `Recipe`.
+
+    Returns:
+        Dict; `None` for what the recipe leaves open.
+    """
+    crop = recipe.crop_size
+    if isinstance(crop, str):
+        crop = tuple(int(size) for size in crop.split("x"))
+    return {
+        "spacing": None if recipe.spacing is None else sizes_of(recipe.spacing),
+        "window": recipe.window,
+        "crop_size": crop,
+        "crops_per_volume": recipe.crops_per_volume,
+    }
 
 
 def check_images(images: Any, image_shape: tuple[int, ...], value_range: Any = None) -> None:

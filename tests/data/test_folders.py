@@ -372,7 +372,10 @@ def test_named_pipes_and_devices_are_counted_and_never_opened(image_folder):
 def test_image_formats_that_are_not_read_are_called_so(image_folder):
     data = load(image_folder(many(4) | {"a.heic": b"x", "b.dcm": b"x", "c.txt": b"x"}))
     assert data.notes[0] == "ignored 1 file that is not an image."
-    assert data.notes[1].startswith("ignored 2 images in formats that are not read (convert")
+    assert data.notes[1] == (
+        "ignored 1 volume file (kind 'volumes' reads it), 1 image in a format that is not read "
+        "(convert it to PNG or JPEG)."
+    )
 
 
 def damaged(image_format, seed):
