@@ -39,9 +39,10 @@ def export_onnx(
     Args:
         model: masked autoencoder, `ImageClassifier` or `Forecaster`.
         path: file to write, ending in `.onnx`.
-        signature: `"encode"`, `"reconstruct"`, `"inpaint"` or `"classify"`. Defaults to what a
-            SavedModel serves by default: `"classify"` for a classifier, whose class names are
-            in the file's metadata as JSON under `class_names`, else `"encode"`.
+        signature: `"encode"`, `"reconstruct"`, `"inpaint"`, `"classify"` or `"forecast"`. Defaults
+            to what a SavedModel serves by default: `"classify"` for a classifier, whose class names
+            are in the file's metadata as JSON under `class_names`, `"forecast"` for a forecaster,
+            else `"encode"`.
         verify: bool. Defaults to `True`.
         tolerance: float, largest difference allowed, relative to the largest output.
 
@@ -73,7 +74,8 @@ def export_onnx(
     path = check_file(path, ".onnx")
     check_number("tolerance", tolerance, 0)
     if signature is None:
-        signature = "classify" if hasattr(model, "classify_batch") else "encode"
+        served = {"classify_batch": "classify", "forecast_batch": "forecast"}
+        signature = next((served[name] for name in served if hasattr(model, name)), "encode")
     chosen = select_signatures(model, [signature])[signature]
     check_converter(model, "ONNX")
     for library in ("onnx", "tf2onnx", *(["onnxruntime"] if verify else [])):

@@ -8,7 +8,7 @@ import pytest
 
 from mae_keras.interop import VerificationError, export_onnx
 from mae_keras.interop import onnx as module
-from mae_keras.models import DenseMaskedAutoencoder
+from mae_keras.models import DenseMaskedAutoencoder, Forecaster, ViTEncoder
 
 HERE = "pip install 'mae_keras[onnx]'"
 
@@ -46,6 +46,18 @@ def test_reconstructions_are_those_of_the_live_model(runtime, tiny, images, patc
     live = tiny.reconstruct(images, patch_masks)
     np.testing.assert_allclose(made["prediction"], live.prediction, atol=1e-4 * 255)
     np.testing.assert_allclose(made["pasted"], live.pasted, atol=1e-4 * 255)
+
+
+@pytest.mark.slow
+def test_forecasts_are_those_of_the_live_model(runtime, tmp_path):
+    encoder = ViTEncoder((16, 1), 4, 8, 1, 2, 16, value_range=None, standardize="sample")
+    model = Forecaster(encoder, horizon=5, num_channels=2)
+    past = np.random.default_rng(0).normal(3, 2, (4, 16, 2)).astype("float32")
+    past[0, :3, 0] = np.nan
+    export_onnx(model, tmp_path / "forecast.onnx")
+    _, made = run(runtime, tmp_path / "forecast.onnx", past=past)
+    assert made["future"].shape == (4, 5, 2)
+    np.testing.assert_allclose(made["future"], model.forecast(past), atol=1e-4)
 
 
 @pytest.mark.slow

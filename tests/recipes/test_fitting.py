@@ -49,6 +49,7 @@ WAYS = {
         {"jit_compile": "auto", "gradient_accumulation_steps": 2},
         {"drop_path_rate": 0.3},
     ),
+    "padded signals": ({"mask_ratio": 0.5, "standardize": "sample", "kind": "signals"}, {}),
     "compiled by XLA": ({"jit_compile": "true", "gradient_accumulation_steps": 2}, {}),
 }
 
@@ -60,10 +61,17 @@ class Case:
         self.run = RunFolder(folder)
         self.recipe = dataclasses.replace(PLAIN, **changes)
         self.sizes = {**SIZES, **sizes}
-        pixels = np.random.default_rng(0).integers(0, 256, (8 * STEPS + 1, 8, 8, 1), "uint8")
-        split = data.ArraySplit(pixels)
+        rng, count = np.random.default_rng(0), 8 * STEPS + 1
+        samples, value_range = rng.integers(0, 256, (count, 8, 8, 1), "uint8"), (0, 255)
+        if self.recipe.kind == "signals":  # of 8 to 16 steps, with NaN after them
+            known = np.arange(16) < rng.integers(8, 17, (count, 1))
+            noise = rng.normal(size=(count, 16, 2))
+            samples = np.where(known[..., None], noise, np.nan).astype("float32")
+            value_range = None
+        split = data.ArraySplit(samples)
         self.images = data.ImageData(
-            "digits", (8, 8, 1), None, None, train=split, validation=split, test=split
+            *("digits", samples.shape[1:], None, None),
+            **{"train": split, "validation": split, "test": split, "value_range": value_range},
         )
 
     def train(self, saving=EVERY_STEP, **watched):
