@@ -67,8 +67,9 @@ _PLUGINS = Group.create_ordered("Plugins")
 # What is not listed goes to the last group of its command.
 _GROUPS = {
     _DATA: "dataset train validation test kind resize image_size length sample_rate clip_seconds "
-    "num_mels hop_ms spacing window crop_size crops_per_volume flip_axes splits groups labels_from "
-    "split_by augment min_crop_scale augmentation mixup cutmix balance strict data_dir standardize",
+    "num_mels hop_ms frames frame_step frame_rate spacing window crop_size crops_per_volume "
+    "flip_axes splits groups labels_from split_by augment min_crop_scale augmentation mixup cutmix "
+    "balance strict data_dir standardize",
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
@@ -301,7 +302,7 @@ def pretrain(
     about = config_of(out).get("data", {})
     kind = kind_of(about.get("preprocessing"))
     print(worded(summary(metrics), about.get("image_shape"), kind))
-    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _LABELED]
+    labels = [] if metrics.get("knn_accuracy") else ["--dataset", _placeholder("labeled", out)]
     picture = RunFolder(out).reconstructions
     _next(
         ["evaluate", out, *labels],
@@ -426,7 +427,7 @@ def evaluate(
     else:
         with_labels = any("test_accuracy" in entry for entry in entries.values())
         named = ["--dataset", labeled.dataset] if labeled.dataset else []
-        labels = named if with_labels else ["--dataset", _LABELED]
+        labels = named if with_labels else ["--dataset", _placeholder("labeled", run)]
         _next(["fine-tune", run, *labels, "--out", f"{run}-classifier"])
     failed = [name for name, entry in entries.items() if "error" in entry]
     if failed:
@@ -609,18 +610,21 @@ def predict(
         _leave(1, f"{files} could not be read; {predictions.num_predicted:,} were classified")
 
 
-# Folders that a user has to supply, as docs name them.
-_LABELED, _NEW, _NEW_SIGNALS = "labeled/", "new/", "new.csv"
+# What a user has to supply, as docs name it.
 _PLACEHOLDERS = {
-    _LABELED: "your folder of labeled images, with a sub-folder for each class",
-    _NEW: "your folder of images to classify or draw",
-    _NEW_SIGNALS: "your file of signals to classify",
+    "labeled/": "your folder of labeled files, with a sub-folder for each class",
+    "new/": "your folder of files to classify or draw",
+    "labeled.csv": "your file of signals with their labels",
+    "new.csv": "your file of signals to classify",
 }
 
 
+def _placeholder(name: str, run: Path) -> str:
+    return f"{name}.csv" if len(_shape_of(run) or ()) == 2 else f"{name}/"
+
+
 def _predicting(run: Path) -> list[Any]:
-    new = _NEW_SIGNALS if len(_shape_of(run) or ()) == 2 else _NEW
-    return ["predict", run, new, "--csv", "predictions.csv"]
+    return ["predict", run, _placeholder("new", run), "--csv", "predictions.csv"]
 
 
 def _shape_of(run: Path) -> Any:
@@ -666,7 +670,7 @@ def reconstruct(
         Path,
         Parameter(
             help="Image files, resized to the model's image size, and folders of them, of which "
-            "the first 8 images each are drawn; for a model of sound or signals their files."
+            "the first 8 images each are drawn; for a model of sound, video or signals their files."
         ),
     ],
     out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],
@@ -806,7 +810,8 @@ def import_(
     if run_kind(config_of(out)) == "classifier":
         _next(_predicting(out))
     else:
-        _next(["fine-tune", out, "--dataset", _LABELED, "--out", f"{out}-classifier"])
+        labeled = _placeholder("labeled", out)
+        _next(["fine-tune", out, "--dataset", labeled, "--out", f"{out}-classifier"])
 
 
 @app.command(

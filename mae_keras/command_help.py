@@ -93,7 +93,8 @@ def recipe_words() -> str:
 
     Example:
     >>> recipe_words().rpartition("[")[2]
-    'choices: mnist-sample, digits, mnist, fashion_mnist, cifar10, images, signals, sound, volumes]'
+    'choices: mnist-sample, digits, mnist, fashion_mnist, cifar10, images, signals, sound, video,
+    volumes]'
     """
     return (
         "Recipe that supplies values for options not given; by default the one that suits the "

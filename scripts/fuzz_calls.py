@@ -76,8 +76,8 @@ EXEMPT = {
         "training.shard_batches_across_cores training.wait_for_all training.ReconstructionCallback "
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
         "data.StreamSplit data.load data.kind data.read_image data.read_signals "
-        "data.read_sound data.SoundSplit data.read_volume data.CropSplit data.VolumeSplit "
-        "runs.evaluate_run "
+        "data.read_sound data.SoundSplit data.read_video data.VideoSplit data.read_volume "
+        "data.CropSplit data.VolumeSplit runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure"
@@ -1314,6 +1314,21 @@ def _data_calls() -> list[Call]:
                 **{"low_hz": 20.0, "high_hz": 4000.0, "floor_db": -60.0, "frames": 8},
             },
             lambda log_mel: log_mel(np.sin(np.arange(2000.0))),
+        ),
+        Call(
+            "data.FrameSampling",
+            data.FrameSampling,
+            lambda: {"frames": 4, "frame_step": 2, "frame_rate": 25.0},
+            lambda sampling: sampling.chosen(20),
+        ),
+        Call(
+            "data.FrameSplit",
+            data.FrameSplit,
+            lambda: {
+                "split": data.ArraySplit(np.zeros((4, 6, 8, 8, 1), "uint8"), np.arange(4)),
+                "sampling": data.FrameSampling(2, frame_step=2),
+            },
+            rows,
         ),
         Call(
             "data.SelectedSplit",

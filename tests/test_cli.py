@@ -469,12 +469,21 @@ def test_what_settings_and_paths_tell_is_refused_at_once(runs, arguments, words)
         assert "--resume" not in line
 
 
+@pytest.mark.parametrize(
+    ("data", "placeholder"), [({"image_shape": [150, 1]}, "labeled.csv"), ({}, "labeled/")]
+)
+def test_signals_are_asked_for_in_a_file(data, placeholder, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"data": data}))
+    assert cli._placeholder("labeled", tmp_path) == placeholder
+    assert placeholder in cli._PLACEHOLDERS
+
+
 def test_next_steps_name_what_a_user_must_supply(capsys):
     cli._next(["evaluate", "my run", "--dataset", "labeled/"], ["export", "a"], look_at=Path("b"))
     assert capsys.readouterr().out.splitlines() == [
         "Next:",
         "  look at b",
-        "  (labeled/ stands for your folder of labeled images, with a sub-folder for each class)",
+        "  (labeled/ stands for your folder of labeled files, with a sub-folder for each class)",
         "  mae-keras evaluate 'my run' --dataset labeled/",
         "  mae-keras export a",
     ]

@@ -1,4 +1,4 @@
-"""Data sets of images, signals, volumes and sound, and the tf.data pipeline that feeds training.
+"""Data sets of images, signals, volumes, sound, video, and the tf.data pipeline for training.
 
 Names load on first use, so importing this package costs nothing; TensorFlow is imported by the
 functions that need it. Imports nothing above `mae_keras.ops`.
@@ -37,6 +37,10 @@ _EXPORTS = {
     "LogMel": "log_mel",
     "SoundSplit": "sound",
     "read_sound": "sound",
+    "FrameSampling": "video",
+    "VideoSplit": "video",
+    "FrameSplit": "video",
+    "read_video": "video",
     "CropSplit": "volume_crops",
     "VolumeSettings": "volumes",
     "VolumeSplit": "volume_crops",

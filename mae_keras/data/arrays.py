@@ -15,7 +15,7 @@ from mae_keras.data.image_files import resize as resized
 from mae_keras.data.splits import ArraySplit, ImageData, MappedSplit
 from mae_keras.files import check_regular, open_regular
 
-KINDS = ("images", "signals", "volumes")
+KINDS = ("images", "signals", "volumes", "video")
 _SAID = {
     "train": ("{0}", "train_{0}", "{0}_train"),
     "validation": ("val_{0}", "{0}_val", "valid_{0}", "validation_{0}", "{0}_validation"),
@@ -32,11 +32,12 @@ _LABELS = {
     "test": ("y_test", "test_labels", "test_y", "labels_test"),
 }
 # Ranks of arrays, the number of samples counted: without and with an axis of channels.
-_RANKS = {"images": (3, 4), "signals": (2, 3), "volumes": (4, 5)}
+_RANKS = {"images": (3, 4), "signals": (2, 3), "volumes": (4, 5), "video": (4, 5)}
 _AXES = {
     "images": "(num_images, height, width) or (num_images, height, width, channels)",
     "signals": "(num_signals, length) or (num_signals, length, channels)",
     "volumes": "(num_volumes, depth, height, width), with or without channels after it",
+    "video": "(num_clips, time, height, width), with or without channels after it",
 }
 _MOST_CLASSES = 100_000
 _CHUNK_BYTES = 1 << 26
@@ -157,8 +158,16 @@ def in_memory_data(
         class_names=class_names,
         value_range=_value_range(name, parts, kind),
         notes=(*dict.fromkeys(notes), *notes_on_split),
+        preprocessing=_preprocessing(kind, splits["train"].image_shape),
         **splits,
     )
+
+
+def _preprocessing(kind, image_shape):
+    """What tells apart kinds whose samples have one rank."""
+    if kind != "video":
+        return None
+    return {"video": {"frames": image_shape[0], "frame_step": 1, "frame_rate": None}}
 
 
 def read_signal_arrays(path: Path) -> np.ndarray:
@@ -399,6 +408,11 @@ def _with_channel_axis(name, images, kind):
         )
     if images.ndim == _RANKS[kind][0]:
         return images[..., np.newaxis]
+    if kind == "video" and images.shape[2] <= 4 < images.shape[4]:
+        raise ValueError(
+            f"{name}: video must be channels-last, (num_clips, time, height, width, channels); "
+            f"transpose it with video.transpose(0, 1, 3, 4, 2). Received: shape {images.shape}."
+        )
     least = 16 if kind == "signals" else 4
     if images.shape[1] <= 4 and min(images.shape[2:]) > least:
         axes = ", ".join(map(str, (0, *range(2, images.ndim), 1)))
@@ -557,7 +571,7 @@ def _value_range(name, parts, kind):
     for bound in (1, 255):
         if 0 <= low and high <= bound:
             return (0, bound)
-    if kind == "volumes":
+    if kind in ("volumes", "video"):
         return None
     raise ValueError(
         f"{name}: float pixels must lie in [0, 1] or in [0, 255]. "

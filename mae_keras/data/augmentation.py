@@ -80,6 +80,7 @@ DEFAULTS = {
     "arrays": None,
     "signals": None,
     "sound": None,
+    "video": None,
     "volumes": None,
 }
 

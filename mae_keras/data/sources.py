@@ -130,6 +130,8 @@ _SIGNALS = ("signals.load_signals", "groups", "kind", "length")
 _FOLDER = ("folders.load_folder", "groups", "labels_from", "channels", "value_range", "strict")
 _SOUND = ("sound.load_sound", "groups", "labels_from", "strict", "in_memory_limit")
 _SOUND += ("sample_rate", "clip_seconds", "log_mel", "multiple_of")
+_VIDEO = ("video.load_video", *_FOLDER[1:], "in_memory_limit", "multiple_of")
+_VIDEO += ("frames", "frame_step", "frame_rate")
 _VOLUMES = ("volumes.load_volumes", "groups", "labels_from", "strict", "in_memory_limit")
 _VOLUMES += ("spacing", "window", "crop_size", "crops_per_volume", "multiple_of")
 SOURCES: Registry = Registry(
@@ -169,7 +171,7 @@ SOURCES: Registry = Registry(
         ),
         "npz": _built_in(
             "arrays",
-            "arrays images (or signals, volumes, x_train, x), labels, x_val, y_val, x_test",
+            "arrays images (or signals, volumes, video, x_train, x), labels, x_val, y_val, x_test",
             *_ARRAYS,
             suffixes=(".npz",),
             takes_parts=True,
@@ -215,6 +217,15 @@ SOURCES: Registry = Registry(
             takes_parts=True,
             recipe="sound",
         ),
+        "video": _built_in(
+            "video",
+            "MP4, AVI, MOV, MKV, WebM, GIF files at any depth, as clips; needs the extra video",
+            *_VIDEO,
+            matches=_is_folder_of("video"),
+            shown="CLIPS/",
+            takes_parts=True,
+            recipe="video",
+        ),
         "volumes": _built_in(
             "volumes",
             "NIfTI, .npy files and DICOM series at any depth; needs the extra medical",
@@ -236,6 +247,8 @@ SOURCES: Registry = Registry(
 )
 
 
+# What reads a folder, by the kind of files that it holds.
+_OF_FOLDERS = {"images": "folder", "sound": "sound", "video": "video", "volumes": "volumes"}
 # Of files that are read without a plugin.
 _SUFFIXES = tuple(suffix for source in SOURCES.values() for suffix in source.suffixes)
 
@@ -319,7 +332,10 @@ def load(
     sample_rate: int | None = None,
     clip_seconds: float | None = None,
     log_mel: Any = None,
-    multiple_of: int | Sequence[int] = 8,
+    multiple_of: int | Sequence[int] | None = None,
+    frames: int | None = None,
+    frame_step: int | None = None,
+    frame_rate: float | None = None,
     spacing: Sequence[float] | None = None,
     window: Sequence[float] | None = None,
     crop_size: int | Sequence[int] | None = None,
@@ -342,7 +358,7 @@ def load(
     Args:
         name: str or path: `mnist-sample`, `digits`, `mnist`, `fashion_mnist`, `cifar10`,
             `tfds:NAME`, a `.npz` or `.npy` file, a file of signals (`.ts`, `.csv`, `.tsv`,
-            `.parquet`), a folder of images, or one of sound files.
+            `.parquet`), a folder of images, one of sound files, or one of video files.
         train: path, in place of `name`: folder, array file or signal file to train on. What is not
             given of `validation` and `test` is cut from it.
         validation: path of the same kind, of the validation images.
@@ -355,17 +371,17 @@ def load(
             group in the path below the folder, or a function from path to name. For an array file:
             an array with an entry per image, or the name of such an array in the `.npz` file. For
             a table of signals: such an array, or the name of a column.
-        kind: what an array file holds: `"images"`, `"signals"` `(num_signals, length[, channels])`
-            or `"volumes"` `(num_volumes, depth, height, width[, channels])`. Needed where neither
-            the name of the array (`images`, `signals`, `volumes`) nor its shape says so. Of a
-            folder `"images"`, `"sound"` or `"volumes"`; by default images where it holds an image
-            file.
+        kind: what an array file holds: `"images"`, `"signals"` `(num_signals, length[, channels])`,
+            `"volumes"` `(num_volumes, depth, height, width[, channels])` or `"video"`
+            `(num_clips, time, height, width[, channels])`. Needed where neither the name of the
+            array (`images`, `signals`, `volumes`, `video`) nor its shape says so. Of a folder
+            `"images"`, `"sound"`, `"video"` or `"volumes"`; by default images where it holds any.
         split_by: `"key"`, or `"order"`: divide a folder or array file as versions before 0.2 did.
         resize: how to bring other proportions to `image_size`: `"crop"` resizes the shorter side
             and cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
             black, `"stretch"` does not keep proportions.
-        channels: int, for a folder: 1 reads all images as gray, 3 as color. By default images are
-            gray if all files are.
+        channels: int, for a folder of images or clips: 1 reads all as gray, 3 as color. By default
+            they are gray if all files are.
         value_range: `(low, high)`, for a folder: the pixels wanted, such as a model's
             `value_range`, to which 8-bit and 16-bit files are scaled. Ends above 255 leave 16-bit
             pixels as stored. By default pixels are in [0, 255], or in a range that holds the
@@ -374,7 +390,7 @@ def load(
             variable `TFDS_DATA_DIR`.
         image_size: int or `(height, width)` in pixels to resize to. Defaults to the size as
             stored; for a folder of mixed sizes, the median shorter side in steps of 16, at most
-            224.
+            224; for video, at most 64.
         length: int, time steps to which signals are padded at the end with NaN (missing) or cut.
             Defaults to the longest signal's. A table that holds one long series is cut into windows
             of so many steps.
@@ -383,7 +399,7 @@ def load(
         seed: int >= 0, chooses the split.
         in_memory_limit: int, bytes up to which pixels are held in memory; larger `.npy` files stay
             mapped and larger TensorFlow Datasets are streamed. Folders of images are never held,
-            spectrograms of recordings are up to that size.
+            spectrograms of recordings and frames of clips are up to that size.
         labels_from: str, for a folder: a regular expression whose first group, in the path below
             the folder, is the class. By default the first level of sub-folders.
         sample_rate: int, for sound: samples per second to which all recordings are resampled. By
@@ -393,8 +409,15 @@ def load(
         log_mel: `LogMel`, or a dict of some of its arguments, for sound: how a waveform becomes a
             spectrogram; what a trained model takes is `model.encoder.preprocessing["log_mel"]`.
         multiple_of: int, for sound: the frames of a spectrogram are rounded down to a multiple of
-            it, so that patches of that many frames fit. For volumes also three ints, voxels of a
-            patch: the default crop is a multiple of them.
+            it, so that patches of that many frames fit; for video the same of the frames of a clip
+            where `frames` is left out. For volumes also three ints, voxels of a patch: the default
+            crop is a multiple of them. Defaults to 8 for sound and volumes, 2 for video.
+        frames: int, for video: frames of a clip. By default 16, fewer where half of the videos are
+            shorter; of an array all.
+        frame_step: int, for video: every how many-th frame is taken. By default as many as half of
+            the videos are long enough for, at most 4; of an array 1.
+        frame_rate: float, for a folder of video files: frames per second to which all are resampled
+            before the steps are taken. By default the most common rate.
         spacing: three floats, for volumes in files: millimeters from voxel to voxel along depth,
             height and width, to which all are resampled (linearly). By default as stored; where
             volumes differ by more than 1 %, their median.
@@ -407,7 +430,10 @@ def load(
 
     Returns:
         `ImageData`. Pixels are uint8 in [0, 255], or float32 (arrays of floats only). Recordings
-        are float32 log-mel spectrograms `(frames, num_mels, 1)` in decibels; see `LogMel`.
+        are float32 log-mel spectrograms `(frames, num_mels, 1)` in decibels; see `LogMel`. Clips
+        are `(frames, height, width, channels)`, uint8 or, where a video is shorter than a clip and
+        its last frames are NaN, float32: training takes them anywhere in a video, validation and
+        test in its middle.
 
     Raises:
         ValueError: if the data set is unknown, missing, empty or unusable.
@@ -420,7 +446,7 @@ def load(
     >>> len(load("digits", splits=(1, 0, 0)).train)
     1797
     """
-    check_choice("kind", kind, (None, "images", "signals", "volumes", "sound"))
+    check_choice("kind", kind, (None, "images", "signals", "volumes", "sound", "video"))
     source, parts = _parts(name, train, validation, test, kind)
     image_size = _check_image_size(image_size)
     check_int("seed", seed, 0)
@@ -440,12 +466,13 @@ def load(
             f"`labels_from` must be a regular expression. Received: labels_from={labels_from!r}"
         )
     for option, value, what in (
-        ("channels", channels, "folders of image files"),
-        ("value_range", value_range, "folders of image files"),
+        ("channels", channels, "folders of image files and of video files"),
+        ("value_range", value_range, "folders of image files and of video files"),
         ("labels_from", labels_from, "folders of files"),
         ("sample_rate", sample_rate, "folders of sound files"),
         ("clip_seconds", clip_seconds, "folders of sound files"),
         ("log_mel", log_mel, "folders of sound files"),
+        ("frame_rate", frame_rate, "folders of video files"),
         ("spacing", spacing, "folders of volume files"),
         ("window", window, "volumes"),
         ("crop_size", crop_size, "volumes"),
@@ -456,10 +483,13 @@ def load(
                 f"`{option}` is for {what}. Received: {option}={value!r} for "
                 f"{name if train is None else train!r}"
             )
-    fits = kind in (None, "images") or "kind" in source.options and kind != "sound"
-    if not fits and kind != source.name:
-        only = "a folder of sound files" if kind == "sound" else "array files"
-        only += " or a folder of volume files" if kind == "volumes" else ""
+    fits = kind in (None, "images", source.name) or "kind" in source.options and kind != "sound"
+    if not fits:
+        only = {
+            "sound": "a folder of sound files",
+            "video": "a folder of video files and array files",
+            "volumes": "a folder of volume files and array files",
+        }.get(kind, "array files")
         raise ValueError(f"`kind` must be 'images' but for {only}. Received: {kind!r}")
     given = {
         "groups": groups,
@@ -475,24 +505,38 @@ def load(
         "clip_seconds": clip_seconds,
         "log_mel": log_mel,
         "multiple_of": multiple_of,
+        "frames": frames,
+        "frame_step": frame_step,
+        "frame_rate": frame_rate,
         "spacing": spacing,
         "window": window,
         "crop_size": crop_size,
         "crops_per_volume": crops_per_volume,
     }
+    if multiple_of is None:  # what suits the source
+        given.pop("multiple_of")
     options = {
         "image_size": image_size,
         "labels": labels,
         "division": division,
         "resize": check_choice("resize", resize, RESIZE),
-        **{option: given[option] for option in source.options},
+        **{option: given[option] for option in source.options if option in given},
     }
     images = source.load(name, parts, options)
-    if length is None:
-        return images
-    from mae_keras.data.signals import with_length
+    if length is not None:
+        from mae_keras.data.signals import with_length
 
-    return with_length(images, length)
+        images = with_length(images, length)
+    if (frames, frame_step) != (None, None) and "frames" not in source.options:
+        if not images.is_video:
+            raise ValueError(
+                "`frames` and `frame_step` are for folders of video files and arrays of video. "
+                f"Received: frames={frames}, frame_step={frame_step} for {images.name!r}"
+            )
+        from mae_keras.data.video import with_frames
+
+        images = with_frames(images, frames, frame_step)
+    return images
 
 
 def _parts(name, train, validation, test, kind):
@@ -510,16 +554,15 @@ def _parts(name, train, validation, test, kind):
         listed = ", ".join(f"{part}={os.fspath(where)!r}" for part, where in given.items())
         raise ValueError(
             "`train`, `validation` and `test` must be folders of images, or all of them array "
-            f"files, signal files or folders of sound files. Received: {listed}"
+            f"files, signal files, folders of sound files or of video files. Received: {listed}"
         )
     return found, {part: Path(where).expanduser() for part, where in given.items()}
 
 
 def _of_kind(source, kind):
     """The source that reads a folder as what `kind` says it holds."""
-    of_folders = {"images": "folder", "sound": "sound", "volumes": "volumes"}
-    if source in [SOURCES[name] for name in of_folders.values()]:
-        return SOURCES[of_folders.get(kind, source.name)]
+    if source.name in _OF_FOLDERS.values() and source is SOURCES[source.name]:
+        return SOURCES[_OF_FOLDERS.get(kind, source.name)]
     return source
 
 

@@ -236,14 +236,20 @@ class FileSplit(Split):
         """What a file holds, or `None` after `report` if it can no longer be read."""
         raise NotImplementedError
 
-    def contents(self, indices: Any) -> tuple[list[Any], np.ndarray]:
-        """What some files hold, and which files they are: not those of `indices` throughout."""
+    def contents(
+        self, indices: Any, draws: Sequence[Any] | None = None, **options: Any
+    ) -> tuple[list[Any], np.ndarray]:
+        """What some files hold, and which files they are: not those of `indices` throughout.
+
+        `content` gets the `options`, and of `draws` its own one.
+        """
         places, contents = np.empty(len(indices), "int64"), []
         for row, place in enumerate(indices.tolist()):
-            content = self.content(place)
+            own = options if draws is None else {**options, "draw": draws[row]}
+            content = self.content(place, **own)
             while content is None:  # ends: too many are an error
                 place = (place + 1) % len(self)
-                content = self.content(place)
+                content = self.content(place, **own)
             contents.append(content)
             places[row] = place
         return contents, places
@@ -472,7 +478,8 @@ class ImageData:
             files of 16 bits, `(0, 65535)`; `None` for values without such ends, as of signals.
         notes: tuple of sentences worth printing, such as the files that were skipped.
         preprocessing: dict that JSON can hold, of what made samples of the files, or `None`: of
-            recordings `{"log_mel": {...}}`, the arguments of `LogMel`.
+            recordings `{"log_mel": {...}}`, the arguments of `LogMel`, of clips `{"video":
+            {...}}`, those of `FrameSampling`.
     """
 
     name: str
@@ -490,6 +497,11 @@ class ImageData:
     def is_sound(self) -> bool:
         """Whether samples are spectrograms of recordings, not pictures to crop or mirror."""
         return self.kind == "sound"
+
+    @property
+    def is_video(self) -> bool:
+        """Whether samples are clips, `(frames, height, width, channels)`, not volumes."""
+        return self.kind == "video"
 
     @property
     def kind(self) -> str | None:

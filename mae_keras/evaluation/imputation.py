@@ -44,7 +44,7 @@ def random_gaps(signals: Any, fraction: float = 0.2, seed: int = 0) -> np.ndarra
     >>> random_gaps(np.zeros((2, 10, 1)), fraction=0.3).sum(axis=1).tolist()
     [3, 3]
     """
-    signals = check_array("signals", signals, 3)
+    signals = _checked(signals)
     check_number("fraction", fraction, 0, 1, above=True, below=True)
     check_int("seed", seed, 0)
     missing = np.zeros(signals.shape[:2], bool)
@@ -79,7 +79,7 @@ def naive_imputations(signals: Any) -> dict[str, np.ndarray]:
     >>> {name: float(values[0, 1, 0]) for name, values in filled.items()}
     {'mean': 2.0, 'last_value': 0.0, 'linear': 2.0}
     """
-    signals = check_array("signals", signals, 3).astype("float32")
+    signals = _checked(signals).astype("float32")
     filled = {name: signals.copy() for name in ("mean", "last_value", "linear")}
     for row, channel in np.ndindex(signals.shape[0], signals.shape[2]):
         values = signals[row, :, channel]
@@ -124,7 +124,13 @@ def imputation_scores(
     >>> sorted(imputation_scores(model, signals, random_gaps(signals)))
     ['last_value', 'linear', 'mean', 'model']
     """
-    signals = check_array("signals", signals, 3).astype("float32")
+    signals = _checked(signals).astype("float32")
+    shape = tuple(getattr(model, "image_shape", signals.shape[1:]))
+    if signals.shape[1:] != shape:
+        raise ValueError(
+            f"`signals` must have the shape the model was made for, {('batch', *shape)}. "
+            f"Received: signals.shape={signals.shape}"
+        )
     missing = check_array("missing", missing, kinds="buif")
     if missing.dtype != bool:
         raise TypeError(f"`missing` must be boolean. Received: dtype {missing.dtype}")
@@ -153,3 +159,13 @@ def imputation_scores(
         error = ((values.astype("float64") - signals) / spread)[counted]
         scores[name] = ImputationScore(float(np.mean(error**2)), float(np.mean(np.abs(error))))
     return scores
+
+
+def _checked(signals: Any) -> np.ndarray:
+    signals = check_array("signals", signals, 3)
+    if np.isinf(signals).any():
+        raise ValueError(
+            "`signals` must be finite, or NaN where a value is missing. Received: "
+            f"{int(np.isinf(signals).sum())} infinite values"
+        )
+    return signals

@@ -24,7 +24,8 @@ from mae_keras.runs.recipe import Recipe, check_patch_size, flipped_axes, patch_
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
 
-_STATISTICS_IMAGES, _STATISTICS_VALUES = 10_000, 2**26
+_STATISTICS_IMAGES = 10_000
+_STATISTICS_BYTES = 2**28  # of clips and volumes, which are larger
 
 
 def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) -> data.ImageData:
@@ -33,8 +34,8 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
     Args:
         recipe: `Recipe`.
         data_dir: folder of TensorFlow Datasets; defaults to `TFDS_DATA_DIR`.
-        model: trained model as which files are read: gray or color, range of pixels, and length of
-            signals; without one, signals are padded to whole patches.
+        model: trained model as which files are read: gray or color, range of pixels, length of
+            signals and frames of clips; without one, signals are padded to whole patches.
 
     Returns:
         `data.ImageData`.
@@ -54,6 +55,9 @@ def load_images(recipe: Recipe, data_dir: str | None = None, model: Any = None) 
         "groups": recipe.groups,
         "labels_from": recipe.labels_from,
         "split_by": recipe.split_by,
+        "frames": recipe.frames,
+        "frame_step": recipe.frame_step,
+        "frame_rate": recipe.frame_rate,
     }
     if model is not None:
         preprocessing = preprocessing_of(model)
@@ -261,15 +265,15 @@ def channel_statistics(images: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of the training images, in [0, 1] units.
 
     Args:
-        images: `data.ImageData`; at most its first 10,000 training images are read, of volumes
-            as many as hold 2**26 values.
+        images: `data.ImageData`; at most its first 10,000 training images are read, of clips and
+            volumes those that a quarter of a GiB holds.
 
     Returns:
         `mean`, `std`: one float per channel; a channel that never changes has std 1.
     """
     limit = _STATISTICS_IMAGES
     if len(images.image_shape) == 4:
-        limit = max(1, min(limit, _STATISTICS_VALUES // math.prod(images.image_shape)))
+        limit = max(1, min(limit, _STATISTICS_BYTES // (4 * math.prod(images.image_shape))))
     pixels, _ = images.train.arrays(limit=limit)
     mean, std = pixel_normalization.channel_statistics(pixels, images.value_range)
     return [round(m, 6) for m in mean], [round(s, 6) or 1.0 for s in std]

@@ -28,6 +28,9 @@ from mae_keras.runs.protocols import (
 )
 from mae_keras.runs.report import write_classifier_card, write_model_card
 
+# Sources of what may lie undivided on disk.
+_READ_BY_PATH = ("folder", "arrays", "signals", "sound", "video")
+
 
 @unfailing_output()
 @renamed_argument("labelled", "labeled")
@@ -272,7 +275,7 @@ def _evaluate_classifier(
     if images is None:
         if other:
             undivided = labeled.splits is None and labeled.train is None and labeled.test is None
-            if undivided and data.kind(labeled.name) in ("folder", "arrays", "signals", "sound"):
+            if undivided and data.kind(labeled.name) in _READ_BY_PATH:
                 labeled = _all_to_test(labeled)
         else:  # as it was trained: another division would test on training images
             if labeled.splits is not None and "labelled" in config:

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures, interop
-from mae_keras.data.file_tree import IMAGES, SOUNDS, VOLUMES, FileKind, find_files
+from mae_keras.data.file_tree import FILE_KINDS, IMAGES, VIDEOS, VOLUMES, FileKind, find_files
+from mae_keras.data.splits import kind_of
 from mae_keras.data.volume_crops import center_crop
 from mae_keras.data.volumes import open_volume, volumes_of
 from mae_keras.interop import WeightsReport, export_saved_model, model_from_torch
@@ -114,8 +115,8 @@ def reconstruct_files(
     Args:
         path: as for `load_trained`.
         images: image files, and folders, of which the first 8 images each are drawn; for a model of
-            sound the same of sound files, for one of volumes the middle of volume files; for a
-            model of signals files of signals, of which the first 8 each are drawn.
+            sound or video the same of their files, for one of volumes the middle of volume files;
+            for a model of signals files of signals, of which the first 8 each are drawn.
         out: picture to write.
         mask_ratio: float in (0, 1); defaults to the model's.
         announce: called with a line for every folder or file of which some samples are left out.
@@ -159,17 +160,18 @@ def files_of(model: Any) -> FileKind:
     Returns:
         `FileKind`.
     """
-    if log_mel_of(model) is not None:
-        return SOUNDS
-    return VOLUMES if len(model.image_shape) == 4 else IMAGES
+    kind = kind_of(preprocessing_of(model))
+    if kind is None and len(model.image_shape) == 4:  # trained on arrays
+        return VOLUMES
+    return FILE_KINDS.get(str(kind), IMAGES)
 
 
 def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.ndarray:
     """A file as a model takes it.
 
     Args:
-        path: image file, sound file for a model of sound, or volume for one of volumes, whose
-            middle is taken.
+        path: image file, sound file for a model of sound, video file for one of video, or volume
+            for one of volumes, whose middle is taken.
         model: trained model.
         resize: how images are brought to its size, as in `Recipe`.
 
@@ -182,9 +184,13 @@ def read_sample(path: str | os.PathLike[str], model: Any, resize: str) -> np.nda
     log_mel = log_mel_of(model)
     if log_mel is not None:
         return data.read_sound(path, log_mel)
-    if files_of(model) is VOLUMES:
+    files, as_trained = files_of(model), {"resize": resize, "value_range": model.value_range}
+    if files is VIDEOS:
+        sampling = preprocessing_of(model)["video"]
+        return data.read_video(path, model.image_shape, sampling, **as_trained)
+    if files is VOLUMES:
         return read_middle(path, model)
-    return data.read_image(path, model.image_shape, resize=resize, value_range=model.value_range)
+    return data.read_image(path, model.image_shape, **as_trained)
 
 
 def read_middle(path: str | os.PathLike[str], model: Any) -> np.ndarray:
@@ -242,7 +248,7 @@ def images_of_folder(path: pathlib.Path, kind: FileKind = IMAGES) -> list[str]:
 
 
 def _drawn_files(
-    images: Sequence[str | os.PathLike[str]], kind: FileKind
+    images: Sequence[str | os.PathLike[str]], kind: FileKind = IMAGES
 ) -> tuple[list[str], list[str]]:
     """Image files to draw, and a line for every folder of which some are left out."""
     files: list[str] = []

@@ -180,7 +180,8 @@ def preprocessing_of(model: Any) -> dict[str, Any] | None:
         model: with an encoder, or without.
 
     Returns:
-        Dict, for sound `{"log_mel": {...}}`, for volumes `{"volume": {...}}`.
+        Dict, for sound `{"log_mel": {...}}`, for video `{"video": {...}}`, for volumes
+        `{"volume": {...}}`.
     """
     return getattr(getattr(model, "encoder", None), "preprocessing", None)
 
@@ -203,35 +204,48 @@ def file_settings(
 
     Returns:
         Dict, empty where there is nothing to convert: neither image files for a model of pictures
-        nor signals for a model of signals nor recordings for a model of sound.
+        nor signals for a model of signals nor recordings or clips for a model of those.
 
     Raises:
-        ValueError: if the model takes sound and the folder holds images, or the other way round.
+        ValueError: if the folder holds files of another kind than the model takes.
 
     Example:
     >>> file_settings("digits", (8, 8, 3), (0, 255))
     {}
     """
     from mae_keras import data
-    from mae_keras.data.file_tree import SOUNDS, find_files
+    from mae_keras.data.file_tree import FILE_KINDS, find_files
     from mae_keras.data.splits import kind_of
 
-    log_mel, holds = (preprocessing or {}).get("log_mel"), data.kind(name)
-    volumes = len(image_shape) == 4 and kind_of(preprocessing) in (None, "volumes")
-    if volumes and holds in ("folder", "sound", "volumes", "arrays"):
+    preprocessing = preprocessing or {}
+    own, holds = kind_of(preprocessing) or "images", data.kind(name)
+    if len(image_shape) == 4 and own == "images":  # trained on arrays
+        own = "volumes"
+    if own == "volumes" and holds in ("folder", "arrays", *FILE_KINDS):
         return _as_volumes(name, preprocessing, "volumes" if kind == "volumes" else holds)
-    if holds in ("folder", "sound"):
-        holds = {"images": "folder", "sound": "sound"}.get(str(kind), holds)
-        if log_mel is not None and find_files(pathlib.Path(name).expanduser(), SOUNDS).paths:
-            holds = "sound"  # beside pictures, such as a cover
-        if (holds == "sound") != (log_mel is not None):
-            expected = "images" if log_mel is None else "recordings"
+    if holds in ("folder", *FILE_KINDS):
+        held = str(kind) if kind in FILE_KINDS else holds.replace("folder", "images")
+        if own in FILE_KINDS and own != "images":
+            if find_files(pathlib.Path(name).expanduser(), FILE_KINDS[own]).paths:
+                held = own  # beside pictures, such as a cover
+        if held != own and own in FILE_KINDS:
             raise ValueError(
-                f"`dataset` must hold {expected}, which the model was trained on. Received: "
-                f"{os.fspath(name)!r}, a folder of {'recordings' if holds == 'sound' else 'images'}"
+                f"`dataset` must hold {FILE_KINDS[own].many}, which the model was trained on. "
+                f"Received: {os.fspath(name)!r}, a folder of {FILE_KINDS[held].many}"
             )
-        if log_mel is not None:
-            return {"log_mel": log_mel, "kind": "sound"}
+        if own == "sound":
+            return {"log_mel": preprocessing["log_mel"], "kind": "sound"}
+        if own == "video":
+            return {
+                **{key: value for key, value in preprocessing["video"].items() if value},
+                "kind": "video",
+                "image_size": tuple(image_shape[1:3]),
+                "channels": image_shape[-1],
+                "value_range": value_range,
+            }
+    elif own == "video":
+        settings = preprocessing["video"]
+        return {"kind": "video", **{key: settings[key] for key in ("frames", "frame_step")}}
     if len(image_shape) == 2:
         source = holds
         signals = {"length": image_shape[0]}
@@ -245,6 +259,8 @@ def file_settings(
 
 def _as_volumes(name: Any, preprocessing: Any, holds: str) -> dict[str, Any]:
     """Arguments of `data.load` by which volumes are read as a model takes them."""
+    from mae_keras.data.file_tree import FILE_KINDS
+
     volume = (preprocessing or {}).get("volume", {})
     names = ["spacing", "window", "crop_size"]
     if holds == "arrays":  # which say no spacing
@@ -252,7 +268,8 @@ def _as_volumes(name: Any, preprocessing: Any, holds: str) -> dict[str, Any]:
     elif holds != "volumes":
         raise ValueError(
             f"`dataset` must hold volumes, which the model was trained on. Received: "
-            f"{os.fspath(name)!r}, a folder of {'recordings' if holds == 'sound' else 'images'}"
+            f"{os.fspath(name)!r}, a folder of "
+            f"{FILE_KINDS[holds.replace('folder', 'images')].many}"
         )
     given = {key: volume[key] for key in names if volume.get(key) is not None}
     return {**given, "kind": "volumes"}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mae_keras import data, evaluation, figures
-from mae_keras.data.file_tree import IMAGES, FileKind
+from mae_keras.data.file_tree import IMAGES, VOLUMES, FileKind
 from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
 from mae_keras.runs.exporting import files_of, images_of_folder, load_trained, read_sample
@@ -209,7 +209,7 @@ def predict_files(
     announce: Callable[[str], Any] = print,
     batch_size: int = _BATCH_SIZE,
 ) -> Predictions:
-    """Classify files of images, sound, volumes or signals, and say and write what they are.
+    """Classify files of images, sound, video, volumes or signals, and say and write what they are.
 
     Files are read and classified in batches, so that there may be any number. One that cannot be
     read is named and counted, and the others go on. If the process is interrupted, what was
@@ -217,8 +217,8 @@ def predict_files(
 
     Args:
         source: folder of a classifier's run, or the `.keras` file of an `ImageClassifier`.
-        files: image, sound or volume files (of which the middle is classified), and folders, whose
-            files at any depth are taken; for a classifier of signals files of signals.
+        files: image, sound, video or volume files (of which the middle is classified), and folders,
+            whose files at any depth are taken; for a classifier of signals files of signals.
         csv_path: file to write, or `None`: a row for each image with its path, the predicted class,
             its probability, and the probability of each class. The path of a signal ends in its
             number within the file, as `new.csv:1`.
@@ -247,13 +247,17 @@ def predict_files(
     if len(model.image_shape) == 2:
         reading = _SignalReading(files, model.image_shape, recipe.groups, announce)
         paths, predictions.unreadable = list(reading.signals), reading.unreadable
-    elif len(model.image_shape) == 4 or model.image_shape[-1] in (1, 3):
+    elif files_of(model) is VOLUMES or (
+        model.image_shape[-1] in (1, 3)
+        and (len(model.image_shape) == 3 or files_of(model) is not IMAGES)
+    ):
         reading = _Reading(model, recipe.resize)
         paths = list_image_files(files, files_of(model))
     else:
         raise ValueError(
-            f"`run` must be a run of a classifier of signals, volumes or gray or color images to "
-            f"classify files. Received: a model of samples of shape {tuple(model.image_shape)}"
+            f"`run` must be a run of a classifier of signals, volumes, or gray or color images or "
+            f"clips to classify files. Received: a model of samples of shape "
+            f"{tuple(model.image_shape)}"
         )
     table = _Table(names, paths, announce)
     if csv_path is None:

@@ -25,8 +25,8 @@ class Recipe:
 
     Args:
         dataset: one of mnist-sample, digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or
-            .npy file, a file of signals (.ts, .csv, .tsv, .parquet), a folder of images or one of
-            sound files.
+            .npy file, a file of signals (.ts, .csv, .tsv, .parquet), a folder of images, of sound
+            files or of video files.
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
         patch_size: pixels per side of a patch, or one number for each axis, such as 4x8; must
@@ -71,9 +71,9 @@ class Recipe:
         strict: refuse a folder with unreadable files instead of skipping them.
         resize: crop (the shorter side is resized, the middle is kept), pad (the longer side is
             resized, black is added) or stretch (proportions are not kept).
-        kind: what an array file holds: images, signals or volumes; by default what the name of
-            its array, or its shape, says. Of a folder images, sound or volumes; by default images
-            where it holds an image file.
+        kind: what an array file holds: images, signals, volumes or video; by default what the name
+            of its array, or its shape, says. Of a folder images, sound, video or volumes; by
+            default images where it holds any.
         length: time steps that signals are padded to, with missing values at the end, or cut to; by
             default those of the longest signal, rounded up to whole patches. One long series is cut
             into windows of so many steps.
@@ -83,6 +83,12 @@ class Recipe:
             default those of the longest recording, at most 10.
         num_mels: frequency bands of a spectrogram; by default 64.
         hop_ms: milliseconds from one frame of a spectrogram to the next; by default 10.
+        frames: frames of a clip; by default 16, fewer where half of the videos are shorter, and all
+            of an array.
+        frame_step: every how many-th frame of a video is taken; by default as many as half of the
+            videos are long enough for, at most 4, and 1 of an array.
+        frame_rate: frames per second to which videos are resampled before the steps are taken; by
+            default the most common rate of the folder.
         spacing: millimeters from voxel to voxel to which volumes in files are resampled, of depth,
             height and width, such as 2x1x1; by default as stored, or the median where they differ.
         window: two values to which volumes are clipped, such as -1000 400 for CT of the chest.
@@ -148,12 +154,15 @@ class Recipe:
     seed: int = 0
     strict: bool = False
     resize: Literal["crop", "pad", "stretch"] = "crop"
-    kind: Literal["images", "signals", "volumes", "sound"] | None = None
+    kind: Literal["images", "signals", "volumes", "sound", "video"] | None = None
     length: int | None = None
     sample_rate: int | None = None
     clip_seconds: float | None = None
     num_mels: int | None = None
     hop_ms: float | None = None
+    frames: int | None = None
+    frame_step: int | None = None
+    frame_rate: float | None = None
     spacing: str | None = None
     window: tuple[float, float] | None = None
     crop_size: int | str | None = None
@@ -182,9 +191,10 @@ class Recipe:
         axes = flipped_axes(self.flip_axes)
         named = "all, none, or of depth, height and width, as in height,width"
         _require(self, "flip_axes", set(axes) <= {"depth", "height", "width"}, named)
-        for name in ("length", "sample_rate", "num_mels", "crops_per_volume"):
+        counts = ("length", "sample_rate", "num_mels", "frames", "frame_step", "crops_per_volume")
+        for name in counts:
             check_int(name, getattr(self, name), 1, LARGEST_SEED, optional=True)
-        for name in ("clip_seconds", "hop_ms"):
+        for name in ("clip_seconds", "hop_ms", "frame_rate"):
             check_number(name, getattr(self, name), 0, above=True, optional=True)
         find_preset(self.preset)
         between = {"above": True, "below": True}
@@ -229,7 +239,7 @@ _CHOICES = {
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16"),
     "jit_compile": ("auto", "true", "false"),
     "on_nan": ("stop", "skip"),
-    "kind": ("images", "signals", "volumes", "sound", None),
+    "kind": ("images", "signals", "volumes", "sound", "video", None),
     "resize": ("crop", "pad", "stretch"),
     "split_by": ("key", "order"),
     "standardize": ("data", "sample"),
@@ -488,6 +498,21 @@ SOUND = Recipe(
 )
 
 
+# Patches of 2 frames x 8 x 8 pixels, hidden in tubes: what hardly moves could be copied otherwise.
+VIDEO = Recipe(
+    dataset="clips/",
+    preset="nano",
+    patch_size="2x8x8",
+    mask_ratio=0.75,
+    masking="tube",
+    epochs=50,
+    batch_size=32,
+    learning_rate=4e-3,
+    warmup_epochs=5,
+    kind="video",
+)
+
+
 # Flipped along all axes, as nnU-Net does. 16 volumes of 32 x 128 x 128 voxels train in minutes on
 # two cores.
 VOLUMES = Recipe(
@@ -515,6 +540,7 @@ RECIPES: Registry = Registry(
         "images": IMAGES,
         "signals": SIGNALS,
         "sound": SOUND,
+        "video": VIDEO,
         "volumes": VOLUMES,
     },
 )
@@ -550,7 +576,7 @@ def _check_recipe(recipe: Any) -> None:
         raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}")
 
 
-_OF_KINDS = ("images", "signals", "sound", "volumes")
+_OF_KINDS = ("images", "signals", "sound", "video", "volumes")
 _SIGNAL_FILES = (".ts", ".csv", ".tsv", ".parquet")
 
 
@@ -590,7 +616,7 @@ def _recipe_of_kind(dataset: str, kind: str | None) -> str:
         return kind
     if dataset.endswith(_SIGNAL_FILES):
         return "signals"
-    of_folders = (name for name in ("sound", "volumes") if SOURCES[name].reads(dataset))
+    of_folders = (name for name in ("sound", "video", "volumes") if SOURCES[name].reads(dataset))
     return next(of_folders, "images")
 
 

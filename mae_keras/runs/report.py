@@ -36,13 +36,14 @@ _WORDS = {
     "signals": {"image": "signal", "images": "signals", **_VALUES},
     "sound": {"image": "recording", "images": "recordings", **_VALUES},
     "volumes": {"image": "crop", "images": "crops", "pixel": "voxel", "pixels": "voxels"},
+    "video": {"image": "clip", "images": "clips"},
 }
 # Not in paths, names and code.
 _WORD = re.compile(r"(?<![\w/.`(-])(images?|pixels?)\b(?![\w/`(]|\.\w)")
 
 
 def worded(text: str, image_shape: Sequence[int] | None, kind: str | None = None) -> str:
-    """Say signals, recordings or volumes, and values, in a sentence on images and pixels.
+    """Say signals, recordings, volumes or clips, and values, in a sentence on images and pixels.
 
     Args:
         text: for people.

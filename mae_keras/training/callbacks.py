@@ -271,10 +271,20 @@ def check_finite(model: keras.Model, checkpoints: Any, where: str) -> None:
     for variable in [*model.trainable_variables, *model.optimizer.variables]:
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)):
             continue
-        # One process may look while the others train on.
-        total = float(keras.ops.sum(keras.ops.abs(keras.ops.cast(own_copy(variable), "float32"))))
+        total = _absolute_sum(own_copy(variable))  # one process looks while the others train on
         if not np.isfinite(total):
             _raise(model, checkpoints, f"The weight {variable.path} is {total}", where)
+
+
+_SMALL = 2**16
+
+
+def _absolute_sum(values: Any) -> float:
+    if math.prod(values.shape) > _SMALL:
+        return float(keras.ops.sum(keras.ops.abs(keras.ops.cast(values, "float32"))))
+    # Of few values most of the time would go into starting operations one by one.
+    values = keras.ops.convert_to_numpy(getattr(values, "value", values))
+    return float(np.abs(values).sum(dtype="float32"))
 
 
 def _raise(model: keras.Model, checkpoints: Any, what: str, where: str) -> None:

@@ -53,7 +53,13 @@ def test_an_unknown_recipe_is_refused_with_a_guess():
 def test_recipes_name_presets_and_data_that_exist(name):
     recipe = RECIPES[name]
     assert recipe.preset in PRESETS
-    files = {"images": "photos/", "signals": "signals.ts", "sound": "recordings/"}
+    files = {
+        "images": "photos/",
+        "signals": "signals.ts",
+        "sound": "recordings/",
+        "video": "clips/",
+        "volumes": "volumes/",
+    }
     assert recipe.dataset == files.get(name, name)
 
 

@@ -1,0 +1,119 @@
+"""Runs on folders of clips and arrays of video."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mae_keras import data
+from mae_keras.models import load_model
+from mae_keras.runs import FineTuneOptions, Recipe, evaluate_run, find_recipe, pretrain
+from mae_keras.runs.building import build_model, fingerprint, load_images
+from mae_keras.runs.exporting import reconstruct_files
+from mae_keras.runs.fine_tuning import augmentation_of
+from mae_keras.runs.options import DataOptions, load_labeled
+from mae_keras.runs.report import worded
+
+av = pytest.importorskip("av")
+
+
+def write(folder, count, first=0, size=(16, 24), frames=9):
+    """A bright square that goes right (class a) or left (class b)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        with av.open(str(folder / f"{'ab'[number % 2]}_{number:02}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+            for place in range(frames):
+                frame = np.full((*size, 3), 2 * number, "uint8")
+                left = 2 * place if number % 2 else size[1] - 6 - 2 * place
+                frame[6:12, left : left + 6] = 250
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("video") / "clips", 32)
+
+
+@pytest.fixture
+def recipe(clips):
+    return dataclasses.replace(
+        find_recipe(dataset=str(clips)),
+        dataset=str(clips),
+        labels_from="^(.)",
+        image_size=16,
+        frames=8,
+        epochs=2,
+        warmup_epochs=0,
+        batch_size=8,
+        jit_compile="false",
+    )
+
+
+def test_a_folder_of_clips_gets_the_recipe_for_video(clips, tmp_path):
+    assert find_recipe(dataset=str(clips)) is find_recipe("video")
+    assert find_recipe(dataset=str(clips), kind="images") is find_recipe("images")
+    assert find_recipe(dataset=str(tmp_path), kind="video") is find_recipe("video")
+
+
+def test_the_model_keeps_which_frames_it_takes(recipe, clips):
+    images = load_images(recipe)
+    model = build_model(recipe, images)
+    assert model.encoder.preprocessing == images.preprocessing == {
+        "video": {"frames": 8, "frame_step": 1, "frame_rate": 10.0}
+    }  # fmt: skip
+    assert model.grid == (4, 2, 2) and fingerprint(images)["preprocessing"] == images.preprocessing
+    clip = data.read_video(images.test.paths[0], model.image_shape, images.preprocessing["video"])
+    np.testing.assert_array_equal(clip, images.test.arrays(1)[0][0])
+
+
+def test_other_clips_are_read_as_the_model_takes_them(recipe, tmp_path):
+    images = load_images(recipe)
+    kept = {"image_shape": images.image_shape, "preprocessing": images.preprocessing}
+    other = write(tmp_path / "other", 8, size=(32, 32), frames=20)
+    options = DataOptions(dataset=str(other), labels_from="^(.)")
+    labeled = load_labeled(options, recipe, **kept, value_range=(0, 255))
+    assert labeled.image_shape == images.image_shape and labeled.num_classes == 2
+    assert labeled.preprocessing == images.preprocessing
+    np.save(
+        tmp_path / "video.npy",
+        np.zeros((8, 8, 16, 16), "uint8") + np.arange(8)[:, None, None, None],
+    )
+    options = DataOptions(dataset=str(tmp_path / "video.npy"))
+    assert load_labeled(options, recipe, **kept).is_video
+    options = DataOptions(dataset=str(other), labels_from="^(.)")
+    with pytest.raises(ValueError, match="`dataset` must hold images"):
+        load_labeled(options, recipe, (8, 8, 1))
+
+
+def test_nothing_made_for_pictures_is_done_to_clips(recipe):
+    images = load_images(recipe)
+    none = data.ClassificationAugmentation.preset("none")
+    assert augmentation_of(FineTuneOptions(), images) == none
+
+
+def test_sentences_say_clips():
+    line = "32 training images; PSNR of all pixels in images/x"
+    assert worded(line, (8, 8, 8, 1), "video") == line.replace("images;", "clips;")
+
+
+def test_settings_that_do_not_fit_are_refused(recipe):
+    with pytest.raises(ValueError, match="`patch_size` must divide the axes of the samples, 9 x"):
+        build_model(recipe, load_images(dataclasses.replace(recipe, frames=9)))
+    with pytest.raises(ValueError, match="`frame_rate` is for folders of video files"):
+        load_images(Recipe(dataset="digits", frame_rate=8))
+
+
+@pytest.mark.long
+def test_a_run_on_clips_from_training_to_scores(recipe, clips, tmp_path):
+    metrics = pretrain(recipe, tmp_path / "run", verbose=0)
+    assert 0 <= metrics["linear_probe_accuracy"]["trained"] <= 1
+    model = load_model(tmp_path / "run" / "model.keras")
+    assert model.encoder.preprocessing["video"]["frames"] == 8
+    entries = evaluate_run(tmp_path / "run", ["knn"])
+    assert "error" not in entries["knn"]
+    reconstruct_files(tmp_path / "run", [clips], tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
