@@ -87,7 +87,7 @@ def test_the_lines_on_evaluation_run(tmp_path, monkeypatch):
     assert (tmp_path / "classifier.keras").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_encoder_is_reused_as_the_page_says(tmp_path, monkeypatch):
     import keras
     import numpy as np
