@@ -1,4 +1,4 @@
-"""Losses of three naive baselines, which predict without learning. Imports NumPy only."""
+"""Losses of naive baselines, which predict without learning. Imports NumPy only."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +19,7 @@ def trivial_losses(
     *,
     channels: int = 1,
     missing_mask: Any = None,
+    frames: bool = False,
 ) -> dict[str, float]:
     """Loss of three predictors that need no training, in the space the model predicts in.
 
@@ -30,6 +31,12 @@ def trivial_losses(
     - `visible_mean`: each channel has the mean of the image's visible values in that channel;
     - `nearest_visible`: the mean of the visible patches at the smallest Euclidean distance on
       the grid, all that tie.
+
+    Of video there are two more, unless no hidden patch has a visible one at its place in another
+    frame, as under tube masks; where one patch has none, it is predicted as `nearest_visible`:
+
+    - `nearest_frame`: the visible patch at the same place nearest in time, or the mean of two;
+    - `linear_in_time`: interpolated between the visible patches before and after it.
 
     The loss is the model's: the mean over images of each image's mean over its hidden patches of
     the mean squared error in a patch. An image without any visible patch to copy from is
@@ -44,9 +51,10 @@ def trivial_losses(
         channels: int, divides `patch_dim`.
         missing_mask: bool array `(batch, num_patches)`, `True` = missing, for targets whose NaN
             were replaced; or `None`.
+        frames: bool, whether the first axis of the grid is the time of video. Defaults to `False`.
 
     Returns:
-        Dict of the three names to float.
+        Dict of the names to float.
 
     Raises:
         ValueError: if shapes do not fit together.
@@ -65,10 +73,13 @@ def trivial_losses(
     train_mean = train_mean.astype("float32")
     missing = _missing(arrays[0], missing_mask)
     _check_shapes(train_mean, arrays[0], arrays[1], missing, grid, channels)
+    if frames:
+        hidden, seen = (m.reshape(len(m), grid[0], -1) for m in (masks, ~masks & ~missing))
+        frames = bool((hidden & seen.any(axis=1, keepdims=True)).any())
     totals: dict[str, float] = {}
     for block in _blocks(*arrays[0].shape[:2]):
         parts = (array[block] for array in (*arrays, missing))
-        for name, losses in _block_losses(train_mean, *parts, grid, channels):
+        for name, losses in _block_losses(train_mean, *parts, grid, channels, frames):
             totals[name] = totals.get(name, 0.0) + float(losses.sum())
     return {name: total / len(arrays[0]) for name, total in totals.items()}
 
@@ -85,6 +96,7 @@ def _block_losses(
     missing: np.ndarray,
     grid: Sequence[int],
     channels: int,
+    frames: bool,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The name of each predictor with its loss on every image of the block."""
     targets = np.where(missing[..., None], 0.0, targets)
@@ -95,6 +107,8 @@ def _block_losses(
         "visible_mean": _visible_mean(targets, seen, channels),
         "nearest_visible": _nearest_visible(targets, seen, grid),
     }
+    if frames:
+        predictions |= _other_frames(targets, seen, grid, predictions["nearest_visible"])
     for name, predicted in predictions.items():
         errors = np.mean((np.where(blind, train_mean, predicted) - targets) ** 2, axis=-1)
         hidden = np.maximum(counted.sum(axis=1), 1)
@@ -116,6 +130,39 @@ def _nearest_visible(targets: np.ndarray, seen: np.ndarray, grid: Sequence[int])
     reach = np.where(seen[:, None], distances, distances.max() + 1)
     nearest = (reach == reach.min(axis=2, keepdims=True)).astype("float32")
     return (nearest @ targets) / nearest.sum(axis=2, keepdims=True)
+
+
+def _other_frames(
+    targets: np.ndarray, seen: np.ndarray, grid: Sequence[int], otherwise: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Predictions from the same place in other frames, and `otherwise` where none is visible."""
+    # (batch, time, places, patch_dim)
+    values = targets.reshape(len(targets), grid[0], -1, targets.shape[-1])
+    seen = seen.reshape(values.shape[:3])
+    time = np.arange(grid[0])[:, None]
+    never = 2 * grid[0]
+    before = np.maximum.accumulate(np.where(seen, time, -never), axis=1)
+    after = np.where(seen, time, 2 * never)[:, ::-1]
+    after = np.minimum.accumulate(after, axis=1)[:, ::-1]
+    ends = [
+        np.take_along_axis(values, np.clip(end, 0, grid[0] - 1)[..., None], axis=1)
+        for end in (before, after)
+    ]
+    gaps = [np.abs(time - end)[..., None] for end in (before, after)]
+    known = [gap < never - grid[0] for gap in gaps]
+    both = known[0] & known[1]
+    share = gaps[0] / np.maximum(gaps[0] + gaps[1], 1)
+    nearest = np.where(gaps[0] < gaps[1], 0.0, np.where(gaps[0] > gaps[1], 1.0, 0.5))
+    otherwise = otherwise.reshape(values.shape)
+    predictions = {
+        "nearest_frame": nearest,
+        "linear_in_time": np.where(both, share, nearest),
+    }
+    for name, weight in predictions.items():
+        mixed = (1 - weight) * ends[0] + weight * ends[1]
+        mixed = np.where(known[0] | known[1], mixed, otherwise)
+        predictions[name] = mixed.reshape(targets.shape).astype("float32")
+    return predictions
 
 
 def _squared_distances(grid: Sequence[int]) -> np.ndarray:

@@ -320,7 +320,7 @@ def _quick(features: Features) -> dict[str, float]:
 
 
 def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
-    """Hidden-patch loss on held-out images, and the same loss for three naive baselines.
+    """Hidden-patch loss on held-out images, and the same loss for naive baselines.
 
     Args:
         model: `MaskedAutoencoder`.
@@ -340,6 +340,7 @@ def reconstruction_scores(model: Any, images: Any) -> dict[str, Any]:
         model.grid,
         channels=model.target.num_channels,
         missing_mask=predicted.missing,
+        frames=images.is_video,
     )
     return {
         "hidden_loss": mean_over_images(per_patch, predicted.counted),
@@ -383,6 +384,7 @@ def naive_losses(model: Any, images: Any) -> dict[str, float]:
         model.grid,
         channels=model.target.num_channels,
         missing_mask=missing,
+        frames=images.is_video,
     )
 
 

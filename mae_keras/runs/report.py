@@ -20,11 +20,15 @@ BASELINES = {
     "mean_image": "the data set's mean patch at each place",
     "visible_mean": "the mean of the image's visible pixels",
     "nearest_visible": "the nearest visible patches",
+    "nearest_frame": "the same place in the nearest frame that shows it",
+    "linear_in_time": "the same place, interpolated between frames that show it",
 }
 _SHORT_NAMES = {
     "mean_image": "the mean image",
     "visible_mean": "the visible mean",
     "nearest_visible": "the nearest visible patches",
+    "nearest_frame": "the nearest frame",
+    "linear_in_time": "interpolation in time",
     "untrained": "untrained features",
     "pixels": "raw pixels",
     "pca": "PCA",

@@ -131,3 +131,26 @@ def test_shapes_that_do_not_fit_are_named(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         trivial_losses(**{**fitting, **changes})
+
+
+def test_video_is_predicted_from_other_frames_of_the_same_place():
+    """Two places over five frames: one visible at times 0 and 3, the other never."""
+    values = np.array([[0, 10], [1, 11], [5, 12], [6, 13], [9, 14]], "float32")
+    hidden = np.ones((5, 2), bool)
+    hidden[[0, 3], 0] = False
+    losses = trivial_losses(
+        np.zeros((10, 1)), values.reshape(1, 10, 1), hidden.reshape(1, 10), (5, 2), frames=True
+    )
+    hidden_values = np.array([1, 5, 9, 10, 11, 12, 13, 14])
+    # The second place has nothing of its own: the nearest visible patches, at each time.
+    elsewhere = [0, 0, 6, 6, 6]
+    nearest = np.array([0, 6, 6, *elsewhere])
+    linear = np.array([2, 4, 6, *elsewhere])
+    assert losses["nearest_frame"] == pytest.approx(((nearest - hidden_values) ** 2).mean())
+    assert losses["linear_in_time"] == pytest.approx(((linear - hidden_values) ** 2).mean())
+
+
+def test_under_tubes_no_other_frame_says_anything():
+    hidden = np.tile([True, False, True], (1, 2))
+    losses = trivial_losses(np.zeros((6, 1)), np.ones((1, 6, 1)), hidden, (2, 3), frames=True)
+    assert set(losses) == {"mean_image", "visible_mean", "nearest_visible"}
