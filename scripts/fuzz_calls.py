@@ -1489,6 +1489,15 @@ def _figure_calls() -> list[Call]:
             },
         ),
         call(
+            figures.volume_figure,
+            lambda: {
+                **{"volumes": FLOATS.reshape(6, 4, 4, 4, -1), "patch_mask": MASKS16[:, :8]},
+                **{"prediction": FLOATS.reshape(6, 4, 4, 4, -1), "patch_size": 2},
+                **{"spacing": (2.0, 1.0, 1.0), "max_rows": 2, "value_range": (0.0, 1.0)},
+            },
+            also=(("prediction", "infinite"),),
+        ),
+        call(
             figures.attention_figure,
             lambda: {
                 "images": IMAGES,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
     from mae_keras.figures.spectrograms import spectrogram_figure as spectrogram_figure
     from mae_keras.figures.style import save_figure as save_figure
+    from mae_keras.figures.volumes import volume_figure as volume_figure
 
 _EXPORTS = {
     "attention_figure": "attention",
@@ -41,6 +42,7 @@ _EXPORTS = {
     "robustness_figure": "curves",
     "save_figure": "style",
     "spectrogram_figure": "spectrograms",
+    "volume_figure": "volumes",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -183,7 +183,7 @@ def _cell(shape: tuple[int, int]) -> tuple[float, float]:
 def _notes(
     images: np.ndarray, panels: list[np.ndarray], hidden: np.ndarray, statistics: str | None
 ) -> tuple[Note, ...]:
-    notes = [Note(_hidden_note(hidden), "hidden")]
+    notes = [Note(hidden_note(hidden), "hidden")]
     if any(np.isnan(panel).any() for panel in panels):
         notes.append(Note("Missing data (NaN).", "missing"))
     if images.ndim == 5:
@@ -198,12 +198,13 @@ def _notes(
     return tuple(notes)
 
 
-def _hidden_note(hidden: np.ndarray) -> str:
+def hidden_note(hidden: np.ndarray) -> str:
+    """What the looks of hidden values mean."""
     ratios = hidden.reshape(len(hidden), -1).mean(axis=1)
     low, high = (f"{100 * ratio:.3g}" for ratio in (ratios.min(), ratios.max()))
     ratio = f"{low}%" if low == high else f"{low} to {high}%"
     if (hidden == hidden[..., :1]).all():
-        kept = "values" if hidden.ndim == 3 else "pixels"
+        kept = {3: "values", 5: "voxels"}.get(hidden.ndim, "pixels")
         return (
             f"Hidden patches ({ratio}) are light blue. Composite: visible {kept} kept, hidden "
             "patches predicted. Blank in the prediction: what the model saw."

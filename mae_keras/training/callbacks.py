@@ -150,7 +150,8 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
         model: `MaskedAutoencoder` or `DenseMaskedAutoencoder`.
         images: array `(batch, *spatial, channels)`.
         **options: passed to `figures.reconstruction_figure`, or `figures.spectrogram_figure` where
-            the model was trained on sound, such as `title` and `max_rows`.
+            the model was trained on sound, or `figures.volume_figure` of volumes, such as `title`
+            and `max_rows`.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -160,7 +161,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
     >>> figure = reconstruction_of(model, np.zeros((2, 8, 8, 1), "uint8"), title="Untrained")
     """
-    from mae_keras.figures import reconstruction_figure, spectrogram_figure
+    from mae_keras.figures import reconstruction_figure, spectrogram_figure, volume_figure
 
     made = model.reconstruct(images)
     preprocessing = getattr(getattr(model, "encoder", None), "preprocessing", None) or {}
@@ -176,6 +177,20 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
             patch_size=model.patch_size,
             seconds_per_frame=log_mel.hop / log_mel.sample_rate,
             frequencies=log_mel.frequencies,
+            statistics=made.statistics,
+            **options,
+        )
+    if np.ndim(images) == 5:
+        volume = preprocessing.get("volume", {})
+        return volume_figure(
+            np.asarray(images),
+            made.patch_mask,
+            made.prediction,
+            pasted=made.pasted,
+            patch_size=getattr(model, "patch_size", 1),
+            spacing=volume.get("spacing"),
+            oriented=volume.get("oriented", False),
+            value_range=model.value_range,
             statistics=made.statistics,
             **options,
         )
