@@ -1085,6 +1085,29 @@ def _evaluation_calls() -> list[Call]:
             lambda: {"past": SIGNALS, "horizon": 4, "season": 3},
         ),
         Call(
+            "evaluation.sliding_window",
+            evaluation.sliding_window,
+            lambda: {
+                "predict": lambda windows: windows,
+                "sample": FLOATS[0],
+                "window": (4, 4),
+                "overlap": 0.5,
+                "blending": "gaussian",
+                "batch_size": 2,
+            },
+        ),
+        Call(
+            "evaluation.window_starts",
+            evaluation.window_starts,
+            lambda: {"spatial": (8, 9), "window": (4, 4), "overlap": 0.5},
+            also=(("spatial", "huge"),),
+        ),
+        Call(
+            "evaluation.window_weights",
+            evaluation.window_weights,
+            lambda: {"window": (4, 4), "blending": "uniform"},
+        ),
+        Call(
             "evaluation.random_gaps",
             evaluation.random_gaps,
             lambda: {"signals": SIGNALS, "fraction": 0.2, "seed": 1},

@@ -180,7 +180,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
             statistics=made.statistics,
             **options,
         )
-    if np.ndim(images) == 5:
+    if np.ndim(images) == 5 and "video" not in preprocessing:
         volume = preprocessing.get("volume", {})
         return volume_figure(
             np.asarray(images),
