@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.data.signals import SignalFile
+from mae_keras.data.signal_files import Sampling, SignalFile
 from mae_keras.extras import install_command
 from mae_keras.files import open_regular
 
@@ -56,7 +56,7 @@ class _Table:
     """A table, and which of its columns is what."""
 
     def __init__(self, path: Path, frame: Any, groups: str | None):
-        self.path, self.frame, self.notes = path, frame, []
+        self.path, self.frame, self.notes, self.sampling = path, frame, [], None
         if groups is not None and groups not in frame.columns:
             raise ValueError(
                 f"`groups` must be an array or the name of a column of {path}, one of "
@@ -103,6 +103,12 @@ class _Table:
         self.frame[name] = pd.to_numeric(present).reindex(column.index)
         return False
 
+    def holds_dates(self, name: Any) -> bool:
+        """Whether a column of times holds something else than numbers."""
+        import pandas as pd
+
+        return not pd.api.types.is_numeric_dtype(self.frame[name])
+
     def choose_label(self, signals: Any) -> None:
         """Take the one column of text for the label, where none is named so."""
         if self.label is None:
@@ -141,6 +147,7 @@ class _Table:
             None if self.label is None else self._labels(first[self.label], places),
             None if self.groups is None else first[self.groups].to_numpy().astype(str),
             named=named,
+            sampling=self.sampling,
             notes=self.notes,
         )
 
@@ -226,12 +233,42 @@ def _in_time(table, codes, names):
             f"{table.path}: {table.time!r} must differ within a signal. Received: two rows of "
             f"{names[codes[order[row]]]} at {table.frame[table.time].iloc[order[row]]}"
         )
-    if same.any() and not np.allclose(steps[same], np.median(steps[same]), rtol=0.01):
+    if not same.any():
+        return order
+    step = _common_step(table, steps[same], codes[order][1:][same], names)
+    if step is None:
         table.notes.append(
             f"{table.path.name}: steps in {table.time!r} differ; values are taken for evenly "
             "spaced."
         )
+    else:
+        unit = "seconds" if table.holds_dates(table.time) else str(table.time)
+        table.sampling = Sampling(step, unit)
     return order
+
+
+def _common_step(table, steps, codes, names):
+    """The step of all signals, or `None` where those within a signal differ.
+
+    Signals that are even each, but not alike, are refused.
+    """
+    import pandas as pd
+
+    own = pd.Series(steps).groupby(codes)
+    medians = own.median()
+    if not np.allclose(steps, own.transform("median"), rtol=_SAME_STEP):
+        return None
+    low, high = medians.idxmin(), medians.idxmax()
+    if medians[high] > (1 + _SAME_STEP) * medians[low]:
+        raise ValueError(
+            f"{table.path}: all signals must be sampled alike: resample them to one step of "
+            f"{table.time!r}. Received: {medians[low]:g} in {names[low]}, {medians[high]:g} in "
+            f"{names[high]}"
+        )
+    return float(round(medians.median(), 9))
+
+
+_SAME_STEP = 0.01
 
 
 def _times(table):
@@ -239,7 +276,7 @@ def _times(table):
     import pandas as pd
 
     column = table.frame[table.time]
-    if not pd.api.types.is_numeric_dtype(column):
+    if table.holds_dates(table.time):
         dates = column
         if not pd.api.types.is_datetime64_any_dtype(column):
             dates = _dates(f"{table.path}: {table.time!r}", column.dropna().astype(str).str.strip())
@@ -349,6 +386,7 @@ def _series(table, window):
         [f"window {place}" for place in range(1, number + 1)],
         [str(name) for name in table.numbers],
         windows=True,
+        sampling=table.sampling,
         notes=table.notes,
     )
 

@@ -6,7 +6,6 @@ the end of signals shorter than the longest. TensorFlow is imported on use.
 
 import collections
 import dataclasses
-import io
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,89 +16,11 @@ import numpy as np
 
 from mae_keras.data.arrays import in_memory_data, machine_memory, read_signal_arrays
 from mae_keras.data.division import Division, content_key, default_fractions
+from mae_keras.data.signal_files import SignalFile, check_sampling, read_ts, sampling_in, some
 from mae_keras.data.splits import ArraySplit, ImageData, Split
-from mae_keras.files import open_regular
 
-_NAMED = 5  # samples that a message lists
 _FEW_STEPS = 8
 _FITTING = "{0} must have as many channels as {2}, {1}. Received: {3}"
-
-
-@dataclasses.dataclass
-class SignalFile:
-    """What one file holds.
-
-    Args:
-        path: the file.
-        values: a float32 array `(length, channels)` for each signal; lengths may differ.
-        places: what messages call each signal, such as `"line 7"`.
-        channels: names of the channels.
-        labels: name of the class of each signal, or `None`.
-        groups: name of the group of each signal, or `None`.
-        named: whether the file itself names the channels.
-        windows: whether the signals are consecutive windows of one series.
-        notes: sentences worth printing.
-    """
-
-    path: Path
-    values: list[np.ndarray]
-    places: list[str]
-    channels: list[str]
-    labels: list[str] | None = None
-    groups: np.ndarray | None = None
-    named: bool = False
-    windows: bool = False
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    def without_values(self) -> dict[str, None]:
-        """The places of signals of which every value is missing."""
-        pairs = zip(self.places, self.values, strict=True)
-        return {place: None for place, values in pairs if np.isnan(values).all()}
-
-    def checked(self) -> "SignalFile":
-        """Without the signals that have no value; refuse what cannot be used."""
-        if not self.values:
-            raise ValueError(f"{self.path} must hold signals. Received: none")
-        for place, values in zip(self.places, self.values, strict=True):
-            if np.isinf(values).any():
-                raise ValueError(
-                    f"{self.path}, {place}: values must be finite, or missing (NaN, ? or empty). "
-                    f"Received: {int(np.isinf(values).sum())} infinite values"
-                )
-        return self._without(self.without_values(), "")
-
-    def with_values_in(self, length: int | None) -> "SignalFile":
-        """Without the signals of which no value is among the first `length`."""
-        if length is None:
-            return self
-        first = dataclasses.replace(self, values=[values[:length] for values in self.values])
-        return self._without(first.without_values(), f" in the first {length} steps")
-
-    def _without(self, empty, where):
-        rows = [row for row, place in enumerate(self.places) if place not in empty]
-        if not empty:
-            return self
-        if not rows:
-            raise ValueError(
-                f"{self.path} must hold signals. Received: nothing but missing values{where}"
-            )
-        note = (
-            f"left out {len(empty)} signals of {self.path.name} without a value{where}: "
-            f"{_some([*empty])}."
-        )
-        return dataclasses.replace(
-            self,
-            values=[self.values[row] for row in rows],
-            places=[self.places[row] for row in rows],
-            labels=None if self.labels is None else [self.labels[row] for row in rows],
-            groups=None if self.groups is None else self.groups[rows],
-            notes=[*self.notes, note],
-        )
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return ", ".join(items[:_NAMED]) + more
 
 
 def load_signals(
@@ -135,6 +56,9 @@ def load_signals(
         files, division = _windows_in_order(files, division, groups)
     files = {part: file.checked().with_values_in(length) for part, file in files.items()}
     notes += dict.fromkeys(note for file in files.values() for note in file.notes)
+    sampling = files["train"].sampling
+    for file in files.values():
+        check_sampling(file.path, file.sampling, sampling, files["train"].path.name)
     files = _with_channels_of_train(files)
     _check_channels(files, length, notes)
     _note_shared_groups(files, notes)
@@ -142,7 +66,7 @@ def load_signals(
     arrays = _padded(files, length, notes)
     class_names, numbers = _numbered_labels(files, notes) if labels else (None, {})
     pairs = {part: (arrays[part], numbers.get(part)) for part in files}
-    return in_memory_data(
+    data = in_memory_data(
         name,
         *pairs["train"],
         test=pairs.get("test"),
@@ -155,6 +79,9 @@ def load_signals(
         kind="signals",
         notes=notes,
     )
+    if sampling is None:
+        return data
+    return dataclasses.replace(data, preprocessing={"signal": sampling._asdict()})
 
 
 def read_signal_file(
@@ -181,6 +108,7 @@ def read_signals(
     image_shape: Sequence[int],
     groups: str | None = None,
     *,
+    preprocessing: Mapping[str, Any] | None = None,
     announce: Callable[[str], Any] = lambda line: None,
 ) -> np.ndarray:
     r"""Read the signals of one file as a model takes them, in the order of the file.
@@ -191,6 +119,8 @@ def read_signals(
             ones are padded with NaN (missing).
         groups: str, name of a column that holds no values, if the file is a table that has it;
             or `None`.
+        preprocessing: dict, `model.encoder.preprocessing`; signals of a table with another time
+            from value to value than it says are refused. `None`: not known.
         announce: called with a line if signals are cut.
 
     Returns:
@@ -222,12 +152,13 @@ def read_signals(
         raise ValueError(
             f"{str(path)!r} must be a file of signals: {', '.join(SUFFIXES)}, .npy or .npz"
         )
+    check_sampling(path, file.sampling, sampling_in(preprocessing), "the training data")
     kept = file.checked().with_values_in(length)
     if len(kept.values) < len(file.values):
         empty = [place for place in file.places if place not in set(kept.places)]
         raise ValueError(
             f"{path}: every signal must have values among its first {length}. Received: none in "
-            f"{_some(empty)}"
+            f"{some(empty)}"
         )
     if file.values[0].shape[1] != channels:
         raise ValueError(_FITTING.format(path, channels, "the model", file.values[0].shape[1]))
@@ -308,7 +239,7 @@ def _with_channels_of_train(files):
             if set(file.channels) != set(train.channels):
                 raise ValueError(
                     f"{file.path} must have the channels of {train.path}, "
-                    f"{_some(train.channels)}. Received: {_some(file.channels)}"
+                    f"{some(train.channels)}. Received: {some(file.channels)}"
                 )
             order = [file.channels.index(name) for name in train.channels]
             values = [signal[:, order] for signal in file.values]
@@ -324,9 +255,7 @@ def _note_shared_groups(files, notes):
         if part == "train" or train is None or file.groups is None:
             continue
         if shared := sorted({*train} & {*file.groups}):
-            notes.append(
-                f"groups of the {part} file are in the training file too: {_some(shared)}."
-            )
+            notes.append(f"groups of the {part} file are in the training file too: {some(shared)}.")
 
 
 def _check_channels(files, length, notes):
@@ -343,11 +272,11 @@ def _check_channels(files, length, notes):
     if empty:
         raise ValueError(
             f"{train.path}: every channel must have values; leave those without out. Received: "
-            f"nothing but missing values in {_some(empty)}"
+            f"nothing but missing values in {some(empty)}"
         )
     constant = [name for name, same in zip(train.channels, low == high, strict=True) if same]
     if constant:
-        notes.append(f"constant in all training signals: {_some(constant)}.")
+        notes.append(f"constant in all training signals: {some(constant)}.")
 
 
 def _keys(file, part):
@@ -420,112 +349,12 @@ def _numbered_labels(files, notes):
     counts = collections.Counter(label for file in files.values() for label in file.labels)
     unseen = sorted(set(counts) - set(files["train"].labels))
     if unseen:
-        notes.append(f"no training signal has a label of the other splits: {_some(unseen)}.")
+        notes.append(f"no training signal has a label of the other splits: {some(unseen)}.")
     whole = all(re.fullmatch(r"[+-]?\d+", label) for label in counts)
     names = sorted(counts, key=int if whole else str)
     codes = {name: code for code, name in enumerate(names)}
     numbers = {part: np.array([codes[label] for label in f.labels]) for part, f in files.items()}
     return tuple(names), numbers
-
-
-def read_ts(path: Path) -> SignalFile:
-    """Read a `.ts` file of the UCR and UEA archives.
-
-    References:
-        - Löning et al. 2019, "sktime: A Unified Interface for Machine Learning with Time Series",
-          whose documentation defines the format.
-    """
-    with open_regular(path) as binary:
-        # Signs that are no UTF-8 occur in the archive's comments.
-        lines = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace")
-        numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
-        content = [(number, line) for number, line in numbered if line and line[0] not in "#%"]
-    header, content = _ts_header(path, content)
-    labeled = header.get("classlabel", ["false"])[0].lower() == "true"
-    target = header.get("targetlabel", ["false"])[0].lower() == "true"
-    known = set(header.get("classlabel", [])[1:])
-    values, places, labels = [], [], []
-    for number, line in content:
-        where = f"{path}, line {number}"
-        if "\ufffd" in line:
-            raise ValueError(f"{where}: must be text in UTF-8. Received: other bytes")
-        parts = line.split(":")
-        if labeled or target:
-            labels.append(_ts_label(where, parts, known))
-        values.append(_ts_values(where, parts))
-        places.append(f"line {number}")
-        if values[-1].shape[1] != values[0].shape[1]:
-            raise ValueError(
-                f"{where}: every signal must have {values[0].shape[1]} channels, as the first has. "
-                f"Received: {values[-1].shape[1]}"
-            )
-        _check_ts_length(where, header, values)
-    channels = values[0].shape[1] if values else 0
-    notes = [f"{path.name}: targets that are no classes are not used."] if target else []
-    return SignalFile(
-        path,
-        values,
-        places,
-        [f"channel {number}" for number in range(1, channels + 1)],
-        labels if labeled else None,
-        notes=notes,
-    )
-
-
-def _ts_header(path, content):
-    """Return what the lines that begin with @ say, and all others."""
-    head = [line[1:].split() or [""] for _, line in content if line[0] == "@"]
-    header = {key.lower(): rest or [""] for key, *rest in head}
-    if "data" not in header:
-        raise ValueError(
-            f"{path} must be a UCR/UEA file of signals: lines that begin with @, @data, then one "
-            f"signal a line. Received: {'no line @data' if content else 'an empty file'}"
-        )
-    if header.get("timestamps", ["false"])[0].lower() == "true":
-        raise ValueError(
-            f"{path}, with @timestamps true, has a time for each value: resample the signals to "
-            "even steps and write the values only (@timestamps false)"
-        )
-    return header, [(number, line) for number, line in content if line[0] != "@"]
-
-
-def _ts_label(where, parts, known):
-    if len(parts) < 2:
-        raise ValueError(f"{where}: a class must follow the values, after ':'. Received: none")
-    label = parts.pop().strip()
-    if known and label not in known:
-        raise ValueError(
-            f"{where}: the label must be one of those of @classLabel, {_some(sorted(known))}. "
-            f"Received: {label!r}"
-        )
-    return label
-
-
-def _ts_values(where, parts):
-    try:
-        channels = [
-            np.array(part.replace("?", "nan").split(","), "float32") if part.strip() else []
-            for part in parts
-        ]
-    except ValueError as error:
-        raise ValueError(f"{where}: values must be numbers: {error}") from error
-    values = np.full((max(map(len, channels)), len(channels)), np.nan, "float32")
-    for number, channel in enumerate(channels):
-        values[: len(channel), number] = channel
-    return values
-
-
-def _check_ts_length(where, header, values):
-    """Refuse unequal lengths in a file that says there are none."""
-    if header.get("equallength", ["false"])[0].lower() != "true":
-        return
-    length = header.get("serieslength", [""])[0]
-    length = int(length) if length.isdigit() else len(values[0])
-    if len(values[-1]) != length:
-        raise ValueError(
-            f"{where}: the signal must have {length} steps, as the file says (@equalLength true; "
-            f"with false, signals are padded). Received: {len(values[-1])}"
-        )
 
 
 def with_length(data: ImageData, length: int) -> ImageData:

@@ -462,7 +462,7 @@ def fingerprint(images: Any) -> dict[str, Any]:
         mapped file; `None` of a stream. Of recordings also how they became spectrograms.
     """
     first, _ = images.train.arrays(limit=_FIRST_IMAGES)
-    settings = {} if images.preprocessing is None else {"preprocessing": images.preprocessing}
+    settings = {} if images.kind is None else {"preprocessing": images.preprocessing}
     return {
         **{name: len(getattr(images, name)) for name in _SPLITS},
         "image_shape": list(images.image_shape),

@@ -132,7 +132,7 @@ def reconstruct_files(
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
     if len(model.image_shape) == 2:
-        samples, notes = _drawn_signals(images, model.image_shape, recipe.groups)
+        samples, notes = _drawn_signals(images, model, recipe.groups)
     else:
         files, notes = _drawn_files(images, files_of(model))
         samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
@@ -265,9 +265,7 @@ def _drawn_files(
     return files, notes
 
 
-def _drawn_signals(
-    files: Sequence[Any], image_shape: Sequence[int], groups: str | None
-) -> tuple[Any, list[str]]:
+def _drawn_signals(files: Sequence[Any], model: Any, groups: str | None) -> tuple[Any, list[str]]:
     """The first signals of each file, and a line for every file of which some are cut or left out.
 
     `groups` is the column of the training table that is no time step of another table either.
@@ -275,7 +273,13 @@ def _drawn_signals(
     notes: list[str] = []
     samples = []
     for file in files:
-        signals = data.read_signals(file, image_shape, groups, announce=notes.append)
+        signals = data.read_signals(
+            file,
+            model.image_shape,
+            groups,
+            preprocessing=preprocessing_of(model),
+            announce=notes.append,
+        )
         samples.append(signals[:_DRAWN_OF_A_FOLDER])
         if len(signals) > _DRAWN_OF_A_FOLDER:
             notes.append(f"Drew the first {_DRAWN_OF_A_FOLDER} of {len(signals):,} in {file}")

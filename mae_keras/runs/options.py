@@ -135,6 +135,7 @@ def load_labeled(
         ValueError: if they cannot be read, or do not fit the model.
     """
     from mae_keras import data
+    from mae_keras.data.signal_files import check_sampling, sampling_in
 
     known = inspect.signature(data.load).parameters
     own = not options.given
@@ -170,6 +171,8 @@ def load_labeled(
     for note in images.notes:
         announce(note)
     check_images(images, image_shape, value_range)
+    sampled = sampling_in(images.preprocessing), sampling_in(preprocessing)
+    check_sampling(images.name, *sampled, "the training data")
     return images
 
 

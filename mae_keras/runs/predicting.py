@@ -15,7 +15,7 @@ from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
 from mae_keras.runs.exporting import files_of, images_of_folder, load_trained, read_sample
 from mae_keras.runs.folder import RunFolder
-from mae_keras.runs.options import no_labels
+from mae_keras.runs.options import no_labels, preprocessing_of
 from mae_keras.runs.resuming import Interrupted
 
 _SCORING_BATCH_SIZE = 256
@@ -245,7 +245,7 @@ def predict_files(
     predictions = Predictions(counts=dict.fromkeys(names, 0))
     reading: _Reading | _SignalReading
     if len(model.image_shape) == 2:
-        reading = _SignalReading(files, model.image_shape, recipe.groups, announce)
+        reading = _SignalReading(files, model, recipe.groups, announce)
         paths, predictions.unreadable = list(reading.signals), reading.unreadable
     elif files_of(model) is VOLUMES or (
         model.image_shape[-1] in (1, 3)
@@ -416,17 +416,20 @@ class _SignalReading:
     def __init__(
         self,
         files: Sequence[Any],
-        image_shape: Sequence[int],
+        model: Any,
         groups: str | None,
         announce: Callable[[str], Any],
     ):
+        made = preprocessing_of(model)
         if not files:
             raise ValueError("`files` must name at least one file of signals. Received: none")
         self.signals: dict[str, np.ndarray] = {}
         self.unreadable: list[tuple[str, str]] = []
         for file in map(os.fspath, files):
             try:
-                signals = data.read_signals(file, image_shape, groups, announce=announce)
+                signals = data.read_signals(
+                    file, model.image_shape, groups, preprocessing=made, announce=announce
+                )
             except (ValueError, OSError) as error:
                 self.unreadable.append((file, str(error)))
                 continue

@@ -504,3 +504,46 @@ def test_the_archives_own_files_hold_what_they_say(name, shape, counts, classes)
             values = np.array([float(value) for value in channel.split(",")], "float32")
             np.testing.assert_array_equal(signal[: len(values), number], values)
             assert np.isnan(signal[len(values) :, number]).all()
+
+
+def long_table(steps, dates=False, count=12, length=9):
+    """Signals of which the n-th has a value every `steps[n % len(steps)]`."""
+    lines = ["sample,time,x,label"]
+    for sample in range(count):
+        for place in range(length):
+            time = place * steps[sample % len(steps)]
+            if dates:
+                time = f"2024-01-01 {int(time) // 3600:02}:{int(time) // 60 % 60:02}:00"
+            lines.append(f"s{sample},{time},{sample * place % 7},{'ab'[sample % 2]}")
+    return "\n".join(lines)
+
+
+def test_the_time_from_value_to_value_is_kept(write):
+    numbers = load(write("numbers.csv", long_table([0.02])))
+    assert numbers.preprocessing == {"signal": {"time_step": 0.02, "time_unit": "time"}}
+    dates = load(write("dates.csv", long_table([1800], dates=True)))
+    assert dates.preprocessing == {"signal": {"time_step": 1800.0, "time_unit": "seconds"}}
+    assert load(write("rows.csv", "t0,t1,label\n" + "1,2,a\n3,4,b\n" * 6)).preprocessing is None
+
+
+def test_signals_that_are_sampled_otherwise_are_refused(write):
+    with pytest.raises(ValueError, match=r"sampled alike.* 0\.02 in s0, 0\.04 in s1"):
+        load(write("mixed.csv", long_table([0.02, 0.04])))
+    train = write("a_TRAIN.csv", long_table([0.02]))
+    write("a_TEST.csv", long_table([0.05], count=4))
+    message = r"a_TEST.csv must have a value every 0\.02 \(time\), as a_TRAIN.csv has: resample it"
+    with pytest.raises(ValueError, match=message):
+        load(train)
+    preprocessing = {"signal": {"time_step": 0.02, "time_unit": "time"}}
+    other = write("other.csv", long_table([0.05], count=2))
+    with pytest.raises(ValueError, match="as the training data has"):
+        read_signals(other, (9, 1), preprocessing=preprocessing)
+    for known in (None, {"signal": {"time_step": 60.0, "time_unit": "seconds"}}):
+        assert read_signals(other, (9, 1), preprocessing=known).shape == (2, 9, 1)
+
+
+def test_uneven_steps_within_signals_are_noted(write):
+    text = long_table([1]).replace("s1,3,", "s1,3.4,")
+    data = load(write("uneven.csv", text))
+    assert data.preprocessing is None
+    assert "uneven.csv: steps in 'time' differ; values are taken for evenly spaced." in data.notes
