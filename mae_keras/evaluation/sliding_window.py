@@ -55,7 +55,7 @@ def sliding_window(
 
     Example:
     >>> signal = np.arange(10.0)[:, None]
-    >>> sliding_window(lambda windows: 2 * windows, signal, (4,))[:, 0].tolist()
+    >>> sliding_window(lambda windows: 2 * windows, signal, (4,))[:, 0].round(4).tolist()
     [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0]
 
     References:

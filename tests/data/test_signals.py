@@ -523,7 +523,8 @@ def test_the_time_from_value_to_value_is_kept(write):
     assert numbers.preprocessing == {"signal": {"time_step": 0.02, "time_unit": "time"}}
     dates = load(write("dates.csv", long_table([1800], dates=True)))
     assert dates.preprocessing == {"signal": {"time_step": 1800.0, "time_unit": "seconds"}}
-    assert load(write("rows.csv", "t0,t1,label\n" + "1,2,a\n3,4,b\n" * 6)).preprocessing is None
+    rows = "".join(f"{n},{n + 1},{'ab'[n % 2]}\n" for n in range(12))
+    assert load(write("rows.csv", f"t0,t1,label\n{rows}")).preprocessing is None
 
 
 def test_signals_that_are_sampled_otherwise_are_refused(write):
