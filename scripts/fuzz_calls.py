@@ -80,7 +80,8 @@ EXEMPT = {
         "data.CropSplit data.VolumeSplit runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
-        "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure"
+        "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure "
+        "figures.save_animation"
     ),
     "of dictionaries of rows and curves, which have tests of their own": (
         "figures.image_grid figures.line_figure figures.matrix_figure"
@@ -1482,6 +1483,13 @@ def _figure_calls() -> list[Call]:
     masks = {"random": MASKS16[:2], "block": MASKS16[2:4]}
     points = {"encoder": ROWS[:, :2], "pixels": ROWS[:, 2:4]}
 
+    def clips() -> dict[str, Any]:
+        video = FLOATS.reshape(3, 2, 8, 8, 1)
+        return {
+            **{"clips": video, "prediction": video, "patch_mask": MASKS16.reshape(3, 32)},
+            **{"patch_size": (1, 2, 2), **shown},
+        }
+
     def closed(figure: Any) -> None:
         import matplotlib.pyplot as plt
 
@@ -1518,6 +1526,17 @@ def _figure_calls() -> list[Call]:
                 **{"prediction": FLOATS.reshape(6, 4, 4, 4, -1), "patch_size": 2},
                 **{"spacing": (2.0, 1.0, 1.0), "max_rows": 2, "value_range": (0.0, 1.0)},
             },
+            also=(("prediction", "infinite"),),
+        ),
+        call(
+            figures.video_figure,
+            lambda: {**clips(), "seconds_per_frame": 0.1, "max_frames": 2},
+            also=(("prediction", "infinite"), ("max_frames", "huge")),
+        ),
+        Call(
+            "figures.video_frames",
+            figures.video_frames,
+            clips,
             also=(("prediction", "infinite"),),
         ),
         call(

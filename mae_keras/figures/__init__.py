@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
     from mae_keras.figures.spectrograms import spectrogram_figure as spectrogram_figure
     from mae_keras.figures.style import save_figure as save_figure
+    from mae_keras.figures.video import save_animation as save_animation
+    from mae_keras.figures.video import video_figure as video_figure
+    from mae_keras.figures.video import video_frames as video_frames
     from mae_keras.figures.volumes import volume_figure as volume_figure
 
 _EXPORTS = {
@@ -40,8 +43,11 @@ _EXPORTS = {
     "matrix_figure": "grids",
     "reconstruction_figure": "reconstruction",
     "robustness_figure": "curves",
+    "save_animation": "video",
     "save_figure": "style",
     "spectrogram_figure": "spectrograms",
+    "video_figure": "video",
+    "video_frames": "video",
     "volume_figure": "volumes",
 }
 

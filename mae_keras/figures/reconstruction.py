@@ -146,7 +146,7 @@ def _fill_with_pictures(
 
 
 def outline_hidden(rows: list, hidden: np.ndarray) -> None:
-    """Draw the edges between hidden and visible places on the predictions."""
+    """Draw the edges between hidden and visible places on the predictions, third in each row."""
     for row, mask in zip(rows, hidden.all(axis=-1), strict=True):
         y, x = np.nonzero(mask[:, 1:] != mask[:, :-1])
         upright = np.stack([x + 0.5, y - 0.5, x + 0.5, y + 0.5], axis=-1)

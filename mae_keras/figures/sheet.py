@@ -44,6 +44,7 @@ SMALL, NORMAL, LARGE = 8, 9, 11  # points
 _MARGIN = 0.15  # inches, as all below
 _TITLE_LINE, _HEADING, _NOTE_LINE, _NOTE_GAP = 0.22, 0.24, 0.165, 0.05
 _SWATCH = 0.16
+_GROUP_GAP = 0.12
 
 
 class Note(NamedTuple):
@@ -66,6 +67,7 @@ class Sheet:
         notes: legend entries, one below the other.
         left: float, inches kept free for names of rows.
         below: float, inches kept free below the last row, for ticks.
+        group: int, rows that belong together; between groups the gap is wider. `None`: all do.
     """
 
     rows: int
@@ -77,6 +79,7 @@ class Sheet:
     notes: tuple[Note, ...] = ()
     left: float = 0.0
     below: float = 0.0
+    group: int | None = None
 
     def draw(self) -> tuple[Figure, list[list[Axes]]]:
         """Make the figure with its texts, and empty axes `[row][column]` without ticks."""
@@ -87,6 +90,7 @@ class Sheet:
         top = _MARGIN + _TITLE_LINE * len(title) + _HEADING * bool(self.headings)
         below = sum(_NOTE_GAP + _NOTE_LINE * len(lines) for _, lines in notes) + _NOTE_GAP
         grid_height = self._along(self.rows, self.cell[1]) + self.below
+        grid_height += self._set_apart(self.rows - 1)
         page = Page(width, top + grid_height + below + _MARGIN)
         for number, line in enumerate(title):
             y = _MARGIN + _TITLE_LINE * (number + 0.4)
@@ -99,6 +103,10 @@ class Sheet:
 
     def _along(self, count: int, size: float) -> float:
         return count * (size + self.gap) - self.gap
+
+    def _set_apart(self, row: int) -> float:
+        """Inches that the gaps between groups above a row are wider."""
+        return 0.0 if self.group is None else _GROUP_GAP * (row // self.group)
 
     def _note_width(self, note: Note) -> float:
         inset = 0.0 if note.swatch is None else _SWATCH + 0.08
@@ -118,10 +126,10 @@ class Sheet:
         steps = [size + self.gap for size in self.cell]
         return [
             [
-                page.axes(_MARGIN + self.left + c * steps[0], top + r * steps[1], *self.cell)
+                page.axes(_MARGIN + self.left + c * steps[0], top + y, *self.cell)
                 for c in range(self.columns)
             ]
-            for r in range(self.rows)
+            for y in (r * steps[1] + self._set_apart(r) for r in range(self.rows))
         ]
 
 

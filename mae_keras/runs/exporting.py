@@ -21,7 +21,7 @@ from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import export_format, preprocessing_of
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
-from mae_keras.training import reconstruction_of
+from mae_keras.training.callbacks import animate_reconstruction, reconstruction_of
 
 # A folder may hold a million images: so many of it are drawn.
 _DRAWN_OF_A_FOLDER = 8
@@ -137,7 +137,11 @@ def reconstruct_files(
         files, notes = _drawn_files(images, files_of(model))
         samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
     figure = reconstruction_of(model, samples, max_rows=len(samples))
-    figures.save_figure(figure, pathlib.Path(out).expanduser())
+    out = pathlib.Path(out).expanduser()
+    figures.save_figure(figure, out)
+    if files_of(model) is VIDEOS and out.suffix.lower() != ".gif":
+        animate_reconstruction(model, samples, out.with_suffix(".gif"), max_rows=len(samples))
+        announce(f"Wrote {out.with_suffix('.gif')}, the same as an animation")
     for note in notes:
         announce(note)
 

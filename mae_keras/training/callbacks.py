@@ -150,8 +150,8 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
         model: `MaskedAutoencoder` or `DenseMaskedAutoencoder`.
         images: array `(batch, *spatial, channels)`.
         **options: passed to `figures.reconstruction_figure`, or `figures.spectrogram_figure` where
-            the model was trained on sound, or `figures.volume_figure` of volumes, such as `title`
-            and `max_rows`.
+            the model was trained on sound, `figures.volume_figure` of volumes or
+            `figures.video_figure` of video, such as `title` and `max_rows`.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -161,7 +161,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     >>> model = MaskedAutoencoder.from_preset("nano", image_shape=(8, 8, 1), patch_size=2)
     >>> figure = reconstruction_of(model, np.zeros((2, 8, 8, 1), "uint8"), title="Untrained")
     """
-    from mae_keras.figures import reconstruction_figure, spectrogram_figure, volume_figure
+    from mae_keras import figures
 
     made = model.reconstruct(images)
     preprocessing = getattr(getattr(model, "encoder", None), "preprocessing", None) or {}
@@ -169,7 +169,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
         from mae_keras.data import LogMel
 
         log_mel = LogMel(**preprocessing["log_mel"])
-        return spectrogram_figure(
+        return figures.spectrogram_figure(
             np.asarray(images),
             made.patch_mask,
             made.prediction,
@@ -182,7 +182,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
         )
     if np.ndim(images) == 5 and "video" not in preprocessing:
         volume = preprocessing.get("volume", {})
-        return volume_figure(
+        return figures.volume_figure(
             np.asarray(images),
             made.patch_mask,
             made.prediction,
@@ -194,16 +194,62 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
             statistics=made.statistics,
             **options,
         )
-    return reconstruction_figure(
+    if "video" in preprocessing:
+        return figures.video_figure(
+            np.asarray(images),
+            made.patch_mask,
+            made.prediction,
+            pasted=made.pasted,
+            patch_size=model.patch_size,
+            value_range=model.value_range or _range_of(images),
+            seconds_per_frame=_seconds_per_frame(preprocessing["video"]),
+            statistics=made.statistics,
+            **options,
+        )
+    return figures.reconstruction_figure(
         np.asarray(images),
         made.patch_mask,
         made.prediction,
         pasted=made.pasted,
         patch_size=getattr(model, "patch_size", 1),
-        value_range=model.value_range or (float(np.nanmin(images)), float(np.nanmax(images))),
+        value_range=model.value_range or _range_of(images),
         statistics=made.statistics,
         **options,
     )
+
+
+def animate_reconstruction(model: Any, clips: Any, path: Any, max_rows: int = 4) -> None:
+    """Write an animated GIF of clips as a model saw them, as it predicted them, and as they are.
+
+    Args:
+        model: `MaskedAutoencoder` that was trained on video.
+        clips: array `(batch, frames, height, width, channels)`.
+        path: file to write, which ends in `.gif`.
+        max_rows: int, clips drawn at most.
+    """
+    from mae_keras.figures import save_animation, video_frames
+
+    clips = np.asarray(clips)[:max_rows]
+    made = model.reconstruct(clips)
+    frames = video_frames(
+        clips,
+        made.patch_mask,
+        made.prediction,
+        pasted=made.pasted,
+        patch_size=model.patch_size,
+        value_range=model.value_range or _range_of(clips),
+    )
+    save_animation(frames, path, _seconds_per_frame(model.encoder.preprocessing["video"]) or 0.1)
+
+
+def _range_of(images: Any) -> tuple[float, float]:
+    return float(np.nanmin(images)), float(np.nanmax(images))
+
+
+def _seconds_per_frame(video: Any) -> float | None:
+    """From one frame of a clip to the next, where the rate is known."""
+    rate = video.get("frame_rate")
+    return None if rate is None else video["frame_step"] / rate
 
 
 class NonFiniteError(ArithmeticError):
