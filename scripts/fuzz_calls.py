@@ -1490,6 +1490,8 @@ def _figure_calls() -> list[Call]:
             **{"patch_size": (1, 2, 2), **shown},
         }
 
+    clipped = (("prediction", "infinite"), ("clips", "infinite"))
+
     def closed(figure: Any) -> None:
         import matplotlib.pyplot as plt
 
@@ -1531,13 +1533,15 @@ def _figure_calls() -> list[Call]:
         call(
             figures.video_figure,
             lambda: {**clips(), "seconds_per_frame": 0.1, "max_frames": 2},
-            also=(("prediction", "infinite"), ("max_frames", "huge")),
+            also=(*clipped, ("max_frames", "huge")),
+            aliases=(("patch_size", "patch_mask"),),
         ),
         Call(
             "figures.video_frames",
             figures.video_frames,
             clips,
-            also=(("prediction", "infinite"),),
+            also=clipped,
+            aliases=(("patch_size", "patch_mask"),),
         ),
         call(
             figures.attention_figure,

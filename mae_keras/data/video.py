@@ -27,7 +27,7 @@ from mae_keras.data.file_tree import (
     rows_of_splits,
 )
 from mae_keras.data.image_files import RESIZE, RESIZED
-from mae_keras.data.splits import FileSplit, ImageData, Split
+from mae_keras.data.splits import FileSplit, ImageData, Split, check_split
 from mae_keras.data.video_files import (
     VideoFile,
     decode_frames,
@@ -310,6 +310,14 @@ class FrameSplit(Split):
     num_draws = 1
 
     def __init__(self, split: Split, sampling: FrameSampling):
+        check_split(split)
+        if not isinstance(sampling, FrameSampling):
+            raise TypeError(f"`sampling` must be a FrameSampling. Received: {sampling!r}")
+        if len(split.image_shape) != 4:
+            raise ValueError(
+                "`split` must hold samples of shape (time, height, width, channels). Received: "
+                f"image_shape={split.image_shape}"
+            )
         num_frames = split.image_shape[0]
         if sampling.span > num_frames:
             raise ValueError(
