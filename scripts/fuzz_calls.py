@@ -1252,6 +1252,7 @@ def _evaluation_calls() -> list[Call]:
             aliases=(("images", "grid"),),
         ),
         Call("evaluation.mean_fill", evaluation.mean_fill, lambda: dict(holed)),
+        Call("evaluation.frame_fill", evaluation.frame_fill, lambda: dict(holed)),
         Call("evaluation.biharmonic_fill", evaluation.biharmonic_fill, lambda: dict(holed)),
         Call(
             "evaluation.score_filled",
@@ -1378,6 +1379,12 @@ def _data_calls() -> list[Call]:
             data.SoundAugmentation,
             lambda: {"time_mask": 0.2, "frequency_mask": 0.2},
             lambda made: made.apply(FLOATS, seed=(1, 2)),
+        ),
+        Call(
+            "data.VideoAugmentation",
+            data.VideoAugmentation,
+            lambda: {**crops, "crop_scale": (0.5, 1.0)},
+            lambda made: made.apply(FLOATS[:, None], seed=(1, 2)),
         ),
         Call(
             "data.VolumeAugmentation",

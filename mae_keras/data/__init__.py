@@ -41,6 +41,7 @@ _EXPORTS = {
     "VideoSplit": "video",
     "FrameSplit": "video",
     "read_video": "video",
+    "VideoAugmentation": "video_augmentation",
     "CropSplit": "volume_crops",
     "VolumeSettings": "volumes",
     "VolumeSplit": "volume_crops",

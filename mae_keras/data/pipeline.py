@@ -10,6 +10,7 @@ from typing import Any
 from mae_keras.data.augmentation import Augmentation
 from mae_keras.data.signal_augmentation import SignalAugmentation, SoundAugmentation
 from mae_keras.data.splits import Split, check_split
+from mae_keras.data.video_augmentation import VideoAugmentation
 from mae_keras.data.volume_augmentation import VolumeAugmentation
 from mae_keras.runtime.tf_data import settle, stay_on_host
 
@@ -68,7 +69,12 @@ def training_batches(
     start_step: int = 0,
     multiple_of: int = 1,
     augmentation: (
-        Augmentation | SignalAugmentation | SoundAugmentation | VolumeAugmentation | None
+        Augmentation
+        | SignalAugmentation
+        | SoundAugmentation
+        | VideoAugmentation
+        | VolumeAugmentation
+        | None
     ) = None,
     drop_remainder: bool = True,
     with_labels: bool = False,
@@ -90,7 +96,7 @@ def training_batches(
         start_step: int >= 0, steps of that epoch to leave out, less than it has.
         multiple_of: int, as in `steps_per_epoch`.
         augmentation: `Augmentation` of images, `SignalAugmentation`, `SoundAugmentation`,
-            `VolumeAugmentation` or `None`.
+            `VideoAugmentation`, `VolumeAugmentation` or `None`.
         drop_remainder: bool; `False` ends each epoch with a smaller batch and leaves the batch
             size unknown to XLA.
         with_labels: bool, whether to yield `(images, labels)` instead of images.

@@ -51,6 +51,7 @@ from mae_keras.evaluation.linear_probe import linear_probe as linear_probe
 from mae_keras.evaluation.restoration import RestorationComparison as RestorationComparison
 from mae_keras.evaluation.restoration import RestorationScore as RestorationScore
 from mae_keras.evaluation.restoration import biharmonic_fill as biharmonic_fill
+from mae_keras.evaluation.restoration import frame_fill as frame_fill
 from mae_keras.evaluation.restoration import is_restorable as is_restorable
 from mae_keras.evaluation.restoration import mean_fill as mean_fill
 from mae_keras.evaluation.restoration import random_boxes as random_boxes

@@ -73,8 +73,9 @@ def restoration_scores(
             stored.
         missing: bool array, `True` = missing, of a shape that `model.inpaint` takes; at least one
             pixel in every image.
-        fillers: names to compare with: `"mean"`, `"biharmonic"`. One whose library is not
-            installed is left out and named in `skipped`.
+        fillers: names to compare with: `"mean"`, `"biharmonic"`, and for clips
+            `"linear_in_time"`. One whose library is not installed is left out and named in
+            `skipped`.
         batch_size: int.
 
     Returns:
@@ -266,7 +267,48 @@ def biharmonic_fill(images: Any, missing: Any) -> np.ndarray:
     return filled
 
 
-_FILLERS = {"mean": mean_fill, "biharmonic": biharmonic_fill}
+def frame_fill(images: Any, missing: Any) -> np.ndarray:
+    """Fill each pixel of a clip from the frames that show it: interpolated in time.
+
+    Before the first such frame, and after the last, it is what it is there.
+
+    Args:
+        images: array `(batch, frames, *spatial, channels)`.
+        missing: bool array, as for `restoration_scores`.
+
+    Returns:
+        float32 array; the mean of the known pixels of a channel where no frame shows a pixel.
+
+    Raises:
+        TypeError, ValueError: if `missing` does not fit.
+
+    Example:
+    >>> clip = np.array([2.0, 0.0, 0.0, 8.0, 0.0]).reshape(1, 5, 1, 1)
+    >>> missing = np.array([False, True, True, False, True]).reshape(5, 1)
+    >>> frame_fill(clip, missing).ravel().tolist()
+    [2.0, 4.0, 6.0, 8.0, 8.0]
+    """
+    images, missing = _pixels_and_holes(images, missing)
+    otherwise = mean_fill(images, missing)
+    missing = np.broadcast_to(missing, images.shape)
+    values = images.astype("float32")
+    num_frames = values.shape[1]
+    time = np.arange(num_frames).reshape(1, -1, *(1,) * (values.ndim - 2))
+    before = np.maximum.accumulate(np.where(missing, -1, time), axis=1)
+    after = np.where(missing, num_frames, time)[:, ::-1]
+    after = np.minimum.accumulate(after, axis=1)[:, ::-1]
+    no_earlier, no_later = before < 0, after == num_frames
+    before, after = np.where(no_earlier, after, before), np.where(no_later, before, after)
+    ends = [
+        np.take_along_axis(values, np.clip(end, 0, num_frames - 1), axis=1)
+        for end in (before, after)
+    ]
+    share = (time - before) / np.maximum(after - before, 1)
+    filled = ends[0] + (ends[1] - ends[0]) * np.clip(share, 0, 1)
+    return np.where(no_earlier & no_later, otherwise, filled).astype("float32")
+
+
+_FILLERS = {"mean": mean_fill, "biharmonic": biharmonic_fill, "linear_in_time": frame_fill}
 
 
 def _check_whole(images: np.ndarray) -> None:

@@ -123,7 +123,7 @@ def training_split(recipe: Recipe, images: Any) -> data.Split:
 
 def training_augmentation(
     recipe: Recipe, images: Any
-) -> data.Augmentation | data.VolumeAugmentation | None:
+) -> data.Augmentation | data.VideoAugmentation | data.VolumeAugmentation | None:
     """The random changes a recipe makes to its training images.
 
     Args:
@@ -131,16 +131,20 @@ def training_augmentation(
         images: `data.ImageData`.
 
     Returns:
-        `data.Augmentation`, `data.VolumeAugmentation`, or `None` where nothing is changed.
+        `data.Augmentation`, `data.VideoAugmentation`, `data.VolumeAugmentation`, or `None` where
+        nothing is changed.
 
     Raises:
-        ValueError: if signals, volumes or sound are to be cropped, or others than volumes flipped.
+        ValueError: if signals, volumes or sound are to be cropped, or what has no such axes is to
+            be flipped along them.
     """
     if recipe.flip_axes is not None and len(images.image_shape) != 4:
         raise ValueError(
-            f"`flip_axes` is for volumes. Received: flip_axes={recipe.flip_axes!r} for samples of "
-            f"shape {tuple(images.image_shape)}"
+            f"`flip_axes` is for volumes and video. Received: flip_axes={recipe.flip_axes!r} for "
+            f"samples of shape {tuple(images.image_shape)}"
         )
+    if images.is_video:
+        return _augmentation_of_video(recipe, images)
     if not recipe.augment:
         return None
     if flipped_axes(recipe.flip_axes):
@@ -160,6 +164,23 @@ def training_augmentation(
     if least == 1:
         return None if own is None else dataclasses.replace(own, crop_scale=None)
     return dataclasses.replace(own or data.Augmentation(), crop_scale=(least, 1.0))
+
+
+def _augmentation_of_video(recipe: Recipe, images: Any) -> data.VideoAugmentation | None:
+    """Crops of videos in files, flips where the recipe has them; arrays stay as they are."""
+    axes = flipped_axes(recipe.flip_axes)
+    if not set(axes) <= {"width"}:
+        raise ValueError(
+            f"`flip_axes` must be width or none for video. Received: flip_axes={recipe.flip_axes!r}"
+        )
+    if not recipe.augment:
+        return None
+    least = recipe.min_crop_scale
+    scale: tuple[float, float] | None = (least or 1.0, 1.0)
+    if least is None and isinstance(images.train, data.VideoSplit):
+        scale = data.VideoAugmentation().crop_scale
+    scale = None if scale == (1.0, 1.0) else scale
+    return data.VideoAugmentation(scale, flip=bool(axes)) if scale or axes else None
 
 
 def check_shares(recipe: Recipe, images: Any) -> None:

@@ -97,7 +97,7 @@ class Recipe:
         crops_per_volume: crops of each volume in an epoch; by default as many as fill it, at most
             64.
         flip_axes: axes along which half of the training volumes are mirrored: all, none, or some,
-            such as height,width; by default none.
+            such as height,width; of video width or none. By default none.
         splits: fractions of train, validation and test, such as 0.8 0.1 0.1; by default 0.7 0.15
             0.15, and 0.9 0.05 0.05 from 10,000 images on.
         standardize: data (every channel by the mean and standard deviation of the training data)

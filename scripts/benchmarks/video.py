@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2000, help="to train on")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--mask-ratio", type=float)
-    parser.add_argument("--masking")
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     clips, labels = moving_digits(arguments.clips, arguments.seed)
@@ -43,7 +43,7 @@ def main() -> None:
         seed=arguments.seed,
         epochs=arguments.epochs,
         mask_ratio=arguments.mask_ratio,
-        masking=arguments.masking,
+        learning_rate=arguments.learning_rate,
     )
     started = time.perf_counter()
     pretrain(recipe, arguments.out, images=clips, verbose=2, overwrite=True)

@@ -7,6 +7,7 @@ import pytest
 
 from mae_keras.evaluation import (
     biharmonic_fill,
+    frame_fill,
     mean_fill,
     random_boxes,
     restoration_scores,
@@ -195,3 +196,19 @@ def test_what_cannot_be_scored_is_refused():
     images = np.ones_like(images)
     with pytest.raises(ValueError, match="`filled` and `images` must be pixels"):
         score_filled(images * 1e30, images, MISSING)
+
+
+def test_clips_are_filled_from_the_frames_around():
+    rng = np.random.default_rng(0)
+    clips = rng.normal(size=(2, 6, 3, 3, 1)).astype("float32")
+    missing = rng.random((2, 6, 3, 3)) < 0.5
+    missing[0, :, 0, 0] = True
+    filled = frame_fill(clips, missing)
+    times = np.arange(6)
+    for clip, row, column in np.ndindex(2, 3, 3):
+        known = ~missing[clip, :, row, column]
+        values = clips[clip, :, row, column, 0]
+        expected = np.full(6, clips[clip, ..., 0][~missing[clip]].mean())
+        if known.any():
+            expected = np.interp(times, times[known], values[known])
+        np.testing.assert_allclose(filled[clip, :, row, column, 0], expected, atol=1e-5)

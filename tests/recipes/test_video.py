@@ -8,7 +8,12 @@ import pytest
 from mae_keras import data
 from mae_keras.models import load_model
 from mae_keras.runs import FineTuneOptions, Recipe, evaluate_run, find_recipe, pretrain
-from mae_keras.runs.building import build_model, fingerprint, load_images
+from mae_keras.runs.building import (
+    build_model,
+    fingerprint,
+    load_images,
+    training_augmentation,
+)
 from mae_keras.runs.exporting import reconstruct_files
 from mae_keras.runs.fine_tuning import augmentation_of
 from mae_keras.runs.options import DataOptions, load_labeled
@@ -93,6 +98,23 @@ def test_nothing_made_for_pictures_is_done_to_clips(recipe):
     images = load_images(recipe)
     none = data.ClassificationAugmentation.preset("none")
     assert augmentation_of(FineTuneOptions(), images) == none
+
+
+def test_clips_are_cropped_and_mirrored_only_if_that_is_wanted(recipe, tmp_path):
+    images = load_images(recipe)
+    assert training_augmentation(recipe, images) == data.VideoAugmentation((0.5, 1.0))
+    for changes, expected in (
+        ({"augment": False}, None),
+        ({"min_crop_scale": 0.2}, data.VideoAugmentation((0.2, 1.0))),
+        ({"min_crop_scale": 1}, None),
+        ({"min_crop_scale": 1, "flip_axes": "width"}, data.VideoAugmentation(None, flip=True)),
+    ):
+        assert training_augmentation(dataclasses.replace(recipe, **changes), images) == expected
+    with pytest.raises(ValueError, match="`flip_axes` must be width or none for video"):
+        training_augmentation(dataclasses.replace(recipe, flip_axes="depth"), images)
+    np.save(tmp_path / "video.npy", np.arange(8 * 4 * 64).reshape(8, 4, 8, 8) / 2048)
+    arrays = data.load(tmp_path / "video.npy", kind="video")
+    assert training_augmentation(recipe, arrays) is None
 
 
 def test_sentences_say_clips():
