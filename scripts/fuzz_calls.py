@@ -1101,7 +1101,6 @@ def _evaluation_calls() -> list[Call]:
             "evaluation.window_starts",
             evaluation.window_starts,
             lambda: {"spatial": (8, 9), "window": (4, 4), "overlap": 0.5},
-            also=(("spatial", "huge"),),
         ),
         Call(
             "evaluation.window_weights",

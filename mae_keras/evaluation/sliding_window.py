@@ -14,6 +14,7 @@ from mae_keras.arguments import check_array, check_choice, check_int, check_ints
 
 BLENDING = ("gaussian", "uniform")
 _SIGMA = 1 / 8  # of a window's side, as in nnU-Net and MONAI
+_MOST_WINDOWS = 10_000_000
 _LEAST_WEIGHT = 1e-3  # of the highest: corners count, too
 
 
@@ -54,9 +55,9 @@ def sliding_window(
         ValueError: if an argument or what `predict` returns does not fit.
 
     Example:
-    >>> signal = np.arange(10.0)[:, None]
-    >>> sliding_window(lambda windows: 2 * windows, signal, (4,))[:, 0].round(4).tolist()
-    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0]
+    >>> signal = np.arange(6.0)[:, None]
+    >>> sliding_window(lambda windows: 2 * windows, signal, (4,))[:, 0].round(3).tolist()
+    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
 
     References:
         - Isensee et al. 2021 (nnU-Net): half a window of overlap, Gaussian weights.
@@ -118,13 +119,21 @@ def window_starts(
     spatial, window = check_ints("spatial", spatial, 1), check_ints("window", window, 1)
     check_number("overlap", overlap, 0, 1, below=True)
     if len(spatial) != len(window) or any(map(int.__lt__, spatial, window)):
-        raise ValueError(f"`window` must fit into the sample, {spatial}. Received: window={window}")
-    axes = []
-    for extent, side in zip(spatial, window, strict=True):
-        step = max(1, math.floor(side * (1 - overlap)))
-        count = -(-(extent - side) // step) + 1
-        axes.append([round(start) for start in np.linspace(0, extent - side, count)])
-    return list(itertools.product(*axes))
+        raise ValueError(
+            "`window` must have a side for each of `spatial`, none longer. Received: "
+            f"spatial={spatial}, window={window}"
+        )
+    steps = [max(1, math.floor(side * (1 - overlap))) for side in window]
+    free = [extent - side for extent, side in zip(spatial, window, strict=True)]
+    counts = [-(-length // step) + 1 for length, step in zip(free, steps, strict=True)]
+    if math.prod(counts) > _MOST_WINDOWS:
+        raise ValueError(
+            f"`spatial` must be covered by at most {_MOST_WINDOWS:,} windows. Received: "
+            f"spatial={spatial}, window={window}, overlap={overlap}"
+        )
+    pairs = zip(free, counts, strict=True)
+    axes = [np.linspace(0, length, count).round().astype(int) for length, count in pairs]
+    return list(itertools.product(*(axis.tolist() for axis in axes)))
 
 
 def window_weights(window: Sequence[int], blending: str = "gaussian") -> np.ndarray:
