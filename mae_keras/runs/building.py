@@ -19,7 +19,7 @@ from mae_keras.layers import patches as pixel_normalization
 from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import CheckpointStore, RunFolder
-from mae_keras.runs.options import file_settings, preprocessing_of, volume_settings
+from mae_keras.runs.options import file_settings, patch_of, preprocessing_of, volume_settings
 from mae_keras.runs.recipe import Recipe, check_patch_size, flipped_axes, patch_sides
 from mae_keras.runtime.replicas import num_replicas
 from mae_keras.training import pretraining_optimizer
@@ -78,14 +78,8 @@ def _sound_settings(recipe: Recipe) -> dict[str, Any]:
         "sample_rate": recipe.sample_rate,
         "clip_seconds": recipe.clip_seconds,
         "log_mel": log_mel or None,
-        "multiple_of": _patch_of(recipe),
+        "multiple_of": patch_of(recipe),
     }
-
-
-def _patch_of(recipe: Recipe) -> int | tuple[int, ...]:
-    """Sides of a patch, of volumes all three."""
-    sides = [int(side) for side in str(recipe.patch_size).split("x")]
-    return tuple(sides) if len(sides) == 3 else sides[0]
 
 
 def _in_whole_patches(recipe: Recipe, images: data.ImageData) -> data.ImageData:

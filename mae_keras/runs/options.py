@@ -166,6 +166,7 @@ def load_labeled(
         settings.pop("image_size", None)
     if "crop_size" in as_model:
         settings["crops_per_volume"] = recipe.crops_per_volume
+        settings["multiple_of"] = patch_of(recipe)
     settings |= as_model
     images = data.load(name, **settings) if name is not None else data.load(**settings)
     for note in images.notes:
@@ -276,6 +277,19 @@ def _as_volumes(name: Any, preprocessing: Any, holds: str) -> dict[str, Any]:
         )
     given = {key: volume[key] for key in names if volume.get(key) is not None}
     return {**given, "kind": "volumes"}
+
+
+def patch_of(recipe: Any) -> int | tuple[int, ...]:
+    """Sides of a patch, of volumes all three, else the first.
+
+    Args:
+        recipe: `Recipe`.
+
+    Returns:
+        What `data.load` takes as `multiple_of`.
+    """
+    sides = [int(side) for side in str(recipe.patch_size).split("x")]
+    return tuple(sides) if len(sides) == 3 else sides[0]
 
 
 def volume_settings(recipe: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from PIL import Image
 from scipy import interpolate, ndimage
 
 from mae_keras import data, figures, runs
+from mae_keras.figures.sheet import hidden_values
 from mae_keras.models import load_model
 from mae_keras.training import reconstruction_of
 
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace, folder: pathlib.Path, seed: int) -> None:
     )
     crops, _ = images.test.arrays()
     made = model.reconstruct(crops)
-    visible = ~figures.sheet.hidden_values(made.patch_mask, crops.shape, model.patch_size)
+    visible = ~hidden_values(made.patch_mask, crops.shape, model.patch_size)
     fillers = {"mean": mean, "nearest": nearest, "axes": along_axes, "trilinear": trilinear}
     for name, fill in fillers.items():
         pairs = zip(crops[..., 0], visible[..., 0], strict=True)
@@ -151,7 +152,7 @@ def along_axes(crop: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def trilinear(crop: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Piecewise linear between the voxels seen, at the border the nearest of them."""
-    places = np.argwhere(seen) + 1e-4 * np.random.default_rng(0).normal(size=(seen.sum(), 3))
+    places = np.argwhere(seen) + 1e-2 * np.random.default_rng(0).normal(size=(seen.sum(), 3))
     filled = interpolate.LinearNDInterpolator(places, crop[seen])(np.argwhere(~seen))
     result = nearest(crop, seen).astype("float64")
     result[~seen] = np.where(np.isnan(filled), result[~seen], filled)

@@ -176,6 +176,9 @@ def test_crops_are_read_alike_from_memory_and_from_files(folder):
         for data in (held, streamed)
     ]
     np.testing.assert_array_equal(*batches)
+    later = training_batches(held.train, 4, seed=1, epochs=2, start_epoch=1, start_step=3)
+    later = np.concatenate([*later.as_numpy_iterator()])
+    np.testing.assert_array_equal(later, batches[0][-len(later) :])
     for crop in batches[0][..., 0]:
         number, place = divmod(int(crop[0, 0, 0]), 384)
         z, y, x = np.unravel_index(place, (6, 8, 8))
