@@ -475,7 +475,8 @@ def _sampling(files, frames, frame_step, rate, multiple_of, notes):
     if not shorter and not longer:
         return sampling
     seconds = np.array([file.seconds for file in files])
-    lasts = f"{seconds.min():.3g} to {seconds.max():.3g} s"
+    ends = dict.fromkeys(f"{end:.3g}" for end in (seconds.min(), seconds.max()))
+    lasts = f"{' to '.join(ends)} s"
     ordinal = {1: "", 2: ", every 2nd", 3: ", every 3rd"}
     step = ordinal.get(frame_step, f", every {frame_step}th")
     changes = [f"{longer} longer (training takes any part of them)"] * bool(longer)

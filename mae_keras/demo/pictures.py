@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 
 from mae_keras import data
 from mae_keras.data.image_files import inspect_file
+from mae_keras.data.splits import kind_of
 from mae_keras.figures.sheet import HIDDEN, STRIPES, to_pictures
 from mae_keras.models.checks import cover_pixels
 from mae_keras.runs.options import preprocessing_of
@@ -35,10 +36,12 @@ def check_shown(model: Any) -> None:
             f"`run` must be one of an autoencoder: a classifier has no decoder. "
             f"Received: a {type(model).__name__}"
         )
-    if preprocessing_of(model):
+    preprocessing, words = preprocessing_of(model), {"video": "clips", "volumes": "volumes"}
+    if preprocessing:
         raise ValueError(
             "`run` must be a run of gray or color images: the page shows pictures. Received: a "
-            "model of recordings, which `mae-keras reconstruct` draws"
+            f"model of {words.get(kind_of(preprocessing), 'recordings')}, which `mae-keras "
+            "reconstruct` draws"
         )
     shape = tuple(model.image_shape)
     if len(shape) != 3 or shape[-1] not in (1, 3):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mae_keras import data
 from mae_keras.models import load_model
@@ -135,7 +136,37 @@ def test_a_run_on_clips_from_training_to_scores(recipe, clips, tmp_path):
     assert 0 <= metrics["linear_probe_accuracy"]["trained"] <= 1
     model = load_model(tmp_path / "run" / "model.keras")
     assert model.encoder.preprocessing["video"]["frames"] == 8
-    entries = evaluate_run(tmp_path / "run", ["knn"])
+    entries = evaluate_run(tmp_path / "run", ["knn", "restoration"])
     assert "error" not in entries["knn"]
+    assert set(entries["restoration"]["methods"]) == {"mean", "linear_in_time", "model"}
     reconstruct_files(tmp_path / "run", [clips], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+    with Image.open(tmp_path / "picture.gif") as animation:
+        assert animation.n_frames == 8 and animation.info["duration"] == 100
+
+
+@pytest.mark.slow
+def test_clips_with_missing_frames_are_hidden_in_tubes_and_encoded_one_by_one(recipe, tmp_path):
+    """Of a folder with a clip that is too short: as `fit` gathers, so inference masks."""
+    write(tmp_path / "clips", 8)
+    write(tmp_path / "clips", 2, first=20, frames=5)
+    images = load_images(dataclasses.replace(recipe, dataset=str(tmp_path / "clips")))
+    model = build_model(recipe, images)
+    parts = (images.train, images.validation, images.test)
+    clips = np.concatenate([split.arrays()[0] for split in parts])
+    whole = ~np.isnan(clips).any(axis=(1, 2, 3, 4))
+    assert 0 < whole.sum() < len(whole)
+    masks = model.evaluation_masks(clips)
+    tubes = masks.reshape(len(masks), 4, 4)
+    assert (tubes[whole] == tubes[whole][:, :1]).all() and masks[whole].mean() == 0.75
+    alone = np.concatenate([model.encode(clip[None]) for clip in clips])
+    np.testing.assert_allclose(model.encode(clips), alone, atol=1e-5)
+    changed = clips.copy()
+    changed[~whole, 4] = 99  # alone in its patch of two frames, of which one is missing
+    np.testing.assert_array_equal(model.encode(changed), model.encode(clips))
+    clips, masks = clips[whole][:2], masks[whole][:2]
+    patches, _ = model.to_patches(clips)
+    visible = np.stack([np.flatnonzero(~mask) for mask in masks]).astype("int32")
+    gathered = model({"patches": patches, "patch_mask": masks, "visible_indices": visible})
+    masked = model.predict_patches(clips, masks).predictions
+    np.testing.assert_allclose(np.asarray(gathered), masked, atol=1e-5)
