@@ -5,8 +5,8 @@
 # autoencoder learn from the others, and is it better than the raw values, a straight line across a
 # gap, or a running median?
 #
-# **Run time.** About three minutes of computing time on two CPU cores. The outputs below were made
-# on cores that other programs shared, where it took twice as long. No GPU was timed.
+# **Run time.** Three minutes of processor time, so about two on two CPU cores. The outputs below
+# took five and a half, on two cores that other programs shared. No GPU was timed.
 #
 # **Data.** Cylinder, bell and funnel (Saito 1994), a classic test of methods for signals. The UCR
 # archive holds 930 of them, named CBF; this notebook draws its own by the same formula, and nothing

@@ -38,10 +38,10 @@ PARAMETERS = '# %% tags=["parameters"]\nSMALL = False'
 CLOSING = "# %%\nassert not SMALL"
 
 
-def test_there_are_eleven_notebooks():
+def test_there_are_twelve_notebooks():
     from notebook_pairs import find_pairs
 
-    assert [pair.name[:2] for pair in find_pairs()] == [f"{number:02}" for number in range(11)]
+    assert [pair.name[:2] for pair in find_pairs()] == [f"{number:02}" for number in range(12)]
 
 
 def test_every_notebook_is_well_formed_and_its_two_files_are_in_step():
