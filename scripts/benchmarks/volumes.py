@@ -14,7 +14,6 @@ Interpolations, of visible voxels in the same crop, no scaling of the axes:
     nearest     the nearest visible voxel
     axes        linear along depth, height and width each, weighted by the inverse distance between
                 the voxels interpolated; beyond the last one on a line, that one
-    trilinear   piecewise linear on tetrahedra between visible voxels, nearest outside of them
 """
 
 import argparse
@@ -24,7 +23,7 @@ import time
 
 import numpy as np
 from PIL import Image
-from scipy import interpolate, ndimage
+from scipy import ndimage
 
 from mae_keras import data, figures, runs
 from mae_keras.figures.sheet import hidden_values
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace, folder: pathlib.Path, seed: int) -> None:
     crops, _ = images.test.arrays()
     made = model.reconstruct(crops)
     visible = ~hidden_values(made.patch_mask, crops.shape, model.patch_size)
-    fillers = {"mean": mean, "nearest": nearest, "axes": along_axes, "trilinear": trilinear}
+    fillers = {"mean": mean, "nearest": nearest, "axes": along_axes}
     for name, fill in fillers.items():
         pairs = zip(crops[..., 0], visible[..., 0], strict=True)
         filled = np.stack([fill(crop, seen) for crop, seen in pairs])
@@ -148,15 +147,6 @@ def along_axes(crop: np.ndarray, seen: np.ndarray) -> np.ndarray:
             into[at] += weight * np.interp(steps, places, values[at][places])
             weights[at] += weight
     return np.where(totals > 0, sums / np.maximum(totals, 1e-9), crop[seen].mean())
-
-
-def trilinear(crop: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Piecewise linear between the voxels seen, at the border the nearest of them."""
-    places = np.argwhere(seen) + 1e-2 * np.random.default_rng(0).normal(size=(seen.sum(), 3))
-    filled = interpolate.LinearNDInterpolator(places, crop[seen])(np.argwhere(~seen))
-    result = nearest(crop, seen).astype("float64")
-    result[~seen] = np.where(np.isnan(filled), result[~seen], filled)
-    return result
 
 
 if __name__ == "__main__":
