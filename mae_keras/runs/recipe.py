@@ -510,6 +510,7 @@ VIDEO = Recipe(
     learning_rate=4e-3,
     warmup_epochs=5,
     kind="video",
+    pooling="mean:0",
 )
 
 
