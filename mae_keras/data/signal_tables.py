@@ -265,7 +265,7 @@ def _common_step(table, steps, codes, names):
             f"{table.time!r}. Received: {medians[low]:g} in {names[low]}, {medians[high]:g} in "
             f"{names[high]}"
         )
-    return float(round(medians.median(), 9))
+    return float(f"{medians.median():.9g}")
 
 
 _SAME_STEP = 0.01

@@ -358,7 +358,7 @@ def load(
     Args:
         name: str or path: `mnist-sample`, `digits`, `mnist`, `fashion_mnist`, `cifar10`,
             `tfds:NAME`, a `.npz` or `.npy` file, a file of signals (`.ts`, `.csv`, `.tsv`,
-            `.parquet`), a folder of images, one of sound files, or one of video files.
+            `.parquet`), a folder of images, of sound files, of video files or of volumes.
         train: path, in place of `name`: folder, array file or signal file to train on. What is not
             given of `validation` and `test` is cut from it.
         validation: path of the same kind, of the validation images.
@@ -490,7 +490,10 @@ def load(
             "video": "a folder of video files and array files",
             "volumes": "a folder of volume files and array files",
         }.get(kind, "array files")
-        raise ValueError(f"`kind` must be 'images' but for {only}. Received: {kind!r}")
+        raise ValueError(
+            f"`kind` must be 'images' but for {only}. Received: {kind!r} for "
+            f"{name if train is None else train!r}"
+        )
     given = {
         "groups": groups,
         "kind": kind,

@@ -68,6 +68,11 @@ class Split:
         return self._length
 
     @property
+    def num_independent(self) -> int:
+        """Samples that have nothing to do with each other: of crops of one volume, one."""
+        return self._length
+
+    @property
     def has_labels(self) -> bool:
         """Whether every image has a label."""
         return self.labels is not None

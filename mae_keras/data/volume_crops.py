@@ -114,6 +114,11 @@ class CropSplit(Split):
         self.volumes = volumes
         self.crops = np.asarray(crops, "int64").reshape(-1, 4)
 
+    @property
+    def num_independent(self) -> int:
+        """Volumes that crops come from."""
+        return len(np.unique(self.crops[:, 0]))
+
     def fetch(self, indices: Any, draws: Any = None) -> Any:
         """Return `(crops, labels or None)` for an int64 tensor `(batch,)`, inside tf.data.
 

@@ -26,11 +26,13 @@ _SLAB_BYTES = 1 << 26
 _BLOCK = 1 << 20
 _LARGEST_SLICE = 1 << 28  # pixels
 _UNEVEN = 0.1  # of the distance of slices
+_LARGEST_TILT = 2.0  # degrees
 _WORKERS = 4  # each may hold a whole volume
 _READ_ERRORS = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zlib.error)
 _DICOM_TAGS = (
     "SeriesInstanceUID ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns "
-    "SamplesPerPixel NumberOfFrames SliceThickness RescaleSlope RescaleIntercept"
+    "SamplesPerPixel NumberOfFrames SliceThickness RescaleSlope RescaleIntercept "
+    "PhotometricInterpretation"
 ).split()
 
 
@@ -78,6 +80,7 @@ class VolumeFile:
         shape: depth, height and width in voxels.
         channels: int.
         spacing: millimeters from voxel to voxel along depth, height and width, or `None`.
+        oriented: whether the file says where the patient's head, front and right are.
         key: equal for equal voxels.
         axes: `Axes`.
         slices: the files of a series, in order.
@@ -89,6 +92,7 @@ class VolumeFile:
     shape: tuple[int, ...] = ()
     channels: int = 1
     spacing: tuple[float, ...] | None = None
+    oriented: bool = False
     key: int = 0
     axes: Axes = Axes()
     slices: tuple[str, ...] = ()
@@ -260,7 +264,8 @@ def _described_nifti(path):
     held = _whole_size(path, int(image.dataobj.offset) + bytes_)
     if held < int(image.dataobj.offset) + bytes_:
         raise _Defect(f"truncated: {held:,} of {int(image.dataobj.offset) + bytes_:,} bytes")
-    axes = _axes_of(image.affine, library)
+    oriented = bool(image.header["sform_code"] or image.header["qform_code"])
+    axes = _axes_of(image.affine, library) if oriented else Axes((2, 1, 0))
     unit = _MM.get(image.header.get_xyzt_units()[0], 1.0)
     spacing = tuple(unit * float(size) for size in library.affines.voxel_sizes(image.affine))
     return VolumeFile(
@@ -268,6 +273,7 @@ def _described_nifti(path):
         shape=axes.of(shape),
         channels=channels,
         spacing=axes.of(spacing) if all(0 < size < math.inf for size in spacing) else None,
+        oriented=oriented,
         axes=axes,
         whole=path.lower().endswith(".gz"),
     )
@@ -335,6 +341,8 @@ def _header(path):
         raise _Defect(f"{name} holds no picture")
     if int(header.get("SamplesPerPixel", 1)) != 1:
         raise _Defect(f"{name} is in color")
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        raise _Defect(f"{name} is stored inverted (MONOCHROME1); convert it to NIfTI")
     if int(header.get("NumberOfFrames", 1) or 1) != 1:
         raise _Defect(f"{name} holds several frames; convert it to NIfTI, as dcm2niix does")
     if int(header.Rows) * int(header.Columns) > _LARGEST_SLICE:
@@ -358,7 +366,9 @@ def _described_series(paths, path):
         rescaled = np.array(header.PixelSpacing, "float64") - np.array(first.PixelSpacing)
         if np.abs(turned).max() > 1e-2 or np.abs(rescaled).max() > 1e-3:
             raise _Defect("slices of differing orientation or pixel spacing")
-    places = np.array([np.dot(header.ImagePositionPatient, normal) for header in headers], float)
+    positions = np.array([header.ImagePositionPatient for header in headers], "float64")
+    places = positions @ normal
+    _check_tilt(positions, places, normal)
     order = np.argsort(places, kind="stable")
     distance = _distance(places[order], first)
     rows, columns = (float(size) for size in first.PixelSpacing)
@@ -370,9 +380,20 @@ def _described_series(paths, path):
         path,
         shape=axes.of((len(paths), int(first.Rows), int(first.Columns))),
         spacing=axes.of((distance, rows, columns)),
+        oriented=True,
         axes=axes,
         slices=tuple(paths[row] for row in order),
     )
+
+
+def _check_tilt(positions, places, normal):
+    """Refuse slices that move within their plane, as those of a tilted gantry do."""
+    moved = np.linalg.norm(np.ptp(positions - places[:, np.newaxis] * normal, axis=0))
+    angle = math.degrees(math.atan2(moved, np.ptp(places)))
+    if angle > _LARGEST_TILT and moved > 0:
+        raise _Defect(
+            f"slices are tilted by {angle:.0f} degrees; convert to NIfTI, as dcm2niix does"
+        )
 
 
 def _distance(places, header):

@@ -34,6 +34,7 @@ from mae_keras.data.volume_files import inspect_volumes, is_single, series_in
 
 DEFAULT_CROP = (16, 64, 64)
 _LARGEST_SPACING = 1e4
+_MANY_CHANNELS = 4
 _logger = logging.getLogger(__name__)
 
 
@@ -143,7 +144,12 @@ def load_volumes(
     shapes = np.array([volume.shape for volume in volumes])
     if crop is None:
         crop = _default_crop(shapes, patch)
-    oriented = all(file.spacing is not None for file in files)
+    oriented = all(file.oriented for file in files)
+    if files[0].channels > _MANY_CHANNELS:
+        notes.append(
+            f"volumes have {files[0].channels} channels, of the fourth axis of the files: if these "
+            "are moments, write each to a file of its own."
+        )
     settings = VolumeSettings(crop, spacing, window, oriented)
     notes += _notes_on_crops(shapes, crop, crop_size is None, crops_per_volume)
     targets, class_names = None, None
@@ -300,7 +306,8 @@ def read_volume(path: str | os.PathLike[str], settings: Any) -> np.ndarray:
     """Read a volume as a model's samples are read: turned, resampled and clipped, not cut.
 
     Args:
-        path: `.nii`, `.nii.gz` or `.npy` file, or folder with the slices of one DICOM series.
+        path: `.nii`, `.nii.gz` or `.npy` file, folder with the slices of one DICOM series, or one
+            of the slices.
         settings: `VolumeSettings` or its arguments, such as
             `model.encoder.preprocessing["volume"]`.
 
@@ -333,8 +340,17 @@ def open_volume(path: Any, settings: Any) -> Volume:
 
 
 def _files_of(path):
-    if not os.path.isdir(path):
+    if is_single(path):
         return (path,)
+    if not os.path.isdir(path):  # a slice stands for its series
+        beside = sorted(
+            os.path.join(os.path.dirname(path) or ".", name)
+            for name in os.listdir(os.path.dirname(path) or ".")
+        )
+        alike = [other for other in beside if os.path.isfile(other) and is_dicom(other)]
+        own = os.path.realpath(path)
+        series = (found for found in series_in(alike) if own in map(os.path.realpath, found))
+        return next(series, (path,))
     places, _ = list_places({"train": Path(path)}, VOLUMES)
     _, series = _in_series(places, {}, path)
     if len(series) != 1:
@@ -346,13 +362,21 @@ def _files_of(path):
 
 
 def volumes_of(paths: Sequence[str]) -> list[str]:
-    """Files that are volumes of their own, and the folders of DICOM slices, in order."""
-    found = {
-        path if is_single(path) else os.path.dirname(path): None
-        for path in paths
-        if is_single(path) or not is_bare(os.path.basename(path)) or is_dicom(path)
-    }
-    return list(found)
+    """Files that are volumes of their own, and folders of DICOM slices, in order.
+
+    Of a folder with several series the first slice of each.
+    """
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        if is_single(path):
+            found[path] = []
+        elif not is_bare(os.path.basename(path)) or is_dicom(path):
+            found.setdefault(os.path.dirname(path), []).append(path)
+    volumes = []
+    for path, slices in found.items():
+        series = series_in(slices)
+        volumes += [own[0] for own in series] if len(series) > 1 else [path]
+    return volumes
 
 
 def as_volume_settings(settings: Any) -> VolumeSettings:

@@ -425,6 +425,23 @@ def mean_over_images(per_patch: np.ndarray, counted: np.ndarray) -> float:
     return float(np.mean((per_patch * counted).sum(axis=1) / totals))
 
 
+def test_interval(accuracy: float, split: Any, count: int) -> list[float]:
+    """95 % interval of an accuracy on `count` samples of a split.
+
+    Args:
+        accuracy: float.
+        split: `data.Split`. Crops of one volume count as one sample, since they resemble each
+            other.
+        count: int, samples that were scored.
+
+    Returns:
+        Two floats.
+    """
+    together = len(split) / max(getattr(split, "num_independent", len(split)), 1)
+    independent = max(1, round(count / max(together, 1)))
+    return list(evaluation.accuracy_interval(accuracy, independent))
+
+
 def entry_of(entries: dict[str, dict[str, Any]], comparison: Comparison) -> dict[str, Any]:
     """The trained encoder's entry, the accuracies of all compared with it, and how sure they are.
 
@@ -442,6 +459,6 @@ def entry_of(entries: dict[str, dict[str, Any]], comparison: Comparison) -> dict
         "num_train": len(train),
         **own,
         "accuracies": {name: entry["test_accuracy"] for name, entry in entries.items()},
-        "interval": list(evaluation.accuracy_interval(own["test_accuracy"], len(test))),
+        "interval": test_interval(own["test_accuracy"], comparison.images.test, len(test)),
         "num_test": len(test),
     }

@@ -29,7 +29,7 @@ from mae_keras.runs.protocols import (
 from mae_keras.runs.report import write_classifier_card, write_model_card
 
 # Sources of what may lie undivided on disk.
-_READ_BY_PATH = ("folder", "arrays", "signals", "sound", "video")
+_READ_BY_PATH = ("folder", "arrays", "signals", "sound", "video", "volumes")
 
 
 @unfailing_output()

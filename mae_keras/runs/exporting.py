@@ -10,7 +10,15 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures, interop
-from mae_keras.data.file_tree import FILE_KINDS, IMAGES, VIDEOS, VOLUMES, FileKind, find_files
+from mae_keras.data.file_tree import (
+    FILE_KINDS,
+    IMAGES,
+    VIDEOS,
+    VOLUMES,
+    FileKind,
+    counted,
+    find_files,
+)
 from mae_keras.data.splits import kind_of
 from mae_keras.data.volume_crops import center_crop
 from mae_keras.data.volumes import open_volume, volumes_of
@@ -215,7 +223,8 @@ def read_middle(path: str | os.PathLike[str], model: Any) -> np.ndarray:
     sample = center_crop(open_volume(path, settings), size)
     if sample.shape[-1] != channels:
         raise ValueError(
-            f"{os.fspath(path)!r} must have {channels} channels, as the model was trained on. "
+            f"{os.fspath(path)!r} must have {counted(channels, 'channel', 'channels')}, as the "
+            f"model was trained on. "
             f"Received: {sample.shape[-1]}"
         )
     return sample

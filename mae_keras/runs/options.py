@@ -226,7 +226,8 @@ def file_settings(
     if len(image_shape) == 4 and own == "images":  # trained on arrays
         own = "volumes"
     if own == "volumes" and holds in ("folder", "arrays", *FILE_KINDS):
-        return _as_volumes(name, preprocessing, "volumes" if kind == "volumes" else holds)
+        held = "volumes" if kind == "volumes" and holds != "arrays" else holds
+        return _as_volumes(name, image_shape, preprocessing, held)
     if holds in ("folder", *FILE_KINDS):
         held = str(kind) if kind in FILE_KINDS else holds.replace("folder", "images")
         if own in FILE_KINDS and own != "images":
@@ -261,14 +262,19 @@ def file_settings(
     return {"channels": image_shape[-1], "value_range": value_range}
 
 
-def _as_volumes(name: Any, preprocessing: Any, holds: str) -> dict[str, Any]:
+def _as_volumes(
+    name: Any, image_shape: tuple[int, ...], preprocessing: Any, holds: str
+) -> dict[str, Any]:
     """Arguments of `data.load` by which volumes are read as a model takes them."""
     from mae_keras.data.file_tree import FILE_KINDS
 
-    volume = (preprocessing or {}).get("volume", {})
+    # What was trained on whole arrays takes crops of other volumes.
+    volume = (preprocessing or {}).get("volume", {"crop_size": image_shape[:3]})
     names = ["spacing", "window", "crop_size"]
     if holds == "arrays":  # which say no spacing
         names.remove("spacing")
+        if not preprocessing:
+            names.remove("crop_size")
     elif holds != "volumes":
         raise ValueError(
             f"`dataset` must hold volumes, which the model was trained on. Received: "
@@ -337,14 +343,15 @@ def check_images(images: Any, image_shape: tuple[int, ...], value_range: Any = N
         elif len(here) == len(wanted) and here[-1] == wanted[-1]:
             advice = "Resize them to that size, or pretrain on images of this one."
         raise ValueError(
-            f"`dataset` must hold images of the shape that the model was trained on, {wanted}. "
-            f"{advice} Received: {images.name!r} with images of shape {here}"
+            f"`dataset` must hold samples of the shape that the model was trained on, {wanted}. "
+            f"{advice} Received: {images.name!r} with samples of shape {here}"
         )
-    if value_range is not None and tuple(images.value_range) != tuple(value_range):
+    own_range = None if images.value_range is None else tuple(images.value_range)
+    if value_range is not None and own_range != tuple(value_range):
         raise ValueError(
-            f"`dataset` must hold pixels in the range that the model was trained on, "
-            f"{tuple(value_range)}: save them so. Received: {images.name!r} with pixels in "
-            f"{tuple(images.value_range)}"
+            f"`dataset` must hold values in the range that the model was trained on, "
+            f"{tuple(value_range)}: save them so. Received: {images.name!r} with values in "
+            f"{own_range or 'any range'}"
         )
 
 

@@ -13,6 +13,7 @@ from mae_keras import data, evaluation, figures
 from mae_keras.data.file_tree import IMAGES, VOLUMES, FileKind
 from mae_keras.data.image_files import inspect_files
 from mae_keras.files import replacing
+from mae_keras.runs.comparison import test_interval
 from mae_keras.runs.exporting import files_of, images_of_folder, load_trained, read_sample
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import no_labels, preprocessing_of
@@ -55,7 +56,7 @@ def score_classifier(model: Any, images: Any, part: str = "test") -> dict[str, A
     return {
         "test_accuracy": report.accuracy,
         "accuracies": {"trained": report.accuracy},
-        "interval": list(evaluation.accuracy_interval(report.accuracy, len(true))),
+        "interval": test_interval(report.accuracy, split, len(true)),
         "num_test": len(true),
         "most_frequent_class": float(np.bincount(true).max() / len(true)),
         "split": part,

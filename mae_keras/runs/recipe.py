@@ -26,7 +26,7 @@ class Recipe:
     Args:
         dataset: one of mnist-sample, digits, mnist, fashion_mnist, cifar10, tfds:NAME, an .npz or
             .npy file, a file of signals (.ts, .csv, .tsv, .parquet), a folder of images, of sound
-            files or of video files.
+            files, of video files or of volumes.
         preset: size of the model; `mae-keras presets` lists them.
         image_size: pixels per side to resize images to; by default as stored.
         patch_size: pixels per side of a patch, or one number for each axis, such as 4x8; must

@@ -608,7 +608,7 @@ def test_too_few_images_to_divide_name_what_was_skipped(image_folder):
 
 
 def test_only_folders_are_read_as_gray_color_or_in_a_range():
-    with pytest.raises(ValueError, match="`channels` is for folders of image files. Received: cha"):
+    with pytest.raises(ValueError, match="`channels` is for folders of image files and of v"):
         load("digits", channels=3)
     with pytest.raises(ValueError, match="`value_range` is for folders of image files"):
         load("digits", value_range=(0, 1))

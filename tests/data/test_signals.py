@@ -521,6 +521,8 @@ def long_table(steps, dates=False, count=12, length=9):
 def test_the_time_from_value_to_value_is_kept(write):
     numbers = load(write("numbers.csv", long_table([0.02])))
     assert numbers.preprocessing == {"signal": {"time_step": 0.02, "time_unit": "time"}}
+    tiny = load(write("tiny.csv", long_table([7e-10]))).preprocessing["signal"]["time_step"]
+    assert tiny == pytest.approx(7e-10)
     dates = load(write("dates.csv", long_table([1800], dates=True)))
     assert dates.preprocessing == {"signal": {"time_step": 1800.0, "time_unit": "seconds"}}
     rows = "".join(f"{n},{n + 1},{'ab'[n % 2]}\n" for n in range(12))

@@ -8,6 +8,10 @@ import pytest
 from scipy import ndimage
 
 from mae_keras.data import VolumeAugmentation, kind, load, read_volume, training_batches
+from mae_keras.data.volumes import volumes_of
+from mae_keras.evaluation import accuracy_interval
+from mae_keras.runs.comparison import test_interval as interval_on
+from mae_keras.runs.options import check_images, file_settings
 
 nibabel = pytest.importorskip("nibabel")
 pydicom = pytest.importorskip("pydicom")
@@ -256,3 +260,77 @@ def test_half_of_the_volumes_are_flipped_along_each_axis():
     assert np.unique(height[:, 0, 0, 0, 0]).tolist() == [0, 2]
     with pytest.raises(ValueError, match="`flip_axes` must be of depth, height, width"):
         VolumeAugmentation(("left",))
+
+
+def test_slices_that_are_tilted_or_inverted_are_not_taken_for_a_box(tmp_path):
+    pixels = numbered(4, 4, 4)
+    for name in ("a", "b", "c"):
+        save_nifti(tmp_path / f"{name}.nii", numbered(4, 4, 4, ord(name)))
+    turned = [1, 0, 0, 0, np.cos(0.35), np.sin(0.35)]  # 20 degrees
+    save_series(tmp_path / "tilted", pixels, ImageOrientationPatient=[turned] * 4)
+    save_series(tmp_path / "inverted", pixels, PhotometricInterpretation=["MONOCHROME1"] * 4)
+    skipped = load(tmp_path, multiple_of=2).notes[0]
+    assert "skipped 2 unreadable files" in skipped
+    assert "slices are tilted by 20 degrees; convert to NIfTI" in skipped
+    assert "is stored inverted (MONOCHROME1)" in skipped
+
+
+def test_a_file_that_says_no_orientation_is_not_turned(tmp_path):
+    for number in range(3):
+        volume = numbered(2, 4, 6, number)
+        stored = nibabel.Nifti1Image(volume.transpose(2, 1, 0), None)
+        nibabel.save(stored, tmp_path / f"{number}.nii")
+        read = read_volume(tmp_path / f"{number}.nii", WHOLE)[..., 0]
+        np.testing.assert_array_equal(read, volume)
+    data = load(tmp_path, multiple_of=2)
+    assert data.preprocessing["volume"]["oriented"] is False
+    save_nifti(tmp_path / "other" / "0.nii", numbered(2, 4, 6), spacing=(1, 1, 1))
+    for number in (1, 2):
+        save_nifti(tmp_path / "other" / f"{number}.nii", numbered(2, 4, 6, number))
+    assert load(tmp_path / "other", multiple_of=2).preprocessing["volume"]["oriented"] is True
+
+
+def test_a_fourth_axis_of_moments_is_noted(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        moments = nibabel.Nifti1Image(rng.normal(size=(4, 4, 4, 6)), np.eye(4))
+        nibabel.save(moments, tmp_path / f"{number}.nii")
+    data = load(tmp_path, multiple_of=2)
+    assert data.image_shape == (4, 4, 4, 6)
+    assert any("6 channels, of the fourth axis" in note for note in data.notes)
+
+
+def test_a_slice_stands_for_its_series(tmp_path):
+    first, second = numbered(3, 4, 4), numbered(5, 4, 4, 100)
+    save_series(tmp_path / "one", first)
+    save_series(tmp_path / "two", second)
+    for path in (tmp_path / "two").iterdir():
+        path.rename(tmp_path / "one" / f"second{path.name}")
+    paths = sorted(str(path) for path in (tmp_path / "one").iterdir())
+    volumes = volumes_of(paths)
+    assert len(volumes) == 2
+    shapes = {read_volume(path, WHOLE).shape for path in volumes}
+    assert shapes == {(3, 4, 4, 1), (5, 4, 4, 1)}
+    assert volumes_of(paths[:1]) == [str(tmp_path / "one")]
+
+
+def test_crops_of_a_volume_are_one_independent_sample(tmp_path):
+    np.savez(tmp_path / "v.npz", volumes=np.random.default_rng(0).normal(size=(9, 8, 8, 8)))
+    data = load(tmp_path / "v.npz", crop_size=4, splits=(1, 0, 0))
+    assert (len(data.train), data.train.num_independent) == (72, 9)
+    assert interval_on(0.5, data.train, 36) == list(accuracy_interval(0.5, 4))
+    assert len(load(tmp_path / "v.npz", crops_per_volume=5, splits=(1, 0, 0)).train) == 45
+
+
+def test_models_of_arrays_and_of_files_read_each_other(tmp_path):
+    for number in range(3):
+        save_nifti(tmp_path / "scans" / f"{number}.nii", numbered(9, 9, 9, number))
+    np.savez(tmp_path / "v.npz", volumes=np.random.default_rng(0).normal(size=(9, 8, 8, 8)))
+    of_arrays = file_settings(tmp_path / "scans", (8, 8, 8, 1), None, {})
+    assert load(tmp_path / "scans", **of_arrays).image_shape == (8, 8, 8, 1)
+    made = {"volume": {"crop_size": [4, 4, 4], "spacing": [2.0, 1.0, 1.0], "oriented": True}}
+    of_files = file_settings(tmp_path / "v.npz", (4, 4, 4, 1), None, made, "volumes")
+    data = load(tmp_path / "v.npz", **of_files)
+    assert data.image_shape == (4, 4, 4, 1)
+    with pytest.raises(ValueError, match=r"range .* \(0, 255\): .* with values in any range"):
+        check_images(data, (4, 4, 4, 1), (0, 255))
