@@ -240,8 +240,11 @@ class VideoSplit(FileSplit):
 
     def hold(self) -> None:
         """Decode all files now, and keep all of their frames in memory."""
-        frames, _ = self.contents(np.arange(len(self)), whole=True)
-        self._held = frames
+        frames, places = self.contents(np.arange(len(self)), whole=True)
+        self._held, self._counts = frames, self._counts[places]
+        if self.labels is not None:
+            self.labels = self.labels[places]
+            self.__dict__.pop("_label_table", None)  # made of the labels before
 
     def fetch(self, indices: Any, draws: Any = None) -> Any:
         """Return `(clips, labels or None)` for an int64 tensor `(batch,)`, in tf.data.

@@ -246,6 +246,20 @@ def test_files_that_vanish_are_replaced_and_reported_once(clips, caplog):
     assert len([line for line in caplog.messages if "can no longer be read" in line]) == 2
 
 
+def test_what_is_held_in_place_of_a_damaged_file_has_its_own_label_and_length(clips):
+    folder = clips({"0.mp4": ramp(12), "1.mp4": ramp(5, first=15), "2.mp4": ramp(12, first=14)})
+    paths = [str(folder / f"{n}.mp4") for n in range(3)]
+    split = VideoSplit(paths, (32, 48, 1), FrameSampling(8, frame_rate=10.0), [3, 1, 2])
+    (folder / "0.mp4").write_bytes(b"nothing")
+    streamed, labels = split.arrays()
+    assert labels.tolist() == [1, 1, 2]
+    split.hold()
+    held, labels = split.arrays()
+    assert labels.tolist() == split.labels.tolist() == [1, 1, 2]
+    np.testing.assert_array_equal(held, streamed)
+    assert level(held[0]).tolist() == [*range(5), -1, -1, -1]
+
+
 def test_labels_groups_copies_and_splits_come_as_of_other_files(clips):
     names = [f"{label}/{who}_{n}.mp4" for label in "ab" for who in "uvwx" for n in range(2)]
     files = {name: ramp(4, first=4 * n) for n, name in enumerate(names)}
