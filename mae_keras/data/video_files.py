@@ -161,13 +161,13 @@ def decode_frames(
     """
     times = list(times)
     for seeks in (times[0] > _SECONDS_BEFORE_SEEKING, False):
-        shown: list[Any] = []
+        shown: list[np.ndarray] = []
+        last = None  # the only frame that is kept as large as it is in the file
         for frame in _frames_at(file, times, seeks):
-            same = bool(shown) and shown[-1][0] is frame
-            pixels = shown[-1][1] if same else to_pixels(frame, image_shape, resize)
-            shown.append((frame, pixels))
+            shown.append(shown[-1] if frame is last else to_pixels(frame, image_shape, resize))
+            last = frame
         if len(shown) == len(times):
-            return np.stack([pixels for _, pixels in shown])
+            return np.stack(shown)
     raise ValueError("it holds no frames now")
 
 

@@ -1,5 +1,6 @@
 """Folders of video files, and arrays of video."""
 
+import fractions
 import pathlib
 import sys
 
@@ -15,6 +16,7 @@ from mae_keras.data import (
     kind,
     load,
     read_video,
+    video_files,
 )
 from mae_keras.data import training_batches as batches_of
 from mae_keras.data.video_files import inspect_video_file, to_pixels
@@ -23,15 +25,18 @@ av = pytest.importorskip("av")
 STEP = 8  # gray levels from one frame to the next: which frame a picture is of can be read off it
 
 
-def write(path, frames, rate=10, codec="mpeg4", pixels="yuv420p"):
-    """A file of uint8 frames `(time, height, width, 3)`."""
+def write(path, frames, rate=10, codec="mpeg4", pixels="yuv420p", delay=0):
+    """A file of uint8 frames `(time, height, width, 3)`, the first shown after `delay` frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options={"g": "5"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt, stream.bit_rate = pixels, 2_000_000
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if delay:
+                frame.pts, frame.time_base = delay + number, 1 / fractions.Fraction(rate)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
@@ -209,6 +214,25 @@ def test_turned_frames_stand_upright():
 
     upright = to_pixels(Turned(), (8, 4, 1), "crop")
     np.testing.assert_array_equal(upright[..., 0], np.arange(32).reshape(4, 8)[::-1].T)
+
+
+def test_frames_as_large_as_in_the_file_are_not_kept(monkeypatch):
+    class Frame:
+        alive = 0
+
+        def __init__(self):
+            Frame.alive += 1
+
+        def __del__(self):
+            Frame.alive -= 1
+
+    alive = []
+    monkeypatch.setattr(video_files, "_frames_at", lambda *_: (Frame() for _ in range(50)))
+    monkeypatch.setattr(
+        video_files, "to_pixels", lambda *_: alive.append(Frame.alive) or np.zeros((2, 2, 1))
+    )
+    video_files.decode_frames(None, range(50), (2, 2, 1), "crop")
+    assert len(alive) == 50 and max(alive) <= 3
 
 
 def test_broken_files_are_named_and_skipped(clips, tmp_path):
