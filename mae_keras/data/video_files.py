@@ -104,7 +104,8 @@ def _facts(path):
         announced, alone = stream.frames, len(container.streams) == 1
         lasts = float(stream.duration * unit) if stream.duration else 0.0
         if not lasts and alone and container.duration:
-            lasts = container.duration / 1e6
+            # In Matroska counted from 0, whatever the first time stamp is.
+            lasts = (container.duration - max(container.start_time or 0, 0)) / 1e6
         rate = stream.average_rate or stream.guessed_rate
     times = sorted(time for time in times if time is not None)
     if len(times) < 2:

@@ -235,6 +235,22 @@ def test_frames_as_large_as_in_the_file_are_not_kept(monkeypatch):
     assert len(alive) == 50 and max(alive) <= 3
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "mp4"])
+def test_time_stamps_may_begin_late(tmp_path, suffix):
+    path = str(tmp_path / f"late.{suffix}")
+    codec = "libvpx" if suffix == "webm" else "mpeg4"
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    write(pathlib.Path(path), ramp(20), codec=codec, delay=50)
+    file = inspect_video_file(path)
+    assert file.defect is None and file.seconds == pytest.approx(2)
+    assert level(read_video(path, (20, 32, 48, 1))).tolist() == [*range(20)]
+    if suffix == "mkv":
+        whole = pathlib.Path(path).read_bytes()
+        pathlib.Path(path).write_bytes(whole[: len(whole) // 2])
+        assert "truncated" in inspect_video_file(path).defect
+
+
 def test_broken_files_are_named_and_skipped(clips, tmp_path):
     folder = clips(ramps(4) | {"whole.avi": ramp(40), "still.mp4": ramp(1)})
     whole = (folder / "whole.avi").read_bytes()
