@@ -358,7 +358,7 @@ def with_frames(data: ImageData, frames: int | None, frame_step: int | None) -> 
     if frames is None:
         frames = (num_frames - 1) // (frame_step or 1) + 1
     sampling = FrameSampling(frames, frame_step or 1)
-    if frames == num_frames:
+    if frames == num_frames and sampling.frame_step == 1:
         return data
     splits = {
         name: FrameSplit(getattr(data, name), sampling) for name in ("train", "validation", "test")
@@ -446,10 +446,13 @@ def as_sampling(sampling: FrameSampling | Mapping[str, Any]) -> FrameSampling:
 def _frame_rate(files, wanted, notes):
     """Return one rate for all files, and note which are resampled to it."""
     check_number("frame_rate", wanted, 0, 1000, above=True, optional=True)
-    rates = collections.Counter(round(file.frame_rate, 2) for file in files)
+    rates = collections.defaultdict(list)
+    for file in files:  # by four digits: time stamps that containers round make them differ
+        rates[float(f"{file.frame_rate:.4g}")].append(file.frame_rate)
     # Of equally common ones the highest.
-    rate = wanted or max(rates, key=lambda rate: (rates[rate], rate))
-    others = {other: n for other, n in rates.items() if abs(other / rate - 1) > _SAME_RATE}
+    common = max(rates, key=lambda rate: (len(rates[rate]), rate))
+    rate = wanted or np.median(rates[common])
+    others = {own: len(r) for own, r in rates.items() if abs(own / rate - 1) > _SAME_RATE}
     if others:
         listed = ", ".join(f"{count} of {other:g}" for other, count in sorted(others.items()))
         total = counted(len(files), "clip", "clips")

@@ -180,6 +180,18 @@ def test_other_frame_rates_are_resampled_and_said(clips):
     assert (np.diff(level(data.train.arrays()[0])) >= 2).all()
 
 
+@pytest.mark.parametrize(
+    "rate",
+    [fractions.Fraction(24000, 1001), fractions.Fraction(1, 300)],
+    ids=["film", "time lapse"],
+)
+def test_the_common_frame_rate_is_not_rounded(clips, rate):
+    files = {f"{n}.mp4": (ramp(4, first=14 + n), rate) for n in range(3)}
+    data = load(clips(files), frames=4)
+    assert data.preprocessing["video"]["frame_rate"] == float(rate)
+    assert level(data.train.arrays()[0]).tolist() == [[0, 1, 2, 3]] * len(data.train)
+
+
 def test_color_size_and_proportions_are_as_wanted(clips):
     frames = np.zeros((4, 32, 64, 3), "uint8")
     frames[:, :, :32, 0] = 200  # red on the left
@@ -347,6 +359,8 @@ def test_arrays_of_video_are_clips_by_their_name_or_kind(tmp_path):
     cut = load(tmp_path / "a.npz", frames=3, frame_step=2)
     assert cut.image_shape == (3, 8, 6, 1)
     assert cut.preprocessing["video"] == {"frames": 3, "frame_step": 2, "frame_rate": None}
+    with pytest.raises(ValueError, match="must fit into the 9 frames .* frames=9, frame_step=2"):
+        load(tmp_path / "a.npz", frames=9, frame_step=2)
     clips, labels = cut.test.arrays()
     np.testing.assert_array_equal(clips, data.test.arrays()[0][:, 2:7:2])
     assert labels.tolist() == data.test.arrays()[1].tolist()
