@@ -221,7 +221,7 @@ def kind_of_folder(folder: str | os.PathLike[str]) -> str:
     if not found and any(map(is_dicom, bare[:_LOOKED_INTO])):
         return "volumes"
     if "gif" in found:
-        found.discard("sound")
+        return "video" if "video" in found else "images"
     return next((kind for kind in FILE_KINDS if kind in found), "images")
 
 

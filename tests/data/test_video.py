@@ -331,6 +331,10 @@ def test_labels_groups_copies_and_splits_come_as_of_other_files(clips):
 def test_gifs_are_images_unless_clips_lie_beside_them(clips, image_folder):
     folder = image_folder({f"{n}.gif": (8, 8) for n in range(4)})
     assert kind(folder) == "folder"
+    for other in ("labels.npy", "read.wav"):
+        (folder / other).write_bytes(b"x")
+        assert kind(folder) == "folder"
+        (folder / other).unlink()
     clips(ramps(4), folder)
     assert kind(folder) == "video"
     image_folder({"cover.png": (8, 8)}, folder)
