@@ -125,16 +125,20 @@ def reconstruct_files(
         images: image files, and folders, of which the first 8 images each are drawn; for a model of
             sound or video the same of their files, for one of volumes the middle of volume files;
             for a model of signals files of signals, of which the first 8 each are drawn.
-        out: picture to write.
+        out: picture to write. For a model of video the same is written as an animation beside it:
+            `picture-animation.gif` beside `picture.png`.
         mask_ratio: float in (0, 1); defaults to the model's.
         announce: called with a line for every folder or file of which some samples are left out.
 
     Raises:
-        ValueError: if there are no files, one cannot be read, or the model is a classifier or
-            predicts what cannot be turned back into pixels.
+        ValueError: if there are no files, one cannot be read or would be overwritten, or the model
+            is a classifier or predicts what cannot be turned back into pixels.
     """
     if not images:
         raise ValueError("`images` must name at least one image file. Received: none")
+    out = pathlib.Path(out).expanduser()
+    animation = out.with_name(f"{out.stem}-animation.gif")
+    _check_kept(images, out)
     recipe, model = load_autoencoder(path)
     model.check_reconstructs()
     if mask_ratio is not None:
@@ -143,15 +147,27 @@ def reconstruct_files(
         samples, notes = _drawn_signals(images, model, recipe.groups)
     else:
         files, notes = _drawn_files(images, files_of(model))
+        _check_kept(files, out, animation)
         samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
     figure = reconstruction_of(model, samples, max_rows=len(samples))
-    out = pathlib.Path(out).expanduser()
     figures.save_figure(figure, out)
     if files_of(model) is VIDEOS and out.suffix.lower() != ".gif":
-        animate_reconstruction(model, samples, out.with_suffix(".gif"), max_rows=len(samples))
-        announce(f"Wrote {out.with_suffix('.gif')}, the same as an animation")
+        animate_reconstruction(model, samples, animation, max_rows=len(samples))
+        announce(f"Wrote {animation}, the same as an animation")
     for note in notes:
         announce(note)
+
+
+def _check_kept(images: Sequence[str | os.PathLike[str]], *written: pathlib.Path) -> None:
+    """Refuse to write what is read."""
+    for image in images:
+        read = pathlib.Path(image).expanduser()
+        for path in written:
+            if read.exists() and path.exists() and read.samefile(path):
+                raise ValueError(
+                    f"`out` must be another file than those that are read. Received: "
+                    f"{str(written[0])!r}, which overwrites {str(read)!r}"
+                )
 
 
 def log_mel_of(model: Any) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mae_keras import data
-from mae_keras.models import load_model
+from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.runs import FineTuneOptions, Recipe, evaluate_run, find_recipe, pretrain
 from mae_keras.runs.building import (
     build_model,
@@ -118,6 +118,27 @@ def test_clips_are_cropped_and_mirrored_only_if_that_is_wanted(recipe, tmp_path)
     assert training_augmentation(recipe, arrays) is None
 
 
+@pytest.mark.slow
+def test_no_clip_is_overwritten_by_its_picture(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (4, 16, 16), "uint8")
+    first, *others = map(Image.fromarray, noise)
+    clip = tmp_path / "clip.gif"
+    first.save(clip, save_all=True, append_images=others, duration=100)
+    before = clip.read_bytes()
+    sampling = {"frames": 4, "frame_step": 1, "frame_rate": None}
+    shape = {"image_shape": (4, 16, 16, 1), "patch_size": (2, 8, 8), "value_range": (0, 255)}
+    model = MaskedAutoencoder.from_preset("nano", **shape, preprocessing={"video": sampling})
+    model.save(tmp_path / "model.keras")
+    reconstruct_files(tmp_path / "model.keras", [clip], tmp_path / "clip.png")
+    assert clip.read_bytes() == before and (tmp_path / "clip-animation.gif").exists()
+    with pytest.raises(ValueError, match="`out` must be another file than .*clip.gif"):
+        reconstruct_files(tmp_path / "model.keras", [clip], clip)
+    clip.rename(tmp_path / "other-animation.gif")
+    with pytest.raises(ValueError, match="other.png', which overwrites .*other-animation.gif"):
+        animated = [tmp_path / "other-animation.gif"]
+        reconstruct_files(tmp_path / "model.keras", animated, tmp_path / "other.png")
+
+
 def test_sentences_say_clips():
     line = "32 training images; PSNR of all pixels in images/x"
     assert worded(line, (8, 8, 8, 1), "video") == line.replace("images;", "clips;")
@@ -141,7 +162,7 @@ def test_a_run_on_clips_from_training_to_scores(recipe, clips, tmp_path):
     assert set(entries["restoration"]["methods"]) == {"mean", "linear_in_time", "model"}
     reconstruct_files(tmp_path / "run", [clips], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
-    with Image.open(tmp_path / "picture.gif") as animation:
+    with Image.open(tmp_path / "picture-animation.gif") as animation:
         assert animation.n_frames == 8 and animation.info["duration"] == 100
 
 
