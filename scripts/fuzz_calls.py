@@ -41,8 +41,8 @@ EXEMPT = {
         "evaluation.FineTuneResult evaluation.KNNResult evaluation.LabelFraction "
         "evaluation.LinearProbe evaluation.LinearProbeResult evaluation.MeanInterval "
         "evaluation.PaperProbeResult evaluation.RestorationComparison "
-        "evaluation.RestorationScore evaluation.ForecastScore evaluation.LinearForecast "
-        "runs.Checkpoint runs.Progress "
+        "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
+        "evaluation.LinearForecast runs.Checkpoint runs.Progress "
         "data.ImageData runs.Comparison"
     ),
     "a base class": (

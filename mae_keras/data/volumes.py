@@ -34,6 +34,7 @@ from mae_keras.data.volume_files import inspect_volumes, is_single, series_in
 
 DEFAULT_CROP = (16, 64, 64)
 _LARGEST_SPACING = 1e4
+_LARGEST_VALUE = 1e12
 _MANY_CHANNELS = 4
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class VolumeSettings:
         object.__setattr__(self, "crop_size", crop)
         object.__setattr__(self, "spacing", check_spacing(self.spacing))
         if self.window is not None:
-            object.__setattr__(self, "window", check_range("window", self.window))
+            object.__setattr__(self, "window", check_window(self.window))
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments, as JSON has them."""
@@ -76,6 +77,16 @@ class VolumeSettings:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+
+def check_window(window: Any) -> tuple[float, float]:
+    """Refuse what is no pair of values that a scan may have."""
+    low, high = check_range("window", window)
+    if max(-low, high) > _LARGEST_VALUE:
+        raise ValueError(
+            f"`window` must lie within {_LARGEST_VALUE:g}. Received: window={window!r}"
+        )
+    return low, high
 
 
 def check_spacing(spacing: Any) -> tuple[float, float, float] | None:
@@ -138,7 +149,7 @@ def load_volumes(
     if not any(place.part == "train" for place in places):
         raise ValueError(f"{name} holds no readable training volume: {' '.join(notes)}")
     spacing = _common_spacing(files, spacing, notes)
-    window = None if window is None else check_range("window", window)
+    window = None if window is None else check_window(window)
     volumes = [Volume(file, spacing, window) for file in files]
     _note_resampling(volumes, spacing, notes)
     shapes = np.array([volume.shape for volume in volumes])
@@ -420,7 +431,7 @@ def cropped(
             f"`crop_size` must fit into the volumes, {_times(shape[:3])} voxels. Received: "
             f"crop_size={_times(crop)}"
         )
-    settings = VolumeSettings(crop, None, None if window is None else check_range("window", window))
+    settings = VolumeSettings(crop, None, None if window is None else check_window(window))
     splits = {}
     for name in ("train", "validation", "test"):
         split = getattr(images, name)

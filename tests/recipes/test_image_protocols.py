@@ -86,13 +86,14 @@ def of_test_images(images, grid=(4, 4)):
         inpaint=lambda images, missing, batch_size: np.where(missing, 0.5, images),
     )
     split = types.SimpleNamespace(arrays=lambda limit: (images[:limit], None))
-    return types.SimpleNamespace(model=model, images=types.SimpleNamespace(test=split))
+    images_of = types.SimpleNamespace(test=split, is_video=False)
+    return types.SimpleNamespace(model=model, images=images_of)
 
 
 def test_images_with_nan_are_left_out_and_counted(monkeypatch):
     monkeypatch.setattr(
         "mae_keras.evaluation.restoration_scores",
-        lambda model, images, missing: restoration_scores(model, images, missing, fillers=()),
+        lambda model, images, missing, _: restoration_scores(model, images, missing, fillers=()),
     )
     images = np.random.default_rng(0).random((9, 16, 16, 1)).astype("float32")
     clean = PROTOCOLS["restoration"](of_test_images(images[4:]), OPTIONS)

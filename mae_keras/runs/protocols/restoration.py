@@ -22,7 +22,7 @@ def _method_lines(entry: Mapping[str, Any]) -> Iterator[str]:
 @register_protocol(
     "restoration",
     "a box of a fifth of the pixels filled in, in 128 test images, beside mean and biharmonic "
-    "fill, or interpolation in time: PSNR, SSIM",
+    "fill, of clips beside mean and interpolation in time, of volumes beside the mean: PSNR, SSIM",
     needs_labels=False,
     needs_reconstruction=True,
     needs_whole_samples=True,
