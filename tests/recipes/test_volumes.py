@@ -7,10 +7,12 @@ import pytest
 
 from mae_keras import data
 from mae_keras.data import VolumeAugmentation
-from mae_keras.runs import Recipe, find_recipe
+from mae_keras.models import load_model
+from mae_keras.runs import Recipe, Saving, find_recipe, pretrain, pretraining
 from mae_keras.runs.building import build_model, load_images, training_augmentation
 from mae_keras.runs.exporting import read_middle
 from mae_keras.runs.options import DataOptions, load_labeled
+from mae_keras.training import StopAtNonFinite
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -82,3 +84,29 @@ def test_the_model_keeps_how_voxels_became_samples(recipe, scans, tmp_path):
     whole = data.read_volume(finer / "a/0.nii.gz", settings)
     np.testing.assert_array_equal(sample[:6], whole[:, 4:12, 4:12])
     assert np.isnan(sample[6:]).all() and whole.max() <= 400
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_killed_run_resumes_to_the_same_bit(recipe, tmp_path, monkeypatch):
+    """In the middle of an epoch, with random crops and flips."""
+    whole = pretrain(recipe, tmp_path / "whole", verbose=0)
+
+    class Killed(BaseException):
+        pass
+
+    class Kill(StopAtNonFinite):
+        def on_train_batch_end(self, batch, logs=None):
+            if self._epoch == 1 and batch == 1:
+                raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining, "StopAtNonFinite", Kill)
+        with pytest.raises(Killed):
+            pretrain(recipe, tmp_path / "broken", verbose=0, saving=Saving(every=1))
+    resumed = pretrain(recipe, tmp_path / "broken", resume=True, verbose=0)
+    assert resumed["hidden_loss"] == whole["hidden_loss"]
+    models = [load_model(tmp_path / name / "model.keras") for name in ("whole", "broken")]
+    for one, two in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (tmp_path / "whole" / "reconstructions.png").exists()
