@@ -360,7 +360,7 @@ def fine_tune(
     folder = RunFolder(out)
     print(f"\nWrote {out}/: {', '.join(folder.contents())}")
     if metrics["scored_on"]:
-        print(report_lines(folder.read_evaluation()["classifier"]))
+        print(_worded(out, report_lines(folder.read_evaluation()["classifier"])))
     _next(_predicting(out))
 
 

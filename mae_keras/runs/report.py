@@ -42,6 +42,7 @@ _WORDS = {
     "volumes": {"image": "crop", "images": "crops", "pixel": "voxel", "pixels": "voxels"},
     "video": {"image": "clip", "images": "clips"},
 }
+_ARTICLE = re.compile(r"\b([Aa])n (clip|crop|recording|signal)\b")
 # Not in paths, names and code.
 _WORD = re.compile(r"(?<![\w/.`(-])(images?|pixels?)\b(?![\w/`(]|\.\w)")
 
@@ -64,7 +65,8 @@ def worded(text: str, image_shape: Sequence[int] | None, kind: str | None = None
     if kind is None and image_shape is not None and len(image_shape) == 2:
         kind = "signals"
     words = _WORDS.get(str(kind), {})
-    return _WORD.sub(lambda match: words.get(match[0], match[0]), text)
+    said = _WORD.sub(lambda match: words.get(match[0], match[0]), text)
+    return said if not words else _ARTICLE.sub(r"\1 \2", said)
 
 
 def summary(metrics: dict[str, Any]) -> str:

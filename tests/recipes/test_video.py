@@ -142,6 +142,7 @@ def test_no_clip_is_overwritten_by_its_picture(tmp_path):
 def test_sentences_say_clips():
     line = "32 training images; PSNR of all pixels in images/x"
     assert worded(line, (8, 8, 8, 1), "video") == line.replace("images;", "clips;")
+    assert worded("An image and an animal", (8, 8, 8, 1), "video") == "A clip and an animal"
 
 
 def test_settings_that_do_not_fit_are_refused(recipe):
