@@ -356,7 +356,7 @@ def test_a_score_counts_what_is_right(plain):
         ({"image_shape": (8, 8, 3)}, "trained on gray images and these are color"),
         ({"image_shape": (16, 16, 1)}, "Resize them"),
         ({"image_shape": (64, 1)}, "pretrain on images like these"),
-        ({"value_range": (0, 1)}, "pixels in the range"),
+        ({"value_range": (0, 1)}, "values in the range"),
     ],
 )
 def test_images_that_do_not_fit_are_refused_with_what_to_do(changes, message):
