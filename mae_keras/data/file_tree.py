@@ -357,6 +357,35 @@ def _matches(places, option, pattern, expected) -> Iterator[re.Match]:
         yield match
 
 
+def usable_files(
+    name: str,
+    folders: Mapping[str, Path],
+    files: list,
+    places: list[Place],
+    others: Mapping[str, int],
+    strict: bool,
+    kind: FileKind,
+    earlier: bool = False,
+) -> tuple[list, list[Place], list[str]]:
+    """Inspected files without a `defect`, their places and splits, and notes on all others.
+
+    Refuses folders of which nothing is left to train on, and, if `strict`, any defect. `earlier`
+    takes no folder for a split, as versions before 0.2 did.
+    """
+    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
+    notes = report_defects(name, common, [f for f in files if f.defect], strict, kind)
+    kept = [row for row, file in enumerate(files) if not file.defect]
+    if not kept:
+        raise ValueError(f"{name} holds no readable {kind.one}: {notes[0]}")
+    files, places = [files[row] for row in kept], [places[row] for row in kept]
+    notes += notes_on_others(others, kind)
+    if not earlier:
+        files, places = official_splits(files, places, notes, kind)
+    if not any(place.part == "train" for place in places):
+        raise ValueError(f"{name} holds no readable training {kind.one}: {' '.join(notes)}")
+    return files, places, notes
+
+
 def report_defects(
     name: str, common: Path, broken: Sequence[Any], strict: bool, kind: FileKind
 ) -> list[str]:

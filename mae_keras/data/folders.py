@@ -15,10 +15,8 @@ from mae_keras.data.file_tree import (
     counted,
     labels_of,
     list_places,
-    notes_on_others,
-    official_splits,
-    report_defects,
     rows_of_splits,
+    usable_files,
 )
 from mae_keras.data.image_files import (
     DEEPEST,
@@ -57,19 +55,10 @@ def load_folder(
     earlier = division.by == "order"
     places, others = list_places(folders, IMAGES, earlier)
     _logger.info("Checking %d image files in %s.", len(places), name)
-    inspected = inspect_files([place.path for place in places], earlier=earlier)
-    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
-    broken = [file for file in inspected if file.defect]
-    notes = report_defects(name, common, broken, strict, IMAGES)
-    kept = [row for row, file in enumerate(inspected) if not file.defect]
-    if not kept:
-        raise ValueError(f"{name} holds no readable image: {notes[0]}")
-    files, places = [inspected[row] for row in kept], [places[row] for row in kept]
-    notes += notes_on_others(others, IMAGES)
-    if not earlier:
-        files, places = official_splits(files, places, notes, IMAGES)
-    if not any(place.part == "train" for place in places):
-        raise ValueError(f"{name} holds no readable training image: {' '.join(notes)}")
+    files = inspect_files([place.path for place in places], earlier=earlier)
+    files, places, notes = usable_files(
+        name, folders, files, places, others, strict, IMAGES, earlier
+    )
     image_size = _size(files, image_size, resize, notes)
     channels = _channels(files, channels, notes)
     high, value_range, scaled_to = _range(files, value_range, notes)

@@ -24,10 +24,8 @@ from mae_keras.data.file_tree import (
     counted,
     labels_of,
     list_places,
-    notes_on_others,
-    official_splits,
-    report_defects,
     rows_of_splits,
+    usable_files,
 )
 from mae_keras.data.log_mel import LogMel
 from mae_keras.data.splits import FileSplit, ImageData, host_tensor
@@ -91,16 +89,7 @@ def load_sound(
     files = inspect_sound_files([place.path for place in places])
     settings = _settings(files, sample_rate, log_mel)
     files = [_checked_length(file, settings) for file in files]
-    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
-    notes = report_defects(name, common, [f for f in files if f.defect], strict, SOUNDS)
-    kept = [row for row, file in enumerate(files) if not file.defect]
-    if not kept:
-        raise ValueError(f"{name} holds no readable recording: {notes[0]}")
-    files, places = [files[row] for row in kept], [places[row] for row in kept]
-    notes += notes_on_others(others, SOUNDS)
-    files, places = official_splits(files, places, notes, SOUNDS)
-    if not any(place.part == "train" for place in places):
-        raise ValueError(f"{name} holds no readable training recording: {' '.join(notes)}")
+    files, places, notes = usable_files(name, folders, files, places, others, strict, SOUNDS)
     notes += _notes_on_conversion(files, settings)
     settings = _with_frames(files, settings, clip_seconds, multiple_of, notes)
     targets, class_names = None, None

@@ -21,10 +21,8 @@ from mae_keras.data.file_tree import (
     counted,
     labels_of,
     list_places,
-    notes_on_others,
-    official_splits,
-    report_defects,
     rows_of_splits,
+    usable_files,
 )
 from mae_keras.data.image_files import RESIZE, RESIZED
 from mae_keras.data.splits import FileSplit, ImageData, Split, check_split
@@ -128,16 +126,7 @@ def load_video(
     places, others = list_places(folders, VIDEOS)
     _logger.info("Checking %d video files in %s.", len(places), name)
     files = inspect_video_files([place.path for place in places])
-    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
-    notes = report_defects(name, common, [f for f in files if f.defect], strict, VIDEOS)
-    kept = [row for row, file in enumerate(files) if not file.defect]
-    if not kept:
-        raise ValueError(f"{name} holds no readable clip: {notes[0]}")
-    files, places = [files[row] for row in kept], [places[row] for row in kept]
-    notes += notes_on_others(others, VIDEOS)
-    files, places = official_splits(files, places, notes, VIDEOS)
-    if not any(place.part == "train" for place in places):
-        raise ValueError(f"{name} holds no readable training clip: {' '.join(notes)}")
+    files, places, notes = usable_files(name, folders, files, places, others, strict, VIDEOS)
     frame_rate = _frame_rate(files, frame_rate, notes)
     if not isinstance(multiple_of, int):  # sides of a patch, of which the first is in time
         multiple_of = multiple_of[0]

@@ -23,10 +23,8 @@ from mae_keras.data.file_tree import (
     is_dicom,
     labels_of,
     list_places,
-    notes_on_others,
-    official_splits,
-    report_defects,
     rows_of_splits,
+    usable_files,
 )
 from mae_keras.data.splits import ImageData, MappedSplit
 from mae_keras.data.volume_crops import MOST_CROPS, CropSplit, Volume, VolumeSplit, box, fixed_crops
@@ -138,16 +136,7 @@ def load_volumes(
     places, series = _in_series(places, others, name)
     _logger.info("Reading %d volumes in %s.", len(places), name)
     files = _alike(inspect_volumes(series), spacing, patch)
-    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
-    notes = report_defects(name, common, [f for f in files if f.defect], strict, VOLUMES)
-    kept = [row for row, file in enumerate(files) if not file.defect]
-    if not kept:
-        raise ValueError(f"{name} holds no readable volume: {notes[0]}")
-    files, places = [files[row] for row in kept], [places[row] for row in kept]
-    notes += notes_on_others(others, VOLUMES)
-    files, places = official_splits(files, places, notes, VOLUMES)
-    if not any(place.part == "train" for place in places):
-        raise ValueError(f"{name} holds no readable training volume: {' '.join(notes)}")
+    files, places, notes = usable_files(name, folders, files, places, others, strict, VOLUMES)
     spacing = _common_spacing(files, spacing, notes)
     window = None if window is None else check_window(window)
     volumes = [Volume(file, spacing, window) for file in files]
