@@ -8,13 +8,14 @@ import numpy as np
 from mae_keras.arguments import check_array
 
 
-def read_images(name: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Images as float32."""
+def read_images(
+    name: str, value: Any, shape: tuple[int, ...] | None = None, of: str = "images"
+) -> np.ndarray:
+    """Images as float32, of the `shape` that the argument `of` has."""
     array = check_array(name, value, empty=True)
     if shape is not None and array.shape != shape:
         raise ValueError(
-            f"`{name}` must have the shape of `images`, {shape}. "
-            f"Received: {name}.shape={array.shape}"
+            f"`{name}` must have the shape of `{of}`, {shape}. Received: {name}.shape={array.shape}"
         )
     if not 3 <= array.ndim <= 5 or 0 in array.shape:
         raise ValueError(

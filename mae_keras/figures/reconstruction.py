@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from mae_keras.arguments import check_choice, check_int, check_ints
-from mae_keras.figures.inputs import check_mapping, check_value_range, read_images, read_mask
+from mae_keras.figures.inputs import check_mapping, check_value_range, read_mask
 from mae_keras.figures.sheet import (
     BLANK,
     BLUE,
@@ -30,9 +30,9 @@ from mae_keras.figures.sheet import (
     Sheet,
     channel_note,
     draw_signals,
-    hidden_values,
     middle_slice,
     one_line,
+    read_prediction,
     text_width,
     to_pictures,
 )
@@ -99,12 +99,10 @@ def reconstruction_figure(
     check_value_range(value_range)
     check_choice("statistics", statistics, STATISTICS)
     max_rows = check_int("max_rows", max_rows, 1)
-    images = read_images("images", images)
-    prediction = read_images("prediction", prediction, images.shape)
-    hidden = hidden_values(patch_mask, images.shape, patch_size)
-    if pasted is None:
-        pasted = np.where(hidden, prediction, images)
-    panels = [images, images, prediction, read_images("pasted", pasted, images.shape)]
+    images, hidden, prediction, pasted = read_prediction(
+        "images", images, None, patch_mask, prediction, patch_size, pasted
+    )
+    panels = [images, images, prediction, pasted]
     panels = [middle_slice(panel[:max_rows]) for panel in panels]
     shown = middle_slice(hidden[:max_rows])
     notes = _notes(images[:max_rows], panels, hidden[:max_rows], statistics)

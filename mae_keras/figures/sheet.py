@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
 from mae_keras.arguments import check_int, check_ints
-from mae_keras.figures.inputs import read_mask
+from mae_keras.figures.inputs import read_images, read_mask
 
 INK, MUTED, LINE = "#22303c", "#5d6975", "#c9d0d8"
 BLUE, ORANGE = "#2f6db3", "#d9772b"
@@ -193,6 +193,36 @@ def wrapped(text: str, width: float, size: float, weight: str = "normal") -> lis
         else:
             lines.append(word)
     return lines
+
+
+def read_prediction(
+    name: str,
+    samples: Any,
+    axes: tuple[Any, ...] | None,
+    patch_mask: Any,
+    prediction: Any,
+    patch_size: int | Sequence[int],
+    pasted: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Samples, what of them is hidden, the prediction, and the samples with it in hidden patches.
+
+    `axes` are their names, as many as the samples must have; a number is that of its size.
+    """
+    samples = read_images(name, samples)
+    fits = axes is None or samples.ndim == len(axes)
+    if not fits or any(
+        isinstance(size, int) and size != own
+        for own, size in zip(samples.shape, axes or samples.shape, strict=True)
+    ):
+        raise ValueError(
+            f"`{name}` must have shape ({', '.join(map(str, axes or ()))}). Received: "
+            f"{name}.shape={samples.shape}"
+        )
+    prediction = read_images("prediction", prediction, samples.shape, name)
+    hidden = hidden_values(patch_mask, samples.shape, patch_size)
+    if pasted is None:
+        pasted = np.where(hidden, prediction, samples)
+    return samples, hidden, prediction, read_images("pasted", pasted, samples.shape, name)
 
 
 def hidden_values(

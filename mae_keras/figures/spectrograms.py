@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mae_keras.arguments import check_array, check_choice, check_int, check_number
-from mae_keras.figures.inputs import read_images
 from mae_keras.figures.reconstruction import HEADINGS, STATISTICS, outline_hidden
 from mae_keras.figures.sheet import (
     BLANK,
@@ -23,7 +22,7 @@ from mae_keras.figures.sheet import (
     STRIPES,
     Note,
     Sheet,
-    hidden_values,
+    read_prediction,
 )
 
 _COLORS = "magma"
@@ -80,18 +79,12 @@ def spectrogram_figure(
     check_choice("statistics", statistics, STATISTICS)
     max_rows = check_int("max_rows", max_rows, 1)
     check_number("seconds_per_frame", seconds_per_frame, 0, above=True)
-    original = read_images("spectrograms", spectrograms)
-    if original.ndim != 4 or original.shape[-1] != 1:
-        raise ValueError(
-            "`spectrograms` must have shape (batch, frames, bands, 1). Received: "
-            f"spectrograms.shape={original.shape}"
-        )
-    prediction = read_images("prediction", prediction, original.shape)
-    hidden = hidden_values(patch_mask, original.shape, patch_size)
-    if pasted is None:
-        pasted = np.where(hidden, prediction, original)
+    axes = ("batch", "frames", "bands", 1)
+    original, hidden, prediction, pasted = read_prediction(
+        "spectrograms", spectrograms, axes, patch_mask, prediction, patch_size, pasted
+    )
     absent = _touched(np.isnan(original), patch_size)
-    panels = [original, prediction, read_images("pasted", pasted, original.shape), hidden, absent]
+    panels = [original, prediction, pasted, hidden, absent]
     # Upright: bands are rows.
     panels = [np.swapaxes(panel[:max_rows, ..., 0], 1, 2) for panel in panels]
     hidden, absent = panels[3] & ~panels[4], panels[4]

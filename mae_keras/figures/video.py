@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mae_keras.arguments import check_array, check_choice, check_int, check_number
-from mae_keras.figures.inputs import check_value_range, read_images
+from mae_keras.figures.inputs import check_value_range
 from mae_keras.figures.reconstruction import STATISTICS, outline_hidden
 from mae_keras.figures.sheet import (
     HIDDEN,
@@ -24,7 +24,7 @@ from mae_keras.figures.sheet import (
     Note,
     Sheet,
     channel_note,
-    hidden_values,
+    read_prediction,
     to_pictures,
 )
 from mae_keras.files import replacing
@@ -259,14 +259,8 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clips, which of their values are hidden, and clips with the predictions in these."""
     check_value_range(value_range)
-    original = read_images("clips", clips)
-    if original.ndim != 5:
-        raise ValueError(
-            "`clips` must have shape (batch, frames, height, width, channels). Received: "
-            f"clips.shape={original.shape}"
-        )
-    prediction = read_images("prediction", prediction, original.shape)
-    hidden = hidden_values(patch_mask, original.shape, patch_size)
-    if pasted is None:
-        pasted = np.where(hidden, prediction, original)
-    return original, hidden, read_images("pasted", pasted, original.shape)
+    axes = ("batch", "frames", "height", "width", "channels")
+    original, hidden, _, pasted = read_prediction(
+        "clips", clips, axes, patch_mask, prediction, patch_size, pasted
+    )
+    return original, hidden, pasted

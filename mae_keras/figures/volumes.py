@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mae_keras.arguments import check_array, check_choice, check_int
-from mae_keras.figures.inputs import check_value_range, read_images
+from mae_keras.figures.inputs import check_value_range
 from mae_keras.figures.reconstruction import HEADINGS, STATISTICS, hidden_note, outline_hidden
 from mae_keras.figures.sheet import (
     BLANK,
@@ -23,7 +23,7 @@ from mae_keras.figures.sheet import (
     Note,
     Sheet,
     channel_note,
-    hidden_values,
+    read_prediction,
     to_pictures,
 )
 
@@ -89,17 +89,10 @@ def volume_figure(
     max_rows = check_int("max_rows", max_rows, 1)
     if value_range is not None:
         check_value_range(value_range)
-    original = read_images("volumes", volumes)
-    if original.ndim != 5:
-        raise ValueError(
-            "`volumes` must have shape (batch, depth, height, width, channels). Received: "
-            f"volumes.shape={original.shape}"
-        )
-    prediction = read_images("prediction", prediction, original.shape)
-    hidden = hidden_values(patch_mask, original.shape, patch_size)
-    if pasted is None:
-        pasted = np.where(hidden, prediction, original)
-    pasted = read_images("pasted", pasted, original.shape)
+    axes = ("batch", "depth", "height", "width", "channels")
+    original, hidden, prediction, pasted = read_prediction(
+        "volumes", volumes, axes, patch_mask, prediction, patch_size, pasted
+    )
     steps = _steps(spacing)
     original, prediction, pasted, hidden = (
         panel[:max_rows] for panel in (original, prediction, pasted, hidden)
