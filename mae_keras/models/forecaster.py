@@ -8,7 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import LARGEST_SEED, LARGEST_WIDTH, check_int, check_number
+from mae_keras.arguments import (
+    LARGEST_SEED,
+    LARGEST_WIDTH,
+    check_array,
+    check_int,
+    check_number,
+)
 from mae_keras.models.base import TrainableModel
 from mae_keras.models.classifier import copy_encoder, pretrained_encoder, seeded
 from mae_keras.models.encoder import ViTEncoder
@@ -161,14 +167,107 @@ class Forecaster(TrainableModel):
         """
         super().compile(optimizer, loss, **kwargs)
 
-    def call(self, past: Any, training: bool = False) -> Any:
-        length, own = self.encoder.image_shape
+    def fit_head(
+        self,
+        past: Any,
+        future: Any,
+        validation: tuple[Any, Any],
+        penalties: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
+        batch_size: int = 256,
+    ) -> float:
+        """Set the head to the least squares solution on frozen features; no training needed.
+
+        Ridge regression in closed form, of the squared error in the units of the signals. The
+        encoder stays as it is. Use it in place of training the head alone, or before training
+        everything: a head that starts at random would first spoil the features.
+
+        Args:
+            past: array `(num_signals, length, channels)`; NaN means missing.
+            future: array `(num_signals, horizon, channels)` without NaN.
+            validation: the same two, of later time steps, to choose the penalty on.
+            penalties: floats above 0, per 1,000 samples, to choose from.
+            batch_size: int. Defaults to `256`.
+
+        Returns:
+            The penalty that was chosen.
+
+        Raises:
+            TypeError, ValueError: if signals do not fit the model, or a penalty is not above 0.
+
+        Example:
+        >>> encoder = ViTEncoder((16, 1), 4, 16, 1, 2, 32, value_range=None, standardize="sample")
+        >>> model = Forecaster(encoder, horizon=4)
+        >>> waves = np.sin(np.arange(20.0) / 2 + np.arange(64)[:, None])[..., None]
+        >>> past, future = waves[:, :16], waves[:, 16:]
+        >>> penalty = model.fit_head(past[:48], future[:48], (past[48:], future[48:]))
+        >>> bool(np.mean((model.forecast(past) - future) ** 2) < 0.05)
+        True
+
+        References:
+            - Kumar et al. 2022, arXiv:2202.10054: the head first, then everything.
+        """
+        penalties = tuple(check_number("penalties", one, 0, above=True) for one in penalties)
+        if not penalties:
+            raise ValueError("`penalties` must name at least one. Received: penalties=()")
+        features, targets, scales = self._head_samples("past", past, future, batch_size)
+        held_out = self._head_samples("validation", *validation, batch_size)
+        solutions = []  # kernels (penalties, width, horizon), biases (penalties, horizon)
+        for channel in range(targets.shape[2]):
+            weights = scales[:, channel] ** 2
+            solutions.append(_ridge(features, targets[..., channel], weights, penalties))
+        kernels, biases = (np.stack(parts, axis=-1) for parts in zip(*solutions, strict=True))
+        errors = [_squared_error(*each, *held_out) for each in zip(kernels, biases, strict=True)]
+        best = int(np.argmin(errors))
+        self.head.set_weights([kernels[best].reshape(len(kernels[best]), -1), biases[best].ravel()])
+        return penalties[best]
+
+    def _head_samples(
+        self, name: str, past: Any, future: Any, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features `(n, width)`, ideal outputs of the head `(n, horizon, own)`, scales `(n, own)`.
+
+        Where the encoder reads single channels, n counts those, and `own` is 1.
+        """
+        future = check_array("future", future, 3, finite=True)
+        if len(future) != len(past) or future.shape[1:] != (self.horizon, self.num_channels):
+            raise ValueError(
+                f"`future` must have the shape {(len(past), self.horizon, self.num_channels)}, as "
+                f"`{name}` and the model say. Received: future.shape={future.shape}"
+            )
+        found = self._run_checked("head samples", self._head_inputs, past, batch_size)
+        features, scales, offsets = (part.reshape(-1, part.shape[-1]) for part in found)
+        if self.encoder.image_shape[-1] == 1:
+            future = future.transpose(0, 2, 1).reshape(-1, self.horizon, 1)
+        targets = (future - offsets[:, np.newaxis]) / scales[:, np.newaxis]
+        return features.astype("float64"), targets, scales
+
+    def _head_inputs(self, past: Any) -> tuple[Any, Any, Any]:
+        """Features, and scales and offsets of the output: tensors `(batch, rows, ...)`."""
+        series = self._series(past)
+        own = self.encoder.image_shape[-1]
+        zeros = ops.zeros((ops.shape(series)[0], 1, own))
+        offsets = self.encoder.sample_inputs.denormalize(zeros, like=series)
+        scales = self.encoder.sample_inputs.denormalize(zeros + 1, like=series) - offsets
+        rows = self.num_channels if own == 1 else 1
+        parts = (self._features(series), scales, offsets)
+        return tuple(ops.reshape(part, (-1, rows, part.shape[-1])) for part in parts)
+
+    def _series(self, past: Any) -> Any:
         series = ops.cast(past, "float32")
-        if own == 1:  # (batch * channels, length, 1)
+        if self.encoder.image_shape[-1] == 1:  # (batch * channels, length, 1)
+            length = self.encoder.image_shape[0]
             series = ops.reshape(ops.transpose(series, (0, 2, 1)), (-1, length, 1))
+        return series
+
+    def _features(self, series: Any, training: bool = False) -> Any:
         patches, missing = self.encoder.to_patches(series)
         tokens = self.encoder.encode_patches(patches, hidden=missing, training=training)
-        features = self.encoder.pool(tokens, "flatten", missing)
+        return self.encoder.pool(tokens, "flatten", missing)
+
+    def call(self, past: Any, training: bool = False) -> Any:
+        own = self.encoder.image_shape[-1]
+        series = self._series(past)
+        features = self._features(series, training)
         future = self.head(self.dropout(features, training=training))
         future = ops.reshape(future, (-1, self.horizon, own))
         future = self.encoder.sample_inputs.denormalize(future, like=series)
@@ -275,6 +374,24 @@ def _signal_shape(argument: str, encoder: ViTEncoder) -> tuple[int, int]:
             f"{encoder.image_shape}"
         )
     return encoder.image_shape
+
+
+def _ridge(
+    features: np.ndarray, targets: np.ndarray, weights: np.ndarray, penalties: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernels `(penalties, width, horizon)` and biases that minimize weighted squared errors."""
+    weights = (weights / weights.mean())[:, np.newaxis]
+    centers = [np.average(values, axis=0, weights=weights[:, 0]) for values in (features, targets)]
+    features, targets = features - centers[0], targets - centers[1]
+    squares, products = (features * weights).T @ features, (features * weights).T @ targets
+    diagonal = len(features) / 1000 * np.eye(len(squares))
+    kernels = np.stack([np.linalg.solve(squares + p * diagonal, products) for p in penalties])
+    return kernels, centers[1] - centers[0] @ kernels
+
+
+def _squared_error(kernel, bias, features, targets, scales) -> float:
+    outputs = np.einsum("nw,whc->nhc", features, kernel, optimize=True) + bias
+    return float(np.mean(((outputs - targets) * scales[:, np.newaxis]) ** 2))
 
 
 def _known(future: Any, forecast: Any) -> Any:

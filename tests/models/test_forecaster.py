@@ -154,3 +154,51 @@ def test_a_past_that_does_not_fit_is_refused(shape):
     model = MaskedAutoencoder.from_preset("nano", (16, 1), (4,), value_range=None)
     with pytest.raises(ValueError, match=r"`past` must have shape \(num_signals, steps, 1\)"):
         forecast_hidden(model, np.zeros(shape))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("own", [1, 3])
+@pytest.mark.parametrize("standardize", ["sample", None])
+def test_the_head_is_solved_as_scikit_learn_does(own, standardize):
+    from sklearn.linear_model import Ridge
+
+    signals = np.cumsum(np.random.default_rng(2).normal(size=(60, 19, 3)), axis=1)
+    signals = (signals * np.array([1, 5, 20])).astype("float32")
+    past, future = signals[:, :16], signals[:, 16:]
+    encoder = make_encoder(own, standardize)
+    model = Forecaster(encoder, horizon=3, num_channels=3)
+    validation = past[40:], future[40:]
+    errors = {}
+    for penalty in (1.0, 30.0, 1000.0):
+        assert model.fit_head(past[:40], future[:40], validation, [penalty]) == penalty
+        errors[penalty] = np.mean((model.forecast(past[40:]) - future[40:]) ** 2)
+        # The same from tokens, one series after the other, by scikit-learn.
+        rows = [past[:40, :, c : c + own] for c in range(0, 3, own)]
+        ahead = np.concatenate([future[:40, :, c : c + own] for c in range(0, 3, own)])
+        tokens = [keras.ops.convert_to_numpy(encoder(row))[:, 1:] for row in rows]
+        features = np.concatenate(tokens).reshape(-1, 4 * 16)
+        series = np.concatenate(rows)
+        center, scale = 0.0, np.ones((len(series), 1, own))
+        if standardize:
+            center = series.mean(axis=1, keepdims=True)
+            scale = np.sqrt(series.var(axis=1, keepdims=True) + 1e-5)
+        for c in range(own):
+            weights = (scale[:, 0, c] / np.sqrt(np.mean(scale[:, 0, c] ** 2))) ** 2
+            ridge = Ridge(penalty * len(series) / 1000)
+            ridge.fit(features, ((ahead - center) / scale)[..., c], weights)
+            kernel = model.head.get_weights()[0].reshape(len(features[0]), 3, own)[..., c]
+            np.testing.assert_allclose(kernel, ridge.coef_.T, rtol=2e-2, atol=5e-3)
+    best = model.fit_head(past[:40], future[:40], validation, list(errors))
+    assert best == min(errors, key=errors.get)
+
+
+def test_futures_that_do_not_fit_the_head_are_refused():
+    model, past = Forecaster(make_encoder(), horizon=3, num_channels=3), walks()
+    future = walks(length=3)
+    for wrong in (future[:5], future[:, :2], future[..., :1]):
+        with pytest.raises(ValueError, match=r"`future` must have the shape \(6, 3, 3\)"):
+            model.fit_head(past, wrong, (past, future))
+    with pytest.raises(ValueError, match="`penalties` must name at least one"):
+        model.fit_head(past, future, (past, future), [])
+    with pytest.raises(ValueError, match="`future`"):
+        model.fit_head(past, np.full_like(future, np.nan), (past, future))
