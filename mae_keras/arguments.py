@@ -115,6 +115,33 @@ def check_number(
     _refuse(name, value, f"{wanted}{' or None' if optional else ''}")
 
 
+def check_penalties(penalties: Any) -> tuple[float, ...]:
+    """Refuse what is no sequence of ridge penalties.
+
+    Args:
+        penalties: what was given.
+
+    Returns:
+        Floats in (0, 1e12], at least one.
+
+    Raises:
+        ValueError: if it is something else.
+
+    Example:
+    >>> check_penalties([1, 100])
+    (1.0, 100.0)
+    """
+    try:
+        penalties = tuple(check_number("penalties", p, 0, 1e12, above=True) for p in penalties)
+    except TypeError:
+        raise ValueError(
+            f"`penalties` must be a sequence of numbers above 0. Received: penalties={penalties!r}"
+        ) from None
+    if not penalties:
+        raise ValueError("`penalties` must name at least one. Received: penalties=()")
+    return penalties
+
+
 def check_epsilon(name: str, value: Any) -> float:
     """Refuse what cannot be added to a variance: a number in (0, 1]; see `check_number`."""
     return check_number(name, value, 0, 1, above=True)

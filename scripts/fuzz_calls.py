@@ -794,6 +794,19 @@ def _model_calls() -> list[Call]:
             fixed=("model",),
         ),
         Call(
+            "models.Forecaster.fit_head",
+            lambda **arguments: models.Forecaster.from_pretrained(signals(), 4).fit_head(
+                **arguments
+            ),
+            lambda: {
+                "past": SIGNALS[:, :, :1],
+                "future": SIGNALS[:, :4, :1],
+                "validation": (SIGNALS[:, :, :1], SIGNALS[:, :4, :1]),
+                "penalties": (1.0,),
+                "batch_size": 2,
+            },
+        ),
+        Call(
             "models.forecast_hidden",
             models.forecast_hidden,
             lambda: {"model": signals(), "past": SIGNALS[:, :12, :1], "batch_size": 2},

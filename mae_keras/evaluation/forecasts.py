@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mae_keras.arguments import check_array, check_int, check_number
+from mae_keras.arguments import check_array, check_int, check_penalties
 
 
 class ForecastScore(NamedTuple):
@@ -191,14 +191,7 @@ def fit_linear_forecast(
     References:
         - Zeng et al. 2023 (DLinear, NLinear), arXiv:2205.13504; the subtraction is NLinear's.
     """
-    try:
-        penalties = tuple(check_number("penalties", one, 0, above=True) for one in penalties)
-    except TypeError:
-        raise ValueError(
-            f"`penalties` must be a sequence of numbers above 0. Received: penalties={penalties!r}"
-        ) from None
-    if not penalties:
-        raise ValueError("`penalties` must name at least one. Received: penalties=()")
+    penalties = check_penalties(penalties)
     past, future = _pair("train", train)
     held_out = _pair("validation", validation)
     if any(

@@ -14,6 +14,7 @@ from mae_keras.arguments import (
     check_array,
     check_int,
     check_number,
+    check_penalties,
 )
 from mae_keras.models.base import TrainableModel
 from mae_keras.models.classifier import copy_encoder, pretrained_encoder, seeded
@@ -206,11 +207,16 @@ class Forecaster(TrainableModel):
         References:
             - Kumar et al. 2022, arXiv:2202.10054: the head first, then everything.
         """
-        penalties = tuple(check_number("penalties", one, 0, above=True) for one in penalties)
-        if not penalties:
-            raise ValueError("`penalties` must name at least one. Received: penalties=()")
-        features, targets, scales = self._head_samples("past", past, future, batch_size)
-        held_out = self._head_samples("validation", *validation, batch_size)
+        penalties = check_penalties(penalties)
+        if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+            raise TypeError(
+                "`validation` must be a pair of past and future. "
+                f"Received: {type(validation).__name__}"
+            )
+        train = self._checked_windows(("past", "future"), past, future)
+        validation = self._checked_windows(("validation[0]", "validation[1]"), *validation)
+        features, targets, scales = self._head_samples(*train, batch_size)
+        held_out = self._head_samples(*validation, batch_size)
         solutions = []  # kernels (penalties, width, horizon), biases (penalties, horizon)
         for channel in range(targets.shape[2]):
             weights = scales[:, channel] ** 2
@@ -221,19 +227,29 @@ class Forecaster(TrainableModel):
         self.head.set_weights([kernels[best].reshape(len(kernels[best]), -1), biases[best].ravel()])
         return penalties[best]
 
+    def _checked_windows(
+        self, names: tuple[str, str], past: Any, future: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        past = check_array(names[0], past, 3)
+        future = check_array(names[1], future, 3, finite=True)
+        wanted = (self.image_shape, (self.horizon, self.num_channels))
+        for name, array, shape in zip(names, (past, future), wanted, strict=True):
+            if array.shape[1:] != shape or len(array) != len(past):
+                raise ValueError(
+                    f"`{name}` must have the shape {(len(past), *shape)}, as signals of the model. "
+                    f"Received: {name}.shape={array.shape}"
+                )
+        if np.isinf(past).any():
+            raise ValueError(f"`{names[0]}` must be finite (NaN means missing). Received: infinity")
+        return past, future
+
     def _head_samples(
-        self, name: str, past: Any, future: Any, batch_size: int
+        self, past: np.ndarray, future: np.ndarray, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features `(n, width)`, ideal outputs of the head `(n, horizon, own)`, scales `(n, own)`.
 
         Where the encoder reads single channels, n counts those, and `own` is 1.
         """
-        future = check_array("future", future, 3, finite=True)
-        if len(future) != len(past) or future.shape[1:] != (self.horizon, self.num_channels):
-            raise ValueError(
-                f"`future` must have the shape {(len(past), self.horizon, self.num_channels)}, as "
-                f"`{name}` and the model say. Received: future.shape={future.shape}"
-            )
         found = self._run_checked("head samples", self._head_inputs, past, batch_size)
         features, scales, offsets = (part.reshape(-1, part.shape[-1]) for part in found)
         if self.encoder.image_shape[-1] == 1:

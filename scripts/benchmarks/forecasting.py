@@ -3,9 +3,11 @@
     scripts/benchmarks/forecasting.py ETTh1.csv --horizon 96 --seeds 0 1 2
     scripts/benchmarks/forecasting.py exchange_rate.txt.gz --horizon 96 --season 7
 
-Standardizes each channel by the train part, pretrains on windows of single channels, then trains a
-forecaster: head alone, everything, and everything from scratch. Epochs are chosen on validation
-windows; the test part is forecast once. Prints a line for each forecast; the naive ones first.
+Standardizes each channel by the train part, pretrains on windows of single channels, then makes
+forecasters: the head alone, solved in closed form, on the pretrained and on an untrained encoder;
+everything, from that head on; and everything from scratch. Penalties and epochs are chosen on
+validation windows; the test part is forecast once. Prints a line for each forecast; the naive ones
+first. `--on validation` scores those windows instead, to choose settings by.
 """
 
 import argparse
@@ -39,10 +41,15 @@ def main() -> None:
     parser.add_argument("--pretrain-epochs", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--fine-tune-rate", type=float, default=1e-4)
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--mask-ratio", type=float, default=0.5)
+    parser.add_argument("--preset", default="nano")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--on", choices=("test", "validation"), default="test")
     arguments = parser.parse_args()
     parts = windows(arguments)
-    past, future = parts["test"]
+    past, future = parts[arguments.on]
     started = time.perf_counter()
 
     def report(name: str, forecast: np.ndarray) -> None:
@@ -90,10 +97,10 @@ def trained(parts: dict, arguments: argparse.Namespace, seed: int):
     past = parts["train"][0]
     single = np.ascontiguousarray(past.transpose(0, 2, 1)).reshape(-1, past.shape[1], 1)
     model = MaskedAutoencoder.from_preset(
-        "nano",
+        arguments.preset,
         (arguments.length, 1),
         (arguments.patch,),
-        mask_ratio=0.5,
+        mask_ratio=arguments.mask_ratio,
         value_range=None,
         standardize="sample",
         seed=seed,
@@ -101,9 +108,11 @@ def trained(parts: dict, arguments: argparse.Namespace, seed: int):
     steps = len(single) // 256
     model.compile(pretraining_optimizer(4e-3, 256, arguments.pretrain_epochs * steps, steps))
     model.fit(single, batch_size=256, epochs=arguments.pretrain_epochs, verbose=0)
-    for name, frozen, copied in (
+    ready = {name: tuple(map(np.ascontiguousarray, pair)) for name, pair in parts.items()}
+    for name, copied, head_alone in (
+        ("untrained, head alone", False, True),
         ("pretrained, head alone", True, True),
-        ("pretrained, all trained", False, True),
+        ("pretrained, all trained", True, False),
         ("from scratch", False, False),
     ):
         forecaster = Forecaster.from_pretrained(
@@ -112,22 +121,25 @@ def trained(parts: dict, arguments: argparse.Namespace, seed: int):
             num_channels=past.shape[2],
             copy_weights=copied,
             seed=seed,
-            dropout_rate=0.2,
+            dropout_rate=0.0 if head_alone else arguments.dropout,
         )
-        forecaster.encoder.trainable = not frozen
-        forecaster.compile(keras.optimizers.AdamW(arguments.rate))
-        best = keras.callbacks.EarlyStopping(
-            "val_loss", patience=3, restore_best_weights=True, start_from_epoch=1
-        )
-        forecaster.fit(
-            *map(np.ascontiguousarray, parts["train"]),
-            batch_size=32,
-            epochs=arguments.epochs,
-            validation_data=tuple(map(np.ascontiguousarray, parts["validation"])),
-            callbacks=[best],
-            verbose=0,
-        )
-        yield name, forecaster.forecast(np.ascontiguousarray(parts["test"][0]))
+        if copied or head_alone:
+            forecaster.fit_head(*ready["train"], ready["validation"])
+        if not head_alone:
+            rate = arguments.fine_tune_rate if copied else arguments.rate
+            forecaster.compile(keras.optimizers.AdamW(rate))
+            best = keras.callbacks.EarlyStopping(
+                "val_loss", patience=3, restore_best_weights=True, start_from_epoch=1
+            )
+            forecaster.fit(
+                *ready["train"],
+                batch_size=32,
+                epochs=arguments.epochs,
+                validation_data=ready["validation"],
+                callbacks=[best],
+                verbose=0,
+            )
+        yield name, forecaster.forecast(ready[arguments.on][0])
 
 
 if __name__ == "__main__":

@@ -200,5 +200,9 @@ def test_futures_that_do_not_fit_the_head_are_refused():
             model.fit_head(past, wrong, (past, future))
     with pytest.raises(ValueError, match="`penalties` must name at least one"):
         model.fit_head(past, future, (past, future), [])
+    with pytest.raises(ValueError, match=r"`validation\[0\]` must have the shape \(6, 16, 3\)"):
+        model.fit_head(past, future, (past[:, :8], future))
+    with pytest.raises(TypeError, match="`validation` must be a pair"):
+        model.fit_head(past, future, None)
     with pytest.raises(ValueError, match="`future`"):
         model.fit_head(past, np.full_like(future, np.nan), (past, future))
