@@ -94,7 +94,7 @@ def _fill_embedding(theirs: keras.layers.Layer, encoder: ViTEncoder) -> None:
         positions = np.asarray(sincos_positions(encoder.grid, encoder.hidden_dim))
     if encoder.use_class_token:
         positions = np.concatenate([np.zeros_like(positions[:1]), positions])
-        theirs.class_token.assign(encoder.class_token)
+        theirs.class_token.assign(keras.ops.copy(encoder.class_token))
     theirs.position_embedding.set_weights([positions])
 
 

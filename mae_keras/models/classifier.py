@@ -418,7 +418,7 @@ def copy_encoder(source: ViTEncoder, drop_path_rate: float, copy_weights: bool) 
     encoder = ViTEncoder.from_config(config)
     if copy_weights:
         for ours, theirs in zip(_learned(encoder), _learned(source), strict=True):
-            ours.assign(theirs)
+            ours.assign(ops.copy(theirs))  # on JAX, training would delete a shared array
     return encoder
 
 

@@ -170,7 +170,8 @@ def _frozen_copy(model: MaskedModel) -> MaskedModel:
     copy = type(model).from_config(model.get_config())
     copy.trainable = False
     for weight, original in zip(copy.weights, model.weights, strict=True):
-        weight.assign(original)
+        # On JAX, training the original would delete an array that both hold.
+        weight.assign(ops.copy(original))
         # TensorFlow ignores an attribute set to the value it has: in a copy of a frozen model,
         # whose parts say in their configs that they are frozen, setting it above reaches nothing.
         weight.trainable = False

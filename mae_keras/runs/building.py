@@ -358,7 +358,7 @@ def initialize_from(model: keras.Model, source: str | os.PathLike[str]) -> str:
             f"differs in {difference}"
         )
     for variable, value in zip(own, theirs, strict=True):
-        variable.assign(value)
+        variable.assign(keras.ops.copy(value))
     return f"Weights from {path}"
 
 

@@ -6,7 +6,11 @@ import pytest
 import tensorflow as tf
 from layer_checks import check_layer
 
-from mae_keras.models import DenseMaskedAutoencoder, MaskedReconstructionAugmentation
+from mae_keras.models import (
+    DenseMaskedAutoencoder,
+    MaskedAutoencoder,
+    MaskedReconstructionAugmentation,
+)
 
 # Together they take longer than the fast part has time for.
 pytestmark = pytest.mark.slow
@@ -246,3 +250,14 @@ def test_what_is_no_masked_autoencoder_is_refused():
 def test_images_of_another_shape_are_refused(augmentation):
     with pytest.raises(ValueError, match="`images` must have the shape the model was made for"):
         augmentation(np.zeros((2, 8, 9, 1), "float32"), training=True)
+
+
+@pytest.mark.every_backend
+def test_training_the_model_leaves_its_copy_alone(images):
+    sizes = {"num_layers": 1, "decoder_num_layers": 1, "hidden_dim": 16, "num_heads": 2}
+    model = MaskedAutoencoder.from_preset("nano", (8, 8, 1), 2, seed=0, **sizes)
+    augmentation = MaskedReconstructionAugmentation(model, mask_ratio=0.5, rate=1.0, seed=2)
+    before = augmented(augmentation, images)
+    model.compile("adam")
+    model.fit(images, batch_size=len(images) // 2, verbose=0)
+    np.testing.assert_array_equal(augmented(augmentation, images), before)
