@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--epochs", type=int, help="of pretraining; by default the recipe's")
+    parser.add_argument("--patch-size", type=int, help="by default the recipe's")
     parser.add_argument("--steps", type=int, default=600, help="of fine-tuning, about")
     arguments = parser.parse_args()
     print("set, seed: raw | untrained probe | probe | from scratch | fine-tuned | seconds")
@@ -50,7 +51,13 @@ def main() -> None:
 
 def accuracies(arguments: argparse.Namespace, path: pathlib.Path, seed: int) -> list[float]:
     """Test accuracies of a set, in the order of the heading."""
-    recipe = adapt(RECIPES["signals"], dataset=str(path), seed=seed, epochs=arguments.epochs)
+    recipe = adapt(
+        RECIPES["signals"],
+        dataset=str(path),
+        seed=seed,
+        epochs=arguments.epochs,
+        patch_size=arguments.patch_size,
+    )
     with tempfile.TemporaryDirectory() as folder:
         pretrain(recipe, pathlib.Path(folder) / "run", verbose=0)
         _, model = load_run(pathlib.Path(folder) / "run")
