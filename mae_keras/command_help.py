@@ -113,7 +113,7 @@ def registered_values(field: str) -> str:
 
     Example:
     >>> registered_values("masking")
-    ' [choices: random, block, grid, time, frequency, tube, forecast]'
+    ' [choices: random, block, grid, time, frequency, tube, channel, forecast]'
     """
     registry = {"masking": MASKINGS, "target": TARGETS}.get(field)
     if registry is not None:

@@ -268,6 +268,7 @@ MASKINGS: Registry = Registry(
         "time": "mae_keras.layers.masking:time_masking",
         "frequency": "mae_keras.layers.masking:frequency_masking",
         "tube": "mae_keras.layers.masking:tube_masking",
+        "channel": "mae_keras.layers.masking:channel_masking",
         "forecast": "mae_keras.layers.masking:TailMasking",
     },
 )

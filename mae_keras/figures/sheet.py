@@ -234,6 +234,8 @@ def hidden_values(
     if mask.shape == (batch, math.prod(spatial) * channels) and set(sizes) <= {1}:
         return mask.reshape(tuple(images_shape))
     grid = [length // size for length, size in zip(spatial, sizes, strict=False)]
+    single = len(sizes) > len(spatial) and mask.shape == (batch, math.prod(grid) * channels)
+    grid += [channels] if single else []
     if mask.shape != (batch, math.prod(grid)):
         raise ValueError(
             f"`patch_mask` must have shape ({batch}, {math.prod(grid)}): {batch} images of "
@@ -242,7 +244,7 @@ def hidden_values(
     mask = mask.reshape(batch, *grid)
     for axis, size in enumerate(sizes[: len(spatial)]):
         mask = mask.repeat(size, axis=axis + 1)
-    return np.broadcast_to(mask[..., None], tuple(images_shape))
+    return np.broadcast_to(mask if single else mask[..., None], tuple(images_shape))
 
 
 def _patch_sizes(patch_size: int | Sequence[int], spatial: Sequence[int]) -> tuple[int, ...]:
@@ -250,8 +252,8 @@ def _patch_sizes(patch_size: int | Sequence[int], spatial: Sequence[int]) -> tup
         sizes = (check_int("patch_size", patch_size, 1),) * len(spatial)
     else:
         sizes = check_ints("patch_size", patch_size, 1)
-    # A model of single values counts channels as one more axis of patches.
-    fits = len(sizes) == len(spatial) or (len(sizes) == len(spatial) + 1 and set(sizes) == {1})
+    # Where channels are hidden by themselves they are one more axis of patches.
+    fits = len(sizes) == len(spatial) or (len(sizes) == len(spatial) + 1 and sizes[-1] == 1)
     if not fits:
         raise ValueError(
             f"`patch_size` must be a positive int, or one for each of the {len(spatial)} spatial "

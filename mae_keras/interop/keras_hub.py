@@ -56,6 +56,11 @@ def to_keras_hub(model: Any) -> keras.Model:
             f"KerasHub's ViTBackbone takes images of two spatial axes. "
             f"Received: image_shape={encoder.image_shape}"
         )
+    if encoder.sample_inputs.per_channel:
+        raise ValueError(
+            "KerasHub's ViTBackbone has one token for all channels of a patch. Received: "
+            "per_channel=True"
+        )
     keras_hub = import_extra("keras_hub", "keras-hub", "A KerasHub backbone")
     backbone = keras_hub.models.ViTBackbone(
         image_shape=encoder.image_shape,

@@ -594,6 +594,7 @@ def _check_expressible(model: keras.Model) -> None:
         (len(sides) != 2 or len(set(sides)) > 1, f"images of {sides} pixels: only squares"),
         (len(set(encoder.patch_size)) > 1, f"patches of {encoder.patch_size} pixels: only squares"),
         (not encoder.use_class_token, "no class token"),
+        (encoder.sample_inputs.per_channel, "a token for each channel"),
     ]
     if isinstance(model, MaskedAutoencoder):
         epsilons = {encoder.layer_norm_epsilon, model.decoder.layer_norm_epsilon}

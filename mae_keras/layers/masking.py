@@ -358,12 +358,13 @@ class AxisMasking(PatchMasking):
 
     On the grid (time, frequency) of a spectrogram, axis 0 hides stretches of time and axis 1 bands
     of frequency. On the grid (time, height, width) of a video, axes 1 and 2 hide tubes: the same
-    places in every frame. A place that is hidden cannot be copied from its neighbors along the
-    other axes. As many patches are hidden as by random masking, so where the ratio is no multiple
-    of a place, one place is hidden in part, its last patches first.
+    places in every frame. Where each channel of a patch is a token of its own
+    (`per_channel=True`), axis -1 hides whole channels. A place that is hidden cannot be copied from
+    its neighbors along the other axes. As many patches are hidden as by random masking, so where
+    the ratio is no multiple of a place, one place is hidden in part, its last patches first.
 
     Args:
-        axis: int, or ints, axes of the grid whose places are drawn.
+        axis: int, or ints, axes of the grid whose places are drawn; -1 is the last one.
         mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `0.75`.
         seed: int, or `None` to draw one now (it is kept in the config).
         grid: ints, patches per axis, or `None`: given by the model, or the square grid with the
@@ -408,21 +409,36 @@ class AxisMasking(PatchMasking):
     ):
         super().__init__(mask_ratio, seed, grid, missing, **kwargs)
         axes = [axis] if isinstance(axis, int) else axis
-        self.axis = check_ints("axis", axes, 0, 2)
+        self.axis = check_ints("axis", axes, -1, 2)
         if len({*self.axis}) < len(self.axis):
             raise ValueError(f"`axis` must name each axis once. Received: axis={axis}")
 
     def check_grid(self, grid: Sequence[int]) -> None:
-        if max(self.axis) >= len(grid):
+        axes = self._axes_of(grid)
+        if len({*axes}) < len(axes):
+            raise ValueError(
+                f"`axis` must name each axis of the grid of patches, {tuple(grid)}, once. "
+                f"Received: axis={self.axis}"
+            )
+        if max(axes) >= len(grid):
             raise ValueError(
                 f"`axis` must name axes of the grid of patches, {tuple(grid)}, which count from "
                 f"0; masking 'frequency' needs two of them, 'tube' three. Received: "
                 f"axis={self.axis}"
             )
+        if -1 in self.axis and (len(grid) < 2 or grid[-1] < 2):
+            raise ValueError(
+                "`axis` can be -1 for two axes or more with two places or more along the last: "
+                f"channels are an axis where `per_channel=True`. Received: axis={self.axis} with "
+                f"grid {tuple(grid)}"
+            )
+
+    def _axes_of(self, grid: Sequence[int]) -> tuple[int, ...]:
+        return tuple(axis % len(grid) if axis < 0 else axis for axis in self.axis)
 
     def scores(self, grid: Sequence[int], step: Any, samples: Any) -> Any:
         self.check_grid(grid)
-        return axis_scores(grid, self.axis, self.seed, step, samples)
+        return axis_scores(grid, self._axes_of(grid), self.seed, step, samples)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}
@@ -483,6 +499,13 @@ def frequency_masking(
 def tube_masking(mask_ratio: float = 0.75, seed: int | None = None, **kwargs: Any) -> AxisMasking:
     """`AxisMasking` of the second and third axis: the same places in every frame of a video."""
     return AxisMasking((1, 2), mask_ratio, seed, **kwargs)
+
+
+def channel_masking(
+    mask_ratio: float = 0.75, seed: int | None = None, **kwargs: Any
+) -> AxisMasking:
+    """`AxisMasking` of the last axis: channels, in models with `per_channel=True`."""
+    return AxisMasking(-1, mask_ratio, seed, **kwargs)
 
 
 def register_masking(name: str) -> Callable[[type[PatchMasking]], type[PatchMasking]]:

@@ -402,6 +402,8 @@ class ViTEncoder(TransformerEncoder):
             `{"log_mel": {...}}` for sound; kept with the encoder, not applied. Defaults to `None`.
         standardize: `"sample"` also standardizes every channel of every sample by its own mean
             and standard deviation; see `PatchInputs`. Defaults to `None`.
+        per_channel: bool, whether each channel of a patch is a token of its own; the channels are
+            then the last axis of the grid. See `PatchInputs`. Defaults to `False`.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -446,11 +448,19 @@ class ViTEncoder(TransformerEncoder):
         std: float | Sequence[float] | None = None,
         preprocessing: Mapping[str, Any] | None = None,
         standardize: str | None = None,
+        per_channel: bool = False,
         **kwargs: Any,
     ):
         super().__init__(
             PatchInputs(
-                image_shape, patch_size, value_range, mean, std, preprocessing, standardize
+                image_shape,
+                patch_size,
+                value_range,
+                mean,
+                std,
+                preprocessing,
+                standardize,
+                per_channel,
             ),
             hidden_dim,
             num_layers,

@@ -179,11 +179,14 @@ class PatchInputs(Inputs):
             standard deviation, after `mean` and `std`: for signals whose level says nothing.
             Patches with a missing value are left out, and 1e-5 is added to the variance: what
             varies less than that comes out small. Defaults to `None`.
+        per_channel: bool, whether each channel of a patch is a token of its own, so that masks can
+            hide whole channels and a gap in one channel hides nothing of the others. There are as
+            many times the tokens. Defaults to `False`.
 
     Attributes:
-        grid: ints, patches per axis.
-        num_tokens: int, patches.
-        row_dim: int, values of a patch.
+        grid: ints, patches per axis; with `per_channel` the channels are its last axis.
+        num_tokens: int, patches, or patches of all channels.
+        row_dim: int, values of a patch, or of one channel of it.
 
     Raises:
         ValueError: if patches do not divide the image, or a constant does not fit.
@@ -193,8 +196,12 @@ class PatchInputs(Inputs):
     >>> rows, missing = PatchInputs((8, 8, 1), 2).rows(np.zeros((3, 8, 8, 1), "uint8"))
     >>> tuple(rows.shape), missing
     ((3, 16, 4), None)
+    >>> PatchInputs((8, 6), (2,), value_range=None, per_channel=True).grid
+    (4, 6)
 
     References:
+        - `per_channel=True`: Bao et al. 2023 (ChannelViT), arXiv:2309.16108: one projection for
+          all channels. There each channel has a learned embedding; here it is an axis of positions.
         - `standardize="sample"`: Kim et al. 2022 (RevIN), without its learned scale and offset.
     """
 
@@ -207,14 +214,16 @@ class PatchInputs(Inputs):
         std: float | Sequence[float] | None = None,
         preprocessing: Mapping[str, Any] | None = None,
         standardize: str | None = None,
+        per_channel: bool = False,
     ):
+        self.per_channel = check_choice("per_channel", per_channel, (False, True))
         self.standardize = check_choice("standardize", standardize, (None, "sample"))
         self.image_shape = self.sample_shape = as_image_shape(image_shape)
-        self.num_channels = self.image_shape[-1]
         check_channel_axis(self.image_shape, patch_size)
         self.patch_size = as_patch_size(patch_size, len(self.image_shape) - 1)
-        self.grid = patch_grid(self.image_shape, self.patch_size)
-        self.row_dim = math.prod(self.patch_size) * self.image_shape[-1]
+        self.grid = self.grid_of(self.image_shape)
+        self.num_channels = 1 if per_channel else self.image_shape[-1]
+        self.row_dim = math.prod(self.patch_size) * self.num_channels
         self.normalization = PixelNormalization(value_range, mean, std, name="normalization")
         self.patch_extraction = PatchExtraction(self.patch_size, name="patch_extraction")
         self.preprocessing = _as_json(preprocessing)
@@ -232,12 +241,13 @@ class PatchInputs(Inputs):
     @property
     def sizes(self) -> dict[str, Any]:
         """What decides how many weights the encoder has, for messages."""
-        return {"image_shape": self.image_shape, "patch_size": self.patch_size}
+        sizes = {"image_shape": self.image_shape, "patch_size": self.patch_size}
+        return sizes | ({"per_channel": True} if self.per_channel else {})
 
     @property
     def any_size(self) -> tuple[int | None, ...]:
         """The shape of samples of any size: `(*[None], channels)`."""
-        return (*[None] * len(self.grid), self.image_shape[-1])
+        return (*[None] * len(self.patch_size), self.image_shape[-1])
 
     def grid_of(self, sample_shape: Sequence[int]) -> tuple[int, ...]:
         """Patches per axis of samples of another size.
@@ -248,7 +258,8 @@ class PatchInputs(Inputs):
         Returns:
             Tuple of ints.
         """
-        return patch_grid(tuple(sample_shape), self.patch_size)
+        grid = patch_grid(tuple(sample_shape), self.patch_size)
+        return (*grid, sample_shape[-1]) if self.per_channel else grid
 
     def adapt(self, samples: Any) -> None:
         """Set mean and standard deviation to those of samples; see `PixelNormalization.adapt`.
@@ -275,6 +286,10 @@ class PatchInputs(Inputs):
         if self.standardize:
             mean, std = self._own_statistics(rows, hidden)
             rows = ops.reshape((self._by_channel(rows) - mean) / std, ops.shape(rows))
+        if self.per_channel:
+            # (batch, patches, values, channels) -> (batch, patches, channels, values)
+            rows = ops.transpose(self._by_channel(rows), (0, 1, 3, 2))
+            rows = ops.reshape(rows, (-1, rows.shape[1] * rows.shape[2], self.row_dim))
         return split_missing(rows) if can_be_missing(dtype) else (rows, None)
 
     def assemble(self, rows: Any) -> Any:
@@ -286,6 +301,11 @@ class PatchInputs(Inputs):
         Returns:
             Tensor `(batch, *spatial, channels)`.
         """
+        if self.per_channel:
+            channels = self.image_shape[-1]
+            rows = ops.reshape(rows, (-1, self.num_tokens // channels, channels, self.row_dim))
+            rows = ops.transpose(rows, (0, 1, 3, 2))  # values before channels, as in patches
+            rows = ops.reshape(rows, (-1, rows.shape[1], self.row_dim * channels))
         return unpatchify(rows, self.patch_size, self.image_shape)
 
     def samples(self, rows: Any, like: Any = None, hidden: Any = None) -> Any:
@@ -315,26 +335,30 @@ class PatchInputs(Inputs):
         """
         if self.standardize:
             rows = self.patch_extraction(self.normalization(like))
-            shape = (-1, *[1] * (len(self.image_shape) - 1), self.num_channels)
+            shape = (-1, *[1] * len(self.patch_size), self.image_shape[-1])
             mean, std = (ops.reshape(one, shape) for one in self._own_statistics(rows, hidden))
             values = values * std + mean
         return self.normalization.denormalize(values)
 
     def _by_channel(self, rows: Any) -> Any:
-        return ops.reshape(
-            rows, (-1, self.num_tokens, self.row_dim // self.num_channels, self.num_channels)
-        )
+        """Rows of all channels, `(batch, patches, values, channels)`."""
+        shape = (-1, rows.shape[1], math.prod(self.patch_size), self.image_shape[-1])
+        return ops.reshape(rows, shape)
 
     def _own_statistics(self, rows: Any, hidden: Any) -> tuple[Any, Any]:
-        """Mean and standard deviation `(batch, 1, 1, channels)` of the rows that can be seen."""
-        left_out = ops.any(ops.isnan(rows), axis=-1)
-        if hidden is not None:
-            left_out = ops.logical_or(left_out, hidden)
+        """Mean and standard deviation `(batch, 1, 1, channels)` of what can be seen of rows.
+
+        The rows are those of all channels. A channel of which nothing can be seen is left as it is.
+        """
         values = self._by_channel(rows)
-        seen = ops.logical_not(left_out)[..., None, None]
+        left_out = ops.any(ops.isnan(values), axis=2 if self.per_channel else (2, 3), keepdims=True)
+        if hidden is not None:
+            hidden = ops.reshape(hidden, (-1, values.shape[1], 1, left_out.shape[3]))
+            left_out = ops.logical_or(left_out, hidden)
+        seen = ops.logical_not(left_out)
         values = ops.where(seen, values, 0.0)
         count = ops.sum(ops.cast(seen, "float32"), axis=1, keepdims=True) * values.shape[2]
-        count = ops.maximum(count, 1.0)
+        empty, count = count == 0, ops.maximum(count, 1.0)
         mean = ops.sum(values, axis=(1, 2), keepdims=True) / count
         # Once more about that mean: sums of large values are not exact.
         rest = ops.where(seen, values - mean, 0.0)
@@ -342,7 +366,7 @@ class PatchInputs(Inputs):
         spread = (
             ops.sum(ops.where(seen, rest - shift, 0.0) ** 2, axis=(1, 2), keepdims=True) / count
         )
-        return mean + shift, ops.sqrt(spread + _LEAST_VARIANCE)
+        return mean + shift, ops.where(empty, 1.0, ops.sqrt(spread + _LEAST_VARIANCE))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, with the constants that `adapt` found."""
@@ -355,6 +379,7 @@ class PatchInputs(Inputs):
         }
         # Left out otherwise: earlier versions read the file too.
         own = {"preprocessing": self.preprocessing, "standardize": self.standardize}
+        own |= {"per_channel": self.per_channel or None}
         return config | {name: value for name, value in own.items() if value is not None}
 
 

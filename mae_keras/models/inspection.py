@@ -11,7 +11,6 @@ from mae_keras.arguments import check_int
 from mae_keras.layers.transformer import MultiHeadSelfAttention
 from mae_keras.models.checks import as_one_array, blind_samples, check_values, warn_of_blind
 from mae_keras.models.encoder import ViTEncoder
-from mae_keras.ops import patch_grid
 
 if TYPE_CHECKING:
     from mae_keras.models.decoders import MAEDecoder
@@ -102,7 +101,7 @@ def attention_maps(model: Any, images: Any, block: int = -1, batch_size: int = 3
 
 
 def _batch_maps(encoder: ViTEncoder, images: np.ndarray, block: int) -> np.ndarray:
-    grid = patch_grid(images.shape[1:], encoder.patch_size)
+    grid = encoder.sample_inputs.grid_of(images.shape[1:])
     patches, missing = encoder.to_patches(ops.convert_to_tensor(images))
     tokens, attended = encoder._embed(patches, missing, grid=grid)
     chosen = encoder.blocks[block]
@@ -145,7 +144,7 @@ def _checked(images: Any, encoder: ViTEncoder) -> np.ndarray:
         )
     check_values(images, encoder.normalization.value_range)
     warn_of_blind(
-        blind_samples(images, patch_grid(images.shape[1:], encoder.patch_size)), len(images)
+        blind_samples(images, encoder.sample_inputs.grid_of(images.shape[1:])), len(images)
     )
     return images
 

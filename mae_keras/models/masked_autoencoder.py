@@ -37,7 +37,7 @@ from mae_keras.models.targets import (
     check_encoded,
     make_target,
 )
-from mae_keras.ops import gather_patches
+from mae_keras.ops import as_image_shape, gather_patches
 from mae_keras.registry import choose_target
 from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.runtime.replicas import in_replica, joined
@@ -147,7 +147,8 @@ class MaskedAutoencoder(MaskedModel):
         self.uniformity_weight = float(uniformity_weight)
         self.decode_ratio = float(decode_ratio)
         if isinstance(encoder, ViTEncoder):
-            self.patch_size = encoder.patch_size
+            single = (1,) if encoder.sample_inputs.per_channel else ()
+            self.patch_size = (*encoder.patch_size, *single)  # along the axes of the grid
         self.head = keras.layers.Dense(self.target.dim, dtype=self.dtype_policy, name="head")
         self.build((None, *self.image_shape))
 
@@ -186,6 +187,7 @@ class MaskedAutoencoder(MaskedModel):
         target: str | Target | None = None,
         preprocessing: Mapping[str, Any] | None = None,
         standardize: str | None = None,
+        per_channel: bool = False,
     ) -> "MaskedAutoencoder":
         """Build a model of a named size. It starts from random weights: train it before use.
 
@@ -199,13 +201,15 @@ class MaskedAutoencoder(MaskedModel):
             patch_size: int, or one int per spatial axis, in pixels.
             mask_ratio: float in (0, 1), fraction of patches to hide. Defaults to `None`: 0.75.
             masking: `"random"`, `"block"`, `"grid"`, `"time"`, `"frequency"`, `"tube"`,
-                `"forecast"`, or a masking layer, which brings its own ratio and seed.
+                `"channel"`, `"forecast"`, or a masking layer, which brings its own ratio and seed.
             seed: int, seed of the masks, or `None`: random.
             value_range: two floats, pixel values that mean black and white, or `None`.
             mean: float, or one per channel, in units of [0, 1], or `None`; `adapt` computes it.
             std: like `mean`, positive.
             standardize: `"sample"` also standardizes every channel of every sample by its own mean
                 and standard deviation; see `PatchInputs`.
+            per_channel: bool, whether each channel of a patch is a token of its own; always so
+                with `masking="channel"`, which hides whole channels.
             hidden_dim: int, features per token of the encoder, or `None`.
             num_layers: int, transformer blocks of the encoder, or `None`.
             num_heads: int, attention heads of the encoder, or `None`.
@@ -254,6 +258,7 @@ class MaskedAutoencoder(MaskedModel):
             "std": std,
             "preprocessing": preprocessing,
             "standardize": standardize,
+            "per_channel": per_channel or masking == "channel",
             "dtype": dtype,
         }
         decoder = {
@@ -266,6 +271,11 @@ class MaskedAutoencoder(MaskedModel):
         }
         preset = find_preset(name)
         _check_dtype(dtype)
+        if masking == "channel" and as_image_shape(image_shape)[-1] < 2:
+            raise ValueError(
+                "`masking` can be 'channel' for samples of two channels or more: of one, nothing "
+                f"would be left to see. Received: image_shape={tuple(image_shape)}"
+            )
         encoder = fill_sizes(preset, "", encoder)
         decoder = fill_sizes(preset, "decoder_", decoder)
         # Before the weights: without a seed it draws from the generator that they use.

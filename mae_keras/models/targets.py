@@ -319,7 +319,8 @@ class HOG(Target):
 
     def build(self, inputs: Any) -> None:
         self._image_shape = tuple(inputs.sample_shape)
-        is_image = len(self._image_shape) == 3 and hasattr(inputs, "patch_size")
+        is_image = len(self._image_shape) == 3 == len(inputs.grid) + 1
+        is_image = is_image and hasattr(inputs, "patch_size")
         if not is_image or min(self._image_shape[:2]) < 3:
             raise ValueError(
                 "`target` can be 'hog' for images of shape (height, width, channels) only, of at "

@@ -400,6 +400,9 @@ def draw_overview(comparison: Comparison, folder: pathlib.Path) -> None:
     if comparison.images.is_sound:
         shown, maps, grid = _upright(shown, maps, grid)
         title = ": time to the right, frequency upward"
+    if getattr(comparison.model.encoder.sample_inputs, "per_channel", False):
+        maps, grid = maps.reshape(*maps.shape[:2], -1, grid[-1]).sum(axis=-1), grid[:-1]
+        title += ", summed over channels"
     figure = figures.attention_figure(
         shown,
         maps,

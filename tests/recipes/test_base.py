@@ -32,7 +32,11 @@ from mae_keras.runs.recipe import as_begun, check_patch_size
         ("seed", -1, "in"),
         ("warmup_epochs", 10, "less than epochs=10"),
         ("ema_momentum", 1.0, r"in \(0, 1\)"),
-        ("masking", "diagonal", "'random', 'block', 'grid', 'time', 'frequency', 'tube' or"),
+        (
+            "masking",
+            "diagonal",
+            "'random', 'block', 'grid', 'time', 'frequency', 'tube', 'channel' or",
+        ),
         ("loss_on", "visible", "'hidden' or 'all'"),
         ("decoder_attention", "joint", "'self' or 'cross'"),
         ("decode_ratio", 0.0, r"in \(0, 1\]"),
