@@ -29,6 +29,7 @@ from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import export_format, preprocessing_of
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
+from mae_keras.runs.whole_volumes import read_whole, reads_whole, reconstruct_volumes
 from mae_keras.training.callbacks import animate_reconstruction, reconstruction_of
 
 # A folder may hold a million images: so many of it are drawn.
@@ -123,7 +124,7 @@ def reconstruct_files(
     Args:
         path: as for `load_trained`.
         images: image files, and folders, of which the first 8 images each are drawn; for a model of
-            sound or video the same of their files, for one of volumes the middle of volume files;
+            sound or video the same of their files, for one of volumes whole volume files;
             for a model of signals files of signals, of which the first 8 each are drawn.
         out: picture to write. For a model of video the same is written as an animation beside it:
             `picture-animation.gif` beside `picture.png`.
@@ -143,13 +144,18 @@ def reconstruct_files(
     model.check_reconstructs()
     if mask_ratio is not None:
         model.set_mask_ratio(mask_ratio)
+    made = None
     if len(model.image_shape) == 2:
         samples, notes = _drawn_signals(images, model, recipe.groups)
+    elif files_of(model) is VOLUMES and reads_whole(model):
+        files, notes = _drawn_files(images, VOLUMES)
+        _check_kept(files, out)
+        samples, made = reconstruct_volumes(model, [read_whole(file, model) for file in files])
     else:
         files, notes = _drawn_files(images, files_of(model))
         _check_kept(files, out, animation)
         samples = np.stack([read_sample(file, model, recipe.resize) for file in files])
-    figure = reconstruction_of(model, samples, max_rows=len(samples))
+    figure = reconstruction_of(model, samples, made, max_rows=len(samples))
     figures.save_figure(figure, out)
     if files_of(model) is VIDEOS and out.suffix.lower() != ".gif":
         animate_reconstruction(model, samples, animation, max_rows=len(samples))

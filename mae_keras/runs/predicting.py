@@ -18,6 +18,7 @@ from mae_keras.runs.exporting import files_of, images_of_folder, load_trained, r
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import no_labels, preprocessing_of
 from mae_keras.runs.resuming import Interrupted
+from mae_keras.runs.whole_volumes import read_whole, volume_probabilities
 
 _SCORING_BATCH_SIZE = 256
 
@@ -218,8 +219,9 @@ def predict_files(
 
     Args:
         source: folder of a classifier's run, or the `.keras` file of an `ImageClassifier`.
-        files: image, sound, video or volume files (of which the middle is classified), and folders,
-            whose files at any depth are taken; for a classifier of signals files of signals.
+        files: image, sound, video or volume files, and folders, whose files at any depth are taken;
+            for a classifier of signals files of signals. Probabilities of a volume larger than the
+            model are the mean over windows that overlap by half.
         csv_path: file to write, or `None`: a row for each image with its path, the predicted class,
             its probability, and the probability of each class. The path of a signal ends in its
             number within the file, as `new.csv:1`.
@@ -353,16 +355,37 @@ def _predict(
 ) -> None:
     names = names_of(model)
     for start in range(0, len(paths), batch_size):
-        readable, unreadable = reading.images(paths[start : start + batch_size])
+        rows, unreadable = _classified(model, reading, paths[start : start + batch_size])
         predictions.unreadable += unreadable
-        if not readable:
-            continue
-        pixels = np.stack([image for _, image in readable])
-        for (path, _), row in zip(readable, model.probabilities(pixels, batch_size), strict=True):
+        for path, row in rows:
             for sink in sinks:
                 sink(path, row)
             predictions.num_predicted += 1
             predictions.counts[names[int(row.argmax())]] += 1
+
+
+def _classified(
+    model: Any, reading: Any, paths: list[str]
+) -> tuple[list[tuple[str, np.ndarray]], list[tuple[str, str]]]:
+    """Paths and probabilities of what can be read, paths and reasons of the others."""
+    if files_of(model) is VOLUMES and len(model.image_shape) == 4:
+        return _classified_volumes(model, paths)
+    readable, unreadable = reading.images(paths)
+    if not readable:
+        return [], unreadable
+    pixels = np.stack([image for _, image in readable])
+    rows = model.probabilities(pixels, len(pixels))
+    return [(path, row) for (path, _), row in zip(readable, rows, strict=True)], unreadable
+
+
+def _classified_volumes(model: Any, paths: list[str]) -> tuple[list[Any], list[Any]]:
+    rows, unreadable = [], []
+    for path in paths:
+        try:
+            rows.append((path, volume_probabilities(model, read_whole(path, model))))
+        except (ValueError, OSError) as error:
+            unreadable.append((path, str(error)))
+    return rows, unreadable
 
 
 class _Reading:

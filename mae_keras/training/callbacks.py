@@ -143,12 +143,13 @@ class ReconstructionCallback(keras.callbacks.Callback):
         self._writer.flush()
 
 
-def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
+def reconstruction_of(model: Any, images: Any, made: Any = None, **options: Any) -> Any:
     """Draw a model's reconstructions of some images, or of the spectrograms of recordings.
 
     Args:
         model: `MaskedAutoencoder` or `DenseMaskedAutoencoder`.
         images: array `(batch, *spatial, channels)`.
+        made: their `Reconstruction`, or `None`: `model.reconstruct(images)`.
         **options: passed to `figures.reconstruction_figure`, or `figures.spectrogram_figure` where
             the model was trained on sound, `figures.volume_figure` of volumes or
             `figures.video_figure` of video, such as `title` and `max_rows`.
@@ -163,7 +164,7 @@ def reconstruction_of(model: Any, images: Any, **options: Any) -> Any:
     """
     from mae_keras import figures
 
-    made = model.reconstruct(images)
+    made = model.reconstruct(images) if made is None else made
     preprocessing = getattr(getattr(model, "encoder", None), "preprocessing", None) or {}
     if "log_mel" in preprocessing:
         from mae_keras.data import LogMel
