@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from mae_keras.arguments import check_choice, check_int, check_ints
+from mae_keras.arguments import check_choice, check_int, check_ints, check_number
 from mae_keras.figures.inputs import check_mapping, check_value_range, read_mask
 from mae_keras.figures.sheet import (
     BLANK,
@@ -30,6 +30,7 @@ from mae_keras.figures.sheet import (
     Sheet,
     channel_note,
     draw_signals,
+    label_time,
     middle_slice,
     one_line,
     read_prediction,
@@ -57,6 +58,8 @@ def reconstruction_figure(
     value_range: tuple[float, float] = (0, 255),
     statistics: str | None = None,
     max_rows: int = 8,
+    time_step: float | None = None,
+    time_unit: str = "seconds",
     title: str | None = None,
     note: str | None = None,
 ) -> Figure:
@@ -80,6 +83,8 @@ def reconstruction_figure(
         statistics: `"original"` or `"visible"`, whose mean and variance made pixels of
             standardized predictions; `None` if the model predicts pixels.
         max_rows: int, images drawn at most, the first ones.
+        time_step: float, of signals, from one value to the next; `None`: steps are counted.
+        time_unit: str, what `time_step` is in. Defaults to `"seconds"`.
         title: str or `None`.
         note: str, one more sentence for the legend, or `None`.
 
@@ -99,6 +104,7 @@ def reconstruction_figure(
     check_value_range(value_range)
     check_choice("statistics", statistics, STATISTICS)
     max_rows = check_int("max_rows", max_rows, 1)
+    check_number("time_step", time_step, 0, above=True, optional=True)
     images, hidden, prediction, pasted = read_prediction(
         "images", images, None, patch_mask, prediction, patch_size, pasted
     )
@@ -111,10 +117,18 @@ def reconstruction_figure(
     cell = _cell(panels[0].shape[1:3])
     if signals:  # taller for channels one above the other
         cell = (2.3, min(1.1 + 0.15 * (images.shape[-1] - 1), 2.5))
-    sheet = Sheet(len(shown), 4, cell, headings=HEADINGS, title=title, notes=notes)
+    sheet = Sheet(
+        *(len(shown), 4, cell),
+        headings=HEADINGS,
+        title=title,
+        notes=notes,
+        below=0.34 if signals else 0.0,
+    )
     figure, rows = sheet.draw()
     if signals:
         _fill_with_lines(rows, panels, shown)
+        unit = "steps" if time_step is None else time_unit
+        label_time(rows[-1], images.shape[1], time_step or 1.0, unit)
     else:
         _fill_with_pictures(rows, panels, shown, value_range)
         if np.max(patch_size) > 1:  # around single pixels there would be nothing but lines

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mae_keras.arguments import check_int, check_ints
 from mae_keras.figures.inputs import read_images, read_mask
@@ -327,6 +328,19 @@ def draw_signals(
             # A step between gaps has no line: a dot shows it.
             dots = {"marker": "o", "markersize": 2.2, "markevery": _alone(panel[:, channel])}
             axes.plot(panel[:, channel], **look, **dots)
+
+
+def label_time(row: list[Axes], length: int, step: float, unit: str, start: float = 0.0) -> None:
+    """Ticks and a label below axes whose places are `step` apart in time; `start` is time 0."""
+    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, length * step)
+    ticks = ticks[(ticks >= 0) & (ticks < 0.96 * length * step)]
+    for axes in row:
+        axes.set_xticks(ticks / step + start)
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda place, _: f"{(place - start) * step:.3g}")
+        )
+        axes.set_xlabel(unit, size=SMALL, color=MUTED, labelpad=1)
+        axes.tick_params(axis="x", labelsize=SMALL, colors=MUTED, length=2.5, color=LINE, pad=2)
 
 
 def in_lanes(panels: list[np.ndarray]) -> list[np.ndarray]:

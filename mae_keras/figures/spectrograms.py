@@ -10,7 +10,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mae_keras.arguments import check_array, check_choice, check_int, check_number
 from mae_keras.figures.reconstruction import HEADINGS, STATISTICS, outline_hidden
@@ -22,6 +21,7 @@ from mae_keras.figures.sheet import (
     STRIPES,
     Note,
     Sheet,
+    label_time,
     read_prediction,
 )
 
@@ -147,15 +147,7 @@ def _dress(
     row[0].tick_params(axis="y", **look)
     if not last:
         return
-    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, frames * seconds)
-    ticks = ticks[(ticks >= 0) & (ticks < 0.96 * frames * seconds)]
-    for axes in row:
-        axes.set_xticks(ticks / seconds - 0.5)
-        axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda place, _: f"{(place + 0.5) * seconds:.3g}")
-        )
-        axes.set_xlabel("seconds", size=SMALL, color=MUTED, labelpad=1)
-        axes.tick_params(axis="x", **look)
+    label_time(row, frames, seconds, "seconds", start=-0.5)
 
 
 def _touched(missing: np.ndarray, patch_size: int | Sequence[int]) -> np.ndarray:

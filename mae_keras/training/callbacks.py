@@ -207,6 +207,7 @@ def reconstruction_of(model: Any, images: Any, made: Any = None, **options: Any)
             statistics=made.statistics,
             **options,
         )
+    signals = np.ndim(images) == 3
     return figures.reconstruction_figure(
         np.asarray(images),
         made.patch_mask,
@@ -215,6 +216,7 @@ def reconstruction_of(model: Any, images: Any, made: Any = None, **options: Any)
         patch_size=getattr(model, "patch_size", 1),
         value_range=model.value_range or _range_of(images),
         statistics=made.statistics,
+        **(preprocessing.get("signal", {}) if signals else {}),
         **options,
     )
 

@@ -197,3 +197,39 @@ def test_a_note_is_added_to_the_legend():
     figure = reconstruction_figure(images, mask, images, patch_size=2, note="Look here.")
     texts = [text.get_text() for text in figure.findobj(Text)]
     assert any("Look here." in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("options", "unit", "last"),
+    [
+        ({}, "steps", 16),
+        ({"time_step": 0.5}, "seconds", 8),
+        ({"time_step": 2.0, "time_unit": "day"}, "day", 32),
+    ],
+)
+def test_signals_have_an_axis_of_time_below_the_last_row(options, unit, last):
+    signals = np.random.default_rng(0).normal(size=(2, 16, 1))
+    mask = np.tile(np.arange(4) == 1, (2, 1))
+    figure = reconstruction_figure(signals, mask, signals, patch_size=4, **options)
+    assert [axes.get_xlabel() for axes in figure.axes] == [""] * 4 + [unit] * 4
+    figure.canvas.draw()
+    axes = figure.axes[4]
+    # What stands at a place is that place times the step.
+    times = [float(label.get_text()) for label in axes.get_xticklabels()]
+    np.testing.assert_allclose(times, axes.get_xticks() * last / 16)
+    assert last / 2 < times[-1] < last
+
+
+def test_a_time_step_must_be_positive():
+    signals, mask = np.zeros((1, 8, 1)), np.ones((1, 2), bool)
+    with pytest.raises(ValueError, match="`time_step` must be"):
+        reconstruction_figure(signals, mask, signals, patch_size=4, time_step=0)
+
+
+def test_channels_hidden_by_themselves_are_drawn_so():
+    signals = np.random.default_rng(0).normal(size=(1, 8, 2))
+    mask = np.array([[[True, False], [False, False]]]).reshape(1, 4)
+    figure = reconstruction_figure(signals, mask, signals, patch_size=(4, 1))
+    first, second = (line.get_ydata() for line in figure.axes[1].lines)
+    np.testing.assert_array_equal(np.isnan(first), np.arange(8) < 4)
+    assert not np.isnan(second).any()
