@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from mae_keras import data
-from mae_keras.evaluation import fit_linear_probe, random_boxes, restoration_scores
+from mae_keras.evaluation import (
+    accuracy_interval,
+    fit_linear_probe,
+    random_boxes,
+    restoration_scores,
+)
 from mae_keras.models import MaskedAutoencoder, PatchPrediction
 from mae_keras.runs import PROTOCOLS, Comparison, EvaluationOptions
 from mae_keras.runs.protocols.robustness import reconstruction_error
@@ -123,3 +128,38 @@ def test_a_hole_in_every_patch_is_left_out_and_none_is_refused_by_name():
     assert entry["notes"][0].startswith(f"{everywhere} of 20 images were left out: they have no")
     with pytest.raises(ValueError, match="no test image can be used. 20 of 20 images .* NaN"):
         PROTOCOLS["restoration"](of_test_images(images * np.nan), OPTIONS)
+
+
+def comparison_of(path, shape, patch_size, **options):
+    """A comparison of clips or volumes of two classes, bright and dark."""
+    values = np.random.default_rng(0).normal(size=(40, *shape)).astype("float32")
+    labels = np.arange(40) % 2
+    np.savez(path, **{options["kind"]: values + labels.reshape(-1, 1, 1, 1, 1)}, labels=labels)
+    models = [
+        MaskedAutoencoder.from_preset(
+            "nano", shape, patch_size, seed=seed, num_layers=1, value_range=None
+        )
+        for seed in (0, 1)
+    ]
+    return Comparison(*models, data.load(str(path), **options))
+
+
+def test_frames_of_clips_are_not_blurred_into_each_other(tmp_path):
+    comparison = comparison_of(tmp_path / "a.npz", (4, 8, 8, 1), (2, 4, 4), kind="video")
+    entry = PROTOCOLS["robustness"](comparison, OPTIONS)
+    assert set(entry["corrupted"]["trained"]) == set(data.CORRUPTIONS) - {"blur"}
+    assert set(entry["hidden_loss"]) == set(data.CORRUPTIONS) - {"blur"}
+    assert entry["notes"] == ["Clips were not blurred: frames would blend."]
+
+
+def test_the_interval_of_crops_is_that_of_their_volumes(tmp_path, monkeypatch):
+    comparison = comparison_of(tmp_path / "a.npz", (4, 8, 8, 1), (2, 4, 4), kind="volumes")
+    test = comparison.images.test
+    whole = PROTOCOLS["robustness"](comparison, OPTIONS)
+    assert set(whole["corrupted"]["trained"]) == set(data.CORRUPTIONS)
+    low, high = accuracy_interval(whole["test_accuracy"], len(test))
+    assert whole["interval"] == pytest.approx([low, high])
+    # As if all test crops were cut out of two volumes.
+    monkeypatch.setattr(type(test), "num_independent", property(lambda split: 2))
+    crops = PROTOCOLS["robustness"](comparison, OPTIONS)
+    assert crops["interval"] == pytest.approx(list(accuracy_interval(whole["test_accuracy"], 2)))

@@ -32,7 +32,7 @@ def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tupl
 @register_protocol(
     "robustness",
     "the linear probe, fitted on clean images, on 1,000 test images under noise, blur, occlusion "
-    "and lost contrast; and the loss of hidden patches",
+    "and lost contrast (video: no blur); and the loss of hidden patches",
     needs_pictures=True,
     figures=_curves,
     pictures={"robustness": "Linear probe on corrupted images"},
@@ -40,11 +40,17 @@ def _curves(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tupl
 def robustness(comparison: "Comparison", options: EvaluationOptions) -> dict[str, Any]:
     """Accuracies by encoder, kind and strength (0: clean), and losses of the same images."""
     from mae_keras import data, evaluation
-    from mae_keras.runs.comparison import entry_of
+    from mae_keras.runs.comparison import entry_of, test_interval
     from mae_keras.runs.protocols.linear_probe import fitted_probe
 
     images, labels = (part[:_CORRUPTED_IMAGES] for part in comparison.pixels.test)
+    kinds, notes = list(data.CORRUPTIONS), []
+    if comparison.images.is_video:
+        # It smooths along all axes but the channels, and frames that blend are no blurred frames.
+        kinds.remove("blur")
+        notes.append("Clips were not blurred: frames would blend.")
     settings = {
+        "kinds": kinds,
         "strengths": _STRENGTHS,
         "seed": options.seed,
         "corrupt": functools.partial(data.corrupt, value_range=comparison.value_range),
@@ -58,11 +64,12 @@ def robustness(comparison: "Comparison", options: EvaluationOptions) -> dict[str
     entry = entry_of(entries, comparison)
     return {
         **entry,
-        # Corruptions of one image are not as many independent draws.
-        "interval": list(evaluation.accuracy_interval(entry["test_accuracy"], len(images))),
+        # Corruptions of one image, and crops of one volume, are not as many independent draws.
+        "interval": test_interval(entry["test_accuracy"], comparison.images.test, len(images)),
         "num_test": len(images),
         "corrupted": {name: _as_json(curves) for name, curves in corrupted.items()},
         "hidden_loss": _as_json(evaluation.corruption_curves(error, images, **settings)),
+        **({"notes": notes} if notes else {}),
     }
 
 
