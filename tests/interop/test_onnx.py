@@ -89,6 +89,21 @@ def test_three_axes_and_elements_as_patches_are_exported(runtime, make_tiny, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "patch_size"), [((4, 6, 8, 1), (2, 3, 4)), ((4, 8, 8, 3), (2, 4, 4))]
+)
+def test_features_of_volumes_and_clips_with_gaps_are_those_of_the_live_model(
+    runtime, make_tiny, tmp_path, shape, patch_size
+):
+    model = make_tiny(shape, patch_size, value_range=None)
+    export_onnx(model, tmp_path / "encode.onnx")
+    samples = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
+    samples[1, 0, :2] = np.nan
+    _, made = run(runtime, tmp_path / "encode.onnx", images=samples)
+    np.testing.assert_allclose(made["features"], model.encode(samples), atol=1e-4)
+
+
+@pytest.mark.slow
 def test_a_file_that_is_wrong_is_not_written(runtime, tiny, tmp_path):
     with pytest.raises(VerificationError, match="features by"):
         export_onnx(tiny, tmp_path / "encode.onnx", tolerance=0.0)

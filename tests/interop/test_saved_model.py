@@ -80,9 +80,17 @@ def test_a_classifier_gives_features_logits_and_probabilities(make_classifier, i
     [
         {"value_range": (0, 1), "normalize_targets": True},
         pytest.param({"image_shape": (4, 4, 4, 1)}, marks=pytest.mark.long),
+        pytest.param(
+            {"image_shape": (4, 6, 8, 1), "patch_size": (2, 3, 4), "value_range": None},
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            {"image_shape": (4, 8, 8, 3), "patch_size": (2, 4, 4), "value_range": None},
+            marks=pytest.mark.long,
+        ),
         {"dtype": "mixed_bfloat16", "use_class_token": False},
     ],
-    ids=["floats with NaN, standardized", "three axes", "half precision"],
+    ids=["floats with NaN, standardized", "three axes", "volumes", "video", "half precision"],
 )
 def test_other_models_pass_verification(make_tiny, tmp_path, options):
     assert export_saved_model(make_tiny(**options), tmp_path / "saved_model")

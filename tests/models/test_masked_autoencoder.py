@@ -7,8 +7,15 @@ import pytest
 from mae_keras.layers import BlockMasking, GridMasking, RandomMasking
 from mae_keras.models import MAEDecoder, MaskedAutoencoder, ViTEncoder, load_model
 from mae_keras.ops import unpatchify
+from mae_keras.registry import MASKINGS
 
-RANKS = {"rank 1": ((16, 2), 2), "rank 2": ((6, 8, 3), (2, 4)), "rank 3": ((4, 4, 4, 1), 2)}
+RANKS = {
+    "rank 1": ((16, 2), 2),
+    "rank 2": ((6, 8, 3), (2, 4)),
+    "rank 3": ((4, 4, 4, 1), 2),
+    "volumes": ((4, 6, 8, 1), (2, 3, 4)),
+    "video": ((4, 8, 8, 3), (2, 4, 4)),
+}
 
 
 def to_numpy(tensors):
@@ -16,6 +23,7 @@ def to_numpy(tensors):
 
 
 @pytest.mark.slow
+@pytest.mark.every_backend
 @pytest.mark.parametrize("normalize", [False, True], ids=["pixels", "standardized"])
 @pytest.mark.parametrize("class_token", [False, True], ids=["no token", "class token"])
 @pytest.mark.parametrize("rank", RANKS)
@@ -42,6 +50,35 @@ def test_gathering_and_attention_masking_agree(make_tiny, rank, class_token, nor
     if not normalize:
         at_once = to_numpy(unpatchify(gathered, patch_size, image_shape)) * 255
         assert np.abs(at_once - pixels).max() <= 1e-5 * np.abs(at_once).max()
+
+
+@pytest.mark.slow
+@pytest.mark.every_backend
+@pytest.mark.parametrize("kind", ["rank 1", "volumes", "video"])
+def test_features_depend_on_the_sample_alone_and_come_back_from_a_file(make_tiny, tmp_path, kind):
+    image_shape, patch_size = RANKS[kind]
+    masking = {"video": "tube"}.get(kind, "random")
+    model = make_tiny(image_shape, patch_size, value_range=None, masking=make_masking(masking))
+    samples = np.random.default_rng(0).normal(size=(5, *image_shape)).astype("float32")
+    samples[1, :2] = np.nan
+    features, made = model.encode(samples, batch_size=5), model.reconstruct(samples)
+    for number in range(5):
+        alone = model.encode(samples[number : number + 1])[0]
+        np.testing.assert_allclose(alone, features[number], atol=1e-5)
+    other = samples.copy()
+    other[1, 0] = 7  # the patches have a gap still, in every place of their second row
+    assert np.isnan(other[1, 1]).all()
+    np.testing.assert_allclose(model.encode(other), features, atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.encode(samples, batch_size=5), features)
+    again = loaded.reconstruct(samples)
+    np.testing.assert_array_equal(again.patch_mask, made.patch_mask)
+    np.testing.assert_array_equal(again.prediction, made.prediction)
+
+
+def make_masking(name):
+    return MASKINGS[name](0.5, seed=3)
 
 
 def test_a_missing_patch_in_a_visible_slot_is_hidden_on_both_ways(make_tiny):
