@@ -19,6 +19,9 @@ LARGEST_DEPTH = 1000
 LARGEST_MODEL = 10**10
 LARGEST_SEED = 2**31 - 1
 
+# In masks for segmentation: a pixel whose class is not known.
+UNLABELED = -1
+
 
 def check_int(
     name: str,

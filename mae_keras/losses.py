@@ -7,13 +7,20 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import check_array, check_choice, check_number, check_tensor
+from mae_keras.arguments import (
+    UNLABELED,
+    check_array,
+    check_choice,
+    check_number,
+    check_tensor,
+)
 
 _REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 
 __all__ = [
     "LogitAdjustedCrossentropy",
     "MaskedReconstructionLoss",
+    "SegmentationLoss",
     "adjust_logits",
     "reconstruction_weights",
     "uniformity",
@@ -221,6 +228,130 @@ class LogitAdjustedCrossentropy(keras.losses.Loss):
             "label_smoothing": self.label_smoothing,
             "dtype": self.dtype,
         }
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class SegmentationLoss(keras.losses.Loss):
+    """Crossentropy over labeled pixels, and soft Dice, of masks and logits.
+
+    Pixels that are -1 in the mask have no label: they add nothing, whatever is predicted there.
+    Each image counts once, however many of its pixels have a label; one without any counts 0.
+
+    Args:
+        crossentropy: float >= 0, weight of the crossentropy, a mean over pixels. Defaults to `1.0`.
+        dice: float >= 0, weight of `1 - dice`, where `dice` is the mean over the classes of
+            `2 |A and B| / (|A| + |B|)`, of probabilities. It counts a small class as much as a
+            large one. Defaults to `1.0`.
+        gamma: float >= 0, makes the crossentropy focal: pixels are weighted by `(1 - p)^gamma`,
+            where `p` is the probability of their class. Defaults to `0.0`: all alike.
+        class_weights: positive number for each class, weight of its pixels in the crossentropy, or
+            `None`: all alike.
+        reduction: as in `keras.losses.Loss`. Defaults to `"sum_over_batch_size"`.
+        name: str.
+        dtype: dtype of the arithmetic. Defaults to `"float32"`.
+
+    Call arguments:
+        y_true: ints `(batch, *spatial)`, class numbers, -1 where there is no label.
+        y_pred: logits `(batch, *spatial, num_classes)`.
+        sample_weight: number, or tensor `(batch,)`, or `None`.
+
+    Raises:
+        ValueError: if a number is out of range, or both weights are 0.
+
+    Example:
+    >>> masks, logits = np.array([[0, 1, -1]]), np.array([[[9.0, -9.0], [-9.0, 9.0], [9.0, 9.0]]])
+    >>> bool(SegmentationLoss()(masks, logits) < 1e-6)
+    True
+
+    References:
+        - Milletari et al. 2016 (V-Net), arXiv:1606.04797: Dice, here without squares; Isensee et
+          al. 2021 (nnU-Net): the sum of both; Lin et al. 2017, arXiv:1708.02002: focal.
+    """
+
+    def __init__(
+        self,
+        crossentropy: float = 1.0,
+        dice: float = 1.0,
+        gamma: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "segmentation_loss",
+        dtype: Any = "float32",
+    ):
+        check_choice("reduction", reduction, _REDUCTIONS)
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.crossentropy = check_number("crossentropy", crossentropy, 0)
+        self.dice = check_number("dice", dice, 0)
+        if not self.crossentropy and not self.dice:
+            raise ValueError(
+                "`crossentropy` or `dice` must be above 0. Received: crossentropy=0, dice=0"
+            )
+        self.gamma = check_number("gamma", gamma, 0)
+        if class_weights is not None:
+            weights = check_array("class_weights", class_weights, 1, finite=True)
+            if weights.min() <= 0:
+                raise ValueError(
+                    f"`class_weights` must be above 0. Received: class_weights={class_weights!r}"
+                )
+            class_weights = weights.astype("float64").tolist()
+        self.class_weights = class_weights
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        if len(y_true.shape) != len(y_pred.shape) - 1:
+            raise ValueError(
+                "`y_true` must have the shape of `y_pred` without its last axis, the classes. "
+                f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
+            )
+        num_classes, spatial = y_pred.shape[-1], tuple(range(1, len(y_true.shape)))
+        y_true = ops.cast(y_true, "int32")
+        labeled = ops.not_equal(y_true, UNLABELED)
+        # Infinite logits there would make NaN of the products with 0.
+        logits = ops.where(labeled[..., None], y_pred, 0.0)
+        known = ops.cast(labeled, logits.dtype)
+        truth = ops.one_hot(y_true, num_classes, dtype=logits.dtype)
+        # A pixel of a class that does not exist must not look like one without a label.
+        exists = ops.logical_and(y_true >= UNLABELED, y_true < num_classes)
+        truth = ops.where(exists[..., None], truth, float("nan"))
+        log_probabilities = ops.log_softmax(logits)
+        probabilities = ops.exp(log_probabilities) * known[..., None]
+        total = 0.0
+        if self.crossentropy:
+            weights = truth
+            if self.class_weights is not None:
+                if len(self.class_weights) != num_classes:
+                    raise ValueError(
+                        f"`class_weights` must have a number for each of the {num_classes} "
+                        f"classes. Received: {len(self.class_weights)} numbers"
+                    )
+                weights = truth * ops.convert_to_tensor(self.class_weights, logits.dtype)
+            counted = ops.sum(weights, axis=(*spatial, -1))
+            if self.gamma:
+                # Powers below 1 have no finite slope at 0.
+                weights = weights * ops.maximum(1 - probabilities, 1e-6) ** self.gamma
+            errors = -ops.sum(weights * log_probabilities, axis=(*spatial, -1))
+            total += self.crossentropy * errors / ops.maximum(counted, 1e-6)
+        if self.dice:
+            both = 2 * ops.sum(probabilities * truth, axis=spatial)
+            sizes = ops.sum(probabilities + truth, axis=spatial)
+            # Where a class is neither there nor predicted, both are near 0: it is as it should be.
+            scores = (both + _SMOOTH) / (sizes + _SMOOTH)
+            any_labeled = ops.cast(ops.any(labeled, axis=spatial), logits.dtype)
+            total += self.dice * (1 - ops.mean(scores, axis=-1)) * any_labeled
+        return total
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "crossentropy": self.crossentropy,
+            "dice": self.dice,
+            "gamma": self.gamma,
+            "class_weights": self.class_weights,
+            "dtype": self.dtype,
+        }
+        return {**super().get_config(), **own}
+
+
+_SMOOTH = 1.0  # pixels
 
 
 def adjust_logits(logits: Any, class_priors: Sequence[float], tau: float = 1.0) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from mae_keras.arguments import check_number
 from mae_keras.extras import install_command
 from mae_keras.files import replacing
-from mae_keras.models import Forecaster, ImageClassifier, MaskedModel
+from mae_keras.models import Forecaster, ImageClassifier, MaskedModel, Segmenter
 from mae_keras.models.checks import touched_patches
 from mae_keras.models.exporting import (
     Signature,
@@ -39,9 +39,9 @@ def select_signatures(
     model: Any, names: Sequence[str] | None = None, class_names: bool = False
 ) -> dict[str, Signature]:
     """The signatures of a model that are to be exported."""
-    if not isinstance(model, (MaskedModel, ImageClassifier, Forecaster)):
+    if not isinstance(model, (MaskedModel, ImageClassifier, Forecaster, Segmenter)):
         raise TypeError(
-            f"`model` must be a masked autoencoder, ImageClassifier or Forecaster of mae_keras. "
+            f"`model` must be a masked autoencoder, ImageClassifier, Segmenter or Forecaster. "
             f"Received: {type(model).__name__}"
         )
     if not model.built:
@@ -64,7 +64,7 @@ def _unknown(name: str, known: Mapping[str, Signature], model: Any) -> str:
     hint = ""
     if name == "classify":
         hint = " `ImageClassifier.from_pretrained(model, num_classes)` puts a classifier on it."
-    elif isinstance(model, (ImageClassifier, Forecaster)):
+    elif isinstance(model, (ImageClassifier, Forecaster, Segmenter)):
         hint = " It has no decoder: export the autoencoder for that."
     elif name in ("reconstruct", "inpaint"):
         hint = f" What it predicts, {model.target.name!r}, cannot be turned back into pixels."
@@ -196,6 +196,11 @@ def live_outputs(
         if hasattr(model, "forecast_batch"):
             return {"future": model.forecast(inputs["past"])}
         images = inputs["images"]
+        if hasattr(model, "segment_batch"):
+            probabilities = model.probabilities(images)
+            logits = model.predict(images, verbose=0)
+            classes = probabilities.argmax(axis=-1).astype("int32")
+            return {"logits": logits, "probabilities": probabilities, "classes": classes}
         if name == "reconstruct":
             result = model.reconstruct(images, inputs["patch_mask"])
             return {"prediction": result.prediction, "pasted": result.pasted}
@@ -306,7 +311,7 @@ def export_saved_model(
     every signature on noise, for three images and for one, and compares with the live model.
 
     Args:
-        model: masked autoencoder, `ImageClassifier` or `Forecaster`.
+        model: masked autoencoder, `ImageClassifier`, `Segmenter` or `Forecaster`.
         path: folder to write: new, empty, or an earlier SavedModel, which is replaced.
         signatures: names out of `serving_default`, `encode`, `reconstruct`, `inpaint` and
             `classify`, or `None`: all that the model has. `serving_default` is always written.

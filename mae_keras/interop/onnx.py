@@ -37,12 +37,12 @@ def export_onnx(
     `onnx` and Keras on TensorFlow.
 
     Args:
-        model: masked autoencoder, `ImageClassifier` or `Forecaster`.
+        model: masked autoencoder, `ImageClassifier`, `Segmenter` or `Forecaster`.
         path: file to write, ending in `.onnx`.
-        signature: `"encode"`, `"reconstruct"`, `"inpaint"`, `"classify"` or `"forecast"`. Defaults
-            to what a SavedModel serves by default: `"classify"` for a classifier, whose class names
-            are in the file's metadata as JSON under `class_names`, `"forecast"` for a forecaster,
-            else `"encode"`.
+        signature: `"encode"`, `"reconstruct"`, `"inpaint"`, `"classify"`, `"segment"` or
+            `"forecast"`. Defaults to what a SavedModel serves by default: `"classify"` for a
+            classifier, whose class names are in the file's metadata as JSON under `class_names`,
+            `"segment"` for a segmenter, `"forecast"` for a forecaster, else `"encode"`.
         verify: bool. Defaults to `True`.
         tolerance: float, largest difference allowed, relative to the largest output.
 
@@ -74,7 +74,11 @@ def export_onnx(
     path = check_file(path, ".onnx")
     check_number("tolerance", tolerance, 0)
     if signature is None:
-        served = {"classify_batch": "classify", "forecast_batch": "forecast"}
+        served = {
+            "classify_batch": "classify",
+            "segment_batch": "segment",
+            "forecast_batch": "forecast",
+        }
         signature = next((served[name] for name in served if hasattr(model, name)), "encode")
     chosen = select_signatures(model, [signature])[signature]
     check_converter(model, "ONNX")

@@ -14,6 +14,13 @@ from mae_keras.layers.masking import register_masking as register_masking
 from mae_keras.layers.patches import PatchExtraction as PatchExtraction
 from mae_keras.layers.patches import PixelNormalization as PixelNormalization
 from mae_keras.layers.patches import PositionEmbedding as PositionEmbedding
+from mae_keras.layers.segmentation_heads import LinearHead as LinearHead
+from mae_keras.layers.segmentation_heads import PyramidHead as PyramidHead
+from mae_keras.layers.segmentation_heads import SegmentationHead as SegmentationHead
+from mae_keras.layers.segmentation_heads import UNETRHead as UNETRHead
+from mae_keras.layers.segmentation_heads import (
+    register_segmentation_head as register_segmentation_head,
+)
 from mae_keras.layers.transformer import CrossAttentionBlock as CrossAttentionBlock
 from mae_keras.layers.transformer import DropPath as DropPath
 from mae_keras.layers.transformer import MultiHeadCrossAttention as MultiHeadCrossAttention

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mae_keras.models.restoration import PatchPrediction as PatchPrediction
     from mae_keras.models.restoration import Reconstruction as Reconstruction
     from mae_keras.models.restoration import Restoration as Restoration
+    from mae_keras.models.segmenter import Segmenter as Segmenter
     from mae_keras.models.targets import HOG as HOG
     from mae_keras.models.targets import TARGETS as TARGETS
     from mae_keras.models.targets import Pixels as Pixels
@@ -62,6 +63,7 @@ _HOMES = {
     "Preset": "presets",
     "Reconstruction": "restoration",
     "Restoration": "restoration",
+    "Segmenter": "segmenter",
     "StandardizedPixels": "targets",
     "TARGETS": "targets",
     "Target": "targets",

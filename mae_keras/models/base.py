@@ -87,6 +87,8 @@ class TrainableModel(keras.Model):
         value_range: two floats, pixel values that mean black and white, or `None`: any.
         num_classes: int, classes that labels are checked against, or `None`: labels are not
             checked.
+        mask_shape: ints, where a label is a mask with a class number for each pixel, -1 where it is
+            not known: its shape. Defaults to `None`: a label is a class number.
         **kwargs: passed to `keras.Model`.
 
     Example:
@@ -122,6 +124,7 @@ class TrainableModel(keras.Model):
         num_tokens: int = 1,
         value_range: tuple[float, float] | None = None,
         num_classes: int | None = None,
+        mask_shape: Sequence[int] | None = None,
         **kwargs: Any,
     ):
         # Pixels must not be cast to half precision on the way in: the model casts them itself.
@@ -130,6 +133,7 @@ class TrainableModel(keras.Model):
         self.patch_grid = self.image_shape[:-1] if patch_grid is None else tuple(patch_grid)
         self.num_tokens = num_tokens
         self.num_classes = num_classes
+        self.mask_shape = None if mask_shape is None else tuple(mask_shape)
         self.built_for = num_replicas()
         # Shards of each batch, one per core: `mae_keras.runtime.batch_shards`.
         self.num_shards = 1
@@ -501,7 +505,7 @@ class TrainableModel(keras.Model):
         else:
             sample_weight = check_weights_of_outputs(sample_weight, len(x))
         if self.num_classes is not None:
-            check_labeled(x, y, self.num_classes)
+            check_labeled(x, y, self.num_classes, self.mask_shape)
         elif self.uses_labels:
             if y is None and sample_weight is not None:
                 raise ValueError("`sample_weight` needs labels: without `y` Keras drops it.")
@@ -520,6 +524,7 @@ class TrainableModel(keras.Model):
             weighted=class_weight is not None,
             passes_labels=labels and self.uses_labels,
             grid=None if labels else self.patch_grid,
+            mask_shape=self.mask_shape,
         )
         return (x if is_array(x) else checked_batches(without_tuning(x), check)), check
 

@@ -49,6 +49,8 @@ class BatchCheck:
             then.
         passes_labels: bool, whether labels that are not checked reach the loss as they are.
         grid: ints, patches per axis, to note images without a whole patch, or `None`: not to.
+        mask_shape: ints, shape of the labels of an image, or `None`: one number; see
+            `check_labels`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class BatchCheck:
         weighted: bool = False,
         passes_labels: bool = False,
         grid: Sequence[int] | None = None,
+        mask_shape: Sequence[int] | None = None,
     ):
         self.image_shape = tuple(image_shape)
         self.value_range = value_range
@@ -66,6 +69,7 @@ class BatchCheck:
         self.weighted = weighted
         self.passes_labels = passes_labels
         self.grid = grid
+        self.mask_shape = mask_shape
         self.error: Exception | None = None
         self.blind: list[str] = []
         # Batches seen so far; stays `None` where Keras or `check_input` sees to it that there are.
@@ -117,7 +121,7 @@ class BatchCheck:
             rows = blind_samples(values, self.grid)
             self.blind += [f"image {row} of batch {number}" for row in rows]
         if self.num_classes is not None:
-            check_labels(labels, len(values), self.num_classes)
+            check_labels(labels, len(values), self.num_classes, mask_shape=self.mask_shape)
         return images, labels, check_weights_of_outputs(weights, len(values))
 
     def of_batch(self, number: int, batch: Any) -> Any:

@@ -543,7 +543,13 @@ def to_numpy(x: Any) -> np.ndarray:
     return x if isinstance(x, np.ndarray) else keras.ops.convert_to_numpy(x)
 
 
-def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "labels") -> None:
+def check_labels(
+    labels: Any,
+    num_images: int,
+    num_classes: int,
+    name: str = "labels",
+    mask_shape: Sequence[int] | None = None,
+) -> None:
     """Refuse labels that are no class numbers from 0 on and no shares of classes either.
 
     Args:
@@ -552,6 +558,8 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
         num_images: int.
         num_classes: int.
         name: str, the argument's name, for errors.
+        mask_shape: ints, where every image has a class number for each of its pixels, -1 where it
+            is not known: the shape of such a mask. Defaults to `None`: one label for each image.
 
     Raises:
         TypeError: if there are no labels, or class numbers are not integers.
@@ -561,7 +569,8 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
     >>> check_labels(np.array([0, 2, 1]), num_images=3, num_classes=3)
     """
     if labels is None:
-        raise TypeError(f"`{name}` must be given: one label for each image. Received: None")
+        what = "label" if mask_shape is None else "mask"
+        raise TypeError(f"`{name}` must be given: one {what} for each image. Received: None")
     if isinstance(labels, np.ma.MaskedArray):
         labels = filled_array(labels, name)
     if isinstance(labels, (list, tuple)):
@@ -572,7 +581,9 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
             f"`{name}` must have one label for each of the {num_images} images. "
             f"Received: {name}.shape={labels.shape}"
         )
-    if labels.ndim == 1 or labels.shape[1:] == (1,):
+    if mask_shape is not None:
+        _check_masks(labels, num_classes, name, tuple(mask_shape))
+    elif labels.ndim == 1 or labels.shape[1:] == (1,):
         _check_numbers(labels, num_classes, name)
     elif labels.shape[1:] == (num_classes,):
         _check_shares(labels, name)
@@ -583,7 +594,9 @@ def check_labels(labels: Any, num_images: int, num_classes: int, name: str = "la
         )
 
 
-def check_labeled(x: Any, y: Any, num_classes: int) -> None:
+def check_labeled(
+    x: Any, y: Any, num_classes: int, mask_shape: Sequence[int] | None = None
+) -> None:
     """Check the labels of what was given to `fit` or `evaluate`, as far as they are there.
 
     Of `tf.data` sets of known length the first batch is looked at. Everything else is checked as
@@ -593,6 +606,7 @@ def check_labeled(x: Any, y: Any, num_classes: int) -> None:
         x: images, or a dataset of (images, labels).
         y: labels, or `None` where `x` brings them.
         num_classes: int.
+        mask_shape: as for `check_labels`.
 
     Raises:
         TypeError, ValueError: saying what does not fit.
@@ -606,9 +620,9 @@ def check_labeled(x: Any, y: Any, num_classes: int) -> None:
             )
         known = hasattr(x, "take") and int(x.cardinality()) > 0
         for images, labels, *_ in x.take(1) if known else ():
-            check_labels(labels, int(images.shape[0]), num_classes)
+            check_labels(labels, int(images.shape[0]), num_classes, mask_shape=mask_shape)
     elif hasattr(x, "shape"):
-        check_labels(y, x.shape[0], num_classes)
+        check_labels(y, x.shape[0], num_classes, mask_shape=mask_shape)
 
 
 def _check_numbers(labels: np.ndarray, num_classes: int, name: str) -> None:
@@ -622,6 +636,32 @@ def _check_numbers(labels: np.ndarray, num_classes: int, name: str) -> None:
             f"`{name}` must be integers from 0 to {num_classes - 1} for num_classes={num_classes}; "
             f"numpy.unique(labels, return_inverse=True) numbers any labels from 0. "
             f"Received: values from {labels.min()} to {labels.max()}"
+        )
+
+
+def _check_masks(
+    masks: np.ndarray, num_classes: int, name: str, mask_shape: tuple[int, ...]
+) -> None:
+    if masks.shape[1:] != mask_shape:
+        colored = masks.shape[1:-1] == mask_shape and masks.shape[-1] in (3, 4)
+        hint = " These have colors: masks hold one class number for each pixel." if colored else ""
+        raise ValueError(
+            f"`{name}` must be masks of the images' size, shape {(len(masks), *mask_shape)}.{hint} "
+            f"Received: {name}.shape={masks.shape}"
+        )
+    if masks.dtype.kind not in "iu":
+        raise TypeError(
+            f"`{name}` must be integers from 0 to {num_classes - 1}, or -1 for pixels without a "
+            f"label. Received: {name}.dtype={masks.dtype}"
+        )
+    if masks.size and not -1 <= masks.min() <= masks.max() < num_classes:
+        values, counts = np.unique(masks, return_counts=True)
+        unknown = (values < -1) | (values >= num_classes)
+        pairs = zip(values[unknown][:5], counts[unknown][:5], strict=True)
+        raise ValueError(
+            f"`{name}` must hold class numbers from 0 to {num_classes - 1}, or -1 for pixels "
+            "without a label. Received: "
+            + ", ".join(f"{value} ({count} pixels)" for value, count in pairs)
         )
 
 

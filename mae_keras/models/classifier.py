@@ -106,7 +106,7 @@ class ImageClassifier(TrainableModel):
         self.head_dropout_rate = check_number(
             "head_dropout_rate", head_dropout_rate, 0, 1, below=True
         )
-        self.class_names = _check_class_names(class_names, self.num_classes)
+        self.class_names = check_class_names(class_names, self.num_classes)
         self.fc_norm = None
         if self.pooling not in ("token", "flatten"):
             self.fc_norm = keras.layers.LayerNormalization(
@@ -356,7 +356,23 @@ class ImageClassifier(TrainableModel):
         return from_versioned_config(cls, config, ("encoder",))
 
 
-def _check_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+def check_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+    """Refuse what is neither `None` nor a different name for each class.
+
+    Args:
+        names: what was given.
+        num_classes: int.
+
+    Returns:
+        Tuple of str, or `None`.
+
+    Raises:
+        ValueError: if it is something else.
+
+    Example:
+    >>> check_class_names(["cat", "dog"], 2)
+    ('cat', 'dog')
+    """
     if names is None:
         return None
     names = [] if isinstance(names, str) else list(names)

@@ -212,22 +212,30 @@ class TransformerEncoder(keras.Model):
             tokens = block(tokens, attention_mask=attended, training=training)
         return self.norm(tokens)
 
-    def encode_blocks(self, patches: Any, hidden: Any = None) -> list[Any]:
-        """Encode patches and keep what every block makes of them, to probe the blocks.
+    def encode_blocks(
+        self,
+        patches: Any,
+        hidden: Any = None,
+        grid: Sequence[int] | None = None,
+        training: bool = False,
+    ) -> list[Any]:
+        """Encode patches and keep what every block makes of them, for probes and dense heads.
 
         Args:
             patches: float32 tensor `(batch, num_patches, patch_dim)`, normalized, without NaN.
             hidden: bool `(batch, num_patches)`, patches not to attend to, or `None`.
+            grid: ints or `None`, patches per axis if not the encoder's own.
+            training: bool, whether paths are dropped.
 
         Returns:
             `num_layers + 1` tensors `(batch, [1 +] num_patches, hidden_dim)`: the embedded
             patches, then the tokens after each block; the last is what `encode_patches` gives,
             final norm included.
         """
-        tokens, attended = self._embed(patches, hidden)
+        tokens, attended = self._embed(patches, hidden, grid=grid)
         outputs = [tokens]
         for block in self.blocks:
-            outputs.append(block(outputs[-1], attention_mask=attended))
+            outputs.append(block(outputs[-1], attention_mask=attended, training=training))
         return [*outputs[:-1], self.norm(outputs[-1])]
 
     def _embed(

@@ -35,8 +35,9 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     | `reconstruct` | images, patch_mask `(batch, num_patches)` | prediction, pasted |
     | `inpaint` | images, missing `(batch, *spatial)` | pasted, patch_mask |
     | `classify` | images | logits, probabilities, with `class_names` the names of the classes |
+    | `segment` | images | logits, probabilities, classes, for every pixel |
     | `forecast` | past | future |
-    | `serving_default` | images | `classify`, `forecast`, or an autoencoder's `encode` |
+    | `serving_default` | images | `classify`, `segment`, `forecast`, or an autoencoder's `encode` |
 
     A model that has no `encode_batch` gives its `outputs` alone, as `serving_default`.
 
@@ -61,6 +62,9 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
         forecast = Signature(lambda past: {"future": model.forecast_batch(past)}, (past,))
         return {"serving_default": forecast, "forecast": forecast}
     images = _named("images", model.image_shape, _pixel_dtype(model))
+    if hasattr(model, "segment_batch"):
+        segment = Signature(model.segment_batch, (images,))
+        return {"serving_default": segment, "segment": segment}
     if not hasattr(model, "encode_batch"):
         return {"serving_default": Signature(lambda images: {"outputs": model(images)}, (images,))}
     encode = Signature(lambda images: {"features": model.encode_batch(images)}, (images,))
