@@ -38,6 +38,7 @@ REGISTERED = {
     "MaskedAutoencoder": "models.masked_autoencoder",
     "MaskedReconstructionAugmentation": "models.reconstruction_augmentation",
     "MaskedReconstructionLoss": "losses",
+    "MeanIoU": "models.segmenter",
     "MultiHeadCrossAttention": "layers.transformer",
     "MultiHeadSelfAttention": "layers.transformer",
     "PatchExtraction": "layers.patches",

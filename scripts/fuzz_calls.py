@@ -47,13 +47,13 @@ EXEMPT = {
     ),
     "a base class": (
         "models.Inputs models.MaskedModel models.TrainableModel models.Target "
-        "layers.PatchMasking data.Split models.TransformerEncoder"
+        "layers.PatchMasking layers.SegmentationHead data.Split models.TransformerEncoder"
     ),
     "without arguments": "models.Pixels models.StandardizedPixels",
     "a declaration, made by `register_protocol`": "runs.Protocol",
     "a registry of classes, which a mistake would fill": (
-        "layers.register_masking models.register_target runs.register_protocol "
-        "runs.register_recipe data.register_source"
+        "layers.register_masking layers.register_segmentation_head models.register_target "
+        "runs.register_protocol runs.register_recipe data.register_source"
     ),
     "an error": (
         "runs.CallbackError runs.DamagedError runs.Interrupted runs.LockedError "
@@ -299,6 +299,8 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 8, 8, 1)).astype("uint8")
 FLOATS = IMAGES.astype("float32")
 TOKENS = RNG.normal(size=(2, 4, 8)).astype("float32")
+TOKEN_MAPS = np.random.default_rng(2).normal(size=(2, 2, 2, 8)).astype("float32")
+HEAD_IMAGES = np.zeros((2, 4, 4, 1), "float32")
 PATCH_MASK = np.array([[True, False, True, False], [True, True, False, False]])
 MASKS16 = RNG.permuted(np.tile(np.arange(16) < 8, (6, 1)), axis=1)
 HOLES = np.zeros((6, 8, 8), bool)
@@ -453,6 +455,19 @@ def _layer_calls() -> list[Call]:
             layers.MultiHeadCrossAttention,
             lambda: {"num_heads": 2},
             lambda layer: layer(TOKENS, TOKENS),
+        ),
+        *(
+            Call(
+                f"layers.{head.__name__}",
+                head,
+                lambda wide=wide: {"num_classes": 3, "patch_size": (2, 2), **wide},
+                lambda head: head(np.stack([TOKEN_MAPS] * head.num_maps, axis=1), HEAD_IMAGES),
+            )
+            for head, wide in (
+                (layers.LinearHead, {}),
+                (layers.PyramidHead, {"head_dim": 8}),
+                (layers.UNETRHead, {"head_dim": 8}),
+            )
         ),
         Call(
             "layers.TransformerBlock",
@@ -791,6 +806,24 @@ def _model_calls() -> list[Call]:
             models.Forecaster.from_pretrained,
             lambda: {"model": signals(), "horizon": 4, "drop_path_rate": 0.1, "seed": 1},
             lambda model: model(SIGNALS[..., :1]),
+            fixed=("model",),
+        ),
+        Call(
+            "models.Segmenter",
+            models.Segmenter,
+            lambda: {
+                **{"encoder": vision().encoder, "num_classes": 3, "head": "linear"},
+                **{"blocks": (1,), "image_shape": (8, 8, 1), "train_blocks": 1},
+                "class_names": ("a", "b", "c"),
+            },
+            lambda model: model(IMAGES),
+            fixed=("encoder",),
+        ),
+        Call(
+            "models.Segmenter.from_pretrained",
+            models.Segmenter.from_pretrained,
+            lambda: {"model": vision(), "num_classes": 3, "drop_path_rate": 0.1, "seed": 1},
+            lambda model: model(IMAGES),
             fixed=("model",),
         ),
         Call(

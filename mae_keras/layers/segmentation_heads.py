@@ -32,7 +32,7 @@ class SegmentationHead(keras.layers.Layer):
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
-        maps: list of `num_maps` tensors `(batch, *grid, hidden_dim)`, the last blocks' last.
+        maps: tensor `(batch, num_maps, *grid, hidden_dim)`, tokens of blocks, the deepest last.
         image: tensor `(batch, *spatial, channels)`, normalized, 0 where pixels are missing.
 
     Returns:
@@ -47,11 +47,11 @@ class SegmentationHead(keras.layers.Layer):
     ...         self.dense = keras.layers.Dense(self.num_classes)
     ...
     ...     def call(self, maps, image):
-    ...         logits = self.dense(maps[-1])
+    ...         logits = self.dense(maps[:, -1])
     ...         for axis, side in enumerate(self.patch_size, 1):
     ...             logits = ops.repeat(logits, side, axis)
     ...         return logits
-    >>> maps, image = [ops.zeros((1, 4, 4, 8))], ops.zeros((1, 8, 8, 1))
+    >>> maps, image = ops.zeros((1, 1, 4, 4, 8)), ops.zeros((1, 8, 8, 1))
     >>> tuple(Flat(num_classes=3, patch_size=(2, 2))(maps, image).shape)
     (1, 8, 8, 3)
     """
@@ -101,12 +101,14 @@ class LinearHead(SegmentationHead):
 
     Example:
     >>> head = LinearHead(num_classes=3, patch_size=(2, 2))
-    >>> tuple(head([ops.zeros((1, 4, 4, 8))], ops.zeros((1, 8, 8, 1))).shape)
+    >>> tuple(head(ops.zeros((1, 1, 4, 4, 8)), ops.zeros((1, 8, 8, 1))).shape)
     (1, 8, 8, 3)
     """
 
     def build(self, maps_shape: Any, image_shape: Any = None) -> None:
-        width = sum(shape[-1] for shape in maps_shape)
+        if self.built:
+            return
+        width = maps_shape[1] * maps_shape[-1]
         self.norm = keras.layers.LayerNormalization(
             epsilon=1e-6, dtype=self.dtype_policy, name="norm"
         )
@@ -116,8 +118,8 @@ class LinearHead(SegmentationHead):
         for layer in (self.norm, self.logits):
             layer.build((None, width))
 
-    def call(self, maps: Sequence[Any], image: Any) -> Any:
-        tokens = ops.concatenate(maps, axis=-1)
+    def call(self, maps: Any, image: Any) -> Any:
+        tokens = ops.concatenate(ops.unstack(maps, axis=1), axis=-1)
         logits = self.logits(self.norm(tokens))  # (batch, *grid, pixels of a patch * classes)
         shape = (*image.shape[1:-1], self.num_classes)
         rows = (-1, math.prod(tokens.shape[1:-1]), logits.shape[-1])
@@ -150,7 +152,7 @@ class PyramidHead(SegmentationHead):
 
     Example:
     >>> head = PyramidHead(num_classes=3, patch_size=(4, 4), head_dim=8)
-    >>> maps = [ops.zeros((1, 4, 4, 8))] * head.num_maps
+    >>> maps = ops.zeros((1, head.num_maps, 4, 4, 8))
     >>> tuple(head(maps, ops.zeros((1, 16, 16, 1))).shape)
     (1, 16, 16, 3)
 
@@ -172,15 +174,17 @@ class PyramidHead(SegmentationHead):
         return 1 + len(self.factors)
 
     def build(self, maps_shape: Any, image_shape: Any = None) -> None:
+        if self.built:
+            return
         policy, width, rank = self.dtype_policy, self.head_dim, self.rank
         self.projections = [
             keras.layers.Dense(width, dtype=policy, name=f"projection_{index}")
             for index in range(self.num_maps)
         ]
-        for project, shape in zip(self.projections, maps_shape, strict=True):
-            project.build(shape)
+        for project in self.projections:
+            project.build((None, *maps_shape[2:]))
         # An axis of one place cannot be halved.
-        self.halves = [2 if side is None or side > 1 else 1 for side in maps_shape[0][1:-1]]
+        self.halves = [2 if side is None or side > 1 else 1 for side in maps_shape[2:-1]]
         self.coarse = ConvBlock(rank, width, dtype=policy, name="coarse")
         self.blocks = [
             ConvBlock(rank, width, dtype=policy, name=f"block_{index}")
@@ -205,7 +209,8 @@ class PyramidHead(SegmentationHead):
         for layer in (self.coarse, *self.blocks, *self.enlarge, *self.lateral, self.logits):
             layer.build(places)
 
-    def call(self, maps: Sequence[Any], image: Any) -> Any:
+    def call(self, maps: Any, image: Any) -> Any:
+        maps = ops.unstack(maps, axis=1)
         maps = [project(one) for project, one in zip(self.projections, maps, strict=True)]
         x = maps[-1]
         x = self.blocks[0](x + _repeated(self.coarse(_averaged(x, self.halves)), self.halves, x))
@@ -248,7 +253,7 @@ class UNETRHead(SegmentationHead):
 
     Example:
     >>> head = UNETRHead(num_classes=2, patch_size=(2, 4, 4), head_dim=8)
-    >>> maps = [ops.zeros((1, 2, 3, 3, 8))] * head.num_maps
+    >>> maps = ops.zeros((1, head.num_maps, 2, 3, 3, 8))
     >>> tuple(head(maps, ops.zeros((1, 4, 12, 12, 1))).shape)
     (1, 4, 12, 12, 2)
 
@@ -275,10 +280,12 @@ class UNETRHead(SegmentationHead):
         return max(1, len(self.factors))
 
     def build(self, maps_shape: Any, image_shape: Any = None) -> None:
+        if self.built:
+            return
         policy, rank, steps = self.dtype_policy, self.rank, range(len(self.factors))
         places = (None, *[None] * rank)
         self.deepest = ConvBlock(rank, self.widths[0], dtype=policy, name="deepest")
-        self.deepest.build((*places, maps_shape[-1][-1]))
+        self.deepest.build((*places, maps_shape[-1]))
         self.enlarge, self.skips, self.blocks = [], [], []
         for step in steps:
             width = self.widths[step + 1]
@@ -288,7 +295,7 @@ class UNETRHead(SegmentationHead):
             if step < steps[-1]:
                 factor = _product(self.factors[: step + 1])
                 skip = Enlargement(factor, width, dtype=policy, name=f"skip_{step}")
-                skip.build((*places, maps_shape[-2 - step][-1]))
+                skip.build((*places, maps_shape[-1]))
             else:
                 skip = ConvBlock(rank, width, dtype=policy, name="image")
                 skip.build((*places, image_shape[-1]))
@@ -299,7 +306,8 @@ class UNETRHead(SegmentationHead):
         self.logits = keras.layers.Dense(self.num_classes, dtype="float32", name="logits")
         self.logits.build((*places, self.widths[-1]))
 
-    def call(self, maps: Sequence[Any], image: Any) -> Any:
+    def call(self, maps: Any, image: Any) -> Any:
+        maps = ops.unstack(maps, axis=1)
         x = self.deepest(maps[-1])
         skipped = [*maps[-2::-1], image]
         stages = zip(self.enlarge, self.skips, self.blocks, skipped, strict=bool(self.enlarge))
@@ -329,6 +337,8 @@ class ConvBlock(keras.layers.Layer):
         self.rank, self.width = rank, width
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
         self.convolution = _CONV[self.rank](
             self.width, 3, padding="same", dtype=self.dtype_policy, name="convolution"
         )
@@ -360,6 +370,8 @@ class Enlargement(keras.layers.Layer):
         self.factor, self.width = tuple(factor), width
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        if self.built:
+            return
         self.convolution = _TRANSPOSED[len(self.factor)](
             self.width, self.factor, self.factor, dtype=self.dtype_policy, name="convolution"
         )

@@ -152,7 +152,7 @@ class Segmenter(TrainableModel):
         Example:
         >>> model = Segmenter.from_pretrained("mnist", 2, head="unetr", image_shape=(56, 56, 1))
         >>> model.image_shape, model.blocks
-        ((56, 56, 1), (2, 4))
+        ((56, 56, 1), (3, 6))
         """
         check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
         check_int("seed", seed, 0, LARGEST_SEED, optional=True)
@@ -165,7 +165,7 @@ class Segmenter(TrainableModel):
         if self.built:
             return
         self.encoder.build((None, *self.encoder.image_shape))
-        maps = [(None, *self.patch_grid, self.encoder.hidden_dim)] * len(self.blocks)
+        maps = (None, len(self.blocks), *self.patch_grid, self.encoder.hidden_dim)
         self.head.build(maps, (None, *self.image_shape))
         self.built = True
 
@@ -194,9 +194,7 @@ class Segmenter(TrainableModel):
         if metrics is None:
             metrics = [
                 PixelAccuracy(name="accuracy"),
-                keras.metrics.MeanIoU(
-                    self.num_classes, name="mean_iou", ignore_class=-1, sparse_y_pred=False
-                ),
+                MeanIoU(self.num_classes, name="mean_iou"),
             ]
         super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
@@ -231,8 +229,8 @@ class Segmenter(TrainableModel):
         image = unpatchify(patches, self.encoder.patch_size, self.image_shape)
         return ops.cast(self.head(maps, ops.cast(image, self.compute_dtype)), "float32")
 
-    def _maps(self, patches: Any, missing: Any, training: bool) -> list[Any]:
-        """Tokens of the chosen blocks, `(batch, *grid, hidden_dim)`, 0 where a patch is missing."""
+    def _maps(self, patches: Any, missing: Any, training: bool) -> Any:
+        """Tokens of the chosen blocks, `(batch, num_maps, *grid, hidden_dim)`; 0 where missing."""
         encoder = self.encoder
         training = training and self.train_blocks != 0
         blocks = encoder.encode_blocks(patches, missing, self.patch_grid, training)
@@ -242,7 +240,7 @@ class Segmenter(TrainableModel):
             if missing is not None:
                 tokens = ops.where(missing[..., None], ops.zeros_like(tokens), tokens)
             maps.append(ops.reshape(tokens, (-1, *self.patch_grid, encoder.hidden_dim)))
-        return maps
+        return ops.stack(maps, axis=1)
 
     def probabilities(self, images: Any, batch_size: int = 32) -> np.ndarray:
         """Probabilities of the classes, for every pixel of images of the model's size.
@@ -303,17 +301,20 @@ class Segmenter(TrainableModel):
     def segment_batch(self, images: Any) -> dict[str, Any]:
         """One batch: a tensor in, `logits`, `probabilities` and int32 `classes` out."""
         logits = self(images, training=False)
-        classes = ops.cast(ops.argmax(logits, axis=-1), "int32")
+        # `ops.argmax` looks at the sign bit of zeros, for which ONNX has no operation.
+        classes = ops.cast(ops.top_k(logits, 1)[1][..., 0], "int32")
         return {"logits": logits, "probabilities": ops.softmax(logits), "classes": classes}
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return input_shape[0], *self.image_shape[:-1], self.num_classes
 
     def get_config(self) -> dict[str, Any]:
+        head = keras.saving.serialize_keras_object(self.head)
+        head.pop("build_config", None)  # the segmenter builds it, under its own name
         own = {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "num_classes": self.num_classes,
-            "head": keras.saving.serialize_keras_object(self.head),
+            "head": head,
             "blocks": list(self.blocks),
             "image_shape": list(self.image_shape),
             "train_blocks": self.train_blocks,
@@ -354,6 +355,52 @@ class PixelAccuracy(keras.metrics.Mean):
             shape = (-1, *[1] * (len(labeled.shape) - 1))
             labeled = labeled * ops.reshape(weight, shape)
         super().update_state(ops.cast(right, "float32"), labeled)
+
+
+@keras.saving.register_keras_serializable(package="mae_keras")
+class MeanIoU(keras.metrics.Metric):
+    """Intersection over union of predicted and true labeled pixels, mean over the classes.
+
+    Pixels of all batches count together; a class that is neither there nor predicted is left out.
+    Unlike `keras.metrics.MeanIoU` it needs no 64-bit integers, which JAX lacks.
+
+    Args:
+        num_classes: int.
+        name: str.
+        **kwargs: passed to `keras.metrics.Metric`.
+
+    Example:
+    >>> iou = MeanIoU(2)
+    >>> iou.update_state([[0, 1, -1]], [[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]])
+    >>> float(iou.result())
+    0.25
+    """
+
+    def __init__(self, num_classes: int, name: str = "mean_iou", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.num_classes = num_classes
+        self.confusion = self.add_weight(
+            shape=(num_classes, num_classes), initializer="zeros", dtype="float32", name="confusion"
+        )
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        y_pred = ops.reshape(ops.argmax(y_pred, axis=-1), (-1,))
+        # The row of an unlabeled pixel is all zeros.
+        truth, predicted = (
+            ops.one_hot(values, self.num_classes, dtype="float32") for values in (y_true, y_pred)
+        )
+        self.confusion.assign_add(ops.matmul(ops.transpose(truth), predicted))
+
+    def result(self) -> Any:
+        confusion = ops.convert_to_tensor(self.confusion)
+        both = ops.diagonal(confusion)
+        either = ops.sum(confusion, axis=0) + ops.sum(confusion, axis=1) - both
+        there = ops.cast(either > 0, "float32")
+        return ops.sum(both / ops.maximum(either, 1.0)) / ops.maximum(ops.sum(there), 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_classes": self.num_classes}
 
 
 def _as_head(

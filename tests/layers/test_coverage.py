@@ -17,8 +17,8 @@ LAYERS = sorted(
     for name, value in EXPORTED.items()
     if isinstance(value, type) and issubclass(value, keras.layers.Layer)
 )
-# The base of the masking layers has no strategy, so it cannot be called.
-ABSTRACT = {"PatchMasking"}
+# The bases of masking layers and of heads say nothing of what they compute.
+ABSTRACT = {"PatchMasking", "SegmentationHead"}
 
 
 def first_arguments_of_check_layer(path):
