@@ -9,8 +9,8 @@ import numpy as np
 
 from mae_keras import data
 from mae_keras.data.file_tree import counted
-from mae_keras.evaluation.sliding_window import sliding_window
 from mae_keras.models.restoration import Reconstruction
+from mae_keras.ops.sliding_window import sliding_window
 from mae_keras.runs.options import preprocessing_of
 
 
