@@ -95,6 +95,11 @@ class Segmenter(TrainableModel):
     ):
         if not isinstance(encoder, ViTEncoder):
             raise TypeError(f"`encoder` must be a ViTEncoder. Received: {type(encoder).__name__}")
+        if encoder.sample_inputs.per_channel:
+            raise ValueError(
+                "`encoder` must have tokens of all channels: heads give a class to each pixel, not "
+                "to each of its channels. Received: an encoder with per_channel=True"
+            )
         shape = encoder.image_shape if image_shape is None else as_image_shape(image_shape)
         if len(shape) != len(encoder.image_shape) or shape[-1] != encoder.image_shape[-1]:
             raise ValueError(

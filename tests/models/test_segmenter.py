@@ -251,6 +251,8 @@ def test_sizes_that_do_not_fit_are_refused():
         Segmenter(encoder, 2, image_shape=(12, 12, 3))
     with pytest.raises(ValueError, match="divi"):
         Segmenter(encoder, 2, image_shape=(12, 14, 1))
+    with pytest.raises(ValueError, match="an encoder with per_channel=True"):
+        Segmenter(make_encoder(1, per_channel=True), 2)
     with pytest.raises(ValueError, match="`head_dim` must be a multiple of 8"):
         PyramidHead(2, (4, 4), head_dim=12)
     with pytest.raises(ValueError, match="`train_blocks`"):
