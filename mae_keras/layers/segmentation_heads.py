@@ -57,6 +57,7 @@ class SegmentationHead(keras.layers.Layer):
     """
 
     num_maps = 1
+    convolves = True  # whether it has convolutions, which XLA made slower on a CPU
 
     def __init__(self, num_classes: int, patch_size: int | Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
@@ -104,6 +105,8 @@ class LinearHead(SegmentationHead):
     >>> tuple(head(ops.zeros((1, 1, 4, 4, 8)), ops.zeros((1, 8, 8, 1))).shape)
     (1, 8, 8, 3)
     """
+
+    convolves = False
 
     def build(self, maps_shape: Any, image_shape: Any = None) -> None:
         if self.built:

@@ -115,6 +115,7 @@ class TrainableModel(keras.Model):
     """
 
     uses_labels = True
+    convolves = False  # whether it has convolutions, which decides about XLA
 
     def __init__(
         self,
@@ -177,7 +178,9 @@ class TrainableModel(keras.Model):
         self._requested_jit = jit_compile
         if kwargs.get("run_eagerly") and jit_compile == "auto":
             jit_compile = False
-        chosen = resolve_jit_compile(jit_compile, self._width, self.compute_dtype, self.num_tokens)
+        chosen = resolve_jit_compile(
+            jit_compile, self._width, self.compute_dtype, self.num_tokens, self.convolves
+        )
         self._skipped = None
         if skip_nonfinite:
             self._skipped = UntrackedMetric(keras.metrics.Sum(name=SKIPPED))

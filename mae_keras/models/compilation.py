@@ -21,7 +21,11 @@ LARGEST_XLA_CPU_IMAGE = 2**15
 
 
 def resolve_jit_compile(
-    jit_compile: bool | str, hidden_dim: int, compute_dtype: str, num_tokens: int = 1
+    jit_compile: bool | str,
+    hidden_dim: int,
+    compute_dtype: str,
+    num_tokens: int = 1,
+    convolves: bool = False,
 ) -> bool:
     """Turn `jit_compile="auto"` into the choice that measured faster.
 
@@ -33,6 +37,7 @@ def resolve_jit_compile(
         hidden_dim: int, width of the model's matrix products.
         compute_dtype: str, the dtype policy's compute dtype.
         num_tokens: int, tokens of an image where there are most of them.
+        convolves: bool, whether the model has convolutions, which XLA made slower on a CPU.
 
     Returns:
         bool.
@@ -66,7 +71,7 @@ def resolve_jit_compile(
     narrow = hidden_dim <= LARGEST_XLA_CPU_DIM
     small = hidden_dim * num_tokens <= LARGEST_XLA_CPU_IMAGE
     whole = available_shards() == 1  # or XLA's products would have one thread, and no shards
-    return compute_dtype == "float32" and narrow and small and whole
+    return compute_dtype == "float32" and narrow and small and whole and not convolves
 
 
 def usable_shards() -> int:

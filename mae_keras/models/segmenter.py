@@ -120,6 +120,7 @@ class Segmenter(TrainableModel):
         self.encoder = encoder
         self.class_names = check_class_names(class_names, self.num_classes)
         self.head = _as_head(head, self.num_classes, encoder.patch_size, self.dtype_policy)
+        self.convolves = self.head.convolves
         self.blocks = _as_blocks(blocks, self.head.num_maps, encoder.num_layers)
         self.build((None, *shape))
         self.train_last_blocks(train_blocks)

@@ -7,6 +7,7 @@ import pytest
 from mae_keras.interop import export_onnx, export_saved_model
 from mae_keras.layers import LinearHead, PyramidHead, UNETRHead
 from mae_keras.models import Segmenter, ViTEncoder, load_model
+from mae_keras.runtime.batch_shards import available_shards
 
 HEADS = ("linear", "pyramid", "unetr")
 SHAPES = {1: (24, 2), 2: (12, 12, 1), 3: (4, 8, 8, 1)}
@@ -259,3 +260,13 @@ def test_sizes_that_do_not_fit_are_refused():
         Segmenter(encoder, 2, train_blocks=3)
     with pytest.raises(ValueError, match="`image` must be one image with 2 spatial axes"):
         Segmenter(encoder, 2, "linear").segment(samples()[0])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
+def test_xla_is_chosen_where_it_measured_faster():
+    for head, compiled in (("linear", True), ("pyramid", False), ("unetr", False)):
+        model = Segmenter(make_encoder(), 2, head)
+        model.compile("adam")
+        assert model.jit_compile == (compiled and available_shards() == 1)
+        model.compile("adam", jit_compile=True)
+        assert model.jit_compile
