@@ -30,9 +30,9 @@ MODELS = (
     "functional",
     "patches",
 )
-# One machine's matrix products are not another's: the last digits may differ.
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-HALF = {"rtol": 0.05, "atol": 0.5}  # bfloat16 keeps 3 digits, pixels go to 255
+# One machine's matrix products are not another's: the last digits may differ, of the largest value
+# that is added up. bfloat16 keeps 3 digits.
+CLOSE, HALF = 1e-5, 0.03
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,12 @@ def pixels(shape):
     return np.random.default_rng(7).integers(0, 256, (4, *shape)).astype("uint8")
 
 
+def check_close(found, expected, share=CLOSE):
+    """Equal but for a share of the largest value."""
+    most = share * np.abs(expected).max()
+    np.testing.assert_allclose(np.asarray(found, "float32"), expected, rtol=0, atol=most)
+
+
 def check_holds(model, described):
     # Keras puts the model's own name, which counts up, before some paths and not before others.
     names = [["/".join(w.path.split("/")[-2:]), list(w.shape)] for w in model.weights]
@@ -85,15 +91,18 @@ def check_holds(model, described):
 def test_a_model_of_an_earlier_version_computes_what_it_did(old, name):
     model = models.load_model(old / f"{name}.keras")
     check_holds(model, json.loads((old / "models.json").read_text())[name])
-    images, close = pixels(SHAPES.get(name, (8, 8, 1))), HALF if name == "half" else CLOSE
-    expected = np.load(old / f"{name}.npz")
-    np.testing.assert_allclose(np.asarray(model(images), "float32"), expected["call"], **close)
+    images = pixels(SHAPES.get(name, (8, 8, 1)))
+    with np.load(old / f"{name}.npz") as file:
+        expected = dict(file)
+
+    share = HALF if name == "half" else CLOSE
+    check_close(model(images), expected["call"], share)
     if "encode" in expected:
-        np.testing.assert_allclose(model.encode(images), expected["encode"], **close)
+        check_close(model.encode(images), expected["encode"], share)
     if "prediction" in expected:
         made = model.reconstruct(images)
         np.testing.assert_array_equal(made.patch_mask, expected["patch_mask"])
-        np.testing.assert_allclose(made.prediction, expected["prediction"], **close)
+        check_close(made.prediction, expected["prediction"], share)
         masks = [model.masking.draw(model.grid, step, np.arange(3)) for step in (1, 1000)]
         np.testing.assert_array_equal(np.stack(masks), expected["training_masks"])
 
@@ -131,7 +140,7 @@ def test_a_finished_run_of_an_earlier_version_is_read_and_evaluated(old, old_run
     _, model = load_run(folder / "finished")
     check_holds(model, about["finished"])
     expected = np.load(old / "runs.npz")["encode"]
-    np.testing.assert_allclose(model.encode(pixels((8, 8, 1))), expected, **CLOSE)
+    check_close(model.encode(pixels((8, 8, 1))), expected)
     before = json.loads((folder / "finished" / "evaluation.json").read_text())
     now = evaluate_run(folder / "finished", ["knn"])["knn"]
     assert now["accuracies"].keys() == before["knn"]["accuracies"].keys()
@@ -147,4 +156,4 @@ def test_a_saved_model_of_an_earlier_version_serves_what_the_model_gives(old):
     images = pixels((8, 8, 1))
     features = served.signatures["serving_default"](tf.constant(images))["features"]
     model = models.load_model(old / "finished" / "model.keras")
-    np.testing.assert_allclose(features, model.encode(images), **CLOSE)
+    check_close(features, model.encode(images))

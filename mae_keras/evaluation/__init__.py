@@ -62,9 +62,9 @@ from mae_keras.evaluation.restoration import score_filled as score_filled
 from mae_keras.evaluation.robustness import corruption_curves as corruption_curves
 from mae_keras.evaluation.robustness import robustness as robustness
 from mae_keras.files import lazy_names as _lazy_names
-from mae_keras.ops.sliding_window import sliding_window as sliding_window
-from mae_keras.ops.sliding_window import window_starts as window_starts
-from mae_keras.ops.sliding_window import window_weights as window_weights
+from mae_keras.sliding_window import sliding_window as sliding_window
+from mae_keras.sliding_window import window_starts as window_starts
+from mae_keras.sliding_window import window_weights as window_weights
 
 if TYPE_CHECKING:
     from mae_keras.evaluation.batch_norm_probe import PaperProbeResult as PaperProbeResult

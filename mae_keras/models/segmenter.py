@@ -29,7 +29,7 @@ from mae_keras.models.classifier import (
 from mae_keras.models.encoder import ViTEncoder
 from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.ops import as_image_shape, unpatchify
-from mae_keras.ops.sliding_window import sliding_window
+from mae_keras.sliding_window import sliding_window
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")

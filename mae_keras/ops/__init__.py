@@ -1,7 +1,4 @@
-"""Pure functions on tensors of any rank; no layer, no state.
-
-Of `keras.ops`, but for `sliding_window`, which is for samples too large for a tensor.
-"""
+"""Pure functions on tensors of any rank; `keras.ops` only, no layer, no state."""
 
 from mae_keras.ops.gradients import oriented_gradients as oriented_gradients
 from mae_keras.ops.image_quality import psnr as psnr

@@ -10,8 +10,8 @@ import numpy as np
 from mae_keras import data
 from mae_keras.data.file_tree import counted
 from mae_keras.models.restoration import Reconstruction
-from mae_keras.ops.sliding_window import sliding_window
 from mae_keras.runs.options import preprocessing_of
+from mae_keras.sliding_window import sliding_window
 
 
 def read_whole(path: str | os.PathLike[str], model: Any) -> np.ndarray:

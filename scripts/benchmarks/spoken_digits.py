@@ -61,6 +61,7 @@ def line_of(arguments: argparse.Namespace, seed: int) -> str:
         image_shape=recordings.image_shape,
         num_classes=None,  # so that the run scores no features
         class_names=None,
+        value_range=None,
         preprocessing=recordings.preprocessing,
         train=data.ArraySplit(recordings.train.arrays()[0]),
         validation=data.ArraySplit(recordings.validation.arrays()[0]),

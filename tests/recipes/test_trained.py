@@ -58,7 +58,9 @@ def test_of_a_folder_the_first_files_are_drawn(finished, picture, tmp_path, monk
     for number in range(10):
         shutil.copy(picture, folder / f"{number}.png")
     drawn = []
-    monkeypatch.setattr(trained, "reconstruction_of", lambda _, images, **__: drawn.append(images))
+    monkeypatch.setattr(
+        trained, "reconstruction_of", lambda _, images, *rest, **__: drawn.append(images)
+    )
     monkeypatch.setattr(trained.figures, "save_figure", lambda *_: None)
     reconstruct_files(finished[0], [tmp_path / "pictures", picture], tmp_path / "made.png")
     assert drawn[0].shape == (9, 8, 8, 1)
@@ -88,7 +90,9 @@ def test_a_model_without_a_range_gets_the_pixels_of_a_file_as_they_are(
     MaskedAutoencoder(encoder, MAEDecoder(16, 1, 2, 16)).save(tmp_path / "model.keras")
     (tmp_path / "config.json").write_text("{}")
     given = []
-    monkeypatch.setattr(trained, "reconstruction_of", lambda _, images, **__: given.append(images))
+    monkeypatch.setattr(
+        trained, "reconstruction_of", lambda _, images, *rest, **__: given.append(images)
+    )
     monkeypatch.setattr(trained.figures, "save_figure", lambda *_: None)
     reconstruct_files(tmp_path, [picture], tmp_path / "made.png")
     expected = data.read_image(picture, (8, 8, 1), resize="stretch")  # as runs without the setting
