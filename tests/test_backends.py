@@ -32,8 +32,10 @@ def run(*arguments, backend="jax"):
 # The fast tests that take longest there, and the slow ones, run with `scripts/test --all` only.
 LONGEST = (
     "interop/test_torch_weights.py",
+    "layers/test_segmentation_heads.py",
     "models/test_entry_points.py",
     "models/test_inpainting.py",
+    "models/test_segmenter.py",
     "models/test_signatures.py",
     "models/test_unusable_samples.py",
     "ops/test_image_quality.py",
