@@ -1438,6 +1438,21 @@ def _data_calls() -> list[Call]:
             lambda made: made.apply(FLOATS[:, :, :, None], seed=(1, 2)),
         ),
         Call(
+            "data.SegmentationAugmentation",
+            data.SegmentationAugmentation,
+            lambda: {
+                "flip_axes": ("height", "width"),
+                "quarter_turns": True,
+                "max_rotation": 10.0,
+                "scale": (0.8, 1.2),
+                "elastic": 2.0,
+                "elastic_spacing": 4,
+                "brightness": 0.1,
+                "contrast": 0.1,
+            },
+            lambda made: made.apply(IMAGES, IMAGES[..., 0], seed=(1, 2)),
+        ),
+        Call(
             "data.VolumeSettings",
             data.VolumeSettings,
             lambda: {

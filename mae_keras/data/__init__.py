@@ -47,6 +47,7 @@ _EXPORTS = {
     "VolumeSplit": "volume_crops",
     "read_volume": "volumes",
     "VolumeAugmentation": "volume_augmentation",
+    "SegmentationAugmentation": "segmentation_augmentation",
     "ClassificationAugmentation": "classification",
     "labeled_batches": "classification",
     "evaluation_batches": "pipeline",
