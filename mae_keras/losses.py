@@ -298,7 +298,9 @@ class SegmentationLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(y_true.shape) != len(y_pred.shape) - 1:
+        sizes = zip(y_true.shape, y_pred.shape, strict=False)
+        differ = any(a != b for a, b in sizes if a is not None and b is not None)
+        if len(y_true.shape) != len(y_pred.shape) - 1 or differ:
             raise ValueError(
                 "`y_true` must have the shape of `y_pred` without its last axis, the classes. "
                 f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"

@@ -81,6 +81,30 @@ class Registry(MutableMapping[str, Any]):
         self._items[name] = value
         self._added.add(name)
 
+    def register_class(self, name: str, cls: Any, base: type) -> Any:
+        """Add a subclass of `base`, and make it known to Keras: files may name it.
+
+        Args:
+            name: str, as for `register`.
+            cls: what was given.
+            base: class.
+
+        Returns:
+            `cls`.
+
+        Raises:
+            TypeError: if it is no subclass of `base`.
+            ValueError: as `register` does.
+        """
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise TypeError(f"`cls` must be a subclass of {base.__name__}. Received: {cls!r}")
+        self.register(name, cls)
+        import keras
+
+        if keras.saving.get_registered_name(cls) == cls.__name__:
+            keras.saving.register_keras_serializable(package=cls.__module__.split(".")[0])(cls)
+        return cls
+
     def close_built_in(self) -> None:
         """Count what is registered so far as built in."""
         self._added.clear()

@@ -196,11 +196,6 @@ def live_outputs(
         if hasattr(model, "forecast_batch"):
             return {"future": model.forecast(inputs["past"])}
         images = inputs["images"]
-        if hasattr(model, "segment_batch"):
-            probabilities = model.probabilities(images)
-            logits = model.predict(images, verbose=0)
-            classes = probabilities.argmax(axis=-1).astype("int32")
-            return {"logits": logits, "probabilities": probabilities, "classes": classes}
         if name == "reconstruct":
             result = model.reconstruct(images, inputs["patch_mask"])
             return {"prediction": result.prediction, "pasted": result.pasted}
@@ -208,7 +203,8 @@ def live_outputs(
             unknown = inputs["missing"][..., None] | np.isnan(images.astype("float32"))
             pasted = model.inpaint(images, inputs["missing"])
             return {"pasted": pasted, "patch_mask": touched_patches(unknown, model.grid)}
-        if hasattr(model, "classify_batch") and name in ("classify", "serving_default"):
+        classifies = hasattr(model, "classify_batch") and name in ("classify", "serving_default")
+        if classifies or hasattr(model, "segment_batch"):
             outputs = {
                 "logits": model.predict(images, verbose=0),
                 "probabilities": model.probabilities(images),
@@ -313,8 +309,9 @@ def export_saved_model(
     Args:
         model: masked autoencoder, `ImageClassifier`, `Segmenter` or `Forecaster`.
         path: folder to write: new, empty, or an earlier SavedModel, which is replaced.
-        signatures: names out of `serving_default`, `encode`, `reconstruct`, `inpaint` and
-            `classify`, or `None`: all that the model has. `serving_default` is always written.
+        signatures: names out of `serving_default`, `encode`, `reconstruct`, `inpaint`,
+            `classify`, `segment` and `forecast`, or `None`: all that the model has.
+            `serving_default` is always written.
         verify: bool. Defaults to `True`.
         tolerance: float, largest difference allowed, relative to the largest output. Models that
             compute in half precision are allowed more; see `verification.check_equal`.

@@ -537,17 +537,7 @@ def register_masking(name: str) -> Callable[[type[PatchMasking]], type[PatchMask
            [1, 1, 0, 0]])
     >>> del MASKINGS["left"]
     """
-
-    def register(cls: type[PatchMasking]) -> type[PatchMasking]:
-        if not (isinstance(cls, type) and issubclass(cls, PatchMasking)):
-            raise TypeError(f"`cls` must be a subclass of PatchMasking. Received: {cls!r}")
-        MASKINGS.register(name, cls)
-        if keras.saving.get_registered_name(cls) == cls.__name__:
-            package = cls.__module__.split(".")[0]
-            keras.saving.register_keras_serializable(package=package)(cls)
-        return cls
-
-    return register
+    return lambda cls: MASKINGS.register_class(name, cls, PatchMasking)
 
 
 def make_masking(masking: Any, mask_ratio: float | None, seed: int | None) -> PatchMasking:

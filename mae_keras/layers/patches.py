@@ -180,8 +180,17 @@ class PixelNormalization(keras.layers.Layer):
         self._channels = input_shape[-1]
         self.built = True
 
-    def _scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
-        """NumPy `scale`, `offset` with normalized = pixels * scale + offset."""
+    def scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
+        """NumPy `scale`, `offset` with normalized = pixels * scale + offset.
+
+        Returns:
+            Two float32 arrays, `()` or one number for each channel.
+
+        Example:
+        >>> scale, offset = PixelNormalization((0, 255), mean=0.5).scale_and_offset()
+        >>> float(offset)
+        -0.5
+        """
         low, high = self.value_range or (0.0, 1.0)
         mean = np.asarray(0.0 if self.mean is None else self.mean)
         std = np.asarray(1.0 if self.std is None else self.std)
@@ -196,7 +205,7 @@ class PixelNormalization(keras.layers.Layer):
         self._compiled = self._compiled or _is_traced(images)
         if self._changes_nothing:
             return ops.cast(images, "float32")  # exact, so that numbers of classes stay whole
-        scale, offset = self._scale_and_offset()
+        scale, offset = self.scale_and_offset()
         return ops.cast(images, "float32") * scale + offset
 
     def denormalize(self, values: Any) -> Any:
@@ -210,7 +219,7 @@ class PixelNormalization(keras.layers.Layer):
         """
         if self._changes_nothing:
             return ops.cast(values, "float32")
-        scale, offset = self._scale_and_offset()
+        scale, offset = self.scale_and_offset()
         return (ops.cast(values, "float32") - offset) / scale
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

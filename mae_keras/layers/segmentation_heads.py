@@ -23,12 +23,13 @@ _GROUP = 8  # channels that are normalized together, as in GroupNorm's paper for
 class SegmentationHead(keras.layers.Layer):
     """Base of segmentation heads: maps of tokens in, logits of every pixel out.
 
-    A subclass provides `num_maps`, how many blocks of the encoder it reads, and
-    `call(maps, image)`. It makes its layers in `build`.
+    A subclass provides `num_maps`, how many blocks of the encoder it reads; `build(maps_shape,
+    image_shape)`, which makes and builds its layers; and `call(maps, image)`.
 
     Args:
         num_classes: int, at least 2.
-        patch_size: int, or one int per spatial axis, in pixels: a map has a place for each patch.
+        patch_size: int for images, or one int per spatial axis, in pixels: a map has a place for
+            each patch.
         **kwargs: passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -43,20 +44,24 @@ class SegmentationHead(keras.layers.Layer):
 
     Example:
     >>> class Flat(SegmentationHead):
-    ...     def build(self, input_shape):
+    ...     def build(self, maps_shape, image_shape=None):
     ...         self.dense = keras.layers.Dense(self.num_classes)
+    ...         self.dense.build((None, maps_shape[-1]))
     ...
     ...     def call(self, maps, image):
     ...         logits = self.dense(maps[:, -1])
     ...         for axis, side in enumerate(self.patch_size, 1):
     ...             logits = ops.repeat(logits, side, axis)
     ...         return logits
-    >>> maps, image = ops.zeros((1, 1, 4, 4, 8)), ops.zeros((1, 8, 8, 1))
-    >>> tuple(Flat(num_classes=3, patch_size=(2, 2))(maps, image).shape)
+    >>> from mae_keras.models import Segmenter, ViTEncoder
+    >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2)
+    >>> model = Segmenter(encoder, 3, head=Flat(3, (2, 2)))
+    >>> tuple(model(ops.zeros((1, 8, 8, 1))).shape)
     (1, 8, 8, 3)
     """
 
     num_maps = 1
+    joins_maps = False  # whether it takes any number of maps
     convolves = True  # whether it has convolutions, which XLA made slower on a CPU
 
     def __init__(self, num_classes: int, patch_size: int | Sequence[int], **kwargs: Any):
@@ -106,6 +111,7 @@ class LinearHead(SegmentationHead):
     (1, 8, 8, 3)
     """
 
+    joins_maps = True
     convolves = False
 
     def build(self, maps_shape: Any, image_shape: Any = None) -> None:
@@ -131,7 +137,7 @@ class LinearHead(SegmentationHead):
 
 @keras.saving.register_keras_serializable(package="mae_keras")
 class PyramidHead(SegmentationHead):
-    """Maps of up to four blocks at several scales, added from coarse to fine, with convolutions.
+    """Maps of up to three blocks at several scales, added from coarse to fine, with convolutions.
 
     The deepest map is read at half the resolution of the grid and at its own; earlier maps are
     enlarged once and twice, by the smallest factors of the patch size. Each place of the finest
@@ -235,7 +241,7 @@ class UNETRHead(SegmentationHead):
 
     For structures smaller than a patch: its last convolutions see the pixels. The deepest map is
     enlarged step by step, by the prime factors of the patch size; at each step the map of an
-    earlier block joins, at the last one the image.
+    earlier block joins, at the last one the image. With patches of one pixel there is no step.
 
     Args:
         num_classes: as for `SegmentationHead`.
@@ -477,14 +483,4 @@ def register_segmentation_head(name: str) -> Callable[[type], type[SegmentationH
     True
     >>> del SEGMENTATION_HEADS["deep"]
     """
-
-    def register(cls: type[SegmentationHead]) -> type[SegmentationHead]:
-        if not (isinstance(cls, type) and issubclass(cls, SegmentationHead)):
-            raise TypeError(f"`cls` must be a subclass of SegmentationHead. Received: {cls!r}")
-        SEGMENTATION_HEADS.register(name, cls)
-        if keras.saving.get_registered_name(cls) == cls.__name__:
-            package = cls.__module__.split(".")[0]
-            keras.saving.register_keras_serializable(package=package)(cls)
-        return cls
-
-    return register
+    return lambda cls: SEGMENTATION_HEADS.register_class(name, cls, SegmentationHead)

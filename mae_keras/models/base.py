@@ -1,8 +1,9 @@
 """The base class of every model here: checked data in, XLA where it pays, files written whole."""
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ from mae_keras.models.checks import (
     check_fit_arguments,
     check_input,
     check_labeled,
+    check_values,
     is_array,
     to_numpy,
     warn_of_blind,
@@ -142,7 +144,7 @@ class TrainableModel(keras.Model):
         self._width = hidden_dim
         self._endpoints = Endpoints()
         self._skipped: UntrackedMetric | None = None
-        self._compiles_pieces = self._evaluating = False
+        self._compiles_pieces = self._evaluating = self._within_sample = False
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -461,12 +463,12 @@ class TrainableModel(keras.Model):
         """Write the model for serving.
 
         As a SavedModel it has the signatures of `mae_keras.models.exporting`: `encode` (images to
-        `features`), and `reconstruct` and `inpaint` or `classify`. `serving_default` is a
-        classifier's `classify` (`logits`, `probabilities`, and `class_names` where it knows them)
-        and an autoencoder's `encode`. Images are uint8 pixels where `value_range` is (0, 255) and
-        float32 otherwise, any batch size, and nothing of mae_keras is needed to run it.
-        `mae_keras.interop.export_saved_model` writes the same and compares it with this model
-        before it is put in place.
+        `features`), and `reconstruct` and `inpaint` or `classify`; or `segment` or `forecast`.
+        `serving_default` is a classifier's `classify` (`logits`, `probabilities`, and
+        `class_names` where it knows them), an autoencoder's `encode`, or the only other one.
+        Images are uint8 pixels where `value_range` is (0, 255) and float32 otherwise, any batch
+        size, and nothing of mae_keras is needed to run it. `mae_keras.interop.export_saved_model`
+        writes the same and compares it with this model before it is put in place.
 
         Args:
             filepath: folder to write: new, empty, or an earlier SavedModel, which is replaced.
@@ -495,6 +497,12 @@ class TrainableModel(keras.Model):
         """Images, labels and weights for Keras, of arrays; data sets as they came."""
         x = check_input(x, self.image_shape, self.value_range)
         check_class_weight(class_weight)
+        if class_weight is not None and self.mask_shape is not None:
+            raise ValueError(
+                "`class_weight` must be None: Keras has one weight for an image, and masks have "
+                "many classes. Give losses.SegmentationLoss(class_weights=...) to `compile`. "
+                f"Received: class_weight={class_weight}"
+            )
         if not is_array(x):
             for name, value in (("y", y), ("sample_weight", sample_weight)):
                 if value is not None:
@@ -553,10 +561,43 @@ class TrainableModel(keras.Model):
         options["validation_data"] = (x, y, weights) if is_array(x) else x
         return [check]
 
+    @contextlib.contextmanager
+    def parts_of(self, sample: Any) -> Iterator[None]:
+        """Check a sample as a whole; take what is given to the model inside for parts of it.
+
+        A dark part of a bright image must not pass for one scaled to [0, 1], nor a part without a
+        whole patch for an image that cannot be seen.
+
+        Args:
+            sample: array `(*spatial, channels)` of any size.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            TypeError, ValueError: if its values are none that the model takes.
+
+        Example:
+        >>> from mae_keras.models import DenseMaskedAutoencoder
+        >>> import numpy as np
+        >>> model = DenseMaskedAutoencoder((1, 4, 1), hidden_units=(8,))
+        >>> image = np.array([[0.1] * 4 + [200.0] * 4])[..., None]
+        >>> with model.parts_of(image):
+        ...     model.encode(image[None, :, :4]).shape
+        (1, 8)
+        """
+        check_values(to_numpy(sample), self.value_range)
+        self._within_sample = True
+        try:
+            yield
+        finally:
+            self._within_sample = False
+
     def _checked_images(self, x: Any) -> tuple[Any, BatchCheck]:
         """Images for inference; warns of those in an array of which nothing can be seen."""
-        x = check_input(x, self.image_shape, self.value_range)
-        if is_array(x):
+        check_units = not self._within_sample
+        x = check_input(x, self.image_shape, self.value_range, check_units)
+        if is_array(x) and not self._within_sample:
             warn_of_blind(blind_samples(to_numpy(x), self.patch_grid), len(x))
         return self._checked_set(x, labels=False)
 

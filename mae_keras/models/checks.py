@@ -446,7 +446,12 @@ def warn_of_blind(rows: Sequence[Any], num_images: int | None) -> None:
     )
 
 
-def check_input(x: Any, image_shape: Sequence[int], value_range: tuple[float, float] | None) -> Any:
+def check_input(
+    x: Any,
+    image_shape: Sequence[int],
+    value_range: tuple[float, float] | None,
+    check_units: bool = True,
+) -> Any:
     """Check what was given to `fit`, `evaluate`, `encode` or `reconstruct`, as far as it is there.
 
     Of arrays every value is looked at. Of `tf.data` sets of known length whose images are floats
@@ -457,6 +462,7 @@ def check_input(x: Any, image_shape: Sequence[int], value_range: tuple[float, fl
         x: array, `tf.data.Dataset` or anything else `fit` takes.
         image_shape: `(*spatial, channels)` of the model.
         value_range: `(low, high)` of the model, or `None`.
+        check_units: bool, of arrays, as for `check_values`.
 
     Returns:
         `x`; of a NumPy masked array, an array with NaN for what is masked.
@@ -477,7 +483,7 @@ def check_input(x: Any, image_shape: Sequence[int], value_range: tuple[float, fl
         check_shape(x.shape, image_shape)
         if not x.shape[0]:
             raise ValueError(f"`images` must not be empty. Received: images.shape={x.shape}")
-        check_values(to_numpy(x), value_range)
+        check_values(to_numpy(x), value_range, check_units)
     elif isinstance(x, (list, tuple)):
         raise TypeError(
             "`images` must be one array, not a list. Received: "
@@ -643,8 +649,11 @@ def _check_masks(
     masks: np.ndarray, num_classes: int, name: str, mask_shape: tuple[int, ...]
 ) -> None:
     if masks.shape[1:] != mask_shape:
-        colored = masks.shape[1:-1] == mask_shape and masks.shape[-1] in (3, 4)
-        hint = " These have colors: masks hold one class number for each pixel." if colored else ""
+        hint = ""
+        if masks.shape[1:-1] == mask_shape and masks.shape[-1] in (3, 4):
+            hint = " These have colors: masks hold one class number for each pixel."
+        elif masks.shape[1:] == (*mask_shape, 1):
+            hint = " Drop the last axis: masks[..., 0]."
         raise ValueError(
             f"`{name}` must be masks of the images' size, shape {(len(masks), *mask_shape)}.{hint} "
             f"Received: {name}.shape={masks.shape}"
@@ -652,15 +661,19 @@ def _check_masks(
     if masks.dtype.kind not in "iu":
         raise TypeError(
             f"`{name}` must be integers from 0 to {num_classes - 1}, or -1 for pixels without a "
-            f"label. Received: {name}.dtype={masks.dtype}"
+            f"label; masks.astype('int32') makes them of whole numbers and booleans. "
+            f"Received: {name}.dtype={masks.dtype}"
         )
     if masks.size and not -1 <= masks.min() <= masks.max() < num_classes:
         values, counts = np.unique(masks, return_counts=True)
         unknown = (values < -1) | (values >= num_classes)
         pairs = zip(values[unknown][:5], counts[unknown][:5], strict=True)
+        hint = ""
+        if 255 in values[unknown]:
+            hint = " 255 often stands for no label (use -1) or for a foreground (use masks > 0)."
         raise ValueError(
             f"`{name}` must hold class numbers from 0 to {num_classes - 1}, or -1 for pixels "
-            "without a label. Received: "
+            f"without a label.{hint} Received: "
             + ", ".join(f"{value} ({count} pixels)" for value, count in pairs)
         )
 

@@ -1,10 +1,11 @@
 """A classifier on top of an encoder: what fine-tuning trains."""
 
 import contextlib
+import functools
 import math
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -161,11 +162,8 @@ class ImageClassifier(TrainableModel):
         ((28, 28, 1), 10)
         """
         check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
-        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
-        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
-        source = pretrained_encoder(model)
-        with seeded(seed):
-            return cls(copy_encoder(source, drop_path_rate, copy_weights), num_classes, **kwargs)
+        build = functools.partial(cls, num_classes=num_classes, **kwargs)
+        return on_copied_encoder(build, model, drop_path_rate, copy_weights, seed)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
@@ -270,22 +268,8 @@ class ImageClassifier(TrainableModel):
             - He et al. 2021, section 4.3; Yosinski et al. 2014, arXiv:1411.1792.
         """
         encoder = self.encoder
-        limited = num_blocks is not None
-        if limited and (
-            not hasattr(num_blocks, "__index__") or not 0 <= num_blocks <= encoder.num_layers
-        ):
-            raise ValueError(
-                f"`num_blocks` (`train_blocks`) must be an int from 0 to the encoder's "
-                f"{encoder.num_layers} blocks, or None for everything. Received: {num_blocks!r}"
-            )
-        self.train_blocks = int(num_blocks) if limited else None
-        self._num_frozen = encoder.num_layers - self.train_blocks if limited else 0
-        for layer in (encoder.patch_projection, encoder.positions):
-            layer.trainable = not limited
-        if encoder.use_class_token:
-            encoder.class_token.trainable = not limited
-        for index, block in enumerate(encoder.blocks):
-            block.trainable = index >= self._num_frozen
+        self._num_frozen = encoder.train_last_blocks(num_blocks)
+        self.train_blocks = None if num_blocks is None else int(num_blocks)
         # The norm that is not used gets no gradients, about which Keras would warn.
         encoder.norm.trainable = False
         self._feature_norm.trainable = num_blocks != 0
@@ -413,6 +397,40 @@ def pretrained_encoder(model: keras.Model | str | os.PathLike[str]) -> ViTEncode
             f"Received: {type(model).__name__}"
         )
     return source
+
+
+def on_copied_encoder(
+    build: Callable[[ViTEncoder], Any],
+    model: keras.Model | str | os.PathLike[str],
+    drop_path_rate: float,
+    copy_weights: bool,
+    seed: int | None,
+) -> Any:
+    """What is built on a copy of a trained encoder, with weights that depend on a seed.
+
+    Args:
+        build: function of the copy.
+        model: as `ImageClassifier.from_pretrained` takes it, as are the others.
+        drop_path_rate: float in [0, 1).
+        copy_weights: bool.
+        seed: int, or `None`.
+
+    Returns:
+        What `build` returns.
+
+    Raises:
+        TypeError, ValueError: if there is no encoder, or a number is out of range.
+
+    Example:
+    >>> encoder = on_copied_encoder(lambda copy: copy, "mnist", 0.1, True, seed=None)
+    >>> encoder.drop_path_rate
+    0.1
+    """
+    check_int("seed", seed, 0, LARGEST_SEED, optional=True)
+    check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
+    source = pretrained_encoder(model)
+    with seeded(seed):
+        return build(copy_encoder(source, drop_path_rate, copy_weights))
 
 
 def copy_encoder(source: ViTEncoder, drop_path_rate: float, copy_weights: bool) -> ViTEncoder:

@@ -218,6 +218,8 @@ class TransformerEncoder(keras.Model):
         hidden: Any = None,
         grid: Sequence[int] | None = None,
         training: bool = False,
+        num_frozen: int = 0,
+        num_blocks: int | None = None,
     ) -> list[Any]:
         """Encode patches and keep what every block makes of them, for probes and dense heads.
 
@@ -226,16 +228,21 @@ class TransformerEncoder(keras.Model):
             hidden: bool `(batch, num_patches)`, patches not to attend to, or `None`.
             grid: ints or `None`, patches per axis if not the encoder's own.
             training: bool, whether paths are dropped.
+            num_frozen: int, first blocks that drop none. Defaults to `0`.
+            num_blocks: int, how many blocks to run, or `None`: all.
 
         Returns:
-            `num_layers + 1` tensors `(batch, [1 +] num_patches, hidden_dim)`: the embedded
-            patches, then the tokens after each block; the last is what `encode_patches` gives,
-            final norm included.
+            `num_layers + 1` tensors `(batch, [1 +] num_patches, hidden_dim)`, or `num_blocks + 1`:
+            the embedded patches, then the tokens after each block. Those after the encoder's last
+            block are what `encode_patches` gives, final norm included.
         """
         tokens, attended = self._embed(patches, hidden, grid=grid)
         outputs = [tokens]
-        for block in self.blocks:
-            outputs.append(block(outputs[-1], attention_mask=attended, training=training))
+        for index, block in enumerate(self.blocks[:num_blocks]):
+            dropping = training and index >= num_frozen
+            outputs.append(block(outputs[-1], attention_mask=attended, training=dropping))
+        if num_blocks not in (None, self.num_layers):
+            return outputs
         return [*outputs[:-1], self.norm(outputs[-1])]
 
     def _embed(
@@ -275,6 +282,43 @@ class TransformerEncoder(keras.Model):
         grid = inputs.grid_of(images.shape[1:])
         hidden = join_masks(patch_mask, missing)
         return self.encode_patches(patches, hidden=hidden, grid=grid, training=training)
+
+    def train_last_blocks(self, num_blocks: int | None, num_used: int | None = None) -> int:
+        """Say which part is trained; the norm after the blocks is left as it is.
+
+        Args:
+            num_blocks: int, the last so many blocks are trained and nothing before them, or
+                `None`: everything.
+            num_used: int, how many blocks are used, of which the last ones count, or `None`: all.
+                Others are not trained.
+
+        Returns:
+            How many blocks stay as they are before those that are trained.
+
+        Raises:
+            ValueError: if there are not so many blocks.
+
+        Example:
+        >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=3, num_heads=2)
+        >>> encoder.train_last_blocks(1)
+        2
+        """
+        num_used = self.num_layers if num_used is None else num_used
+        limited = num_blocks is not None
+        if limited and (not hasattr(num_blocks, "__index__") or not 0 <= num_blocks <= num_used):
+            raise ValueError(
+                f"`num_blocks` (`train_blocks`) must be an int from 0 to the encoder's "
+                f"{num_used} blocks{'' if num_used == self.num_layers else ' that are used'}, or "
+                f"None for everything. Received: {num_blocks!r}"
+            )
+        num_frozen = num_used - int(num_blocks) if limited else 0
+        for layer in (self.patch_projection, self.positions):
+            layer.trainable = not limited
+        if self.use_class_token:
+            self.class_token.trainable = not limited
+        for index, block in enumerate(self.blocks):
+            block.trainable = num_frozen <= index < num_used
+        return num_frozen
 
     def check_pooling(self, pooling: Any) -> str | tuple[str, int] | None:
         """Refuse a pooling that this encoder's tokens do not have; see `pool`."""

@@ -35,7 +35,7 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     | `reconstruct` | images, patch_mask `(batch, num_patches)` | prediction, pasted |
     | `inpaint` | images, missing `(batch, *spatial)` | pasted, patch_mask |
     | `classify` | images | logits, probabilities, with `class_names` the names of the classes |
-    | `segment` | images | logits, probabilities, classes, for every pixel |
+    | `segment` | images | the same for every pixel |
     | `forecast` | past | future |
     | `serving_default` | images | `classify`, `segment`, `forecast`, or an autoencoder's `encode` |
 
@@ -43,14 +43,14 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
 
     Args:
         model: masked autoencoder, `ImageClassifier` or another `TrainableModel`.
-        class_names: bool, whether `classify` and a classifier's `serving_default` give the names
-            of the classes too, where the model knows them: strings `(batch, num_classes)` in the
-            order of the probabilities. They need Keras on TensorFlow. Defaults to `False`.
+        class_names: bool, whether `classify` and `segment`, also as `serving_default`, give the
+            names of the classes too, where the model knows them: strings `(batch, num_classes)` in
+            the order of the probabilities. They need Keras on TensorFlow. Defaults to `False`.
 
     Returns:
         Name to `Signature`: `serving_default`, `encode`, and `reconstruct` and `inpaint` for
         autoencoders, unless their target cannot be turned back into pixels, or `classify` for
-        classifiers.
+        classifiers; `serving_default` and `segment` or `forecast` for the others.
 
     Example:
     >>> from mae_keras.models import DenseMaskedAutoencoder
@@ -62,8 +62,11 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
         forecast = Signature(lambda past: {"future": model.forecast_batch(past)}, (past,))
         return {"serving_default": forecast, "forecast": forecast}
     images = _named("images", model.image_shape, _pixel_dtype(model))
+    names = getattr(model, "class_names", None) if class_names else None
     if hasattr(model, "segment_batch"):
-        segment = Signature(model.segment_batch, (images,))
+        segment = Signature(
+            lambda images: _named_classes(model.segment_batch(images), names), (images,)
+        )
         return {"serving_default": segment, "segment": segment}
     if not hasattr(model, "encode_batch"):
         return {"serving_default": Signature(lambda images: {"outputs": model(images)}, (images,))}
@@ -80,18 +83,18 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
             lambda images, missing: inpaint_batch(model, images, missing), (images, missing)
         )
     if hasattr(model, "classify_batch"):
-        names = model.class_names if class_names else None
-        classify = Signature(lambda images: _classified(model, images, names), (images,))
+        classify = Signature(
+            lambda images: _named_classes(model.classify_batch(images), names), (images,)
+        )
         made["serving_default"] = made["classify"] = classify
     return made
 
 
-def _classified(model: Any, images: Any, names: Sequence[str] | None) -> dict[str, Any]:
-    outputs = model.classify_batch(images)
+def _named_classes(outputs: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
     if names is not None:
         # A row for every image: TensorFlow Serving's row format takes nothing else.
         row = ops.convert_to_tensor([list(names)], dtype="string")
-        outputs["class_names"] = ops.tile(row, (ops.shape(images)[0], 1))
+        outputs["class_names"] = ops.tile(row, (ops.shape(outputs["logits"])[0], 1))
     return outputs
 
 

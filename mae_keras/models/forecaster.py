@@ -1,5 +1,6 @@
 """The forecaster: a pretrained encoder that reads the past of signals and predicts their future."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from mae_keras.arguments import (
-    LARGEST_SEED,
     LARGEST_WIDTH,
     check_array,
     check_int,
@@ -17,7 +17,7 @@ from mae_keras.arguments import (
     check_penalties,
 )
 from mae_keras.models.base import TrainableModel
-from mae_keras.models.classifier import copy_encoder, pretrained_encoder, seeded
+from mae_keras.models.classifier import on_copied_encoder
 from mae_keras.models.encoder import ViTEncoder
 from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.models.masked_autoencoder import MaskedAutoencoder
@@ -96,7 +96,7 @@ class Forecaster(TrainableModel):
             (length, channels),
             encoder.hidden_dim,
             encoder.grid,
-            encoder.grid[0],
+            encoder.sample_inputs.num_tokens,
             encoder.normalization.value_range,
             **{"dtype": encoder.dtype_policy, **kwargs},
         )
@@ -143,11 +143,8 @@ class Forecaster(TrainableModel):
         >>> Forecaster.from_pretrained(trained, horizon=12, num_channels=7).image_shape
         (48, 7)
         """
-        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
-        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
-        source = pretrained_encoder(model)
-        with seeded(seed):
-            return cls(copy_encoder(source, drop_path_rate, copy_weights), horizon, **kwargs)
+        build = functools.partial(cls, horizon=horizon, **kwargs)
+        return on_copied_encoder(build, model, drop_path_rate, copy_weights, seed)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
@@ -223,6 +220,11 @@ class Forecaster(TrainableModel):
             solutions.append(_ridge(features, targets[..., channel], weights, penalties))
         kernels, biases = (np.stack(parts, axis=-1) for parts in zip(*solutions, strict=True))
         errors = [_squared_error(*each, *held_out) for each in zip(kernels, biases, strict=True)]
+        if not np.isfinite(errors).all():
+            raise ValueError(
+                "`future` must be of a size that can be squared and added up. "
+                f"Received: values up to {np.abs(future).max():.3g}"
+            )
         best = int(np.argmin(errors))
         self.head.set_weights([kernels[best].reshape(len(kernels[best]), -1), biases[best].ravel()])
         return penalties[best]
@@ -261,9 +263,7 @@ class Forecaster(TrainableModel):
         """Features, and scales and offsets of the output: tensors `(batch, rows, ...)`."""
         series = self._series(past)
         own = self.encoder.image_shape[-1]
-        zeros = ops.zeros((ops.shape(series)[0], 1, own))
-        offsets = self.encoder.sample_inputs.denormalize(zeros, like=series)
-        scales = self.encoder.sample_inputs.denormalize(zeros + 1, like=series) - offsets
+        offsets, scales = self.encoder.sample_inputs.offset_and_scale(series)
         rows = self.num_channels if own == 1 else 1
         parts = (self._features(series), scales, offsets)
         return tuple(ops.reshape(part, (-1, rows, part.shape[-1])) for part in parts)
@@ -400,8 +400,12 @@ def _ridge(
     centers = [np.average(values, axis=0, weights=weights[:, 0]) for values in (features, targets)]
     features, targets = features - centers[0], targets - centers[1]
     squares, products = (features * weights).T @ features, (features * weights).T @ targets
-    diagonal = len(features) / 1000 * np.eye(len(squares))
-    kernels = np.stack([np.linalg.solve(squares + p * diagonal, products) for p in penalties])
+    kernels = []
+    for penalty in penalties:
+        penalized = squares.copy()
+        penalized[np.diag_indices_from(penalized)] += penalty * len(features) / 1000
+        kernels.append(np.linalg.solve(penalized, products))
+    kernels = np.stack(kernels)
     return kernels, centers[1] - centers[0] @ kernels
 
 

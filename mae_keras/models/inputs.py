@@ -334,11 +334,34 @@ class PatchInputs(Inputs):
             float32 of the same shape, as stored.
         """
         if self.standardize:
-            rows = self.patch_extraction(self.normalization(like))
-            shape = (-1, *[1] * len(self.patch_size), self.image_shape[-1])
-            mean, std = (ops.reshape(one, shape) for one in self._own_statistics(rows, hidden))
+            mean, std = self._own_level_and_scale(like, hidden)
             values = values * std + mean
         return self.normalization.denormalize(values)
+
+    def offset_and_scale(self, like: Any) -> tuple[Any, Any]:
+        """What `denormalize` adds and multiplies by: `offset + scale * values`.
+
+        Differences of denormalized values would lose small scales beside large offsets.
+
+        Args:
+            like: tensor `(batch, *spatial, channels)`, the samples.
+
+        Returns:
+            Two float32 tensors `(batch, *[1], channels)`.
+        """
+        factor, shift = self.normalization.scale_and_offset()
+        shape = (ops.shape(like)[0], *[1] * len(self.patch_size), self.image_shape[-1])
+        mean, std = ops.zeros(shape), ops.ones(shape)
+        if self.standardize:
+            mean, std = self._own_level_and_scale(like)
+        return (mean - shift) / factor, std / factor
+
+    def _own_level_and_scale(self, like: Any, hidden: Any = None) -> tuple[Any, Any]:
+        """Mean and standard deviation of samples, `(batch, *[1], channels)`."""
+        rows = self.patch_extraction(self.normalization(like))
+        shape = (-1, *[1] * len(self.patch_size), self.image_shape[-1])
+        mean, std = (ops.reshape(one, shape) for one in self._own_statistics(rows, hidden))
+        return mean, std
 
     def _by_channel(self, rows: Any) -> Any:
         """Rows of all channels, `(batch, patches, values, channels)`."""

@@ -1,5 +1,6 @@
 """The segmenter: a pretrained encoder with a head that gives every pixel a class."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -8,27 +9,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from mae_keras.arguments import (
-    LARGEST_DEPTH,
-    LARGEST_SEED,
-    LARGEST_WIDTH,
-    check_int,
-    check_ints,
-    check_number,
-)
+from mae_keras.arguments import LARGEST_WIDTH, UNLABELED, check_int, check_ints
 from mae_keras.layers.segmentation_heads import SEGMENTATION_HEADS, SegmentationHead
 from mae_keras.losses import SegmentationLoss
 from mae_keras.models.base import TrainableModel
-from mae_keras.models.checks import check_shape
-from mae_keras.models.classifier import (
-    check_class_names,
-    copy_encoder,
-    pretrained_encoder,
-    seeded,
-)
+from mae_keras.models.checks import as_one_array, blind_samples, check_shape, to_numpy
+from mae_keras.models.classifier import check_class_names, on_copied_encoder
 from mae_keras.models.encoder import ViTEncoder
 from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.ops import as_image_shape, unpatchify
+from mae_keras.runtime.batch_shards import map_shards
 from mae_keras.sliding_window import sliding_window
 
 
@@ -45,14 +35,16 @@ class Segmenter(TrainableModel):
         head: `"linear"`, one dense layer; `"pyramid"`, maps of several scales; `"unetr"`, skips up
             to full resolution, for small structures; or a `SegmentationHead`. Defaults to
             `"pyramid"`.
-        blocks: ints from 1, the encoder's blocks whose tokens the head reads, in ascending order;
-            or `None`: as many as it needs, evenly spaced, up to the last.
+        blocks: ints from 1, the encoder's blocks whose tokens the head reads, in ascending order,
+            as many as its `num_maps`, or any number of them for `"linear"`; or `None`: evenly
+            spaced, up to the last.
         image_shape: ints `(*spatial, channels)`, of images of another size than the encoder's, a
             multiple of its patches; or `None`: the encoder's. Positions are computed anew, or
             interpolated where they are learned.
         train_blocks: int, how many of the last blocks are trained, 0 for the head alone; or
-            `None` for everything.
-        class_names: one name per class, all different, or `None`.
+            `None` for everything. It is saved with the model; `encoder.trainable` is not.
+        class_names: one name per class, all different, or `None`. They are saved with the model,
+            and an exported SavedModel gives them beside the probabilities.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -121,7 +113,7 @@ class Segmenter(TrainableModel):
         self.class_names = check_class_names(class_names, self.num_classes)
         self.head = _as_head(head, self.num_classes, encoder.patch_size, self.dtype_policy)
         self.convolves = self.head.convolves
-        self.blocks = _as_blocks(blocks, self.head.num_maps, encoder.num_layers)
+        self.blocks = _as_blocks(blocks, self.head, encoder.num_layers)
         self.build((None, *shape))
         self.train_last_blocks(train_blocks)
 
@@ -161,11 +153,8 @@ class Segmenter(TrainableModel):
         ((56, 56, 1), (3, 6))
         """
         check_int("num_classes", num_classes, 2, LARGEST_WIDTH)
-        check_int("seed", seed, 0, LARGEST_SEED, optional=True)
-        check_number("drop_path_rate", drop_path_rate, 0, 1, below=True)
-        source = pretrained_encoder(model)
-        with seeded(seed):
-            return cls(copy_encoder(source, drop_path_rate, copy_weights), num_classes, **kwargs)
+        build = functools.partial(cls, num_classes=num_classes, **kwargs)
+        return on_copied_encoder(build, model, drop_path_rate, copy_weights, seed)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.built:
@@ -208,28 +197,26 @@ class Segmenter(TrainableModel):
         """Say which part is trained; `compile` has to be called (again) afterwards.
 
         Args:
-            num_blocks: int, the last so many blocks are trained, with the norm after them and the
-                head; 0 trains the head alone. `None` trains everything.
+            num_blocks: int, of the blocks up to the last one that the head reads, so many are
+                trained at the end, with the head; 0 trains the head alone. `None` trains
+                everything.
 
         Raises:
-            ValueError: if the encoder has not so many blocks.
+            ValueError: if there are not so many blocks.
         """
-        encoder = self.encoder
-        check_int("train_blocks", num_blocks, 0, encoder.num_layers, optional=True)
-        self.train_blocks = num_blocks
-        num_frozen = 0 if num_blocks is None else encoder.num_layers - num_blocks
-        for layer in (encoder.patch_projection, encoder.positions):
-            layer.trainable = num_blocks is None
-        if encoder.use_class_token:
-            encoder.class_token.trainable = num_blocks is None
-        for index, block in enumerate(encoder.blocks):
-            block.trainable = index >= num_frozen
-        encoder.norm.trainable = num_blocks != 0 and self.blocks[-1] == encoder.num_layers
+        encoder, last = self.encoder, self.blocks[-1]
+        self._num_frozen = encoder.train_last_blocks(num_blocks, last)
+        self.train_blocks = None if num_blocks is None else int(num_blocks)
+        # A norm that is not used gets no gradients, about which Keras would warn.
+        encoder.norm.trainable = num_blocks != 0 and last == encoder.num_layers
         # The compiled step and the optimizer know the weights they had: neither may be used on.
         self.train_function, self.compiled = None, False
 
     def call(self, images: Any, training: bool = False) -> Any:
         check_shape(images.shape, self.image_shape)
+        return map_shards(lambda part: self._logits(part, training), images)
+
+    def _logits(self, images: Any, training: bool) -> Any:
         patches, missing = self.encoder.to_patches(images)
         maps = self._maps(patches, missing, training)
         image = unpatchify(patches, self.encoder.patch_size, self.image_shape)
@@ -238,11 +225,12 @@ class Segmenter(TrainableModel):
     def _maps(self, patches: Any, missing: Any, training: bool) -> Any:
         """Tokens of the chosen blocks, `(batch, num_maps, *grid, hidden_dim)`; 0 where missing."""
         encoder = self.encoder
-        training = training and self.train_blocks != 0
-        blocks = encoder.encode_blocks(patches, missing, self.patch_grid, training)
+        after = encoder.encode_blocks(
+            patches, missing, self.patch_grid, training, self._num_frozen, self.blocks[-1]
+        )
         maps = []
         for number in self.blocks:
-            tokens = blocks[number][:, encoder.num_prefix_tokens :]
+            tokens = after[number][:, encoder.num_prefix_tokens :]
             if missing is not None:
                 tokens = ops.where(missing[..., None], ops.zeros_like(tokens), tokens)
             maps.append(ops.reshape(tokens, (-1, *self.patch_grid, encoder.hidden_dim)))
@@ -279,6 +267,7 @@ class Segmenter(TrainableModel):
 
         Returns:
             int32 NumPy array `(*spatial,)` of class numbers, or float32 `(*spatial, num_classes)`.
+            Where no window holds a patch without missing values: -1, or NaN.
 
         Raises:
             TypeError, ValueError: if the image does not fit the model.
@@ -286,30 +275,48 @@ class Segmenter(TrainableModel):
         References:
             - Isensee et al. 2021 (nnU-Net): half a window of overlap, Gaussian weights.
         """
-        image = np.asarray(image)
-        if image.ndim != len(self.image_shape) or image.shape[-1] != self.image_shape[-1]:
+        image = as_one_array(image)
+        if len(image.shape) != len(self.image_shape) or image.shape[-1] != self.image_shape[-1]:
             raise ValueError(
                 f"`image` must be one image with {len(self.image_shape) - 1} spatial axes and "
-                f"{self.image_shape[-1]} channels, of any size. Received: image.shape={image.shape}"
+                f"{self.image_shape[-1]} channels, of any size. "
+                f"Received: image.shape={tuple(image.shape)}"
             )
-        smaller = any(a < b for a, b in zip(image.shape, self.image_shape, strict=True))
-        if smaller and self.value_range is not None:
-            image = image.astype("float32")  # padded with NaN
-        found = sliding_window(
-            lambda windows: self.probabilities(windows, batch_size),
-            image,
-            self.image_shape[:-1],
-            overlap=overlap,
-            batch_size=batch_size,
-        )
-        return found if probabilities else found.argmax(axis=-1).astype("int32")
+        image = to_numpy(image)
+        spatial, window = image.shape[:-1], self.image_shape[:-1]
+        if min(spatial):
+            image = np.pad(image, [*self._to_whole_patches(spatial), (0, 0)], mode="edge")
+
+        def of_windows(windows: np.ndarray) -> np.ndarray:
+            found = np.full((*windows.shape[:-1], self.num_classes), np.nan, "float32")
+            seen = np.ones(len(windows), bool)
+            seen[blind_samples(windows, self.patch_grid)] = False
+            if seen.any():
+                found[seen] = self.probabilities(windows[seen], batch_size)
+            return found
+
+        with self.parts_of(image):
+            found = sliding_window(
+                of_windows, image, window, overlap=overlap, batch_size=batch_size
+            )
+        found = found[tuple(map(slice, spatial))]
+        if probabilities:
+            return found
+        unseen = np.isnan(found).any(axis=-1)
+        return np.where(unseen, UNLABELED, found.argmax(axis=-1)).astype("int32")
+
+    def _to_whole_patches(self, spatial: Sequence[int]) -> list[tuple[int, int]]:
+        """How much to add at the end of sides shorter than the window: the rest of a patch.
+
+        What is missing beyond is NaN; in the last patch it would hide the pixels that are there.
+        """
+        sides = zip(spatial, self.image_shape, self.encoder.patch_size, strict=False)
+        return [(0, -side % patch if side < whole else 0) for side, whole, patch in sides]
 
     def segment_batch(self, images: Any) -> dict[str, Any]:
-        """One batch: a tensor in, `logits`, `probabilities` and int32 `classes` out."""
+        """One batch: a tensor in, `logits` and `probabilities` of every pixel out."""
         logits = self(images, training=False)
-        # `ops.argmax` looks at the sign bit of zeros, for which ONNX has no operation.
-        classes = ops.cast(ops.top_k(logits, 1)[1][..., 0], "int32")
-        return {"logits": logits, "probabilities": ops.softmax(logits), "classes": classes}
+        return {"logits": logits, "probabilities": ops.softmax(logits)}
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return input_shape[0], *self.image_shape[:-1], self.num_classes
@@ -354,13 +361,9 @@ class PixelAccuracy(keras.metrics.Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true = ops.cast(y_true, "int32")
-        labeled = ops.cast(y_true >= 0, "float32")
         right = ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), y_true)
-        if sample_weight is not None:
-            weight = ops.cast(sample_weight, "float32")
-            shape = (-1, *[1] * (len(labeled.shape) - 1))
-            labeled = labeled * ops.reshape(weight, shape)
-        super().update_state(ops.cast(right, "float32"), labeled)
+        weights = _pixel_weights(y_true, sample_weight)
+        super().update_state(ops.cast(right, "float32"), weights)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -390,11 +393,12 @@ class MeanIoU(keras.metrics.Metric):
         )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_true = ops.reshape(ops.cast(y_true, "int32"), (-1,))
-        y_pred = ops.reshape(ops.argmax(y_pred, axis=-1), (-1,))
-        # The row of an unlabeled pixel is all zeros.
+        y_true = ops.cast(y_true, "int32")
+        weights = _pixel_weights(y_true, sample_weight)[..., None]
+        truth = ops.one_hot(y_true, self.num_classes, dtype="float32") * weights
+        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), self.num_classes, dtype="float32")
         truth, predicted = (
-            ops.one_hot(values, self.num_classes, dtype="float32") for values in (y_true, y_pred)
+            ops.reshape(values, (-1, self.num_classes)) for values in (truth, predicted)
         )
         self.confusion.assign_add(ops.matmul(ops.transpose(truth), predicted))
 
@@ -423,15 +427,25 @@ def _as_head(
     return head
 
 
-def _as_blocks(blocks: Any, num_maps: int, num_layers: int) -> tuple[int, ...]:
-    """Numbers of blocks from 1; 0 is what enters the first."""
+def _pixel_weights(masks: Any, sample_weight: Any) -> Any:
+    """0 for pixels without a label, for others the weight of their image."""
+    labeled = ops.cast(ops.not_equal(masks, UNLABELED), "float32")
+    if sample_weight is None:
+        return labeled
+    shape = (-1, *[1] * (len(masks.shape) - 1))
+    return labeled * ops.reshape(ops.cast(sample_weight, "float32"), shape)
+
+
+def _as_blocks(blocks: Any, head: SegmentationHead, num_layers: int) -> tuple[int, ...]:
+    """Numbers of blocks; 0 is what enters the first one."""
     if blocks is None:
-        spaced = np.linspace(0, num_layers, num_maps + 1)[1:]
+        spaced = np.linspace(0, num_layers, head.num_maps + 1)[1:]
         return tuple(int(number) for number in np.ceil(spaced))
-    blocks = check_ints("blocks", blocks, 0, maximum=min(num_layers, LARGEST_DEPTH))
-    if len(blocks) != num_maps and num_maps != 1 or list(blocks) != sorted(blocks) or not blocks:
+    blocks = check_ints("blocks", blocks, min(1, num_layers), maximum=num_layers)
+    fitting = len(blocks) == head.num_maps or head.joins_maps
+    if not fitting or list(blocks) != sorted(blocks):
+        count = "" if head.joins_maps else f", as many as the head reads ({head.num_maps})"
         raise ValueError(
-            f"`blocks` must be {num_maps} numbers of blocks in ascending order. "
-            f"Received: blocks={blocks}"
+            f"`blocks` must be numbers in ascending order{count}. Received: blocks={blocks}"
         )
     return blocks

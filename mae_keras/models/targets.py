@@ -166,12 +166,7 @@ def register_target(cls: type[Target]) -> type[Target]:
     [2.0]
     >>> del TARGETS["doubled"]
     """
-    if not isinstance(cls, type) or not issubclass(cls, Target):
-        raise TypeError(f"`cls` must be a subclass of Target. Received: {cls!r}")
-    TARGETS.register(cls.name, cls)
-    if keras.saving.get_registered_name(cls) == cls.__name__:
-        keras.saving.register_keras_serializable(package=cls.__module__.split(".")[0])(cls)
-    return cls
+    return TARGETS.register_class(getattr(cls, "name", None), cls, Target)
 
 
 def make_target(target: Any) -> Target:

@@ -79,7 +79,8 @@ def volume_probabilities(model: Any, volume: np.ndarray, batch_size: int = 4) ->
             made[seen] = model.probabilities(crops[seen], batch_size)
         return made
 
-    mean = sliding_window(probabilities, cells.values, cells.window, batch_size=batch_size)
+    with model.parts_of(volume):
+        mean = sliding_window(probabilities, cells.values, cells.window, batch_size=batch_size)
     if np.isnan(mean).any():
         raise ValueError("no patch of the volume is without missing values (NaN)")
     return mean
@@ -165,7 +166,8 @@ def _reconstructed(model: Any, cells: "_Cells", number: int, batch_size: int) ->
         return made
 
     both = np.concatenate([cells.values, mask.astype("float32")], axis=-1)
-    prediction = sliding_window(predict, both, cells.window, batch_size=batch_size)
+    with model.parts_of(cells.values):
+        prediction = sliding_window(predict, both, cells.window, batch_size=batch_size)
     covered = (mask | missing)[..., None, :]
     covered = np.broadcast_to(covered, (*cells.grid, width // per_cell, per_cell))
     pasted = np.where(covered.reshape(cells.values.shape), prediction, cells.values)

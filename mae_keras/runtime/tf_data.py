@@ -147,7 +147,7 @@ def _looked_at(number: Any, batch: Any, check: Any) -> Any:
     if check.seen is not None:
         suspect = tf.logical_or(suspect, number == 0)
     if check.num_classes is not None and labels is not None:
-        suspect = tf.logical_or(suspect, _suspect_labels(labels, check.num_classes))
+        suspect = tf.logical_or(suspect, _suspect_labels(labels, check))
     if weights is not None:
         weights = tf.nest.map_structure(_without_bool, weights)
         for part in tf.nest.flatten(weights):
@@ -216,11 +216,17 @@ def _suspect_images(number: Any, images: Any, check: Any) -> Any:
     return suspect
 
 
-def _suspect_labels(labels: Any, num_classes: int) -> Any:
+def _suspect_labels(labels: Any, check: Any) -> Any:
     import tensorflow as tf
 
     if not _is_numeric(labels.dtype) or labels.shape.rank is None:
         return tf.constant(True)
+    num_classes = check.num_classes
+    if check.mask_shape is not None:
+        if not labels.dtype.is_integer or tuple(labels.shape[1:]) != check.mask_shape:
+            return tf.constant(True)
+        numbers = tf.cast(labels, tf.int64)
+        return tf.reduce_any(tf.logical_or(numbers < -1, numbers >= num_classes))
     if labels.dtype.is_integer and (labels.shape.rank == 1 or labels.shape[1] != num_classes):
         numbers = tf.cast(labels, tf.int64)
         return tf.reduce_any(tf.logical_or(numbers < 0, numbers >= num_classes))

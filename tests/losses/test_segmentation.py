@@ -130,3 +130,5 @@ def test_configurations_come_back_and_bad_ones_are_refused():
         SegmentationLoss(class_weights=[1, 2])(masks, logits)
     with pytest.raises(ValueError, match="without its last axis"):
         SegmentationLoss()(masks[..., None], logits)
+    with pytest.raises(ValueError, match="without its last axis"):
+        SegmentationLoss()(masks[:, :1], logits)

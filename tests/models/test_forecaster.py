@@ -206,3 +206,15 @@ def test_futures_that_do_not_fit_the_head_are_refused():
         model.fit_head(past, future, None)
     with pytest.raises(ValueError, match="`future`"):
         model.fit_head(past, np.full_like(future, np.nan), (past, future))
+
+
+@pytest.mark.every_backend
+def test_constant_pasts_at_a_high_level_spoil_no_head():
+    past, future = walks(40), walks(40, length=3, seed=1)
+    past[3], past[39] = 101_325.0, 70_000.0
+    future[3], future[39] = 101_325.0, 70_000.0
+    model = Forecaster(make_encoder(), horizon=3, num_channels=3)
+    model.fit_head(past[:30], future[:30], (past[30:], future[30:]))
+    forecast = model.forecast(past)
+    assert np.isfinite(forecast).all()
+    np.testing.assert_allclose(forecast[39], 70_000, rtol=1e-4)

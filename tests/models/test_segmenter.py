@@ -7,6 +7,7 @@ import pytest
 from mae_keras.interop import export_onnx, export_saved_model
 from mae_keras.layers import LinearHead, PyramidHead, UNETRHead
 from mae_keras.models import Segmenter, ViTEncoder, load_model
+from mae_keras.models.segmenter import MeanIoU, PixelAccuracy
 from mae_keras.runtime.batch_shards import available_shards
 
 HEADS = ("linear", "pyramid", "unetr")
@@ -163,6 +164,68 @@ def test_what_is_frozen_stays_bit_identical():
     assert trained == {"norm", "logits"}
 
 
+def test_blocks_are_counted_back_from_the_last_one_that_is_read():
+    encoder = make_encoder(drop_path_rate=0.9)
+    model = Segmenter(encoder, 2, "linear", blocks=[1], train_blocks=1)
+    assert encoder.blocks[0].trainable and not encoder.blocks[1].trainable
+    with pytest.raises(ValueError, match="from 0 to the encoder's 1 blocks that are used"):
+        model.train_last_blocks(2)
+    # What is frozen drops no paths: only the last block, at the full rate, does.
+    model = Segmenter(encoder, 2, "linear", train_blocks=1)
+    images, _ = samples()
+    first = [keras.ops.convert_to_numpy(model(images, training=True)) for _ in range(4)]
+    assert max(np.abs(one - first[0]).max() for one in first[1:]) > 0
+    encoder.train_last_blocks(0)
+    model.train_last_blocks(0)
+    still = [keras.ops.convert_to_numpy(model(images, training=t)) for t in (True, False)]
+    np.testing.assert_array_equal(*still)
+
+
+def test_images_count_by_their_weight_in_both_scores():
+    images, masks = samples()
+    model = Segmenter(make_encoder(), 2, "linear")
+    metrics = [PixelAccuracy(), MeanIoU(2)]
+    model.compile("adam", weighted_metrics=metrics, metrics=[], jit_compile=False)
+    weights = np.array([1.0, 0, 0, 0, 0, 0], "float32")
+    scores = model.evaluate(images, masks, sample_weight=weights, verbose=0, return_dict=True)
+    model.compile("adam", jit_compile=False)
+    alone = model.evaluate(images[:1], masks[:1], verbose=0, return_dict=True)
+    assert scores["pixel_accuracy"] == pytest.approx(alone["accuracy"], abs=1e-6)
+    assert scores["mean_iou"] == pytest.approx(alone["mean_iou"], abs=1e-6)
+
+
+def test_dark_parts_of_bright_images_are_segmented():
+    encoder = ViTEncoder((12, 12, 1), (4, 4), 16, 1, 2, 32)
+    image = np.full((12, 36, 1), 200.0, "float32")
+    image[:, :14] = 0.3
+    model = Segmenter(encoder, 2, "linear")
+    assert model.segment(image).shape == (12, 36)
+    with pytest.raises(ValueError, match="seem to be scaled"):
+        model.segment(np.full((12, 36, 1), 0.3, "float32"))
+    with pytest.raises(ValueError, match="seem to be scaled"):
+        model.probabilities(image[None, :, :12])  # alone it is no part of anything
+
+
+def test_small_images_are_seen_up_to_their_edge():
+    model = Segmenter(make_encoder(), 2, "linear")
+    image = np.random.default_rng(0).uniform(size=(9, 10, 1)).astype("float32")
+    changed = image.copy()
+    changed[8, 9] = 1 - changed[8, 9]
+    found, other = (model.segment(each, probabilities=True) for each in (image, changed))
+    assert found.shape == (9, 10, 2) and np.abs(found - other)[8, 9].max() > 0
+
+
+def test_where_nothing_can_be_seen_there_is_no_class(recwarn):
+    model = Segmenter(make_encoder(), 2, "linear")
+    image = np.random.default_rng(0).uniform(size=(12, 48, 1)).astype("float32")
+    image[:, 20:] = np.nan
+    found = model.segment(image)
+    assert (found[:, :20] >= 0).all() and (found[:, 36:] == -1).all()
+    masked = np.ma.masked_invalid(image)
+    np.testing.assert_array_equal(model.segment(masked), found)
+    assert not [w for w in recwarn if "images" in str(w.message)]
+
+
 @pytest.mark.slow
 @pytest.mark.every_backend
 @pytest.mark.parametrize("head", HEADS)
@@ -188,6 +251,7 @@ def test_exported_models_segment_alike(rank, head, tmp_path):
     model = Segmenter(make_encoder(rank), 2, head)
     images, _ = samples(rank)
     images[0, ..., :4, :, 0] = np.nan
+    model.class_names = ("ground", "box")
     differences = export_saved_model(model, tmp_path / "served")
     assert "segment/probabilities" in differences and max(differences.values()) < 1e-4
     import tensorflow as tf
@@ -195,6 +259,7 @@ def test_exported_models_segment_alike(rank, head, tmp_path):
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["segment"]
     found = served(images=tf.constant(images))
     np.testing.assert_allclose(found["probabilities"], model.probabilities(images), atol=1e-5)
+    assert found["class_names"].numpy()[5].tolist() == [b"ground", b"box"]
     pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
     differences = export_onnx(model, tmp_path / "model.onnx")
@@ -216,8 +281,16 @@ def test_masks_that_do_not_fit_are_refused_before_training():
         model.fit(images, masks[:, ::2], verbose=0)
     with pytest.raises(ValueError, match="These have colors"):
         model.fit(images, np.repeat(masks[..., None], 3, axis=-1), verbose=0)
-    with pytest.raises(TypeError, match="labels.dtype=float32"):
+    with pytest.raises(ValueError, match=r"255 often stands for no label \(use -1\)"):
+        model.fit(images, 255 * masks, verbose=0)
+    with pytest.raises(ValueError, match=r"Drop the last axis: masks\[\.\.\., 0\]"):
+        model.fit(images, masks[..., None], verbose=0)
+    with pytest.raises(TypeError, match="astype.*labels.dtype=float32"):
         model.fit(images, masks.astype("float32"), verbose=0)
+    with pytest.raises(TypeError, match="astype.*labels.dtype=bool"):
+        model.fit(images, masks.astype(bool), verbose=0)
+    with pytest.raises(ValueError, match=r"`class_weight` must be None.*SegmentationLoss\("):
+        model.fit(images, masks, class_weight={0: 1, 1: 2}, verbose=0)
     with pytest.raises(TypeError, match="one mask for each image"):
         model.fit(images, verbose=0)
     with pytest.raises(ValueError, match="one label for each of the 6 images"):
@@ -234,6 +307,11 @@ def test_masks_in_data_sets_are_checked_as_they_come():
     batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
     with pytest.raises(ValueError, match=r"9 \(1 pixels\)"):
         model.fit(batches, verbose=0)
+    thin = tf.data.Dataset.from_tensor_slices((images, masks[:, :1])).batch(2).repeat()
+    with pytest.raises(
+        ValueError, match=r"shape \(2, 12, 12\)\. Received: labels.shape=\(2, 1, 12\)"
+    ):
+        model.fit(thin, steps_per_epoch=2, verbose=0)
 
 
 def test_sizes_that_do_not_fit_are_refused():
@@ -244,10 +322,14 @@ def test_sizes_that_do_not_fit_are_refused():
         Segmenter(encoder, 2, LinearHead(2, (2, 2)))
     with pytest.raises(ValueError, match=r"made for 2 classes and patches of \(4, 4\)"):
         Segmenter(encoder, 2, UNETRHead(2, (1, 4, 4)))
-    with pytest.raises(ValueError, match="`blocks` must be 3 numbers of blocks"):
+    with pytest.raises(ValueError, match=r"`blocks` must be .* as many as the head reads \(3\)"):
         Segmenter(encoder, 2, "pyramid", blocks=[1, 2])
-    with pytest.raises(ValueError, match="`blocks`"):
-        Segmenter(encoder, 2, "linear", blocks=[3])
+    for blocks in ([3], [0], [2, 1]):
+        with pytest.raises(ValueError, match="`blocks`"):
+            Segmenter(encoder, 2, "linear", blocks=blocks)
+    with pytest.raises(ValueError, match=r"as many as the head reads \(1\)"):
+        fine = ViTEncoder((6, 6, 1), 1, 16, 2, 2, 32)
+        Segmenter(fine, 2, "pyramid", blocks=[1, 2])
     with pytest.raises(ValueError, match="`image_shape` must have the axes and channels"):
         Segmenter(encoder, 2, image_shape=(12, 12, 3))
     with pytest.raises(ValueError, match="divi"):
