@@ -123,13 +123,15 @@ def test_a_model_learns_to_fill_a_channel_in_and_comes_back_from_a_file(tmp_path
     samples = np.concatenate([np.sin(time), 3 * np.sin(time), -np.sin(time)], -1).astype("float32")
     model = model_of(num_layers=1, hidden_dim=32, decoder_num_layers=1, mask_ratio=1 / 3)
     model.adapt(samples)
-    model.compile(keras.optimizers.Adam(5e-3), jit_compile=False)
-    model.fit(samples, epochs=150, batch_size=32, verbose=0)
+    # Without XLA, Keras runs steps on JAX operation by operation: minutes.
+    model.compile(keras.optimizers.Adam(5e-3), jit_compile=keras.backend.backend() == "jax")
+    # The loss stays at that of the mean for up to 150 epochs, as the seed has it.
+    model.fit(samples, epochs=400, batch_size=32, verbose=0)
     filled = samples.copy()
     filled[:, :, 1] = np.nan
     error = np.abs(model.impute(filled) - samples)
     assert error[..., [0, 2]].max() < 1e-5
-    assert error[..., 1].mean() < 0.3 * np.abs(samples[..., 1]).mean()
+    assert error[..., 1].mean() < 0.1 * np.abs(samples[..., 1]).mean()
     model.save(tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
     assert loaded.masking.axis == (-1,)
