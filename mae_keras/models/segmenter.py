@@ -226,7 +226,12 @@ class Segmenter(TrainableModel):
         """Tokens of the chosen blocks, `(batch, num_maps, *grid, hidden_dim)`; 0 where missing."""
         encoder = self.encoder
         after = encoder.encode_blocks(
-            patches, missing, self.patch_grid, training, self._num_frozen, self.blocks[-1]
+            patches,
+            hidden=missing,
+            grid=self.patch_grid,
+            training=training,
+            num_frozen=self._num_frozen,
+            num_blocks=self.blocks[-1],
         )
         maps = []
         for number in self.blocks:

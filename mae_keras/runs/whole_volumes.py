@@ -10,6 +10,7 @@ import numpy as np
 from mae_keras import data
 from mae_keras.data.file_tree import counted
 from mae_keras.models.restoration import Reconstruction
+from mae_keras.ops import patchify, unpatchify
 from mae_keras.runs.options import preprocessing_of
 from mae_keras.sliding_window import sliding_window
 
@@ -194,19 +195,15 @@ class _Cells:
 
     def split(self, volumes: np.ndarray) -> np.ndarray:
         """Volumes `(batch, *spatial, channels)` to cells `(batch, *grid, values)`."""
-        sides = []
-        for side, patch in zip(volumes.shape[1:-1], self.patch, strict=True):
-            sides += [side // patch, patch]
-        cells = volumes.reshape(len(volumes), *sides, self.channels)
-        cells = cells.transpose(0, 1, 3, 5, 2, 4, 6, 7)  # places of patches before those in them
-        return cells.reshape(*cells.shape[:4], -1)
+        pairs = zip(volumes.shape[1:-1], self.patch, strict=True)
+        grid = [side // patch for side, patch in pairs]
+        return np.asarray(patchify(volumes, self.patch)).reshape(len(volumes), *grid, -1)
 
     def joined(self, cells: np.ndarray) -> np.ndarray:
         """Undo `split`."""
-        volumes = cells.reshape(*cells.shape[:4], *self.patch, self.channels)
-        volumes = volumes.transpose(0, 1, 4, 2, 5, 3, 6, 7)
-        sides = [n * patch for n, patch in zip(cells.shape[1:4], self.patch, strict=True)]
-        return volumes.reshape(len(cells), *sides, self.channels)
+        sides = [n * patch for n, patch in zip(cells.shape[1:-1], self.patch, strict=True)]
+        rows = cells.reshape(len(cells), -1, cells.shape[-1])
+        return np.asarray(unpatchify(rows, self.patch, (*sides, self.channels)))
 
     def missing(self, per_cell: int, values: np.ndarray | None = None) -> np.ndarray:
         """Which cells, or channels of them, hold a missing value: `(..., per_cell)`."""
