@@ -42,8 +42,9 @@ EXEMPT = {
         "evaluation.LinearProbe evaluation.LinearProbeResult evaluation.MeanInterval "
         "evaluation.PaperProbeResult evaluation.RestorationComparison "
         "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
-        "evaluation.LinearForecast runs.Checkpoint runs.Progress "
-        "data.ImageData runs.Comparison"
+        "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
+        "runs.Checkpoint runs.Progress "
+        "data.ImageData data.SegmentationData runs.Comparison"
     ),
     "a base class": (
         "models.Inputs models.MaskedModel models.TrainableModel models.Target "
@@ -84,7 +85,7 @@ EXEMPT = {
         "figures.save_animation"
     ),
     "of dictionaries of rows and curves, which have tests of their own": (
-        "figures.image_grid figures.line_figure figures.matrix_figure"
+        "figures.image_grid figures.line_figure figures.matrix_figure figures.class_bar_figure"
     ),
     "seconds a call; made of what is called here": (
         "evaluation.fine_tune evaluation.paper_linear_probe evaluation.label_fraction_scores "
@@ -1229,6 +1230,24 @@ def _evaluation_calls() -> list[Call]:
             also=(("class_names", "misspelled"),),
         ),
         Call(
+            "evaluation.segmentation_report",
+            evaluation.segmentation_report,
+            lambda: {
+                "masks": np.arange(32).reshape(2, 4, 4) % 3 - 1,
+                "predictions": np.arange(32).reshape(2, 4, 4) % 2,
+                "num_classes": 2,
+                "class_names": ("a", "b"),
+                "probabilities": np.full((2, 4, 4, 2), 0.5),
+                "groups": np.array([0, 1]),
+                "tolerance": 1.0,
+                "spacing": (1.0, 2.0),
+                "confidence": 0.9,
+                "resamples": 100,
+                "seed": 0,
+            },
+            also=(("class_names", "misspelled"), ("tolerance", "*"), ("groups", "*")),
+        ),
+        Call(
             "evaluation.expected_calibration_error",
             evaluation.expected_calibration_error,
             lambda: {
@@ -1438,6 +1457,41 @@ def _data_calls() -> list[Call]:
             lambda made: made.apply(FLOATS[:, :, :, None], seed=(1, 2)),
         ),
         Call(
+            "data.SegmentationSplit",
+            data.SegmentationSplit,
+            lambda: {"images": IMAGES, "masks": IMAGES[..., 0] % 3},
+            lambda made: made.tiles(4),
+        ),
+        Call(
+            "data.load_segmentation",
+            data.load_segmentation,
+            lambda: {
+                "images": np.repeat(IMAGES, 4, axis=0)
+                + np.arange(24, dtype="uint8")[:, None, None, None],
+                "masks": np.repeat(IMAGES[..., 0] % 3, 4, axis=0),
+                "classes": ["a", "b", "c"],
+                "unlabeled": 9,
+                "splits": (0.5, 0.25, 0.25),
+                "gap": 1,
+            },
+            also=(("unlabeled", "negative"),),
+        ),
+        Call(
+            "data.segmentation_batches",
+            data.segmentation_batches,
+            lambda: {
+                "split": data.SegmentationSplit(IMAGES, IMAGES[..., 0] % 3),
+                **batches,
+                "crop_size": 4,
+                "patch_size": 2,
+                "crops_per_image": 2,
+                "augmentation": data.SegmentationAugmentation(),
+                "value_range": (0, 255),
+            },
+            _first,
+            also=(*far, ("augmentation", "none")),
+        ),
+        Call(
             "data.SegmentationAugmentation",
             data.SegmentationAugmentation,
             lambda: {
@@ -1579,6 +1633,15 @@ def _figure_calls() -> list[Call]:
                 **shown,
             },
             also=(("prediction", "infinite"),),  # clipped, as all beyond black and white
+        ),
+        call(
+            figures.segmentation_figure,
+            lambda: {
+                **{"images": IMAGES, "masks": IMAGES[..., 0].astype("int32") % 3 - 1},
+                **{"predictions": IMAGES[..., 0] % 2, "class_names": ("a", "b")},
+                **{"num_classes": 2, **shown},
+            },
+            also=(("class_names", "misspelled"),),
         ),
         call(
             figures.spectrogram_figure,

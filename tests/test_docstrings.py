@@ -60,6 +60,8 @@ NOT_CONSTRUCTED = {
     "evaluation.PaperProbeResult",
     "evaluation.RestorationComparison",
     "evaluation.RestorationScore",
+    "evaluation.SegmentationReport",
+    "evaluation.SegmentationScores",
     "interop.TensorReport",
     "interop.VerificationError",
     "interop.WeightsReport",

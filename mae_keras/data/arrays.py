@@ -69,7 +69,7 @@ def load_arrays(
         parts = parts | (held if part == "train" else {part: held.get(part, held.get("train"))})
     images, targets = parts["train"]
     if own is not None:
-        groups = _member(paths["train"], own)
+        groups = npz_member(paths["train"], own)
     kind = kind or _kind_of(name, np.asanyarray(images))
     cut = {"crop_size": crop_size, "window": window, "crops_per_volume": crops_per_volume}
     if kind != "volumes" and (given := [key for key, value in cut.items() if value is not None]):
@@ -180,7 +180,7 @@ def _read(path, want_labels, groups, notes):
     """Return `{part: (samples, labels or None)}` of a file, and the kind that it says they are."""
     if path.suffix == ".npy":
         return {"train": (_read_npy(path), None)}, None
-    headers = _headers(path)
+    headers = npz_headers(path)
     names = {key.lower(): key for key in headers} | {key: key for key in headers}
     samples, stored_kind = _find_samples(path, names, headers)
     labels = {part: _first(names, _LABELS[part]) for part in samples}
@@ -195,8 +195,8 @@ def _read(path, want_labels, groups, notes):
     if unused:
         listed = ", ".join(f"{key} {headers[key][0]}" for key in unused)
         notes.append(f"not used of {path.name}: {listed}.")
-    _check_memory(path, [headers[key] for key in wanted])
-    arrays = {key: _member(path, key) for key in sorted(wanted)}
+    check_memory(path, [headers[key] for key in wanted])
+    arrays = {key: npz_member(path, key) for key in sorted(wanted)}
     held = {
         part: (arrays[key], arrays.get(labels[part]) if want_labels else None)
         for part, key in samples.items()
@@ -204,7 +204,7 @@ def _read(path, want_labels, groups, notes):
     return held, stored_kind
 
 
-def _headers(path):
+def npz_headers(path: Path) -> dict[str, Any]:
     """Return `{name: (shape, dtype)}` of the arrays in a `.npz` file, without reading them."""
     headers = {}
     try:
@@ -268,7 +268,7 @@ def machine_memory() -> int | None:
         return None
 
 
-def _check_memory(path, headers):
+def check_memory(path: Path, headers: Sequence[Any]) -> None:
     """Refuse arrays that the machine cannot hold: a few bytes of zip may claim any size."""
     needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers)
     held = machine_memory()
@@ -279,7 +279,7 @@ def _check_memory(path, headers):
         )
 
 
-def _member(path, name):
+def npz_member(path: Path, name: str) -> np.ndarray:
     """Return one array of a `.npz` file."""
     if path.suffix != ".npz":
         raise ValueError(

@@ -279,6 +279,11 @@ def official_splits(
     ]
 
 
+def split_of_folder(name: str) -> str | None:
+    """The split that a folder of this name holds, such as `"validation"` of `val`, or `None`."""
+    return _SPLIT_NAMES.get(name.lower())
+
+
 def _shared_lead(places):
     """How many folders lie around all files, above those that tell them apart."""
     inners = [inner[:-1] for _, _, inner in places]
@@ -305,7 +310,7 @@ def rows_of_splits(
     for row, place in enumerate(places):
         whole.setdefault(place.part, []).append(row)
     whole = {part: np.array(rows) for part, rows in whole.items()}
-    names = None if groups is None else np.array(_group_names(places, groups, kind))
+    names = None if groups is None else np.array(group_names(places, groups, kind))
     try:
         rows, notes = division.rows(
             {part: keys[own] for part, own in whole.items()},
@@ -321,7 +326,7 @@ def rows_of_splits(
     return dict(zip(order, shuffled, strict=True)), notes
 
 
-def _group_names(places, groups, kind):
+def group_names(places: Sequence[Place], groups: Any, kind: FileKind) -> list[str]:
     """Return the group of every file."""
     if callable(groups):
         return [str(groups(path)) for path, _, _ in places]

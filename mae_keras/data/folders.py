@@ -60,8 +60,8 @@ def load_folder(
         name, folders, files, places, others, strict, IMAGES, earlier
     )
     image_size = _size(files, image_size, resize, notes)
-    channels = _channels(files, channels, notes)
-    high, value_range, scaled_to = _range(files, value_range, notes)
+    channels = common_channels(files, channels, notes)
+    high, value_range, scaled_to = common_range(files, value_range, notes)
     targets, class_names = None, None
     if labels:
         targets, class_names = labels_of(places, notes, IMAGES, labels_from, earlier)
@@ -118,7 +118,7 @@ def _size(files, image_size, resize, notes):
     return image_size
 
 
-def _channels(files, wanted, notes):
+def common_channels(files: Sequence[Any], wanted: int | None, notes: list[str]) -> int:
     """Return 1 for gray and 3 for color, and note what is converted to what is wanted."""
     if wanted is None:
         return 1 if all(file.gray for file in files) else 3
@@ -129,7 +129,7 @@ def _channels(files, wanted, notes):
     return wanted
 
 
-def _range(files, wanted, notes):
+def common_range(files: Sequence[Any], wanted: Any, notes: list[str]) -> tuple[Any, Any, Any]:
     """Return the value of white in decoded files, the pixel range, and the range to scale to."""
     # White is `None` for uint8 pixels; the range to scale to is `None` if pixels stay as decoded.
     deep = [file.highest for file in files if file.highest is not None]

@@ -71,16 +71,21 @@ def decode(
     return tf.switch_case(reader, ways)
 
 
-def decode_with_pillow(content: bytes, channels: int, high: int | None = None) -> np.ndarray:
-    """Decode the first image of a file, rotated by its EXIF tag, to `(height, width, channels)`.
+def decode_with_pillow(
+    content: bytes, channels: int, high: int | None = None, page: int = 0
+) -> np.ndarray:
+    """Decode an image of a file, rotated by its EXIF tag, to `(height, width, channels)`.
 
-    The result is uint8, or float32 in [0, `high`]; 16-bit files keep their values.
+    The result is uint8, or float32 in [0, `high`]; 16-bit files keep their values. Of a file with
+    several images, `page` counts from 0.
     """
     from PIL import Image, ImageOps
 
     content = content.item() if isinstance(content, np.ndarray) else content
     with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
         warnings.simplefilter("ignore")  # about metadata, and palettes with transparency
+        if page:
+            image.seek(page)
         image.load()
         if orientation_of(image) != 1:
             image = ImageOps.exif_transpose(image)

@@ -61,6 +61,9 @@ from mae_keras.evaluation.restoration import restoration_scores as restoration_s
 from mae_keras.evaluation.restoration import score_filled as score_filled
 from mae_keras.evaluation.robustness import corruption_curves as corruption_curves
 from mae_keras.evaluation.robustness import robustness as robustness
+from mae_keras.evaluation.segmentation import SegmentationReport as SegmentationReport
+from mae_keras.evaluation.segmentation import SegmentationScores as SegmentationScores
+from mae_keras.evaluation.segmentation import segmentation_report as segmentation_report
 from mae_keras.files import lazy_names as _lazy_names
 from mae_keras.sliding_window import sliding_window as sliding_window
 from mae_keras.sliding_window import window_starts as window_starts

@@ -175,7 +175,11 @@ class ClassReport:
         width = max(len("class"), *(len(scores.name) for scores in self.classes))
         lines = [f"{'class':<{width}}  precision  recall     f1  support"]
         for scores in self.classes:
-            cells = (_three(scores.precision), _three(scores.recall), _three(scores.f1))
+            cells = (
+                three_digits(scores.precision),
+                three_digits(scores.recall),
+                three_digits(scores.f1),
+            )
             lines.append(
                 f"{scores.name:<{width}}  {cells[0]:>9}  {cells[1]:>6}  {cells[2]:>5}"
                 f"  {scores.support:>7}"
@@ -242,7 +246,7 @@ def class_report(
         )
     confusion = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     confusion = confusion.reshape(num_classes, num_classes)
-    classes = _scores(confusion, _names(class_names, num_classes))
+    classes = _scores(confusion, as_class_names(class_names, num_classes))
     present = [scores for scores in classes if scores.support]
     worst = min(present, key=lambda scores: scores.recall)
     return ClassReport(
@@ -312,7 +316,8 @@ def _checked(name: str, values: Any, num_classes: int) -> np.ndarray:
     return values.astype("int64")
 
 
-def _names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+def as_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+    """Names of classes, their numbers where there are none."""
     names = [str(name) for name in (range(num_classes) if class_names is None else class_names)]
     if len(names) != num_classes:
         raise ValueError(
@@ -321,7 +326,8 @@ def _names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
     return names
 
 
-def _three(value: float | None) -> str:
+def three_digits(value: float | None) -> str:
+    """A score as text, a dash where there is none."""
     return "-" if value is None else f"{value:.3f}"
 
 

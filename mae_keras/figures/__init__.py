@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mae_keras.figures.lines import line_figure as line_figure
     from mae_keras.figures.reconstruction import mask_gallery as mask_gallery
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
+    from mae_keras.figures.segmentation import class_bar_figure as class_bar_figure
+    from mae_keras.figures.segmentation import segmentation_figure as segmentation_figure
     from mae_keras.figures.spectrograms import spectrogram_figure as spectrogram_figure
     from mae_keras.figures.style import save_figure as save_figure
     from mae_keras.figures.video import save_animation as save_animation
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "attention_figure": "attention",
     "calibration_figure": "classification",
+    "class_bar_figure": "segmentation",
     "confusion_figure": "classification",
     "feature_map_figure": "feature_map",
     "image_grid": "grids",
@@ -45,6 +48,7 @@ _EXPORTS = {
     "robustness_figure": "curves",
     "save_animation": "video",
     "save_figure": "style",
+    "segmentation_figure": "segmentation",
     "spectrogram_figure": "spectrograms",
     "video_figure": "video",
     "video_frames": "video",

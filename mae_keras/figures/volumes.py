@@ -27,11 +27,12 @@ from mae_keras.figures.sheet import (
     to_pictures,
 )
 
-_SIDE, _THINNEST, _BETWEEN = 1.5, 0.28, 0.05  # inches
+_SIDE, _THINNEST = 1.5, 0.28  # inches
 _SHOWN = (0.5, 99.5)  # percentiles of values that black and white are, where nothing says it
+BETWEEN = 0.05  # inches between planes
 # The axis of the volume that each plane cuts, those that run down and to the right in it, and
 # where it stands: the last two beside and below the first, which shares an axis with each.
-_PLANES = ((0, 1, 2), (2, 1, 0), (1, 0, 2))
+PLANES = ((0, 1, 2), (2, 1, 0), (1, 0, 2))
 
 
 def volume_figure(
@@ -93,15 +94,15 @@ def volume_figure(
     original, hidden, prediction, pasted = read_prediction(
         "volumes", volumes, axes, patch_mask, prediction, patch_size, pasted
     )
-    steps = _steps(spacing)
+    steps = read_spacing(spacing)
     original, prediction, pasted, hidden = (
         panel[:max_rows] for panel in (original, prediction, pasted, hidden)
     )
-    sides = _sides(original.shape[1:4], steps)
+    sides = sides_of_planes(original.shape[1:4], steps)
     sheet = Sheet(
         len(original),
         4,
-        (sides[2] + _BETWEEN + sides[0], sides[1] + _BETWEEN + sides[0]),
+        (sides[2] + BETWEEN + sides[0], sides[1] + BETWEEN + sides[0]),
         gap=0.14,
         headings=HEADINGS,
         title=title,
@@ -113,17 +114,18 @@ def volume_figure(
     for number, row in enumerate(rows):
         black_white = value_range or _range(original[number])
         panels = [panel[number] for panel in (original, prediction, pasted, hidden)]
-        planes = [_axes_of_planes(figure, axes, sides) for axes in row]
-        for place, plane in enumerate(_PLANES):
+        planes = [axes_of_planes(figure, axes, sides) for axes in row]
+        for place, plane in enumerate(PLANES):
             axes = [column[place] for column in planes]
-            _fill(axes, [_cut(panel, plane) for panel in panels], black_white)
+            _fill(axes, [cut_plane(panel, plane) for panel in panels], black_white)
             for each in axes:
                 _orient(each, plane, oriented)
         _dress(planes, original.shape[1:4], steps, number == len(rows) - 1, spacing is not None)
     return figure
 
 
-def _steps(spacing: Sequence[float] | None) -> tuple[float, ...]:
+def read_spacing(spacing: Sequence[float] | None) -> tuple[float, ...]:
+    """Millimeters from voxel to voxel along each axis, 1 where they are not known."""
     if spacing is None:
         return (1.0, 1.0, 1.0)
     steps = check_array("spacing", spacing, 1, finite=True)
@@ -134,22 +136,22 @@ def _steps(spacing: Sequence[float] | None) -> tuple[float, ...]:
     return tuple(float(step) for step in steps)
 
 
-def _sides(shape: tuple[int, ...], steps: tuple[float, ...]) -> list[float]:
+def sides_of_planes(shape: tuple[int, ...], steps: tuple[float, ...]) -> list[float]:
     """Inches of depth, height and width: in proportion, unless they would be too thin."""
     lengths = [size * step for size, step in zip(shape, steps, strict=True)]
     scale = _SIDE / max(lengths)
     return [max(_THINNEST, scale * length) for length in lengths]
 
 
-def _axes_of_planes(figure: Figure, axes: Axes, sides: list[float]) -> list[Axes]:
+def axes_of_planes(figure: Figure, axes: Axes, sides: list[float]) -> list[Axes]:
     """Axes of the three planes in the place of one."""
     depth, height, width = sides
     box = axes.get_position()
     figure.delaxes(axes)
-    across = box.width / (width + _BETWEEN + depth)
-    up = box.height / (height + _BETWEEN + depth)
-    left, right = box.x0, box.x0 + (width + _BETWEEN) * across
-    bottom, top = box.y0, box.y0 + (depth + _BETWEEN) * up
+    across = box.width / (width + BETWEEN + depth)
+    up = box.height / (height + BETWEEN + depth)
+    left, right = box.x0, box.x0 + (width + BETWEEN) * across
+    bottom, top = box.y0, box.y0 + (depth + BETWEEN) * up
     places = (
         (left, top, width * across, height * up),
         (right, top, depth * across, height * up),
@@ -162,7 +164,7 @@ def _axes_of_planes(figure: Figure, axes: Axes, sides: list[float]) -> list[Axes
     return made
 
 
-def _cut(volume: np.ndarray, plane: tuple[int, int, int]) -> np.ndarray:
+def cut_plane(volume: np.ndarray, plane: tuple[int, int, int]) -> np.ndarray:
     """The middle slice `(down, across, channels)` of a plane."""
     through, down, _ = plane
     piece = volume.take(volume.shape[through] // 2, axis=through)
