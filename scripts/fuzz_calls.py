@@ -43,6 +43,7 @@ EXEMPT = {
         "evaluation.PaperProbeResult evaluation.RestorationComparison "
         "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
         "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
+        "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
         "runs.Checkpoint runs.Progress "
         "data.ImageData data.SegmentationData runs.Comparison"
     ),
@@ -1246,6 +1247,62 @@ def _evaluation_calls() -> list[Call]:
                 "seed": 0,
             },
             also=(("class_names", "misspelled"), ("tolerance", "*"), ("groups", "*")),
+        ),
+        Call(
+            "evaluation.abnormality_scores",
+            evaluation.abnormality_scores,
+            lambda: {
+                **{"model": vision(), "normal": IMAGES[:4], "images": IMAGES},
+                **{"k": 2, "num_components": 2, "num_masks": 2, "mask_ratio": 0.5},
+                **{"pooling": "mean", "fraction": 0.5, "seed": 0, "batch_size": 3},
+            },
+            also=(*seeds, ("normal", "fewer_rows"), ("images", "*_rows")),
+            aliases=(("normal", "images"), ("normal", "k")),
+        ),
+        Call(
+            "evaluation.hidden_patch_errors",
+            evaluation.hidden_patch_errors,
+            lambda: {
+                **{"model": vision(), "images": IMAGES, "num_masks": 2, "mask_ratio": 0.5},
+                **{"seed": 0, "batch_size": 3},
+            },
+            also=seeds,
+        ),
+        Call(
+            "evaluation.map_scores",
+            evaluation.map_scores,
+            lambda: {"maps": FLOATS[..., 0], "fraction": 0.5},
+            also=(("maps", "*"),),
+        ),
+        Call(
+            "evaluation.neighbor_distances",
+            evaluation.neighbor_distances,
+            lambda: {"normal_features": ROWS, "features": ROWS[:6], "k": 3},
+        ),
+        Call(
+            "evaluation.mahalanobis_distances",
+            evaluation.mahalanobis_distances,
+            lambda: {"normal_features": ROWS, "features": ROWS[:6]},
+        ),
+        Call(
+            "evaluation.pca_errors",
+            evaluation.pca_errors,
+            lambda: {
+                **{"normal_features": ROWS, "features": ROWS[:6]},
+                **{"num_components": 2, "seed": 0},
+            },
+            also=seeds,
+        ),
+        Call(
+            "evaluation.abnormality_report",
+            evaluation.abnormality_report,
+            lambda: {
+                **{"labels": np.arange(6) % 2, "scores": {"a": np.arange(6.0)}},
+                **{"masks": HOLES.astype("int64"), "maps": {"a": FLOATS[..., 0]}},
+                **{"groups": np.arange(6), "confidence": 0.9, "resamples": 100, "seed": 0},
+            },
+            also=(*seeds, ("groups", "*")),
+            aliases=(("labels", "scores"), ("labels", "masks")),
         ),
         Call(
             "evaluation.expected_calibration_error",

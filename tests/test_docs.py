@@ -134,6 +134,16 @@ def test_the_lines_on_forecasting_forecast(capsys):
     assert (abs(names["filled"]) < 10).all() and names["distance"].shape == (8, 96, 1)
 
 
+@pytest.mark.slow
+def test_the_lines_on_abnormality_find_what_is_planted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    code = "\n".join(blocks(ROOT / "docs" / "abnormality.md", "python"))
+    exec(compile(code, "abnormality.md", "exec"), names)
+    found = {method.name: method for method in names["report"].methods}
+    assert found["reconstruction"].roc_auc > 0.9 and found["reconstruction"].pixel_roc_auc > 0.9
+
+
 def test_commands_in_the_docs_parse():
     commands = [
         line.split("#")[0].strip()

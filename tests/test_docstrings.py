@@ -46,6 +46,9 @@ NOT_CONSTRUCTED = {
     "data.MappedSplit",
     "data.Split",
     "data.StreamSplit",
+    "evaluation.AbnormalityMethod",
+    "evaluation.AbnormalityReport",
+    "evaluation.AbnormalityScores",
     "evaluation.Embedding",
     "evaluation.Calibration",
     "evaluation.CalibrationBin",
@@ -83,6 +86,7 @@ NOT_CONSTRUCTED = {
 }
 # They train, compiled as a user would have it.
 SLOW = {
+    "mae_keras.evaluation.abnormality",
     "mae_keras.evaluation.batch_norm_probe",
     "mae_keras.evaluation.fine_tuning",
     "mae_keras.models.dense_masked_autoencoder",

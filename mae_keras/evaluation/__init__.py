@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING
 
 # Plain imports: they cost NumPy only, and with the lazy ones of other packages the function
 # `linear_probe` would give way to its module of the same name on second use.
+from mae_keras.evaluation.abnormality import AbnormalityScores as AbnormalityScores
+from mae_keras.evaluation.abnormality import abnormality_scores as abnormality_scores
+from mae_keras.evaluation.abnormality import hidden_patch_errors as hidden_patch_errors
+from mae_keras.evaluation.abnormality import mahalanobis_distances as mahalanobis_distances
+from mae_keras.evaluation.abnormality import map_scores as map_scores
+from mae_keras.evaluation.abnormality import neighbor_distances as neighbor_distances
+from mae_keras.evaluation.abnormality import pca_errors as pca_errors
+from mae_keras.evaluation.abnormality_report import AbnormalityMethod as AbnormalityMethod
+from mae_keras.evaluation.abnormality_report import AbnormalityReport as AbnormalityReport
+from mae_keras.evaluation.abnormality_report import abnormality_report as abnormality_report
 from mae_keras.evaluation.baselines import trivial_losses as trivial_losses
 from mae_keras.evaluation.class_report import Calibration as Calibration
 from mae_keras.evaluation.class_report import CalibrationBin as CalibrationBin
