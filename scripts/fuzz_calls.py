@@ -44,6 +44,7 @@ EXEMPT = {
         "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
         "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
         "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
+        "evaluation.ScreeningReport "
         "runs.Checkpoint runs.Progress "
         "data.ImageData data.SegmentationData runs.Comparison"
     ),
@@ -86,7 +87,8 @@ EXEMPT = {
         "figures.save_animation"
     ),
     "of dictionaries of rows and curves, which have tests of their own": (
-        "figures.image_grid figures.line_figure figures.matrix_figure figures.class_bar_figure"
+        "figures.image_grid figures.line_figure figures.matrix_figure figures.class_bar_figure "
+        "figures.screening_figure"
     ),
     "seconds a call; made of what is called here": (
         "evaluation.fine_tune evaluation.paper_linear_probe evaluation.label_fraction_scores "
@@ -1303,6 +1305,38 @@ def _evaluation_calls() -> list[Call]:
             },
             also=(*seeds, ("groups", "*")),
             aliases=(("labels", "scores"), ("labels", "masks")),
+        ),
+        Call(
+            "evaluation.screening_report",
+            evaluation.screening_report,
+            lambda: {
+                **{"labels": np.arange(24) % 2, "probabilities": PROBABILITIES[:, 0]},
+                **{"threshold": 0.5, "specificity": 0.9, "sensitivity": 0.9, "num_bins": 5},
+                **{"groups": np.arange(24) // 2, "confidence": 0.9, "resamples": 100, "seed": 0},
+            },
+            also=(*seeds, ("groups", "*"), ("threshold", "*")),
+            aliases=(("labels", "probabilities"),),
+        ),
+        Call(
+            "evaluation.choose_threshold",
+            evaluation.choose_threshold,
+            lambda: {
+                **{"labels": np.arange(24) % 2, "probabilities": PROBABILITIES[:, 0]},
+                "specificity": 0.9,
+            },
+            aliases=(("labels", "probabilities"),),
+        ),
+        Call(
+            "evaluation.fit_temperature",
+            evaluation.fit_temperature,
+            lambda: {"labels": CLASSES, "probabilities": PROBABILITIES},
+            aliases=(("labels", "probabilities"),),
+        ),
+        Call(
+            "evaluation.apply_temperature",
+            evaluation.apply_temperature,
+            lambda: {"probabilities": PROBABILITIES, "temperature": 2.0},
+            also=(("temperature", "huge"),),
         ),
         Call(
             "evaluation.expected_calibration_error",

@@ -63,6 +63,7 @@ NOT_CONSTRUCTED = {
     "evaluation.PaperProbeResult",
     "evaluation.RestorationComparison",
     "evaluation.RestorationScore",
+    "evaluation.ScreeningReport",
     "evaluation.SegmentationReport",
     "evaluation.SegmentationScores",
     "interop.TensorReport",

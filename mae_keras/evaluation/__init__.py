@@ -71,6 +71,11 @@ from mae_keras.evaluation.restoration import restoration_scores as restoration_s
 from mae_keras.evaluation.restoration import score_filled as score_filled
 from mae_keras.evaluation.robustness import corruption_curves as corruption_curves
 from mae_keras.evaluation.robustness import robustness as robustness
+from mae_keras.evaluation.screening import ScreeningReport as ScreeningReport
+from mae_keras.evaluation.screening import apply_temperature as apply_temperature
+from mae_keras.evaluation.screening import choose_threshold as choose_threshold
+from mae_keras.evaluation.screening import fit_temperature as fit_temperature
+from mae_keras.evaluation.screening import screening_report as screening_report
 from mae_keras.evaluation.segmentation import SegmentationReport as SegmentationReport
 from mae_keras.evaluation.segmentation import SegmentationScores as SegmentationScores
 from mae_keras.evaluation.segmentation import segmentation_report as segmentation_report

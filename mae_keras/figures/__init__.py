@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mae_keras.figures.lines import line_figure as line_figure
     from mae_keras.figures.reconstruction import mask_gallery as mask_gallery
     from mae_keras.figures.reconstruction import reconstruction_figure as reconstruction_figure
+    from mae_keras.figures.screening import screening_figure as screening_figure
     from mae_keras.figures.segmentation import class_bar_figure as class_bar_figure
     from mae_keras.figures.segmentation import segmentation_figure as segmentation_figure
     from mae_keras.figures.spectrograms import spectrogram_figure as spectrogram_figure
@@ -48,6 +49,7 @@ _EXPORTS = {
     "robustness_figure": "curves",
     "save_animation": "video",
     "save_figure": "style",
+    "screening_figure": "screening",
     "segmentation_figure": "segmentation",
     "spectrogram_figure": "spectrograms",
     "video_figure": "video",
