@@ -18,6 +18,7 @@ from mae_keras.data.file_tree import (
     rows_of_splits,
     usable_files,
 )
+from mae_keras.data.image_crops import ImageCropSplit, notes_on_crops
 from mae_keras.data.image_files import (
     DEEPEST,
     RESIZE,
@@ -59,7 +60,11 @@ def load_folder(
     files, places, notes = usable_files(
         name, folders, files, places, others, strict, IMAGES, earlier
     )
-    image_size = _size(files, image_size, resize, notes)
+    if resize == "none":
+        image_size = image_size or _usual_size(files)
+        notes += notes_on_crops([file.size for file in files], image_size)
+    else:
+        image_size = _size(files, image_size, resize, notes)
     channels = common_channels(files, channels, notes)
     high, value_range, scaled_to = common_range(files, value_range, notes)
     targets, class_names = None, None
@@ -70,18 +75,18 @@ def load_folder(
     rows, notes_on_split = rows_of_splits(
         name, keys, places, targets, division, groups, notes, IMAGES
     )
-    splits = {
-        split: FolderSplit(
-            [files[row].path for row in chosen],
-            image_shape,
-            None if targets is None else targets[chosen],
-            files=[files[row] for row in chosen],
-            resize=resize,
-            high=high,
-            scaled_to=scaled_to,
-        )
-        for split, chosen in rows.items()
-    }
+    splits: dict[str, Any] = {}
+    for split, chosen in rows.items():
+        own = [files[row] for row in chosen]
+        labels_of_own = None if targets is None else targets[chosen]
+        scale = {"high": high, "scaled_to": scaled_to}
+        if resize == "none":
+            splits[split] = ImageCropSplit(own, image_shape, labels_of_own, **scale)
+        else:
+            paths = [file.path for file in own]
+            splits[split] = FolderSplit(
+                paths, image_shape, labels_of_own, files=own, resize=resize, **scale
+            )
     return ImageData(
         name=name,
         image_shape=image_shape,
@@ -99,10 +104,7 @@ def _size(files, image_size, resize, notes):
     if len(sizes) == 1 and image_size is None:
         return sizes.pop()
     chosen = image_size is None
-    if image_size is None:
-        shorter = int(np.median([min(file.size) for file in files]))
-        side = min(max(shorter // 16 * 16, 16), LARGEST_DEFAULT_SIZE)
-        image_size = (side, side)
+    image_size = image_size or _usual_size(files)
     height, width = image_size
     odd = sum(own[0] * width != own[1] * height for own in sizes)
     how = RESIZED[resize] if odd else "resized to"
@@ -116,6 +118,13 @@ def _size(files, image_size, resize, notes):
         f"pretrain {options})."
     )
     return image_size
+
+
+def _usual_size(files):
+    """The median shorter side in steps of 16, which is not too large, as both sides."""
+    shorter = int(np.median([min(file.size) for file in files]))
+    side = min(max(shorter // 16 * 16, 16), LARGEST_DEFAULT_SIZE)
+    return (side, side)
 
 
 def common_channels(files: Sequence[Any], wanted: int | None, notes: list[str]) -> int:
@@ -190,7 +199,8 @@ def read_image(
         image_shape: ints `(height, width, channels)` to make; 1 or 3 channels.
         resize: how to bring other proportions to that shape: `"crop"` resizes the shorter side and
             cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
-            black, `"stretch"` does not keep proportions. Defaults to `"crop"`.
+            black, `"stretch"` does not keep proportions, `"none"` cuts out the middle, or adds
+            black, without resizing. Defaults to `"crop"`.
         value_range: `(low, high)` of the pixels wanted, such as a model's `value_range`. By default
             pixels are as stored: in [0, 255], or in [0, 65535] if the file has 16 bits. Pixels of
             8 bits are scaled to the range; those of 16 bits only if it ends at or below 255.

@@ -22,6 +22,7 @@ RESIZED = {
     "crop": "resized and center-cropped to",
     "pad": "resized and padded with black to",
     "stretch": "stretched to",
+    "none": "cut or padded with black to",
 }
 RESIZE = tuple(RESIZED)
 # Who reads a file: TensorFlow, TensorFlow at 16 bits, or Pillow.
@@ -140,13 +141,15 @@ def resize(images: Any, image_size: tuple[int, int], how: str = "stretch") -> An
     """Resize `(batch, height, width, channels)` with antialiasing, keeping the dtype.
 
     `how`: `"crop"` keeps proportions and cuts both sides, `"pad"` keeps them and adds black,
-    `"stretch"` does not keep them.
+    `"stretch"` does not keep them, `"none"` cuts out the middle, or adds black, without resizing.
     """
     import tensorflow as tf
 
     image_size = tuple(image_size)
     if tuple(images.shape[1:3]) == image_size:
         return images
+    if how == "none":
+        return tf.image.resize_with_crop_or_pad(images, *image_size)
     inner, before = image_size, None
     if how != "stretch":
         own = tf.shape(images)[1:3]

@@ -379,7 +379,9 @@ def load(
         split_by: `"key"`, or `"order"`: divide a folder or array file as versions before 0.2 did.
         resize: how to bring other proportions to `image_size`: `"crop"` resizes the shorter side
             and cuts off what is too much on both sides, `"pad"` resizes the longer side and adds
-            black, `"stretch"` does not keep proportions.
+            black, `"stretch"` does not keep proportions. `"none"`, for a folder of images, resizes
+            nothing: crops of `image_size` are cut out, in training anywhere, in validation and
+            test at fixed places.
         channels: int, for a folder of images or clips: 1 reads all as gray, 3 as color. By default
             they are gray if all files are.
         value_range: `(low, high)`, for a folder: the pixels wanted, such as a model's
@@ -475,7 +477,7 @@ def load(
         ("frame_rate", frame_rate, "folders of video files"),
         ("spacing", spacing, "folders of volume files"),
         ("window", window, "volumes"),
-        ("crop_size", crop_size, "volumes"),
+        ("crop_size", crop_size, "volumes, and `resize='none'` with `image_size` for images"),
         ("crops_per_volume", crops_per_volume, "volumes"),
     ):
         if value is not None and option not in source.options:
@@ -493,6 +495,11 @@ def load(
         raise ValueError(
             f"`kind` must be 'images' but for {only}. Received: {kind!r} for "
             f"{name if train is None else train!r}"
+        )
+    if resize == "none" and source.name != "folder":
+        raise ValueError(
+            f"`resize` must be 'crop', 'pad' or 'stretch' but for folders of images. Received: "
+            f"'none' for {name if train is None else train!r}"
         )
     given = {
         "groups": groups,

@@ -286,7 +286,7 @@ class FolderSplit(FileSplit):
         labels: int array, one per path, or `None`.
         files: sequence of `ImageFile`, what `inspect_files` says of every path; by default they are
             inspected.
-        resize: str, `"crop"`, `"pad"` or `"stretch"`, see `mae_keras.data.load`.
+        resize: str, `"crop"`, `"pad"`, `"stretch"` or `"none"`, see `mae_keras.data.load`.
         high: int, what white is in float32 images, or `None` for uint8 images in [0, 255].
         scaled_to: `(low, high)` to scale float32 pixels to, from [0, `high`]; by default they stay.
 
@@ -319,31 +319,45 @@ class FolderSplit(FileSplit):
         self._in_size = all(file.size == size for file in files)
         # Cutting and padding cost time even where they change nothing.
         same = all(file.size[0] * size[1] == file.size[1] * size[0] for file in files)
-        self._resize, self._high = "stretch" if same else resize, high
+        self._resize = "stretch" if same and resize != "none" else resize
+        self._high = high
         self._scaled_to = scaled_to
         self._gray = all(file.gray for file in files)
 
     def fetch(self, indices: Any) -> Any:
         """Return `(images, labels or None)` for an int64 tensor `(batch,)`, inside tf.data."""
+        return self.fetch_parts(indices, self._in_shape)
+
+    def fetch_parts(self, indices: Any, part_of: Callable[..., Any], *given: Any) -> Any:
+        """Like `fetch`, of what `part_of` makes of every whole image.
+
+        `part_of` gets an image, and its own entry of each of the `given` tensors.
+        """
         import tensorflow as tf
 
         contents, places = tf.numpy_function(self._contents, [indices], (tf.string, tf.int64))
         contents.set_shape(indices.shape)
         places.set_shape(indices.shape)
-        readers = tf.gather(self._reader_table, places)
+        all_readers = set(self._readers.tolist())
+
+        def decoded(item: Any) -> Any:
+            content, reader, *own = item
+            channels = self.image_shape[2]
+            image = decode(content, reader, channels, self._high, all_readers, self._gray)
+            return part_of(image, *own)
+
+        items = (contents, tf.gather(self._reader_table, places), *given)
         signature = tf.TensorSpec(self.image_shape, self.dtype)
-        images = tf.map_fn(self._decode, (contents, readers), fn_output_signature=signature)
+        images = tf.map_fn(decoded, items, fn_output_signature=signature)
         images.set_shape((indices.shape[0], *self.image_shape))
         if self._scaled_to is not None:
             low, high = map(float, self._scaled_to)
             images = low + images * ((high - low) / self._high)
         return images, tf.gather(self._label_table, places) if self.has_labels else None
 
-    def _decode(self, item):
+    def _in_shape(self, image):
         import tensorflow as tf
 
-        readers = set(self._readers.tolist())
-        image = decode(*item, self.image_shape[2], self._high, readers, self._gray)
         if self._in_size:
             return tf.ensure_shape(image, self.image_shape)
         return resize(image[tf.newaxis], self.image_shape[:2], self._resize)[0]

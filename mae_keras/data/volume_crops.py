@@ -220,7 +220,7 @@ def fixed_crops(
     """Crops that cover volumes, in a fixed order: the first of every volume, the second, ...
 
     At most `most` (64 by default) of each volume, chosen evenly. int64 `(num_crops, 4)`: number
-    of the volume and where the crop begins.
+    of the volume and where the crop begins. For images likewise, with two axes.
     """
     found = []
     for number, shape in enumerate(shapes):
@@ -228,12 +228,12 @@ def fixed_crops(
         for extent, size in zip(shape, crop, strict=True):
             count = -(-extent // size)
             axes.append(np.linspace(0, max(0, extent - size), count).round().astype("int64"))
-        starts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        starts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(crop))
         order = np.random.default_rng(number).permutation(len(starts))[: most or MOST_CROPS]
         if most is not None:  # as many as asked for, of small volumes the same again
             order = np.resize(order, most)
         rank = np.arange(len(order))
         numbers = np.full(len(order), number)
         found.append(np.concatenate([rank[:, None], numbers[:, None], starts[order]], axis=1))
-    crops = np.concatenate(found) if found else np.zeros((0, 5), "int64")
+    crops = np.concatenate(found) if found else np.zeros((0, 2 + len(crop)), "int64")
     return crops[np.argsort(crops[:, 0], kind="stable"), 1:]

@@ -146,6 +146,8 @@ def training_augmentation(
     pictures = len(images.image_shape) == 3 and not images.is_sound
     own = data.default_augmentation(recipe.dataset) if pictures else None
     least = recipe.min_crop_scale
+    if least is None and recipe.resize == "none":
+        least = 1  # what was cut out at its own scale keeps it
     if least is None:
         return own
     if least < 1 and not pictures:

@@ -168,6 +168,8 @@ def load_labeled(
         settings["crops_per_volume"] = recipe.crops_per_volume
         settings["multiple_of"] = patch_of(recipe)
     settings |= as_model
+    if settings.get("resize") == "none" and data.kind(where) != "folder":
+        settings.pop("resize")
     images = data.load(name, **settings) if name is not None else data.load(**settings)
     for note in images.notes:
         announce(note)

@@ -72,7 +72,8 @@ class Recipe:
         seed: of weights, masks, data order and augmentation.
         strict: refuse a folder with unreadable files instead of skipping them.
         resize: crop (the shorter side is resized, the middle is kept), pad (the longer side is
-            resized, black is added) or stretch (proportions are not kept).
+            resized, black is added), stretch (proportions are not kept) or none (nothing is
+            resized: crops of `image_size` are cut out of image files, in training anywhere).
         kind: what an array file holds: images, signals, volumes or video; by default what the name
             of its array, or its shape, says. Of a folder images, sound, video or volumes; by
             default images where it holds any.
@@ -155,7 +156,7 @@ class Recipe:
     deterministic: bool = False
     seed: int = 0
     strict: bool = False
-    resize: Literal["crop", "pad", "stretch"] = "crop"
+    resize: Literal["crop", "pad", "stretch", "none"] = "crop"
     kind: Literal["images", "signals", "volumes", "sound", "video"] | None = None
     length: int | None = None
     sample_rate: int | None = None
@@ -242,7 +243,7 @@ _CHOICES = {
     "jit_compile": ("auto", "true", "false"),
     "on_nan": ("stop", "skip"),
     "kind": ("images", "signals", "volumes", "sound", "video", None),
-    "resize": ("crop", "pad", "stretch"),
+    "resize": ("crop", "pad", "stretch", "none"),
     "split_by": ("key", "order"),
     "standardize": ("data", "sample"),
 }
