@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from mae_keras.arguments import UNLABELED, check_array, check_int, check_ints
+from mae_keras.arguments import (
+    UNLABELED,
+    check_array,
+    check_choice,
+    check_int,
+    check_ints,
+    check_range,
+)
 from mae_keras.data.arrays import check_memory, npz_headers, npz_member
 from mae_keras.data.division import SPLITS, Division, content_keys, default_fractions
 from mae_keras.data.file_tree import counted
@@ -101,6 +108,19 @@ class SegmentationSplit:
                 f"{len(self)} images of {len(sizes)} sizes, such as {sizes[0]} and {sizes[1]}"
             )
         return np.stack(self.images), np.stack(self.masks)
+
+    def select(self, rows: Sequence[int]) -> "SegmentationSplit":
+        """Some of the images, in the order of their numbers in `rows`.
+
+        Example:
+        >>> split = SegmentationSplit(np.zeros((5, 8, 8, 1)), np.zeros((5, 8, 8), "int32"))
+        >>> len(split.select([0, 3]))
+        2
+        """
+        rows = check_ints("rows", list(rows), 0, len(self) - 1)
+        names = None if self.names is None else [self.names[row] for row in rows]
+        images = [self.images[row] for row in rows]
+        return SegmentationSplit(images, [self.masks[row] for row in rows], names)
 
     def tiles(self, crop_size: Any) -> tuple[np.ndarray, np.ndarray]:
         """Cut images into crops that cover them, in a fixed order, to validate on.
@@ -213,6 +233,8 @@ def load_segmentation(
     groups: Any = None,
     gap: int | None = None,
     strict: bool = False,
+    channels: int | None = None,
+    value_range: Sequence[float] | None = None,
 ) -> SegmentationData:
     """Load images with masks of class numbers, and share them among train, validation and test.
 
@@ -241,6 +263,10 @@ def load_segmentation(
             them left out. Defaults to 1 for a single file of several pages, else to `None`.
         strict: bool, whether an image without a mask, a mask without an image and a broken file
             are errors; by default they are left out and named in `notes`.
+        channels: int, for image files: 1 reads all as gray, 3 as color. By default they are gray if
+            all files are.
+        value_range: `(low, high)`, for image files: the pixels wanted, such as a model's
+            `value_range`, as for `mae_keras.data.load`.
 
     Returns:
         `SegmentationData`.
@@ -259,7 +285,11 @@ def load_segmentation(
         raise ValueError(f"`gap` and `groups` exclude each other. Received: {gap=}, {groups=}")
     check_int("gap", gap, 0, optional=True)
     division = Division(splits, seed=check_int("split_seed", split_seed, 0))
-    name, pairs, stored = _read(images, masks, groups, strict)
+    as_model = {
+        "channels": check_choice("channels", channels, (None, 1, 3)),
+        "value_range": None if value_range is None else check_range("value_range", value_range),
+    }
+    name, pairs, stored = _read(images, masks, groups, strict, as_model)
     values, names, masks = _numbered(
         pairs, stored if classes is None else _as_table(classes), unlabeled
     )
@@ -291,7 +321,7 @@ def load_segmentation(
     )
 
 
-def _read(images, masks, groups, strict):
+def _read(images, masks, groups, strict, as_model):
     """Name, `Pairs`, and the table of classes that lies beside them."""
     if isinstance(images, (str, os.PathLike)):
         path = Path(images)
@@ -310,7 +340,7 @@ def _read(images, masks, groups, strict):
         stored = stored_classes(path) if path.is_dir() else None
         if stored is None and folder is not None and folder.is_dir():
             stored = stored_classes(folder)
-        pairs = read_pairs(path, folder, groups, strict)
+        pairs = read_pairs(path, folder, groups, strict, **as_model)
         return str(path), pairs, None if stored is None else _as_table(stored)
     if masks is None:
         raise ValueError("`masks` must be an array where `images` is one. Received: masks=None")

@@ -101,10 +101,18 @@ class _Pair:
         return self.mask if self.page is None else f"{self.mask}, page {self.page + 1}"
 
 
-def read_pairs(images: Path, masks: Path | None, groups: Any = None, strict: bool = False) -> Pairs:
+def read_pairs(
+    images: Path,
+    masks: Path | None,
+    groups: Any = None,
+    strict: bool = False,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Pairs:
     """Read the pairs of a folder with `images` and `masks`, or of two folders or files.
 
-    `groups` are those of `mae_keras.data.load`; with `strict` every file has to be usable.
+    `groups`, `channels` and `value_range` are those of `mae_keras.data.load`; with `strict` every
+    file has to be usable.
     """
     folders = _folders(images, masks)
     name = str(images)
@@ -140,8 +148,10 @@ def read_pairs(images: Path, masks: Path | None, groups: Any = None, strict: boo
     notes += notes_on_files
     named = None if groups is None else group_names(places, groups, kind)
     rows, pairs = _in_pages(files) if kind is IMAGES else (list(range(len(files))), files)
-    read = _read_images if kind is IMAGES else _read_volumes
-    pixels, labels, value_range = read(pairs, notes)
+    if kind is IMAGES:
+        pixels, labels, value_range = _read_images(pairs, notes, channels, value_range)
+    else:
+        pixels, labels, value_range = _read_volumes(pairs, notes)
     for pair, image, mask in zip(pairs, pixels, labels, strict=True):
         if mask.shape != image.shape[:-1]:
             raise ValueError(
@@ -207,6 +217,14 @@ def _folders(images, masks):
             f"{', '.join(held) or 'nothing'}."
         )
     return found
+
+
+def holds_pairs(folder: Path) -> bool:
+    """Whether a folder holds images and masks, or folders of splits that do."""
+    if not folder.is_dir():
+        return False
+    parts = [path for path in folder.iterdir() if path.is_dir() and split_of_folder(path.name)]
+    return any(_pair_in(each) is not None for each in (folder, *parts))
 
 
 def _pair_in(folder):
@@ -310,19 +328,19 @@ def _stack(pair):
     return os.path.dirname(pair.path) if pair.page is None else pair.path
 
 
-def _read_images(pairs, notes):
+def _read_images(pairs, notes, channels, value_range):
     files = [pair.file for pair in pairs]
-    channels = common_channels(files, None, notes)
+    channels = common_channels(files, channels, notes)
     deep = [row for row, pair in enumerate(pairs) if pair.page and pair.file.highest is not None]
     for row in deep:  # only the first page was looked at
         highest = int(_decoded(pairs[row], 1, 1).max())
         files[row] = dataclasses.replace(files[row], highest=highest)
-    white, value_range, _ = common_range(files, None, notes)
-    return (
-        [_decoded(pair, channels, white) for pair in pairs],
-        [_read_mask(pair) for pair in pairs],
-        value_range,
-    )
+    white, value_range, scaled_to = common_range(files, value_range, notes)
+    images = [_decoded(pair, channels, white) for pair in pairs]
+    if scaled_to is not None:
+        low, high = scaled_to
+        images = [np.float32(low) + image * np.float32((high - low) / white) for image in images]
+    return images, [_read_mask(pair) for pair in pairs], value_range
 
 
 def _decoded(pair, channels, white):

@@ -89,13 +89,21 @@ if TYPE_CHECKING:
     from mae_keras.evaluation.batch_norm_probe import paper_linear_probe as paper_linear_probe
     from mae_keras.evaluation.fine_tuning import FineTuneResult as FineTuneResult
     from mae_keras.evaluation.fine_tuning import fine_tune as fine_tune
+    from mae_keras.evaluation.segmenter_training import SegmenterTraining as SegmenterTraining
+    from mae_keras.evaluation.segmenter_training import score_segmenter as score_segmenter
+    from mae_keras.evaluation.segmenter_training import segment_images as segment_images
+    from mae_keras.evaluation.segmenter_training import train_segmenter as train_segmenter
 
 # What needs Keras loads on first use. No name here may be that of its module.
 _LAZY = {
     "FineTuneResult": "fine_tuning",
     "PaperProbeResult": "batch_norm_probe",
+    "SegmenterTraining": "segmenter_training",
     "fine_tune": "fine_tuning",
     "paper_linear_probe": "batch_norm_probe",
+    "score_segmenter": "segmenter_training",
+    "segment_images": "segmenter_training",
+    "train_segmenter": "segmenter_training",
 }
 
 __getattr__, _, _ = _lazy_names(__name__, _LAZY)

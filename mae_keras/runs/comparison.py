@@ -54,6 +54,7 @@ class Comparison:
         pooling: `"mean"` or `"token"`, what the encoders' features are.
         num_blocks: int, features are those of so many last blocks, side by side.
         announce: callable of a line that says how far a protocol that trains has come.
+        masks: `data.SegmentationData`, images with masks for protocols that segment, or `None`.
 
     Attributes:
         model: the trained model; `model.encoder` is its encoder.
@@ -70,6 +71,8 @@ class Comparison:
         shared_images: int, validation and test images that are in an earlier split too.
         notes: list of sentences, appended to the `notes` of every entry.
         announce: call it with a line to print.
+        masks: `data.SegmentationData`, or `None`.
+        segmented: protocol to the predicted classes of the pixels of test images, for its figures.
 
     Raises:
         ValueError: if the images are not of the model's shape, or it has fewer blocks.
@@ -94,6 +97,7 @@ class Comparison:
         pooling: str | tuple[str, int] = "mean",
         num_blocks: int = 1,
         announce: Callable[[str], Any] = lambda text: None,
+        masks: Any = None,
     ):
         model.check_pooling(pooling)
         check_fit(model, images)
@@ -105,6 +109,8 @@ class Comparison:
         self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
         self.num_blocks = num_blocks
         self.announce = announce
+        self.masks = masks
+        self.segmented: dict[str, list[np.ndarray]] = {}
 
     @property
     def num_classes(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from mae_keras import data, evaluation, figures
 from mae_keras.arguments import renamed_argument
 from mae_keras.console import unfailing_output
+from mae_keras.data.segmentation_files import holds_pairs
 from mae_keras.runs.building import load_images, located, may_be_trained_on, untrained_model
 from mae_keras.runs.comparison import Comparison, check_fit
 from mae_keras.runs.exporting import load_run
@@ -129,6 +130,7 @@ def evaluate_run(
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
     protocols = _with_whole_samples(protocols, images, named is not None, announce)
+    masks = load_masks(protocols, options, labeled.name or recipe.dataset, model, announce)
     comparison = Comparison(
         model,
         _untrained_like(model, recipe, images, imported),
@@ -138,6 +140,7 @@ def evaluate_run(
         pooling=options.pooling,
         num_blocks=options.num_blocks,
         announce=announce,
+        masks=masks,
     )
     with RunFolder(path).locked():
         return _evaluate(RunFolder(path), comparison, protocols, options, warning, on, note)
@@ -236,6 +239,77 @@ def _with_reconstruction(
                 "pixels"
             )
     return left
+
+
+def load_masks(
+    protocols: Sequence[str],
+    options: EvaluationOptions,
+    dataset: str,
+    model: Any,
+    announce: Callable[[str], Any] = lambda text: None,
+) -> data.SegmentationData | None:
+    """The images with masks that protocols segment, read as the model takes them.
+
+    Args:
+        protocols: names of those that are to run.
+        options: `EvaluationOptions`, whose `masks` name a folder or file.
+        dataset: folder or file of the images, where the masks come without.
+        model: `MaskedAutoencoder`.
+        announce: called with every note about the images.
+
+    Returns:
+        `data.SegmentationData`; `None` where no protocol needs it.
+
+    Raises:
+        ValueError: if there are no masks but a protocol that needs them, or the reverse; or images
+            and masks do not fit each other or the model.
+    """
+    needing = [name for name in protocols if PROTOCOLS[name].needs_masks]
+    if needing and options.masks is None:
+        raise ValueError(
+            f"`protocol` {', '.join(needing)} must have masks: name a folder of them with --masks. "
+            "Received: none"
+        )
+    if options.masks is None:
+        return None
+    if not needing:
+        fitting = [name for name, protocol in PROTOCOLS.items() if protocol.needs_masks]
+        raise ValueError(
+            f"`masks` is for protocols that segment, {', '.join(fitting)}. Received: "
+            f"{options.masks!r} for {', '.join(protocols)}"
+        )
+    path = pathlib.Path(options.masks).expanduser()
+    own = path.suffix.lower() == ".npz" or holds_pairs(path)
+    images, masks = (path, None) if own else (pathlib.Path(dataset).expanduser(), path)
+    rank = len(model.image_shape)
+    if rank not in (3, 4) or getattr(model.encoder, "preprocessing", None):
+        raise ValueError(
+            "`masks` is for models of images or of arrays of volumes. Received: a model of samples "
+            f"of shape {tuple(model.image_shape)}"
+        )
+    masked = data.load_segmentation(
+        images,
+        masks,
+        unlabeled=options.unlabeled,
+        gap=options.gap,
+        channels=model.image_shape[-1] if model.image_shape[-1] in (1, 3) else None,
+        value_range=model.value_range,
+    )
+    for note in masked.notes:
+        announce(note)
+    shape = masked.train.images[0].shape
+    if (len(shape), shape[-1]) != (rank, model.image_shape[-1]):
+        raise ValueError(
+            f"`masks` must belong to images with {rank - 1} spatial axes and "
+            f"{model.image_shape[-1]} channels, as the model takes. Received: images of shape "
+            f"{shape}"
+        )
+    if not len(masked.test) and not len(masked.validation):
+        raise ValueError(
+            f"`masks` must leave images to test on. Received: {len(masked.train)} images, all of "
+            "them to train on"
+        )
+    return masked
 
 
 _LOOKED_AT = 128

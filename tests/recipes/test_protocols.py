@@ -47,6 +47,9 @@ def test_an_unknown_protocol_is_refused():
         {"train_blocks": -1},
         {"fine_tune_epochs": 0},
         {"learning_rate": 0.0},
+        {"segment_steps": 0},
+        {"labeled_images": (0,)},
+        {"labeled_images": ()},
     ],
     ids=str,
 )

@@ -15,6 +15,7 @@ from mae_keras.arguments import (
     LARGEST_DEPTH,
     LARGEST_SEED,
     check_int,
+    check_ints,
     check_number,
     check_pooling,
 )
@@ -43,6 +44,14 @@ class EvaluationOptions:
             0.001, and 0.004 for encoders up to a width of 384.
         train_blocks: number of last blocks that partial fine-tuning trains; 0 trains only the head.
         batch_size: images per step of fine-tuning.
+        masks: folder or file of masks for the protocols that segment: one for every image of the
+            data set, or a folder with images and masks inside.
+        unlabeled: value of pixels without a label in masks.
+        gap: the images with masks are slices of one stack: train, validation and test are blocks of
+            it, with so many slices left out between them.
+        labeled_images: numbers of labeled images to train segmenters on, such as 1 2 5, before all.
+        segment_head: linear, pyramid or unetr, what gives pixels their class.
+        segment_steps: updates of a segmenter's weights.
         seed: of label draws, classifiers and corruptions.
 
     Raises:
@@ -62,9 +71,27 @@ class EvaluationOptions:
     learning_rate: float | None = None
     train_blocks: int = 1
     batch_size: int = 128
+    masks: str | None = None
+    unlabeled: int | None = None
+    gap: int | None = None
+    labeled_images: tuple[int, ...] | None = None
+    segment_head: str = "pyramid"
+    segment_steps: int = 600
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.labeled_images is not None:
+            counts = check_ints("labeled_images", list(self.labeled_images), 1)
+            object.__setattr__(self, "labeled_images", counts)
+        check_int("segment_steps", self.segment_steps, 1, LARGEST_SEED)
+        check_int("unlabeled", self.unlabeled, optional=True)
+        check_int("gap", self.gap, 0, optional=True)
+        for name in ("unlabeled", "gap", "labeled_images"):
+            if self.masks is None and getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` is for protocols that segment, with `masks`. Received: "
+                    f"{name}={getattr(self, name)!r} without masks"
+                )
         if self.pooling is not None:
             check_pooling(self.pooling)
         for name in ("num_blocks", "max_train", "max_test", "num_seeds", "batch_size"):
@@ -112,6 +139,7 @@ class Protocol:
         needs_pictures: whether it is skipped for recordings, whose spectrograms have holes, and
             decibels in place of black and white.
         needs_signals: whether it is skipped for all but signals, `(length, channels)`.
+        needs_masks: whether it is skipped without masks, `Comparison.masks`.
         trains: whether it trains a network, which takes minutes to hours: such protocols run only
             by name.
         figures: function of the entry and the `Comparison` that yields names and Matplotlib
@@ -135,6 +163,7 @@ class Protocol:
     needs_whole_samples: bool = False
     needs_pictures: bool = False
     needs_signals: bool = False
+    needs_masks: bool = False
     trains: bool = False
     figures: Callable[[Mapping[str, Any], "Comparison"], Iterable[tuple[str, Any]]] | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -197,8 +226,9 @@ def check_protocol(name: str) -> None:
     >>> check_protocol("layer")
     Traceback (most recent call last):
     ValueError: `protocol` must be 'knn', 'linear-probe', 'paper-probe', 'layers',
-    'label-fractions', 'robustness', 'restoration', 'imputation', 'fine-tune', 'partial-fine-tune'
-    or 'from-scratch'; did you mean 'layers'? Received: protocol='layer'. A name of your own has to
+    'label-fractions', 'robustness', 'restoration', 'imputation', 'fine-tune', 'partial-fine-tune',
+    'from-scratch', 'segment-linear', 'segment' or 'segment-from-scratch'; did you mean 'layers'?
+    Received: protocol='layer'. A name of your own has to
     be registered first: --plugin FILE
     """
     PROTOCOLS.check("protocol", name)
@@ -232,6 +262,7 @@ for _module in (
     "restoration",
     "imputation",
     "fine_tune",
+    "segmentation",
 ):
     importlib.import_module(f"{__name__}.{_module}")
 PROTOCOLS.close_built_in()

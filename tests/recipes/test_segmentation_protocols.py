@@ -1,0 +1,109 @@
+"""`evaluate --protocol segment --masks DIR`."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_keras import data
+from mae_keras.runs import EvaluationOptions, evaluate_run, evaluation_table
+from mae_keras.runs.protocols.segmentation import _some, augmentation_for
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Color images with bright squares, larger than the run's, and masks of values 0 and 255."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        mask = np.zeros((14, 12), "uint8")
+        mask[2:9, 3:8] = 255
+        pixels = rng.integers(0, 60, (14, 12, 3)) + (mask[..., None] // 2)
+        for name, array in (("images", pixels.astype("uint8")), ("masks", mask)):
+            place = tmp_path / "cells" / name
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(place / f"{number}.png")
+    return tmp_path / "cells"
+
+
+def options(masks, **changes):
+    return EvaluationOptions(**{"masks": str(masks), "segment_steps": 2, **changes})
+
+
+@pytest.mark.slow
+def test_segmenters_are_trained_scored_and_drawn(folder, masks):
+    said = []
+    chosen = options(masks, segment_head="linear")
+    protocols = ["segment-linear", "segment", "segment-from-scratch"]
+    entries = evaluate_run(folder, protocols, options=chosen, announce=said.append)
+    stored = json.loads((folder / "evaluation.json").read_text())
+    assert list(stored) == protocols == list(entries)
+    linear = stored["segment-linear"]
+    assert list(linear["scores"]) == ["trained", "untrained"]
+    assert list(stored["segment-from-scratch"]["scores"]) == ["untrained"]
+    one = linear["scores"]["trained"]["all"]
+    assert one["mean_iou"] == linear["segmentation"]["mean_iou"]
+    assert one["num_images"] + linear["num_test"] < 12 and linear["scored_on"] == "test"
+    assert any("12 of 12 images are color: converted to gray" in line for line in said)
+    for name in ("segment_linear", "segment", "segment_from_scratch"):
+        for picture in (name, f"{name}_classes"):
+            with Image.open(folder / "evaluation" / f"{picture}.png") as image:
+                assert min(image.size) > 100
+    table = evaluation_table(entries)
+    assert f"untrained, all {one['num_images']} labeled: mean IoU" in table and "ROC-AUC" in table
+    card = (folder / "model_card.md").read_text()
+    assert "segment_linear.png" in card and "mean Dice" in card
+
+
+def test_some_images_are_spread_over_all(tmp_path):
+    images = np.arange(18, dtype="uint8").reshape(18, 1, 1, 1) * np.ones((1, 4, 4, 1), "uint8")
+    split = data.SegmentationSplit(images, np.zeros((18, 4, 4), "int32"))
+    for count in (1, 3, 18):
+        for seed in range(5):
+            chosen = [int(image.max()) for image in _some(split, count, seed).images]
+            assert len(set(chosen)) == count and set(np.diff(chosen)) <= {18 // count}
+    assert len({int(_some(split, 1, seed).images[0].max()) for seed in range(9)}) > 3
+    assert _some(split, None, 0) is split
+
+
+@pytest.mark.slow
+def test_masks_lie_beside_the_images_of_the_data_set(folder, masks):
+    from mae_keras.runs.options import DataOptions
+
+    entries = evaluate_run(
+        folder,
+        ["segment-linear"],
+        options=options(masks / "masks"),
+        labeled=DataOptions(dataset=str(masks / "images")),
+    )
+    assert "error" not in entries[f"segment-linear on {masks / 'images'}"]
+
+
+def test_what_is_missing_is_said_before_training(folder, masks, tmp_path):
+    with pytest.raises(ValueError, match="`protocol` segment must have masks.*--masks"):
+        evaluate_run(folder, ["segment"])
+    with pytest.raises(ValueError, match="`masks` is for protocols that segment, segment-linear"):
+        evaluate_run(folder, ["knn"], options=options(masks))
+    with pytest.raises(ValueError, match="`gap` is for protocols that segment, with `masks`"):
+        EvaluationOptions(gap=1)
+    with pytest.raises(ValueError, match="`images` and `masks` must be two folders|not found"):
+        evaluate_run(folder, ["segment"], options=options(tmp_path / "nowhere"))
+    wide = {"images": np.zeros((9, 8, 8, 2)), "masks": np.stack([np.eye(8)] * 9)}
+    np.savez(tmp_path / "wide.npz", **wide)
+    with pytest.raises(ValueError, match="1 channels, as the model takes. Received: images"):
+        evaluate_run(folder, ["segment"], options=options(tmp_path / "wide.npz"))
+
+
+def test_changes_suit_the_images(tmp_path):
+    for number in range(9):
+        Image.fromarray(np.full((20, 20), number, "uint8")).save(tmp_path / f"{number}.png")
+    crops = data.load(tmp_path, image_size=8, resize="none")
+    assert augmentation_for(crops).quarter_turns
+    assert augmentation_for(data.load(tmp_path)).flip_axes == ("width",)
+    assert augmentation_for(data.load("digits")) is None
