@@ -126,10 +126,7 @@ def segmentation_batches(
     >>> len(batches), [part.shape for part in batches.element_spec]
     (11, [TensorShape([4, 8, 8, 1]), TensorShape([4, 8, 8])])
     """
-    if not isinstance(split, SegmentationSplit):
-        raise TypeError(f"`split` must be a SegmentationSplit. Received: {type(split).__name__}")
-    if not len(split):
-        raise ValueError("`split` must hold images. Received: an empty split")
+    check_segmentation_split("split", split)
     if augmentation is not None and not isinstance(augmentation, SegmentationAugmentation):
         raise TypeError(
             f"`augmentation` must be a SegmentationAugmentation. Received: {augmentation!r}"
@@ -163,6 +160,14 @@ def segmentation_batches(
         part = (shard[0] * batch_size // shard[1], batch_size)
     first = start_epoch * steps_per_epoch(crops, batch_size, drop_remainder) + start_step
     return _changed(batches.enumerate(first), augmentation, seed, crop, value_range, part)
+
+
+def check_segmentation_split(name: str, split: Any) -> None:
+    """Refuse what is not a split of images with masks, or holds none."""
+    if not isinstance(split, SegmentationSplit):
+        raise TypeError(f"`{name}` must be a SegmentationSplit. Received: {type(split).__name__}")
+    if not len(split):
+        raise ValueError(f"`{name}` must hold images. Received: an empty split")
 
 
 def _changed(batches, augmentation, seed, crop, value_range, part):

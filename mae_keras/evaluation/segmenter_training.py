@@ -13,6 +13,7 @@ import numpy as np
 
 from mae_keras.arguments import LARGEST_SEED, check_int, check_number
 from mae_keras.data import SegmentationAugmentation, SegmentationSplit, segmentation_batches
+from mae_keras.data.segmentation_crops import check_segmentation_split
 from mae_keras.evaluation.segmentation import SegmentationReport, segmentation_report
 from mae_keras.models import Segmenter
 from mae_keras.training import NonFiniteError
@@ -106,6 +107,7 @@ def train_segmenter(
     >>> training.model.image_shape, training.steps
     ((8, 8, 1), 2)
     """
+    check_segmentation_split("train", train)
     check_int("steps", steps, 1, LARGEST_SEED)
     check_int("batch_size", batch_size, 1, LARGEST_SEED)
     check_number("learning_rate", learning_rate, 0, above=True)

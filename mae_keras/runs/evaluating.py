@@ -279,6 +279,8 @@ def load_masks(
             f"{options.masks!r} for {', '.join(protocols)}"
         )
     path = pathlib.Path(options.masks).expanduser()
+    if not path.exists():
+        raise ValueError(f"`masks` must be a folder or file. Received: {str(path)!r}, not found")
     own = path.suffix.lower() == ".npz" or holds_pairs(path)
     images, masks = (path, None) if own else (pathlib.Path(dataset).expanduser(), path)
     rank = len(model.image_shape)

@@ -77,6 +77,7 @@ def test_a_frozen_encoder_stays_and_a_fresh_one_starts_elsewhere(encoder):
     assert not any(np.allclose(a, b, atol=1e-2) for a, b in zip(own, kernels, strict=True))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(encoder):
     settings = {"head": "linear", "steps": 3, "augmentation": SegmentationAugmentation()}
     first, second, other = (
@@ -94,7 +95,7 @@ def test_fewer_crops_than_a_batch_are_cut_more_often(encoder):
 
 
 def test_the_wrong_data_is_refused(encoder):
-    with pytest.raises(TypeError, match="`split` must be a SegmentationSplit"):
+    with pytest.raises(TypeError, match="`train` must be a SegmentationSplit"):
         train_segmenter(encoder, np.zeros((4, 16, 16, 1)), 2)
     with pytest.raises(ValueError, match="`steps` must be"):
         train_segmenter(encoder, squares(4, 16, 0), 2, steps=0)

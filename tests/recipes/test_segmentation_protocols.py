@@ -92,7 +92,7 @@ def test_what_is_missing_is_said_before_training(folder, masks, tmp_path):
         evaluate_run(folder, ["knn"], options=options(masks))
     with pytest.raises(ValueError, match="`gap` is for protocols that segment, with `masks`"):
         EvaluationOptions(gap=1)
-    with pytest.raises(ValueError, match="`images` and `masks` must be two folders|not found"):
+    with pytest.raises(ValueError, match="`masks` must be a folder or file. Received: .*not found"):
         evaluate_run(folder, ["segment"], options=options(tmp_path / "nowhere"))
     wide = {"images": np.zeros((9, 8, 8, 2)), "masks": np.stack([np.eye(8)] * 9)}
     np.savez(tmp_path / "wide.npz", **wide)
