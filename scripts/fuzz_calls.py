@@ -44,7 +44,7 @@ EXEMPT = {
         "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
         "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
         "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
-        "evaluation.ScreeningReport "
+        "evaluation.ScreeningReport evaluation.SegmenterTraining "
         "runs.Checkpoint runs.Progress "
         "data.ImageData data.SegmentationData runs.Comparison"
     ),
@@ -92,6 +92,7 @@ EXEMPT = {
     ),
     "seconds a call; made of what is called here": (
         "evaluation.fine_tune evaluation.paper_linear_probe evaluation.label_fraction_scores "
+        "evaluation.train_segmenter evaluation.segment_images evaluation.score_segmenter "
         "runs.fit_from training.reconstruction_of models.training_flops"
     ),
 }

@@ -66,6 +66,7 @@ NOT_CONSTRUCTED = {
     "evaluation.ScreeningReport",
     "evaluation.SegmentationReport",
     "evaluation.SegmentationScores",
+    "evaluation.SegmenterTraining",
     "interop.TensorReport",
     "interop.VerificationError",
     "interop.WeightsReport",
