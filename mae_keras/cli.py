@@ -954,9 +954,19 @@ def _interruptible(arguments: list[str]) -> None:
         files = [word for word in arguments if word.endswith(".py")]
         arguments = spread(arguments, "--plugin", files)
         _load_plugins(arguments)
-        for option, values in (("--protocol", PROTOCOLS), ("--signature", _SIGNATURES)):
-            arguments = spread(arguments, option, values)
-        app(arguments)
+        app(with_repeated_options(arguments))
+
+
+def with_repeated_options(arguments: list[str]) -> list[str]:
+    """Write an option before each of the values that were typed after it."""
+    numbers = [word for word in arguments if word.isdecimal()]
+    for option, values in (
+        ("--protocol", PROTOCOLS),
+        ("--signature", _SIGNATURES),
+        ("--labeled-images", numbers),
+    ):
+        arguments = spread(arguments, option, values)
+    return arguments
 
 
 def _load_plugins(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mae_keras.cli import app
+from mae_keras.cli import app, with_repeated_options
 from mae_keras.run_contents import WEIGHTS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -156,6 +156,7 @@ def test_commands_in_the_docs_parse():
     for command in ours:
         arguments = shlex.split(command)[1:]
         if arguments[-1] != "--help":
+            arguments = with_repeated_options(arguments)
             app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert "scripts/test" in commands and "scripts/run" in commands
 
