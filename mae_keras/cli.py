@@ -430,6 +430,44 @@ def evaluate(
         raise ValueError(f"{', '.join(failed)} failed; the other results were written")
 
 
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras doctor runs/first
+  mae-keras doctor runs/first --json findings.json"""
+)
+def doctor(
+    run: _Run,
+    *,
+    json: Annotated[
+        Path | None,
+        Parameter(help="File to write: name, severity, seen and advice of each finding."),
+    ] = None,
+    data_dir: _DataDir = None,
+    plugin: _Plugin = None,
+) -> None:
+    """Say what is wrong with a pretraining run and what to try. Writes nothing into the run.
+
+    A run that is not finished is judged by its newest checkpoint.
+    """
+    if not _is_pretrained(run):
+        _check_run(run, finished=True)
+        if not run.is_dir():
+            raise ValueError(f"`run` must be the folder of a run. Received: the file {str(run)!r}")
+    check_kind(run, "autoencoder", "The doctor examines pretraining.")
+    _start_keras()
+    from mae_keras.runs import diagnose
+    from mae_keras.runs.doctor import findings_text
+    from mae_keras.runs.folder import RunFolder
+
+    _shard_batches(_preset_of(run))
+    where = None if data_dir is None else str(data_dir)
+    findings = diagnose(str(run), where)
+    print(_worded(run, findings_text(findings)))
+    if json is not None:
+        RunFolder.write_json(json, [dataclasses.asdict(finding) for finding in findings])
+        print(f"Wrote {json}")
+
+
 def _given(options: Any) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
 
@@ -915,6 +953,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "pretrain": pretrain,
     "fine-tune": fine_tune,
     "evaluate": evaluate,
+    "doctor": doctor,
     "predict": predict,
     "reconstruct": reconstruct,
     "export": export,

@@ -45,7 +45,7 @@ EXEMPT = {
         "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
         "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
         "evaluation.ScreeningReport evaluation.SegmenterTraining "
-        "runs.Checkpoint runs.Progress "
+        "runs.Checkpoint runs.Finding runs.Progress "
         "data.ImageData data.SegmentationData runs.Comparison"
     ),
     "a base class": (
@@ -80,7 +80,7 @@ EXEMPT = {
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
         "data.StreamSplit data.load data.kind data.read_image data.read_signals "
         "data.read_sound data.SoundSplit data.read_video data.VideoSplit data.read_volume "
-        "data.CropSplit data.VolumeSplit runs.evaluate_run "
+        "data.CropSplit data.VolumeSplit runs.diagnose runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure "

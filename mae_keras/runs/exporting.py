@@ -60,13 +60,28 @@ def load_run(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:
         )
     config = run.read_config()
     run.check_metrics()
+    return recipe_of(run, config), load_model(run.model)
+
+
+def recipe_of(run: RunFolder, config: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run was begun with.
+
+    Args:
+        run: `RunFolder`.
+        config: what its `config.json` holds.
+
+    Returns:
+        `Recipe`.
+
+    Raises:
+        ValueError: if it names what is not known, such as a masking strategy of the user's own.
+    """
     known = {field.name for field in dataclasses.fields(Recipe)}
     try:
         recipe = Recipe(**{key: value for key, value in config.items() if key in known})
-    except ValueError as error:  # such as the name of a masking strategy of the user's own
+    except ValueError as error:
         raise ValueError(f"The run in {str(run.path)!r} cannot be loaded: {error}") from error
-    recipe = as_begun(recipe, config)
-    return recipe, load_model(run.model)
+    return as_begun(recipe, config)
 
 
 def load_trained(path: str | os.PathLike[str]) -> tuple[Recipe, Any]:

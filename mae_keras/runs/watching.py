@@ -46,10 +46,10 @@ def online_probe(
     Returns:
         `OnlineProbe`; without labels of two classes or more it scores the effective rank alone.
     """
-    held_out, labels = _sample(images.validation)
+    held_out, labels = sample_of(images.validation)
     if (images.num_classes or 0) < 2 or labels is None:
         return OnlineProbe(held_out, every=every, pooling=pooling, announce=announce)
-    train, train_labels = _sample(images.train)
+    train, train_labels = sample_of(images.train)
     return OnlineProbe(
         held_out,
         labels,
@@ -61,9 +61,14 @@ def online_probe(
     )
 
 
-def _sample(split: data.Split) -> tuple[np.ndarray, np.ndarray | None]:
-    """Up to 2,048 samples, drawn at random where they may be sorted by class."""
-    limit = num_probed(split.image_shape, split.dtype)
+def sample_of(split: data.Split, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Some samples and labels of a split, drawn at random where they may be sorted by class.
+
+    Args:
+        split: `data.Split`.
+        limit: int, samples at most; by default `num_probed` of their shape.
+    """
+    limit = num_probed(split.image_shape, split.dtype) if limit is None else limit
     if len(split) <= limit or split.stream:
         return split.arrays(limit=limit)
     rows = np.random.default_rng(0).permutation(len(split))[:limit]
