@@ -46,6 +46,7 @@ REGISTERED = {
     "PixelNormalization": "layers.patches",
     "PixelAccuracy": "models.segmenter",
     "Pixels": "models.targets",
+    "Privacy": "models.privacy",
     "PositionEmbedding": "layers.patches",
     "PyramidHead": "layers.segmentation_heads",
     "RandomMasking": "layers.masking",

@@ -80,7 +80,7 @@ EXEMPT = {
         "training.StopAtNonFinite models.load_model data.FolderSplit data.MappedSplit "
         "data.StreamSplit data.load data.kind data.read_image data.read_signals "
         "data.read_sound data.SoundSplit data.read_video data.VideoSplit data.read_volume "
-        "data.CropSplit data.VolumeSplit runs.diagnose runs.evaluate_run "
+        "data.CropSplit data.VolumeSplit data.poisson_batches runs.diagnose runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
         "runs.fine_tune_run runs.predict_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure "
@@ -1051,6 +1051,21 @@ def _training_calls() -> list[Call]:
             lambda: {"peak": 1e-3, "total_steps": 100, "warmup_steps": 10},
             lambda schedule: [schedule(step) for step in (0, 5, 50)],
             also=steps,
+        ),
+        Call(
+            "training.Privacy",
+            training.Privacy,
+            lambda: {
+                "noise_multiplier": 1.0,
+                "max_grad_norm": 1.0,
+                "delta": 1e-3,
+                "num_samples": 100,
+                "batch_size": 10,
+                "target_epsilon": 8.0,
+                "seed": 3,
+                "micro_batch_size": 4,
+            },
+            lambda privacy: privacy.noise_multiplier,
         ),
         Call(
             "training.class_weights",

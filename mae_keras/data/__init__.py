@@ -55,6 +55,7 @@ _EXPORTS = {
     "ClassificationAugmentation": "classification",
     "labeled_batches": "classification",
     "evaluation_batches": "pipeline",
+    "poisson_batches": "pipeline",
     "steps_per_epoch": "pipeline",
     "training_batches": "pipeline",
 }

@@ -141,6 +141,71 @@ def training_batches(
     return _finish(batches, seed, augmentation, with_labels, part)
 
 
+def poisson_batches(
+    split: Split,
+    privacy: Any,
+    *,
+    start_step: int = 0,
+    augmentation: Augmentation | None = None,
+) -> Any:
+    """Return batches for private training, each sample in by a coin of its own.
+
+    The batch of a step is a pure function of the secret seed of `privacy` and the step, and so is
+    the augmentation. A batch has a static size; what is not drawn is padding, numbered -1.
+
+    Args:
+        split: `Split` that can be read in any order.
+        privacy: `training.Privacy`.
+        start_step: int >= 0, private steps taken before.
+        augmentation: `Augmentation` or `None`.
+
+    Returns:
+        An endless `tf.data.Dataset` of images `(privacy.padded_batch_size, height, width,
+        channels)`, pixels as stored, and the int32 numbers of these images in the split.
+
+    Raises:
+        ValueError: if the split is a stream, cuts its samples anew each time, or has another
+            number of samples than `privacy` accounts for.
+
+    Example:
+    >>> import numpy as np
+    >>> from mae_keras.data import ArraySplit
+    >>> from mae_keras.training import Privacy
+    >>> split = ArraySplit(np.zeros((10, 8, 8, 1), "uint8"))
+    >>> privacy = Privacy(1.0, delta=0.01, num_samples=10, batch_size=2)
+    >>> poisson_batches(split, privacy).element_spec[0].shape
+    TensorShape([16, 8, 8, 1])
+    """
+    import tensorflow as tf
+
+    check_split(split)
+    stay_on_host()
+    _check_count("start_step", start_step, 0)
+    if split.stream or split.num_draws:
+        kind = "a stream" if split.stream else "random cuts of larger samples"
+        raise ValueError(
+            "split must hold samples that can be read in any order, and be one sample each: what "
+            f"is protected is one of them. Received: {kind}."
+        )
+    if len(split) != privacy.num_samples:
+        raise ValueError(
+            f"split must have as many samples as privacy accounts for, {privacy.num_samples}. "
+            f"Received: {len(split)}."
+        )
+    low, high = privacy.key
+
+    def fetch(step: Any) -> Any:
+        numbers = tf.numpy_function(lambda at: privacy.numbers(int(at)), [step], tf.int32)
+        numbers = tf.ensure_shape(numbers, [privacy.padded_batch_size])
+        images, _ = split.fetch(tf.cast(tf.maximum(numbers, 0), tf.int64))
+        if augmentation is not None:
+            images = augmentation.apply(images, _key(low | high << 31, _CHANGES, (step,)), None)
+        return images, numbers
+
+    steps = tf.data.Dataset.range(start_step, _ENDLESS)
+    return settle(steps.map(fetch, num_parallel_calls=tf.data.AUTOTUNE))
+
+
 def evaluation_batches(
     split: Split,
     batch_size: int,

@@ -28,6 +28,13 @@ from mae_keras.models.checks import (
     warn_of_blind,
 )
 from mae_keras.models.compilation import FunctionsPerRatio
+from mae_keras.models.privacy import Privacy, check_private
+from mae_keras.models.private_training import (
+    PRIVATE_STEPS,
+    PrivacyBudget,
+    private_fit_input,
+    private_train_step,
+)
 from mae_keras.models.restoration import (
     PatchPrediction,
     Reconstruction,
@@ -87,6 +94,8 @@ class MaskedModel(TrainableModel):
         self.loss_on = loss_on
         self._train_functions = FunctionsPerRatio()
         self._unusable: UntrackedMetric | None = None
+        self._privacy: Privacy | None = None
+        self.measured_constants = False  # whether `adapt` measured those of normalization
         num_hidden(self.num_patches, masking.mask_ratio)  # refuse at once what hides none or all
         masking.check_grid(self.grid)
 
@@ -194,7 +203,13 @@ class MaskedModel(TrainableModel):
                 "`adapt` sets the constants of `PatchInputs`. Received: a model whose inputs do "
                 "not normalize; do so in their `rows`"
             )
+        if self.privacy is not None:
+            raise ValueError(
+                "`adapt` must not be called on a model compiled with `privacy`: it measures "
+                "constants of the images. Received: images"
+            )
         self.normalization.adapt(check_input(images, self.image_shape, self.value_range))
+        self.measured_constants = True
 
     def compile(
         self,
@@ -202,6 +217,7 @@ class MaskedModel(TrainableModel):
         loss: Any = None,
         *,
         jit_compile: bool | str = "auto",
+        privacy: Privacy | None = None,
         **kwargs: Any,
     ) -> None:
         """Configure training; `keras.Model.compile` with defaults for masked autoencoders.
@@ -214,13 +230,45 @@ class MaskedModel(TrainableModel):
                 metrics do.
             jit_compile: bool, or `"auto"`: what measured faster for this model and device; what
                 is in effect is `model.xla`.
+            privacy: `mae_keras.training.Privacy`, to train by DP-SGD, or `None`. A model that has
+                spent some of its budget keeps its `privacy`.
             **kwargs: passed to `keras.Model.compile`; and `skip_nonfinite=True` undoes steps that
                 come out NaN or infinite, counted by the metric `skipped_steps`.
         """
+        self._check_privacy(privacy)
         loss = self.loss_for(loss)
         self._train_functions = FunctionsPerRatio()
         self._unusable = UntrackedMetric(UnusableSamples(), in_use=False)
         super().compile(optimizer, loss, jit_compile=jit_compile, **kwargs)
+        self._privacy = privacy
+        if privacy is not None:
+            check_private(self, kwargs)
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """What `compile` was given, or `None`: plain training."""
+        return self._privacy
+
+    def _check_privacy(self, privacy: Any) -> None:
+        if privacy is not None and not isinstance(privacy, Privacy):
+            raise TypeError(f"`privacy` must be a Privacy. Received: {type(privacy).__name__}")
+        before = self._privacy
+        if before is None or before is privacy:
+            return
+        spent = before.spent_steps(int(ops.convert_to_numpy(self.micro_step)))
+        if spent and privacy is not None:
+            raise ValueError(
+                f"`privacy` cannot be replaced once part of its budget is spent, here by {spent} "
+                f"steps (epsilon {before.epsilon(spent):.3g}): compile with `model.privacy`, or "
+                "begin with a new model. Received: another Privacy"
+            )
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """As in Keras; and `privacy`, without its seed."""
+        config = super().get_compile_config()
+        if not config or self.privacy is None:
+            return config
+        return {**config, "privacy": keras.saving.serialize_keras_object(self.privacy)}
 
     def loss_for(self, loss: Any) -> Any:
         """The loss to compile with, of what `compile` was given."""
@@ -235,6 +283,10 @@ class MaskedModel(TrainableModel):
         """As in Keras; `fit` adds the number of unusable samples to an epoch's logs."""
         result = super().get_metrics_result()
         result.pop(UNUSABLE, None)
+        if self.privacy is not None and not self._evaluating and not self.privacy.report_loss:
+            result = {
+                PRIVATE_STEPS: ops.zeros(())
+            }  # TensorFlow needs one; `PrivacyBudget` fills it
         return result
 
     @property
@@ -246,7 +298,29 @@ class MaskedModel(TrainableModel):
             # Once in use it stays so: compiled steps have its variables.
             self._unusable.in_use = any(may_be_missing(part) for part in data)
 
+    def _checked_fit(self, x: Any, y: Any, options: dict[str, Any]) -> tuple:
+        if self.privacy is not None:
+            return private_fit_input(self, x, y, options)
+        return super()._checked_fit(x, y, options)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras; not with `privacy`, whose batches `fit` draws."""
+        if self.privacy is not None:
+            raise ValueError(
+                "`train_on_batch` must not be used with `privacy`: `fit` draws the batches that "
+                "are accounted for. Received: a model compiled with `privacy`"
+            )
+        return super().train_on_batch(*args, **kwargs)
+
     def _fit_checked(self, x: Any, y: Any, callbacks: Any = None, **options: Any) -> Any:
+        if self.privacy is not None:
+            budget = PrivacyBudget(self.privacy)
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                budget.set_model(self)
+                callbacks.append(budget)
+            else:  # first, so that the others find epsilon in the logs
+                callbacks = [budget, *keras.tree.flatten(callbacks or [])]
+            return super()._fit_checked(x, y, callbacks=callbacks, **options)
         self._prepare_counts(x, options.get("validation_data"))
         if self._counts_unusable:
             report = UnusableReport(self._unusable.metric)
@@ -271,6 +345,8 @@ class MaskedModel(TrainableModel):
         # The masks are those of the step that begins here; `call`, in training, counts it.
         *state, data = args
         self._train_functions.traced.add(self.num_hidden)
+        if self.privacy is not None:
+            return private_train_step(self, args)
         with self._reading(state, self.non_trainable_variables, 1):
             batch = self._masked_batch(data, self.micro_step + 1)
         return super().train_step(*state, batch)
@@ -294,14 +370,14 @@ class MaskedModel(TrainableModel):
         return keras.StatelessScope(state_mapping=mapping)
 
     def _masked_batch(
-        self, data: Any, step: Any, num_evaluated: Any = None
+        self, data: Any, step: Any, num_evaluated: Any = None, samples: Any = None
     ) -> tuple[dict[str, Any], Any, Any]:
         """A batch of images as `call` takes it in training, targets, and weights in the loss."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         check_shape(images.shape, self.image_shape)  # while tracing: it costs nothing
         patches, missing = self.to_patches(images)
         batch = ops.shape(patches)[0]
-        samples = sample_ids(batch, num_evaluated)
+        samples = sample_ids(batch, num_evaluated) if samples is None else samples
         patch_mask = self._draw_masks(step, samples, missing, patches)
         patches = self._as_seen(images, patches, patch_mask)
         in_loss = patch_mask if self.loss_on == "hidden" else ops.ones_like(patch_mask)

@@ -5,6 +5,7 @@ import warnings as _warnings
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
+from mae_keras.models.privacy import Privacy as Privacy
 from mae_keras.runtime.batch_shards import shard_batches_across_cores as shard_batches_across_cores
 from mae_keras.training.callbacks import CosineMaskRatio as CosineMaskRatio
 from mae_keras.training.callbacks import LinearMaskRatio as LinearMaskRatio
