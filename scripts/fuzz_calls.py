@@ -44,7 +44,7 @@ EXEMPT = {
         "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
         "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
         "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
-        "evaluation.ScreeningReport evaluation.SegmenterTraining "
+        "evaluation.ScreeningReport evaluation.SegmenterTraining evaluation.Localization "
         "runs.Checkpoint runs.Finding runs.Progress "
         "data.ImageData data.SegmentationData runs.Comparison"
     ),
@@ -982,6 +982,22 @@ def _model_calls() -> list[Call]:
             also=(("images", "fewer_rows"),),
         ),
         Call(
+            "models.attention_rollout",
+            models.attention_rollout,
+            lambda: {"model": vision(), "images": FLOATS, "batch_size": 4},
+            also=(("images", "fewer_rows"),),
+        ),
+        Call(
+            "models.occlusion_maps",
+            models.occlusion_maps,
+            lambda: {
+                **{"model": classifier(), "images": FLOATS[:2], "classes": np.array([0, 1])},
+                **{"window": 4, "stride": 4, "fill": "mean", "batch_size": 4},
+            },
+            also=(("fill", "number"),),
+            aliases=(("stride", "window"), ("classes", "images")),
+        ),
+        Call(
             "models.forward_flops",
             models.forward_flops,
             lambda: {"model": vision(), "batch_size": 4, "num_encoded": 4, "num_decoded": 4},
@@ -1353,6 +1369,23 @@ def _evaluation_calls() -> list[Call]:
             evaluation.apply_temperature,
             lambda: {"probabilities": PROBABILITIES, "temperature": 2.0},
             also=(("temperature", "huge"),),
+        ),
+        Call(
+            "evaluation.localization",
+            evaluation.localization,
+            lambda: {"maps": FLOATS[..., 0], "regions": HOLES.astype("int64")},
+        ),
+        Call(
+            "evaluation.map_correlations",
+            evaluation.map_correlations,
+            lambda: {"maps": FLOATS[..., 0], "others": FLOATS[::-1, ..., 0].copy()},
+        ),
+        Call(
+            "evaluation.patch_maps",
+            evaluation.patch_maps,
+            lambda: {"values": ROWS[:, :4], "patch_size": 2, "image_shape": (4, 4, 1)},
+            also=(("values", "*"),),
+            aliases=(("patch_size", "values"), ("image_shape", "values")),
         ),
         Call(
             "evaluation.expected_calibration_error",

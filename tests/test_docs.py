@@ -134,7 +134,7 @@ def test_the_lines_on_forecasting_forecast(capsys):
     assert (abs(names["filled"]) < 10).all() and names["distance"].shape == (8, 96, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lines_on_abnormality_find_what_is_planted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -142,6 +142,8 @@ def test_the_lines_on_abnormality_find_what_is_planted(tmp_path, monkeypatch):
     exec(compile(code, "abnormality.md", "exec"), names)
     found = {method.name: method for method in names["report"].methods}
     assert found["reconstruction"].roc_auc > 0.9 and found["reconstruction"].pixel_roc_auc > 0.9
+    assert names["temperature"] > 1.5 and (tmp_path / "screening.png").exists()
+    assert names["found"].mass.mean() > 3 * names["found"].chance.mean()
 
 
 def test_commands_in_the_docs_parse():

@@ -59,6 +59,7 @@ NOT_CONSTRUCTED = {
     "evaluation.LabelFraction",
     "evaluation.LinearProbe",
     "evaluation.LinearProbeResult",
+    "evaluation.Localization",
     "evaluation.MeanInterval",
     "evaluation.PaperProbeResult",
     "evaluation.RestorationComparison",
@@ -92,6 +93,7 @@ SLOW = {
     "mae_keras.evaluation.batch_norm_probe",
     "mae_keras.evaluation.fine_tuning",
     "mae_keras.models.dense_masked_autoencoder",
+    "mae_keras.models.explanation",
 }
 LONG = {"mae_keras.models.masked_autoencoder"}  # under XLA
 

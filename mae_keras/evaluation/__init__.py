@@ -32,6 +32,10 @@ from mae_keras.evaluation.class_report import (
 from mae_keras.evaluation.class_report import mean_interval as mean_interval
 from mae_keras.evaluation.embedding import Embedding as Embedding
 from mae_keras.evaluation.embedding import embed_2d as embed_2d
+from mae_keras.evaluation.explanations import Localization as Localization
+from mae_keras.evaluation.explanations import localization as localization
+from mae_keras.evaluation.explanations import map_correlations as map_correlations
+from mae_keras.evaluation.explanations import patch_maps as patch_maps
 from mae_keras.evaluation.features import check_features as check_features
 from mae_keras.evaluation.features import class_notes as class_notes
 from mae_keras.evaluation.features import effective_rank as effective_rank

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     )
     from mae_keras.models.encoder import TransformerEncoder as TransformerEncoder
     from mae_keras.models.encoder import ViTEncoder as ViTEncoder
+    from mae_keras.models.explanation import attention_rollout as attention_rollout
+    from mae_keras.models.explanation import occlusion_maps as occlusion_maps
     from mae_keras.models.forecaster import Forecaster as Forecaster
     from mae_keras.models.forecaster import forecast_hidden as forecast_hidden
     from mae_keras.models.inputs import Inputs as Inputs
@@ -71,9 +73,11 @@ _HOMES = {
     "TransformerEncoder": "encoder",
     "ViTEncoder": "encoder",
     "attention_maps": "inspection",
+    "attention_rollout": "explanation",
     "forecast_hidden": "forecaster",
     "forward_flops": "inspection",
     "load_model": "loading",
+    "occlusion_maps": "explanation",
     "register_target": "targets",
     "training_flops": "inspection",
 }

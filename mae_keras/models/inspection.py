@@ -87,8 +87,8 @@ def attention_maps(model: Any, images: Any, block: int = -1, batch_size: int = 3
     References:
         - Caron et al. 2021, arXiv:2104.14294, figure 1: class token of the last block.
     """
-    encoder = _encoder_of(model)
-    images = _checked(images, encoder)
+    encoder = encoder_of(model)
+    images = read_inspected_images(images, encoder)
     if not hasattr(block, "__index__") or not -encoder.num_layers <= block < encoder.num_layers:
         raise ValueError(
             f"`block` must be one of the encoder's {encoder.num_layers} blocks, counted from 0 or, "
@@ -118,7 +118,8 @@ def _batch_maps(encoder: ViTEncoder, images: np.ndarray, block: int) -> np.ndarr
     return ops.convert_to_numpy(ops.sum(weights * looking, axis=2) / number)
 
 
-def _encoder_of(model: Any) -> ViTEncoder:
+def encoder_of(model: Any) -> ViTEncoder:
+    """The encoder of a model, or of one that is an encoder; nothing is loaded."""
     encoder = model if isinstance(model, ViTEncoder) else getattr(model, "encoder", None)
     if not isinstance(encoder, ViTEncoder):
         raise TypeError(
@@ -128,7 +129,8 @@ def _encoder_of(model: Any) -> ViTEncoder:
     return encoder
 
 
-def _checked(images: Any, encoder: ViTEncoder) -> np.ndarray:
+def read_inspected_images(images: Any, encoder: ViTEncoder) -> np.ndarray:
+    """Images of any size that the encoder's patches divide, as a NumPy array, checked."""
     images = as_one_array(images)
     if not hasattr(images, "shape"):
         raise TypeError(
