@@ -47,6 +47,7 @@ from mae_keras.run_contents import (
     pretrained_names,
     run_kind,
 )
+from mae_keras.runs.masks import SegmentOptions
 from mae_keras.runs.options import DataOptions, FineTuneOptions, export_format, no_labels
 from mae_keras.runs.protocols import PROTOCOLS, EvaluationOptions, check_protocol
 from mae_keras.runs.recipe import Recipe, adapt, check_known_sides, find_recipe, kind_as_begun
@@ -69,8 +70,8 @@ _GROUPS = {
     _DATA: "dataset train validation test kind resize image_size length sample_rate clip_seconds "
     "num_mels hop_ms frames frame_step frame_rate spacing window crop_size crops_per_volume "
     "flip_axes splits groups labels_from split_by augment min_crop_scale augmentation mixup cutmix "
-    "balance strict data_dir standardize",
-    _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch",
+    "balance strict data_dir standardize masks unlabeled gap",
+    _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch head",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
     _DEVICES: "dtype_policy jit_compile steps_per_execution distribute",
@@ -142,6 +143,9 @@ EvaluationOverrides = _overrides(
 )
 FineTuneOverrides = _overrides(
     "FineTuneOverrides", FineTuneOptions, _OPTIMIZATION, own_values(FineTuneOptions)
+)
+SegmentOverrides = _overrides(
+    "SegmentOverrides", SegmentOptions, _OPTIMIZATION, own_values(SegmentOptions)
 )
 DataOverrides = _overrides("DataOverrides", DataOptions, _DATA)
 
@@ -335,7 +339,7 @@ def fine_tune(
     options = FineTuneOptions(**_given(overrides))
     labeled = _labeled(images)
     weights = _weights(run)
-    check_kind(weights, "autoencoder", "A classifier cannot be fine-tuned again.")
+    check_kind(weights, "autoencoder", "What was trained on labels cannot be fine-tuned again.")
     check_new_run(out, overwrite, resumable=False)
     _check_labels(weights, labeled)
     for name in callback or ():
@@ -362,6 +366,57 @@ def fine_tune(
     if metrics["scored_on"]:
         print(_worded(out, report_lines(folder.read_evaluation()["classifier"])))
     _next(_predicting(out))
+
+
+@app.command(
+    help_epilogue="""Examples:
+  mae-keras segment runs/cells --masks cells/masks --out runs/segmenter
+  mae-keras segment runs/cells --masks labeled/ --unlabeled 255 --out runs/segmenter
+  mae-keras segment runs/stack --masks stack/labels --gap 2 --head unetr --out runs/membranes"""
+)
+def segment(
+    run: _RunOrWeights,
+    *,
+    masks: Annotated[
+        str,
+        Parameter(
+            group=_DATA,
+            help="Folder or file of masks, one for each image; or a folder with images and masks "
+            "inside.",
+        ),
+    ],
+    out: _Out,
+    dataset: Annotated[
+        str | None,
+        Parameter(
+            group=_DATA, help="Folder or file of the images; by default the pretrained run's."
+        ),
+    ] = None,
+    overwrite: _flag("Replace the run in the folder, once the new one is trained.", _RUN) = False,
+    plugin: _Plugin = None,
+    overrides: Annotated[SegmentOverrides, Parameter(name="*")] = SegmentOverrides(),  # type: ignore  # noqa: B008
+) -> None:
+    """Train a pretrained encoder to give every pixel a class, and score it.
+
+    The new run holds the model, scores by class, pictures, a model card and a SavedModel.
+    """
+    options = SegmentOptions(**_given(overrides))
+    weights = _weights(run)
+    check_kind(weights, "autoencoder", "Classifiers and segmenters are trained from one.")
+    if not Path(masks).expanduser().exists():
+        raise ValueError(f"`masks` must be a folder or file. Received: {masks!r}, not found")
+    check_new_run(out, overwrite, resumable=False)
+    _start_keras()
+    from mae_keras.runs import segment_run
+    from mae_keras.runs.folder import RunFolder
+
+    _shard_batches(_preset_of(weights))
+    segment_run(weights, out, masks, options, dataset=dataset, overwrite=overwrite)
+    print(f"\nWrote {out}/: {', '.join(RunFolder(out).contents())}")
+    _next(
+        ["predict", out, "new/", "--masks-out", "masks/"],
+        look_at=RunFolder(out).evaluation_pictures / "segment.png",
+    )
 
 
 @app.command(
@@ -393,7 +448,13 @@ def evaluate(
             f"are listed by `mae-keras pretrained`. Received: {str(run)!r}"
         )
     _check_run(run)
-    classifier = run_kind(config_of(run)) == "classifier"
+    kind = run_kind(config_of(run))
+    if kind == "segmenter":
+        raise ValueError(
+            "`run` must be an autoencoder or a classifier run: the scores of a segmenter are in "
+            f"its evaluation.json. Received: {str(run)!r}, a segmenter run"
+        )
+    classifier = kind == "classifier"
     if protocol and classifier:
         raise ValueError(
             f"`protocol` must be left out for a classifier, which has one score. Received: "
@@ -596,10 +657,13 @@ def _shard_batches(preset: str | None) -> None:
     usage="Usage: mae-keras predict [OPTIONS] RUN IMAGES...",
     help_epilogue="""Examples:
   mae-keras predict runs/classifier new/ --csv predictions.csv
-  mae-keras predict runs/classifier a.png b.jpg""",
+  mae-keras predict runs/classifier a.png b.jpg
+  mae-keras predict runs/segmenter new/ --masks-out masks/""",
 )
 def predict(
-    run: Annotated[Path, Parameter(help="Folder of a classifier's run, or its .keras file.")],
+    run: Annotated[
+        Path, Parameter(help="Folder of a classifier's or segmenter's run, or its .keras file.")
+    ],
     *images: Annotated[
         Path,
         Parameter(
@@ -615,14 +679,24 @@ def predict(
             "class."
         ),
     ] = None,
+    masks_out: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder to write masks into, for a segmenter: a PNG for each image, with the "
+            "values of the training masks."
+        ),
+    ] = None,
     batch_size: Annotated[int, Parameter(help="Images per step.")] = 64,
     plugin: _Plugin = None,
 ) -> None:
-    """Classify images or signals with a fine-tuned model.
+    """Classify images or signals, or segment images, with a fine-tuned model.
 
     Files that cannot be read are named, and the others go on; the exit code is 1 then.
     """
     _check_run(run)
+    if run_kind(config_of(run)) == "segmenter" or masks_out is not None:
+        _segment_files(run, images, masks_out, csv)
+        return
     check_kind(run, "classifier", "Train one with `mae-keras fine-tune`.")
     _check_images(images)
     _start_keras()
@@ -641,6 +715,28 @@ def predict(
         count = len(predictions.unreadable)
         files = "1 file" if count == 1 else f"{count:,} files"
         _leave(1, f"{files} could not be read; {predictions.num_predicted:,} were classified")
+
+
+def _segment_files(
+    run: Path, images: tuple[Path, ...], masks_out: Path | None, csv: Path | None
+) -> None:
+    check_kind(run, "segmenter", "Train one with `mae-keras segment`.")
+    if masks_out is None:
+        raise ValueError("`masks_out` must name a folder for a segmenter. Received: none")
+    if csv is not None:
+        raise ValueError(f"`csv` is for classifiers. Received: {str(csv)!r} for a segmenter")
+    _check_images(images)
+    _start_keras()
+    from mae_keras.runs import segment_files
+
+    _shard_batches(_preset_of(run))
+    unreadable = segment_files(run, images, masks_out)
+    print(f"Wrote masks in {masks_out}")
+    _next(["export", run, "--out", "saved_model"])
+    if unreadable:
+        for path, reason in unreadable[:20]:
+            print(f"Not read: {path}: {reason}", file=sys.stderr)
+        _leave(1, f"{len(unreadable):,} files could not be read")
 
 
 # What a user has to supply, as docs name it.
@@ -760,8 +856,9 @@ def export(
     signature: Annotated[
         list[str] | None,
         Parameter(
-            help="One or more of encode, reconstruct, inpaint, classify; by default all that the "
-            "model has. An onnx file holds one: by default classify for a classifier, else encode."
+            help="One or more of encode, reconstruct, inpaint, classify, segment; by default all "
+            "that the model has. An onnx file holds one: by default classify or segment for models "
+            "trained to, else encode."
         ),
     ] = None,
     quantize: _flag(
@@ -943,15 +1040,17 @@ def datasets(*, plugin: _Plugin = None) -> None:
         print(f"{name:<16}{text}")
 
 
-_SIGNATURES = ("encode", "reconstruct", "inpaint", "classify", "serving_default")
+_SIGNATURES = ("encode", "reconstruct", "inpaint", "classify", "segment", "serving_default")
 _SIGNATURES_OF = {
     "reconstruct": "autoencoder",
     "inpaint": "autoencoder",
     "classify": "classifier",
+    "segment": "segmenter",
 }
 _COMMANDS: dict[str, Callable[..., None]] = {
     "pretrain": pretrain,
     "fine-tune": fine_tune,
+    "segment": segment,
     "evaluate": evaluate,
     "doctor": doctor,
     "predict": predict,

@@ -164,7 +164,7 @@ def config_of(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def run_kind(config: dict[str, Any]) -> str | None:
-    """`"classifier"` or `"autoencoder"`, or `None` where the settings of a run do not tell.
+    """`"classifier"`, `"segmenter"`, `"autoencoder"`, or `None` where settings do not tell.
 
     Args:
         config: what `config.json` holds.
@@ -175,6 +175,8 @@ def run_kind(config: dict[str, Any]) -> str | None:
     """
     if config.get("task") == "classification" or config.get("model") == "ImageClassifier":
         return "classifier"
+    if config.get("task") == "segmentation":
+        return "segmenter"
     return "autoencoder" if "mask_ratio" in config else None
 
 
@@ -183,7 +185,7 @@ def check_kind(path: str | os.PathLike[str], wanted: str, advice: str = "") -> N
 
     Args:
         path: folder of a run; of a `.keras` file alone nothing is known yet.
-        wanted: `"classifier"` or `"autoencoder"`.
+        wanted: `"classifier"`, `"segmenter"` or `"autoencoder"`.
         advice: str, a sentence on what to do instead.
 
     Raises:
@@ -192,6 +194,6 @@ def check_kind(path: str | os.PathLike[str], wanted: str, advice: str = "") -> N
     kind = run_kind(config_of(path))
     if kind in (None, wanted):
         return
-    article = {"classifier": "a", "autoencoder": "an"}
+    article = {"classifier": "a", "segmenter": "a", "autoencoder": "an"}
     sentences = f"`run` must be {article[wanted]} {wanted} run. {advice}".rstrip().removesuffix(".")
     raise ValueError(f"{sentences}. Received: {os.fspath(path)!r}, {article[kind]} {kind} run")

@@ -82,7 +82,7 @@ EXEMPT = {
         "data.read_sound data.SoundSplit data.read_video data.VideoSplit data.read_volume "
         "data.CropSplit data.VolumeSplit data.poisson_batches runs.diagnose runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
-        "runs.fine_tune_run runs.predict_files "
+        "runs.fine_tune_run runs.predict_files runs.segment_run runs.segment_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure "
         "figures.save_animation"
     ),

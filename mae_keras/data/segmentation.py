@@ -515,7 +515,9 @@ def _notes_on_values(values, unlabeled):
     notes = []
     if values != tuple(range(len(values))):
         listed = ", ".join(map(str, values))
-        notes.append(f"the values {listed} in masks are the classes 0 to {len(values) - 1}.")
+        last = len(values) - 1
+        numbers = "0 and 1" if last == 1 else f"0 to {last}"
+        notes.append(f"the values {listed} in masks are the classes {numbers}.")
     if unlabeled is None and len(values) > 2 and values[-1] == _VOID:
         notes.append(
             f"the value {_VOID} is taken for a class; unlabeled={_VOID} takes it for pixels "

@@ -25,6 +25,7 @@ _HOMES = {
     "RunCheckpoint": "resuming",
     "RunFolder": "folder",
     "Saving": "pretraining",
+    "SegmentOptions": "masks",
     "StopRequest": "resuming",
     "adapt": "recipe",
     "diagnose": "doctor",
@@ -43,6 +44,8 @@ _HOMES = {
     "register_protocol": "protocols",
     "register_recipe": "recipe",
     "score": "comparison",
+    "segment_files": "segmenting",
+    "segment_run": "segmenting",
     "summary": "report",
 }
 

@@ -14,11 +14,11 @@ import numpy as np
 from mae_keras import data, evaluation, figures
 from mae_keras.arguments import renamed_argument
 from mae_keras.console import unfailing_output
-from mae_keras.data.segmentation_files import holds_pairs
 from mae_keras.runs.building import load_images, located, may_be_trained_on, untrained_model
 from mae_keras.runs.comparison import Comparison, check_fit
 from mae_keras.runs.exporting import load_run
 from mae_keras.runs.folder import RunFolder
+from mae_keras.runs.masks import load_masks
 from mae_keras.runs.options import DataOptions, load_labeled, preprocessing_of, same_place
 from mae_keras.runs.predicting import draw_scores, score_classifier
 from mae_keras.runs.protocols import (
@@ -94,6 +94,11 @@ def evaluate_run(
     if not RunFolder(path).is_sealed():
         announce("config.json has no checksum: an earlier version wrote it, or it was edited.")
     recipe = dataclasses.replace(recipe, dataset=located(recipe.dataset, config.get("data")))
+    if hasattr(model, "segment_batch"):
+        raise ValueError(
+            "`path` must be a run of an autoencoder or a classifier: the scores of a segmenter are "
+            f"in its evaluation.json. Received: {os.fspath(path)!r}"
+        )
     if hasattr(model, "classify_batch"):
         if named:
             raise ValueError(
@@ -130,7 +135,7 @@ def evaluate_run(
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
     protocols = _with_whole_samples(protocols, images, named is not None, announce)
-    masks = load_masks(protocols, options, labeled.name or recipe.dataset, model, announce)
+    masks = _masks(protocols, options, labeled.name or recipe.dataset, model, announce)
     comparison = Comparison(
         model,
         _untrained_like(model, recipe, images, imported),
@@ -241,29 +246,14 @@ def _with_reconstruction(
     return left
 
 
-def load_masks(
+def _masks(
     protocols: Sequence[str],
     options: EvaluationOptions,
     dataset: str,
     model: Any,
-    announce: Callable[[str], Any] = lambda text: None,
-) -> data.SegmentationData | None:
-    """The images with masks that protocols segment, read as the model takes them.
-
-    Args:
-        protocols: names of those that are to run.
-        options: `EvaluationOptions`, whose `masks` name a folder or file.
-        dataset: folder or file of the images, where the masks come without.
-        model: `MaskedAutoencoder`.
-        announce: called with every note about the images.
-
-    Returns:
-        `data.SegmentationData`; `None` where no protocol needs it.
-
-    Raises:
-        ValueError: if there are no masks but a protocol that needs them, or the reverse; or images
-            and masks do not fit each other or the model.
-    """
+    announce: Callable[[str], Any],
+) -> Any:
+    """The images with masks that protocols segment; `None` where no protocol needs them."""
     needing = [name for name in protocols if PROTOCOLS[name].needs_masks]
     if needing and options.masks is None:
         raise ValueError(
@@ -278,40 +268,8 @@ def load_masks(
             f"`masks` is for protocols that segment, {', '.join(fitting)}. Received: "
             f"{options.masks!r} for {', '.join(protocols)}"
         )
-    path = pathlib.Path(options.masks).expanduser()
-    if not path.exists():
-        raise ValueError(f"`masks` must be a folder or file. Received: {str(path)!r}, not found")
-    own = path.suffix.lower() == ".npz" or holds_pairs(path)
-    images, masks = (path, None) if own else (pathlib.Path(dataset).expanduser(), path)
-    rank = len(model.image_shape)
-    if rank not in (3, 4) or getattr(model.encoder, "preprocessing", None):
-        raise ValueError(
-            "`masks` is for models of images or of arrays of volumes. Received: a model of samples "
-            f"of shape {tuple(model.image_shape)}"
-        )
-    masked = data.load_segmentation(
-        images,
-        masks,
-        unlabeled=options.unlabeled,
-        gap=options.gap,
-        channels=model.image_shape[-1] if model.image_shape[-1] in (1, 3) else None,
-        value_range=model.value_range,
-    )
-    for note in masked.notes:
-        announce(note)
-    shape = masked.train.images[0].shape
-    if (len(shape), shape[-1]) != (rank, model.image_shape[-1]):
-        raise ValueError(
-            f"`masks` must belong to images with {rank - 1} spatial axes and "
-            f"{model.image_shape[-1]} channels, as the model takes. Received: images of shape "
-            f"{shape}"
-        )
-    if not len(masked.test) and not len(masked.validation):
-        raise ValueError(
-            f"`masks` must leave images to test on. Received: {len(masked.train)} images, all of "
-            "them to train on"
-        )
-    return masked
+    settings = {"unlabeled": options.unlabeled, "gap": options.gap}
+    return load_masks(options.masks, dataset, model, announce, **settings)
 
 
 _LOOKED_AT = 128

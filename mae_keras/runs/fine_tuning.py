@@ -1,23 +1,29 @@
 """From a pretrained run to a classifier: training, numbers, pictures and a SavedModel."""
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from mae_keras import data, figures
+from mae_keras import data
 from mae_keras.arguments import renamed_argument
 from mae_keras.evaluation.fine_tune_settings import FineTuneSettings
 from mae_keras.evaluation.fine_tuning import build_classifier, compile_classifier, fit_classifier
-from mae_keras.models.exporting import check_backend
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.building import fingerprint, path_of, source_digest
 from mae_keras.runs.exporting import load_trained
+from mae_keras.runs.finishing import (
+    attempt,
+    draw_loss,
+    export_beside,
+    finished_model,
+    save_model,
+    stopped_by,
+)
 from mae_keras.runs.folder import RunFolder
 from mae_keras.runs.options import (
     DataOptions,
@@ -38,6 +44,8 @@ from mae_keras.runs.watching import Watching, ended_early, raising_failures
 from mae_keras.training import explaining_out_of_memory
 
 _VALIDATION_IMAGES = 2048
+# What models have that are no autoencoders, on an encoder of patches.
+_OF_OTHERS = ("classify_batch", "segment_batch", "forecast_batch")
 # What a classifier's run keeps of the pretrained run's settings.
 _KEPT = (
     *("preset", "image_size", "patch_size", "strict"),
@@ -103,7 +111,7 @@ def fine_tune_run(
     watching = Watching(callbacks, tensorboard=tensorboard)
     run = RunFolder(out)
     run.check({}, overwrite=overwrite, resumable=False)
-    recipe, model = _pretrained(source)
+    recipe, model = pretrained_encoder(source)
     seed = recipe.seed if options.seed is None else options.seed
     own = images is None and not labeled.given
     if images is None:
@@ -134,9 +142,9 @@ def fine_tune_run(
                     classifier, images, split, settings, options, announce, own, stop
                 )
             run.start(config)
-            _save(classifier, run)
+            save_model(classifier, run, "classifier")
             run.write_history(done.rows)
-        with _finished_model(run):
+        with finished_model(run, "classifier"):
             metrics = _finish(
                 classifier,
                 images,
@@ -161,9 +169,20 @@ def fine_tune_run(
     return metrics
 
 
-def _pretrained(source: Any) -> tuple[Recipe, Any]:
+def pretrained_encoder(source: str | os.PathLike[str]) -> tuple[Recipe, Any]:
+    """The recipe of a pretrained run and its model, which has an encoder of patches.
+
+    Args:
+        source: as for `fine_tune_run`.
+
+    Returns:
+        `Recipe`, and the model.
+
+    Raises:
+        ValueError: if the model is of another kind.
+    """
     recipe, model = load_trained(source)
-    if not hasattr(model, "encoder") or hasattr(model, "classify_batch"):
+    if not hasattr(model, "encoder") or any(hasattr(model, step) for step in _OF_OTHERS):
         raise ValueError(
             f"`run` must be one of a masked autoencoder with an encoder of patches. Received: "
             f"{os.fspath(source)!r}, whose model is a {type(model).__name__}"
@@ -389,7 +408,7 @@ def _train(
         raise
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"{_stopped(error)} before fine-tuning was done; nothing was written"
+            f"{stopped_by(error)} before fine-tuning was done; nothing was written"
         ) from error
     finally:
         progress.close()
@@ -451,34 +470,6 @@ def _validation(images: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return images.validation.arrays(limit=_VALIDATION_IMAGES)
 
 
-def _stopped(error: BaseException) -> str:
-    return f"stopped by {error}" if str(error) else "interrupted"
-
-
-def _save(classifier: Any, run: RunFolder) -> None:
-    run.check_held()
-    try:
-        classifier.save(run.model)
-    except (OSError, RuntimeError) as error:  # as h5py says it
-        raise OSError(
-            f"The classifier could not be written to {str(run.model)!r} ({error}). Make room and "
-            f"train it again with --overwrite"
-        ) from error
-
-
-@contextlib.contextmanager
-def _finished_model(run: RunFolder) -> Iterator[None]:
-    """Whatever ends what comes after training says where the classifier is."""
-    where = f"the trained classifier is {run.model}; `mae-keras evaluate {run.path}` scores it"
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"{_stopped(error)} after training; {where}") from error
-    except (OSError, ValueError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(f"{error}. But {where}") from error
-
-
 def _finish(
     classifier: Any,
     images: Any,
@@ -504,11 +495,11 @@ def _finish(
     metrics |= {"wall_seconds": round(time.perf_counter() - began, 1), **conditions(classifier)}
     run.check_held()
     run.write_json(run.metrics, metrics)
-    _attempt(announce, "The picture of the losses", _draw_loss, run)
+    attempt(announce, "The picture of the losses", draw_loss, run)
     if part and metrics["scored_on"]:
-        _attempt(announce, "The confusion matrix", draw_scores, entry, run)
-    _attempt(announce, "The model card", write_classifier_card, run)
-    _export(classifier, run, announce)
+        attempt(announce, "The confusion matrix", draw_scores, entry, run)
+    attempt(announce, "The model card", write_classifier_card, run)
+    export_beside(classifier, run, announce)
     metrics["wall_seconds"] = round(time.perf_counter() - began, 1)
     run.write_json(run.metrics, metrics)
     return metrics
@@ -528,25 +519,3 @@ def _summary(entry: dict[str, Any]) -> dict[str, Any]:
         "confusion": classes["confusion"],
         "calibration_error": classes["calibration"]["error"],
     }
-
-
-def _attempt(announce: Callable[[str], Any], what: str, make: Callable[..., Any], *args: Any):
-    try:
-        make(*args)
-    except Exception as error:  # whatever it is, it is worth less than what follows
-        announce(f"{what} could not be written: {error}")
-
-
-def _draw_loss(run: RunFolder) -> None:
-    history = run.read_history()
-    if history:  # empty where a callback ended training within the first epoch
-        figures.save_figure(figures.loss_figure(history), run.loss_picture)
-
-
-def _export(classifier: Any, run: RunFolder, announce: Callable[[str], Any]) -> None:
-    try:
-        check_backend()
-    except ValueError as error:
-        announce(f"No SavedModel was written. {error}")
-    else:
-        classifier.export(run.saved_model)

@@ -59,7 +59,7 @@ def test_pairs_of_a_folder_are_read_and_divided(tmp_path, ending):
     assert data.class_values == (0, 255) and data.class_names == ("0", "255")
     assert data.train.image_shape == (12, 16, 1) and data.value_range == (0, 255)
     assert data.train.masks[0].dtype == "int32"
-    assert data.notes == ("the values 0, 255 in masks are the classes 0 to 1.",)
+    assert data.notes == ("the values 0, 255 in masks are the classes 0 and 1.",)
     apart = load_segmentation(tmp_path / "images", tmp_path / "masks")
     assert apart.test.names == data.test.names
     assert load_segmentation(tmp_path, split_seed=1).test.names != data.test.names

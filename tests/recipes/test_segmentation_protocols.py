@@ -9,7 +9,8 @@ from PIL import Image
 
 from mae_keras import data
 from mae_keras.runs import EvaluationOptions, evaluate_run, evaluation_table
-from mae_keras.runs.protocols.segmentation import _some, augmentation_for
+from mae_keras.runs.masks import augmentation_of
+from mae_keras.runs.protocols.segmentation import _some
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ def test_what_is_missing_is_said_before_training(folder, masks, tmp_path):
         EvaluationOptions(gap=1)
     with pytest.raises(ValueError, match="`masks` must be a folder or file. Received: .*not found"):
         evaluate_run(folder, ["segment"], options=options(tmp_path / "nowhere"))
-    wide = {"images": np.zeros((9, 8, 8, 2)), "masks": np.stack([np.eye(8)] * 9)}
+    pixels = np.random.default_rng(0).random((9, 8, 8, 2))
+    wide = {"images": pixels, "masks": np.stack([np.eye(8)] * 9)}
     np.savez(tmp_path / "wide.npz", **wide)
     with pytest.raises(ValueError, match="1 channels, as the model takes. Received: images"):
         evaluate_run(folder, ["segment"], options=options(tmp_path / "wide.npz"))
@@ -104,6 +106,6 @@ def test_changes_suit_the_images(tmp_path):
     for number in range(9):
         Image.fromarray(np.full((20, 20), number, "uint8")).save(tmp_path / f"{number}.png")
     crops = data.load(tmp_path, image_size=8, resize="none")
-    assert augmentation_for(crops).quarter_turns
-    assert augmentation_for(data.load(tmp_path)).flip_axes == ("width",)
-    assert augmentation_for(data.load("digits")) is None
+    assert augmentation_of(crops).quarter_turns
+    assert augmentation_of(data.load(tmp_path)).flip_axes == ("width",)
+    assert augmentation_of(data.load("digits")) is None

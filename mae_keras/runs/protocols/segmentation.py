@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mae_keras.runs.masks import augmentation_of, scores_of, test_split
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
 
 if TYPE_CHECKING:
     from mae_keras.runs.comparison import Comparison
 
 _ALL = "all"
-_SHOWN = 4
 _DETAIL = {"needs_labels": False, "needs_masks": True, "trains": True}
 
 
@@ -28,31 +28,11 @@ def _score_lines(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _drawn(protocol: str) -> Any:
     def draw(entry: Mapping[str, Any], comparison: "Comparison") -> Iterator[tuple[str, Any]]:
-        from mae_keras import figures
+        from mae_keras.runs.segmenting import score_figures
 
-        masked, predictions = comparison.masks, comparison.segmented[protocol]
-        test = _test_split(masked)
-        # Figures hold images of one size.
-        alike = [n for n, image in enumerate(test.images) if image.shape == test.images[0].shape]
-        shown = alike[:_SHOWN]
-        stem = protocol.replace("-", "_")
-        yield (
-            stem,
-            figures.segmentation_figure(
-                *([each[number] for number in shown] for each in (test.images, test.masks)),
-                [predictions[number] for number in shown],
-                class_names=masked.class_names,
-            ),
-        )
-        report = entry["segmentation"]
-        measures = {"IoU": "iou", "Dice": "dice"}
-        yield (
-            f"{stem}_classes",
-            figures.class_bar_figure(
-                {name: [one[key] for one in report["classes"]] for name, key in measures.items()},
-                class_names=masked.class_names,
-            ),
-        )
+        predictions, stem = comparison.segmented[protocol], protocol.replace("-", "_")
+        for ending, figure in score_figures(comparison.masks, entry["segmentation"], predictions):
+            yield f"{stem}{ending}", figure
 
     return draw
 
@@ -123,22 +103,18 @@ def _scored(
                 masked.num_classes,
                 steps=options.segment_steps,
                 learning_rate=options.learning_rate or 1e-3,
-                augmentation=augmentation_for(comparison.images),
+                augmentation=augmentation_of(comparison.images),
                 class_names=masked.class_names,
                 seed=options.seed,
                 **settings,
             )
             own, predictions = evaluation.score_segmenter(
-                training.model, _test_split(masked, options.max_test), seed=options.seed
+                training.model, test_split(masked, options.max_test), seed=options.seed
             )
             scores[name][_ALL if count is None else str(count)] = {
                 "num_images": number,
                 "train_seconds": round(training.train_seconds, 1),
-                **{key: getattr(own, key) for key in ("accuracy", "mean_iou", "mean_dice")},
-                "mean_boundary_f1": own.mean_boundary_f1,
-                "mean_hausdorff95": own.mean_hausdorff95,
-                "roc_auc": own.roc_auc,
-                "intervals": {key: ends and list(ends) for key, ends in own.intervals.items()},
+                **scores_of(own),
             }
             if report is None and count is None:  # the first model, all images
                 report = own
@@ -148,19 +124,13 @@ def _scored(
         "scores": scores,
         "segmentation": report.as_dict(),
         "num_train": len(masked.train),
-        "num_test": len(_test_split(masked, options.max_test)),
+        "num_test": len(test_split(masked, options.max_test)),
         "scored_on": "test" if len(masked.test) else "validation",
         "steps": training.steps,
         "head": settings["head"],
         "num_trained_weights": training.num_trained_weights,
         "notes": [*masked.notes, *([absent] if absent else [])],
     }
-
-
-def _test_split(masked: Any, limit: int | None = None) -> Any:
-    """The test images, or the validation images where there are none."""
-    split = masked.test if len(masked.test) else masked.validation
-    return split if limit is None or len(split) <= limit else split.select(range(limit))
 
 
 def _some(split: Any, count: int | None, seed: int) -> Any:
@@ -172,34 +142,3 @@ def _some(split: Any, count: int | None, seed: int) -> Any:
     start = np.random.default_rng(seed).random()
     rows = ((np.arange(count) + start) * len(split) / count).astype(int)
     return split.select(rows.tolist())
-
-
-def augmentation_for(images: Any) -> Any:
-    """Random changes of labeled images and masks that suit a data set.
-
-    Images are mirrored as in pretraining; those that were cut out at their own scale, such as
-    slices under a microscope, are also turned by quarters.
-
-    Args:
-        images: `data.ImageData` of pretraining.
-
-    Returns:
-        `data.SegmentationAugmentation`, or `None`.
-
-    Example:
-    >>> from mae_keras import data
-    >>> augmentation_for(data.load("digits")) is None
-    True
-    """
-    from mae_keras import data
-
-    if len(images.image_shape) != 3 or images.is_sound:
-        return None
-    if images.train.num_draws:  # crops
-        square = images.image_shape[0] == images.image_shape[1]
-        return data.SegmentationAugmentation(quarter_turns=square)
-    try:
-        own = data.default_augmentation(images.name)
-    except ValueError:  # made by hand, under a name that says nothing
-        own = None
-    return data.SegmentationAugmentation(flip_axes=("width",)) if own and own.flip else None
