@@ -1901,6 +1901,16 @@ def _recipe_calls() -> list[Call]:
             also=allowed,
         ),
         Call(
+            "runs.SegmentOptions",
+            runs.SegmentOptions,
+            lambda: {
+                field.name: field.default
+                for field in dataclasses.fields(runs.SegmentOptions)
+                if field.default is not None
+            },
+            also=(("steps", "huge"), ("batch_size", "huge")),
+        ),
+        Call(
             "runs.find_recipe",
             runs.find_recipe,
             lambda: {"name": "digits"},
