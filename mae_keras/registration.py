@@ -19,6 +19,7 @@ PACKAGE = "mae_keras"
 REGISTERED = {
     "AxisMasking": "layers.masking",
     "BlockMasking": "layers.masking",
+    "ColumnEmbedding": "layers.columns",
     "CosineMaskRatio": "training.callbacks",
     "CrossAttentionBlock": "layers.transformer",
     "CrossAttentionDecoder": "models.decoders",
@@ -54,6 +55,8 @@ REGISTERED = {
     "Segmenter": "models.segmenter",
     "StandardizedPixels": "models.targets",
     "StepMaskRatio": "training.callbacks",
+    "TableInputs": "models.tables",
+    "TableTarget": "models.tables",
     "TailMasking": "layers.masking",
     "TargetLoss": "models.targets",
     "TransformerBlock": "layers.transformer",

@@ -302,6 +302,7 @@ TARGETS: Registry = Registry(
         "pixels": "mae_keras.models.targets:Pixels",
         "standardized": "mae_keras.models.targets:StandardizedPixels",
         "hog": "mae_keras.models.targets:HOG",
+        "table": "mae_keras.models.tables:TableTarget",
     },
 )
 # What `from_pretrained` reads with packages above `models`, which it may not import.
@@ -314,12 +315,13 @@ WEIGHT_READERS: Registry = Registry(
 )
 
 
-def choose_target(target: Any, normalize_targets: bool = False) -> Any:
+def choose_target(target: Any, normalize_targets: bool = False, default: str = "pixels") -> Any:
     """What to predict, of an argument and its older alias.
 
     Args:
         target: what the argument of this name was given; `None`: not given.
         normalize_targets: bool, an older way to say `target="standardized"`.
+        default: name of the target when neither is given.
 
     Returns:
         `target`, or the name that stands in for it.
@@ -332,7 +334,7 @@ def choose_target(target: Any, normalize_targets: bool = False) -> Any:
     ('pixels', 'standardized', 'hog')
     """
     if target is None:
-        return "standardized" if normalize_targets else "pixels"
+        return "standardized" if normalize_targets else default
     name = getattr(target, "name", target)
     if normalize_targets and name != "standardized":
         raise ValueError(

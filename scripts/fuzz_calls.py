@@ -46,13 +46,13 @@ EXEMPT = {
         "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
         "evaluation.ScreeningReport evaluation.SegmenterTraining evaluation.Localization "
         "runs.Checkpoint runs.Finding runs.Progress "
-        "data.ImageData data.SegmentationData runs.Comparison"
+        "data.ImageData data.SegmentationData data.TableData runs.Comparison"
     ),
     "a base class": (
         "models.Inputs models.MaskedModel models.TrainableModel models.Target "
         "layers.PatchMasking layers.SegmentationHead data.Split models.TransformerEncoder"
     ),
-    "without arguments": "models.Pixels models.StandardizedPixels",
+    "without arguments": "models.Pixels models.StandardizedPixels models.TableTarget",
     "a declaration, made by `register_protocol`": "runs.Protocol",
     "a registry of classes, which a mistake would fill": (
         "layers.register_masking layers.register_segmentation_head models.register_target "
@@ -410,6 +410,14 @@ def _probed(probe: Any) -> Any:
     return probe.scores()
 
 
+@functools.cache
+def _table() -> Any:
+    import pandas as pd
+
+    ages, cities = [31.0, 44.0, math.nan, 38.0], ["Oslo", "Rome", "Rome", None]
+    return data.load_table(pd.DataFrame({"age": ages, "city": cities, "class": list("abab")}))
+
+
 def _history(history: Any) -> Any:
     return history.history
 
@@ -442,6 +450,12 @@ def _layer_calls() -> list[Call]:
             lambda: {"axis": (0,), **masking},
             _draw,
             also=seeds,
+        ),
+        Call(
+            "layers.ColumnEmbedding",
+            layers.ColumnEmbedding,
+            lambda: {"sizes": (0, 3), "hidden_dim": 8},
+            lambda layer: layer(np.zeros((2, len(layer.sizes), 1), "float32")),
         ),
         Call(
             "layers.DropPath",
@@ -498,6 +512,7 @@ def _layer_calls() -> list[Call]:
             lambda: {"patch_size": 2},
             lambda layer: layer(IMAGES),
         ),
+        Call("models.TableInputs", models.TableInputs, lambda: {"schema": _table().schema}),
         Call("models.HOG", models.HOG, lambda: {"num_bins": 9, "cell_size": 2}),
         Call(
             "models.PatchInputs",
@@ -1601,6 +1616,31 @@ def _data_calls() -> list[Call]:
             data.SegmentationSplit,
             lambda: {"images": IMAGES, "masks": IMAGES[..., 0] % 3},
             lambda made: made.tiles(4),
+        ),
+        Call(
+            "data.load_table",
+            data.load_table,
+            lambda: {
+                "table": _table().frame,
+                "label": "class",
+                "kinds": {"age": "number"},
+                "numbers": "standard",
+                "max_categories": 8,
+                "min_count": 1,
+            },
+            lambda table: table.labels,
+        ),
+        Call(
+            "data.TableColumn",
+            data.TableColumn,
+            lambda: {"name": "age", "kind": "number", "mean": 40.0, "std": 10.0},
+            fixed=("name",),
+            also=(("mean", "negative"),),
+        ),
+        Call(
+            "data.TableSchema",
+            data.TableSchema,
+            lambda: {"columns": [{"name": "age", "kind": "number"}]},
         ),
         Call(
             "data.load_segmentation",

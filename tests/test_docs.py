@@ -14,7 +14,7 @@ from mae_keras.run_contents import WEIGHTS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("scripts/**/*.md")])
-TRAINING = {"dense.md"}
+TRAINING = {"dense.md", "tables.md"}
 
 
 def blocks(page, language):

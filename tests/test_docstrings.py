@@ -46,6 +46,7 @@ NOT_CONSTRUCTED = {
     "data.MappedSplit",
     "data.Split",
     "data.StreamSplit",
+    "data.TableData",
     "evaluation.AbnormalityMethod",
     "evaluation.AbnormalityReport",
     "evaluation.AbnormalityScores",

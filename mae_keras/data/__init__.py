@@ -1,4 +1,4 @@
-"""Data sets of images, signals, volumes, sound, video, and the tf.data pipeline for training.
+"""Data sets of images, signals, volumes, sound, video and tables, and the tf.data pipeline.
 
 Names load on first use, so importing this package costs nothing; TensorFlow is imported by the
 functions that need it. Imports nothing above `mae_keras.ops`.
@@ -52,6 +52,10 @@ _EXPORTS = {
     "SegmentationSplit": "segmentation",
     "load_segmentation": "segmentation",
     "segmentation_batches": "segmentation_crops",
+    "TableColumn": "tables",
+    "TableData": "tables",
+    "TableSchema": "tables",
+    "load_table": "tables",
     "ClassificationAugmentation": "classification",
     "labeled_batches": "classification",
     "evaluation_batches": "pipeline",

@@ -15,6 +15,7 @@ import numpy as np
 from mae_keras.data.signal_files import Sampling, SignalFile
 from mae_keras.extras import install_command
 from mae_keras.files import open_regular
+from mae_keras.table_cells import read_dates
 
 LABEL_NAMES = ("label", "class", "target", "y")
 SAMPLE_NAMES = (
@@ -23,7 +24,7 @@ SAMPLE_NAMES = (
 )
 TIME_NAMES = ("time", "timestamp", "date", "datetime", "t", "step", "timestep", "time_step", "ds")
 # Of numbers only: "None" and "NA" may be names of classes.
-_MISSING = ["", "?", "nan", "NaN", "NAN", "NA", "N/A", "null", "NULL", "None"]
+MISSING = ["", "?", "nan", "NaN", "NAN", "NA", "N/A", "null", "NULL", "None"]
 _FEW_ROWS = 3  # text that differs in every row names rows, not classes, beyond so many
 
 
@@ -38,9 +39,7 @@ def read_table(
 
     `groups` names a column that holds no values; `required` says whether it must be there.
     """
-    frame = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path, groups)
-    if not len(frame) or not len(frame.columns):
-        raise ValueError(f"{path} must hold a table of signals. Received: no rows")
+    frame = read_frame(path, groups)
     if groups not in frame.columns and not required:
         groups = None
     table = _Table(path, frame.reset_index(drop=True), groups)
@@ -50,6 +49,17 @@ def read_table(
     if table.time is not None:
         return _series(table, window)
     return _wide(table)
+
+
+def read_frame(path: Path, text_column: str | None = None) -> Any:
+    """Read a CSV, TSV or Parquet file as a data frame.
+
+    In text, cells such as `?` and `NA` are missing, but in a column of labels and in `text_column`.
+    """
+    frame = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path, text_column)
+    if not len(frame) or not len(frame.columns):
+        raise ValueError(f"{path} must hold a table. Received: no rows")
+    return frame
 
 
 class _Table:
@@ -64,9 +74,9 @@ class _Table:
             )
         self.groups = groups
         free = [name for name in frame.columns if name != groups]
-        self.label = _first(free, LABEL_NAMES)
-        self.sample = _first(free, SAMPLE_NAMES)
-        self.time = _first(free, TIME_NAMES)
+        self.label = first_named(free, LABEL_NAMES)
+        self.sample = first_named(free, SAMPLE_NAMES)
+        self.time = first_named(free, TIME_NAMES)
         special = (self.label, self.sample, self.time)
         rest = [name for name in free if name not in special]
         counting = [name for name in rest if _counts_rows(frame, name)]
@@ -86,7 +96,7 @@ class _Table:
         column = self.frame[name]
         if pd.api.types.is_numeric_dtype(column):
             return False
-        present = column[column.notna() & ~column.isin(_MISSING)].astype(str)
+        present = column[column.notna() & ~column.isin(MISSING)].astype(str)
         wrong = present[pd.to_numeric(present, errors="coerce").isna()]
         if len(wrong) and wrong.str.fullmatch(r"\s*[+-]?\d[\d.]*,\d+\s*").all():
             raise ValueError(
@@ -279,7 +289,9 @@ def _times(table):
     if table.holds_dates(table.time):
         dates = column
         if not pd.api.types.is_datetime64_any_dtype(column):
-            dates = _dates(f"{table.path}: {table.time!r}", column.dropna().astype(str).str.strip())
+            dates = read_dates(
+                f"{table.path}: {table.time!r}", column.dropna().astype(str).str.strip()
+            )
             dates = dates.reindex(column.index)
         column = (dates - dates.min()).dt.total_seconds()
     times = column.to_numpy("float64", na_value=np.nan)
@@ -289,39 +301,6 @@ def _times(table):
             "Received: an empty cell"
         )
     return times
-
-
-def _dates(where, texts):
-    """Dates in one order of day, month and year; refuse what could be read in two ways."""
-    import pandas as pd
-
-    iso = "dates must be unambiguous, such as 2024-01-31."
-    aware = texts.str.contains(r"\d:\d\d.*(?:Z|[+-]\d\d:?\d\d)$")
-    if aware.any() and not aware.all():
-        raise ValueError(
-            f"{where}: all times must have a time zone, or none. Received: {texts[~aware].iloc[0]} "
-            f"and {texts[aware].iloc[0]}"
-        )
-    parts = texts.str.extract(r"^(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d{2})(?!\d)").dropna()
-    how: dict[str, Any] = {"format": "ISO8601"}
-    if len(parts):
-        first, second = parts[0].astype(int).max(), parts[1].astype(int).max()
-        year_may_be_first = first > 12 and (parts[2].str.len() == 2).any()
-        if (first > 12) == (second > 12) or year_may_be_first or len(parts) < len(texts):
-            raise ValueError(
-                f"{where}: {iso} Received: {texts.iloc[0]}, whose day and month cannot be told "
-                "apart"
-            )
-        how = {"format": "mixed", "dayfirst": first > 12}
-    elif texts.str.contains(r"^\d{1,2}:\d\d|[A-Za-z]{3}").all():  # times of a day, named months
-        how = {"format": "mixed"}
-    elif texts.str.contains(r"^\d{4}[./-](?:\d[./-]|\d\d[./-]\d(?!\d))").any():  # 2024/1/2
-        how = {"format": pd.tseries.api.guess_datetime_format(texts.iloc[0])}
-    try:
-        return pd.to_datetime(texts, utc=bool(aware.any()), **how)
-    except (ValueError, TypeError) as error:
-        reason = str(error).split(". ")[0].splitlines()[0]
-        raise ValueError(f"{where} must hold numbers or dates; {iso} {reason}") from error
 
 
 def _varies(table, name, codes):
@@ -391,7 +370,7 @@ def _series(table, window):
     )
 
 
-def _first(columns, wanted):
+def first_named(columns: Any, wanted: Any) -> Any:
     """The column of one of the names, the earlier name first, in any case."""
     names = {str(name).strip().lower(): name for name in reversed(columns)}
     return next((names[name] for name in wanted if name in names), None)
@@ -445,7 +424,7 @@ def _read_text(path, groups):
     text = _decoded(path)
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise ValueError(f"{path} must hold a table of signals. Received: an empty file")
+        raise ValueError(f"{path} must hold a table. Received: an empty file")
     separator = "\t" if path.suffix == ".tsv" else _separator(lines[0])
     # 1,234 alone may be thousands; it is refused later.
     fraction = r"(0?,\d+|\d+,(?!\d{3}(?!\d))\d+)"
@@ -453,7 +432,7 @@ def _read_text(path, groups):
     decimal = "," if separator != "," and re.search(comma, text, re.MULTILINE) else "."
     head = [*itertools.islice(_rows(path, text, separator), 1 + _JUDGED_ROWS)]
     if not head:
-        raise ValueError(f"{path} must hold a table of signals. Received: an empty file")
+        raise ValueError(f"{path} must hold a table. Received: an empty file")
     first, *later = ([cell.replace(decimal, ".") for cell in row] for row in head)
     header = _is_header(first, later, groups)
     width = _width(path, _rows(path, text, separator), len(first) if header else None)
@@ -472,7 +451,7 @@ def _read_text(path, groups):
             header=0 if header else None,
             names=names,
             keep_default_na=False,
-            na_values={name: _MISSING for name in names if name not in named},
+            na_values={name: MISSING for name in names if name not in named},
             index_col=False,
             low_memory=False,
             skipinitialspace=True,
@@ -552,7 +531,7 @@ def _is_header(first, later, groups):
         n for n, column in enumerate(columns) if any(column) and all(map(_is_number, column))
     }
     texts = {n for n, cell in enumerate(cells) if not _is_number(cell)}
-    numbers = [cell for cell in cells if cell not in _MISSING and _is_number(cell)]
+    numbers = [cell for cell in cells if cell not in MISSING and _is_number(cell)]
     if not texts:
         rows = columns[0]
         index = not cells[0] and len({*rows}) == len(rows) and all(map(str.isdigit, rows))
@@ -577,7 +556,7 @@ def _is_number(cell):
     try:
         float(cell)
     except ValueError:
-        return cell.strip() in _MISSING
+        return cell.strip() in MISSING
     return "_" not in cell  # which Python allows in numbers
 
 

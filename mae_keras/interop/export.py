@@ -66,7 +66,7 @@ def _unknown(name: str, known: Mapping[str, Signature], model: Any) -> str:
         hint = " `ImageClassifier.from_pretrained(model, num_classes)` puts a classifier on it."
     elif isinstance(model, (ImageClassifier, Forecaster, Segmenter)):
         hint = " It has no decoder: export the autoencoder for that."
-    elif name in ("reconstruct", "inpaint"):
+    elif name in ("reconstruct", "inpaint", "impute"):
         hint = f" What it predicts, {model.target.name!r}, cannot be turned back into pixels."
     return (
         f"`signatures` of a {type(model).__name__} may be {', '.join(known)}.{hint} "
@@ -180,6 +180,8 @@ def example_inputs(model: Any, num_images: int = 3, seed: int = 0) -> dict[str, 
     ratios = np.linspace(0.3, 0.8, num_images)[:, None]
     patch_mask = rng.random((num_images, model.num_patches)) < ratios
     patch_mask[:, 0], patch_mask[:, -1] = True, False  # the NaN is hidden, something is seen
+    if len(shape) == 2:  # rows of a table, of which NaN alone says what is missing
+        return {**inputs, "patch_mask": patch_mask}
     missing = rng.random(shape[:-1]) < 0.5
     axis = int(np.argmax(model.grid[: missing.ndim - 1]))
     known = [slice(None)] * missing.ndim
@@ -199,6 +201,8 @@ def live_outputs(
         if name == "reconstruct":
             result = model.reconstruct(images, inputs["patch_mask"])
             return {"prediction": result.prediction, "pasted": result.pasted}
+        if name == "impute":
+            return {"pasted": model.impute(images)}
         if name == "inpaint":
             unknown = inputs["missing"][..., None] | np.isnan(images.astype("float32"))
             pasted = model.inpaint(images, inputs["missing"])

@@ -4,6 +4,7 @@ import warnings as _warnings
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
+from mae_keras.layers.columns import ColumnEmbedding as ColumnEmbedding
 from mae_keras.layers.masking import AxisMasking as AxisMasking
 from mae_keras.layers.masking import BlockMasking as BlockMasking
 from mae_keras.layers.masking import GridMasking as GridMasking

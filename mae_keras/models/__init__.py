@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from mae_keras.models.restoration import Reconstruction as Reconstruction
     from mae_keras.models.restoration import Restoration as Restoration
     from mae_keras.models.segmenter import Segmenter as Segmenter
+    from mae_keras.models.tables import TableInputs as TableInputs
+    from mae_keras.models.tables import TableTarget as TableTarget
     from mae_keras.models.targets import HOG as HOG
     from mae_keras.models.targets import TARGETS as TARGETS
     from mae_keras.models.targets import Pixels as Pixels
@@ -68,6 +70,8 @@ _HOMES = {
     "Segmenter": "segmenter",
     "StandardizedPixels": "targets",
     "TARGETS": "targets",
+    "TableInputs": "tables",
+    "TableTarget": "tables",
     "Target": "targets",
     "TrainableModel": "base",
     "TransformerEncoder": "encoder",

@@ -297,6 +297,7 @@ class TrainableModel(keras.Model):
         Raises:
             TypeError, ValueError: if images, labels or weights do not fit the model.
         """
+        x = self.as_samples(x)
         options = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -495,6 +496,7 @@ class TrainableModel(keras.Model):
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None
     ) -> tuple[Any, Any, Any]:
         """Images, labels and weights for Keras, of arrays; data sets as they came."""
+        x = self.as_samples(x)
         x = check_input(x, self.image_shape, self.value_range)
         check_class_weight(class_weight)
         if class_weight is not None and self.mask_shape is not None:
@@ -561,6 +563,21 @@ class TrainableModel(keras.Model):
         options["validation_data"] = (x, y, weights) if is_array(x) else x
         return [check]
 
+    def as_samples(self, data: Any) -> Any:
+        """What a user gave, as an array or a data set: a model of tables reads pandas tables.
+
+        Args:
+            data: array, data set, or what the model's inputs read.
+
+        Returns:
+            Array or data set.
+
+        Raises:
+            TypeError, ValueError: if the inputs cannot read it.
+        """
+        inputs = getattr(getattr(self, "encoder", None), "sample_inputs", None)
+        return data if inputs is None else inputs.as_samples(data)
+
     @contextlib.contextmanager
     def parts_of(self, sample: Any) -> Iterator[None]:
         """Check a sample as a whole; take what is given to the model inside for parts of it.
@@ -596,6 +613,7 @@ class TrainableModel(keras.Model):
     def _checked_images(self, x: Any) -> tuple[Any, BatchCheck]:
         """Images for inference; warns of those in an array of which nothing can be seen."""
         check_units = not self._within_sample
+        x = self.as_samples(x)
         x = check_input(x, self.image_shape, self.value_range, check_units)
         if is_array(x) and not self._within_sample:
             warn_of_blind(blind_samples(to_numpy(x), self.patch_grid), len(x))
@@ -604,7 +622,7 @@ class TrainableModel(keras.Model):
     def _run_checked(self, key: Any, function: Any, images: Any, batch_size: int) -> Any:
         """Apply a function batch by batch, compiled, to images that fit; see `Endpoints.run`."""
         batch_size = check_int("batch_size", batch_size, 1)
-        images, check = self._checked_images(as_one_array(images))
+        images, check = self._checked_images(as_one_array(self.as_samples(images)))
         with raising([check], self):
             return self._endpoints.run(self, key, function, images, batch_size)
 

@@ -21,7 +21,7 @@ from mae_keras.arguments import (
 )
 from mae_keras.models.base import TrainableModel
 from mae_keras.models.checks import check_shape
-from mae_keras.models.encoder import ViTEncoder
+from mae_keras.models.encoder import TransformerEncoder
 from mae_keras.models.loading import from_versioned_config, with_version
 from mae_keras.models.pretrained import load_pretrained
 from mae_keras.runtime.batch_shards import map_shards
@@ -40,7 +40,8 @@ class ImageClassifier(TrainableModel):
     used, on the class token, and with `"flatten"` on every token.
 
     Args:
-        encoder: `ViTEncoder`, trained in place; `from_pretrained` makes a copy instead.
+        encoder: `ViTEncoder`, or `TransformerEncoder` of other inputs such as tables, trained in
+            place; `from_pretrained` makes a copy instead.
         num_classes: int, at least 2.
         pooling: `"mean"` over the patch tokens, `"token"` for the class token, `"flatten"` for
             the patch tokens side by side, or `("mean", axis)` for their mean over one axis of the
@@ -67,6 +68,7 @@ class ImageClassifier(TrainableModel):
 
     Example:
     >>> import numpy as np
+    >>> from mae_keras.models import ViTEncoder
     >>> encoder = ViTEncoder((8, 8, 1), 2, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
     >>> model = ImageClassifier.from_pretrained(encoder, num_classes=3)
     >>> model.compile("adamw", run_eagerly=True)
@@ -83,7 +85,7 @@ class ImageClassifier(TrainableModel):
 
     def __init__(
         self,
-        encoder: ViTEncoder,
+        encoder: TransformerEncoder,
         num_classes: int,
         pooling: str | tuple[str, int] = "mean",
         head_dropout_rate: float = 0.0,
@@ -91,14 +93,14 @@ class ImageClassifier(TrainableModel):
         class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ):
-        if not isinstance(encoder, ViTEncoder):
+        if not isinstance(encoder, TransformerEncoder):
             raise TypeError(f"`encoder` must be a ViTEncoder. Received: {type(encoder).__name__}")
         super().__init__(
             encoder.image_shape,
             encoder.hidden_dim,
             encoder.grid,
             math.prod(encoder.grid),
-            encoder.normalization.value_range,
+            encoder.sample_inputs.value_range,
             check_int("num_classes", num_classes, 2, LARGEST_WIDTH),
             **{"dtype": encoder.dtype_policy, **kwargs},
         )
@@ -139,7 +141,7 @@ class ImageClassifier(TrainableModel):
         """Build a classifier on a copy of a trained encoder, which itself is never changed.
 
         Args:
-            model: `MaskedAutoencoder` or another model with an `encoder`, or a `ViTEncoder`; or
+            model: `MaskedAutoencoder` or another model with an `encoder`, or an encoder; or
                 where to load one from: `"mnist"`, a run's folder, a published checkpoint or
                 anything else that `MaskedAutoencoder.from_pretrained` takes.
             num_classes: int, at least 2.
@@ -153,7 +155,7 @@ class ImageClassifier(TrainableModel):
             `ImageClassifier`.
 
         Raises:
-            TypeError: if there is no `ViTEncoder` in `model`.
+            TypeError: if there is no encoder in `model`.
             ValueError: as the class does, and if `model` cannot be loaded.
 
         Example:
@@ -372,14 +374,14 @@ def check_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
     return tuple(str(name) for name in names)
 
 
-def pretrained_encoder(model: keras.Model | str | os.PathLike[str]) -> ViTEncoder:
+def pretrained_encoder(model: keras.Model | str | os.PathLike[str]) -> TransformerEncoder:
     """The encoder of a model, or of one that is named.
 
     Args:
         model: as `ImageClassifier.from_pretrained` takes it.
 
     Returns:
-        `ViTEncoder`.
+        `ViTEncoder`, or `TransformerEncoder` of other inputs.
 
     Raises:
         TypeError, ValueError: if there is none.
@@ -391,7 +393,7 @@ def pretrained_encoder(model: keras.Model | str | os.PathLike[str]) -> ViTEncode
     if isinstance(model, (str, os.PathLike)):
         model = load_pretrained(model, "encoder")
     source = getattr(model, "encoder", model)
-    if not isinstance(source, ViTEncoder):
+    if not isinstance(source, TransformerEncoder):
         raise TypeError(
             "`model` must be a ViTEncoder or have one as `encoder`. "
             f"Received: {type(model).__name__}"
@@ -400,7 +402,7 @@ def pretrained_encoder(model: keras.Model | str | os.PathLike[str]) -> ViTEncode
 
 
 def on_copied_encoder(
-    build: Callable[[ViTEncoder], Any],
+    build: Callable[[Any], Any],
     model: keras.Model | str | os.PathLike[str],
     drop_path_rate: float,
     copy_weights: bool,
@@ -433,30 +435,32 @@ def on_copied_encoder(
         return build(copy_encoder(source, drop_path_rate, copy_weights))
 
 
-def copy_encoder(source: ViTEncoder, drop_path_rate: float, copy_weights: bool) -> ViTEncoder:
+def copy_encoder(
+    source: TransformerEncoder, drop_path_rate: float, copy_weights: bool
+) -> TransformerEncoder:
     """A new encoder like another one, all of it trainable.
 
     Args:
-        source: `ViTEncoder`, which stays as it is.
+        source: `TransformerEncoder`, which stays as it is.
         drop_path_rate: float in [0, 1), stochastic depth of the copy.
         copy_weights: bool; `False` leaves the copy with its own, random weights.
 
     Returns:
-        `ViTEncoder`.
+        Encoder of the same class.
 
     Example:
     >>> copy_encoder(pretrained_encoder("mnist"), 0.1, copy_weights=True).drop_path_rate
     0.1
     """
     config = {**source.get_config(), "drop_path_rate": drop_path_rate, "trainable": True}
-    encoder = ViTEncoder.from_config(config)
+    encoder = type(source).from_config(config)
     if copy_weights:
         for ours, theirs in zip(_learned(encoder), _learned(source), strict=True):
             ours.assign(ops.copy(theirs))  # on JAX, training would delete a shared array
     return encoder
 
 
-def _learned(encoder: ViTEncoder) -> list[keras.Variable]:
+def _learned(encoder: TransformerEncoder) -> list[keras.Variable]:
     """Weights that two encoders share whatever their drop path rates: all but its counters."""
     return [weight for weight in encoder.weights if weight.name not in ("micro_step", "stream")]
 

@@ -253,7 +253,8 @@ class TransformerEncoder(keras.Model):
             patches = gather_patches(patches, indices)
             if hidden is not None:
                 hidden = gather_patches(hidden[..., None], indices)[..., 0]
-        tokens = self.positions(self.patch_projection(patches), indices=indices, grid=grid)
+        tokens = self.sample_inputs.embed(self.patch_projection, patches, indices)
+        tokens = self.positions(tokens, indices=indices, grid=grid)
         attended = None if hidden is None else ops.logical_not(hidden)
         if self.use_class_token:
             return self._with_class_token(tokens, attended)

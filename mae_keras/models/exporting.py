@@ -34,6 +34,7 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     | `encode` | images | features (pooled by mean; a classifier's own) |
     | `reconstruct` | images, patch_mask `(batch, num_patches)` | prediction, pasted |
     | `inpaint` | images, missing `(batch, *spatial)` | pasted, patch_mask |
+    | `impute` | rows of tables, instead of `inpaint` | pasted |
     | `classify` | images | logits, probabilities, with `class_names` the names of the classes |
     | `segment` | images | the same for every pixel |
     | `forecast` | past | future |
@@ -74,20 +75,34 @@ def signatures_of(model: Any, class_names: bool = False) -> dict[str, Signature]
     made = {"serving_default": encode, "encode": encode}
     if getattr(model, "reconstructs", False):
         patch_mask = _named("patch_mask", (model.num_patches,), "bool")
-        missing = _named("missing", model.image_shape[:-1], "bool")
         made["reconstruct"] = Signature(
             lambda images, patch_mask: model.reconstruct_batch(images, patch_mask),
             (images, patch_mask),
         )
-        made["inpaint"] = Signature(
-            lambda images, missing: inpaint_batch(model, images, missing), (images, missing)
-        )
+        made.update(_filling(model, images))
     if hasattr(model, "classify_batch"):
         classify = Signature(
             lambda images: _named_classes(model.classify_batch(images), names), (images,)
         )
         made["serving_default"] = made["classify"] = classify
     return made
+
+
+def _filling(model: Any, images: keras.InputSpec) -> dict[str, Signature]:
+    """What fills gaps: of samples without places, such as rows of a table, NaN says where."""
+    if len(model.image_shape) == 1:
+        return {
+            "impute": Signature(
+                lambda images: {"pasted": model.reconstruct_batch(images, None)["pasted"]},
+                (images,),
+            )
+        }
+    missing = _named("missing", model.image_shape[:-1], "bool")
+    return {
+        "inpaint": Signature(
+            lambda images, missing: inpaint_batch(model, images, missing), (images, missing)
+        )
+    }
 
 
 def _named_classes(outputs: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Inputs:
         num_channels: int, how many values side by side in a row mean different things. Defaults
             to `1`.
         value_range: two floats that all values lie between, or `None`, the default: any.
+        default_target: str, name of the target of models that are given none. Defaults to
+            `"pixels"`.
 
     Example:
     >>> import numpy as np
@@ -65,6 +67,7 @@ class Inputs:
     row_dim = 0
     num_channels = 1
     value_range: tuple[float, float] | None = None
+    default_target = "pixels"
 
     @property
     def num_tokens(self) -> int:
@@ -96,6 +99,33 @@ class Inputs:
             Tuple of ints.
         """
         return self.grid
+
+    def as_samples(self, data: Any) -> Any:
+        """What a user gave to a model, as an array or a data set of samples.
+
+        Args:
+            data: anything that these inputs read, such as a pandas table; arrays and data sets are
+                returned as they are.
+
+        Returns:
+            Array or data set.
+
+        Raises:
+            TypeError, ValueError: if it cannot be read.
+        """
+        return data
+
+    def as_given(self, samples: Any, data: Any) -> Any:
+        """Undo `as_samples`, for samples in which a model filled what was missing.
+
+        Args:
+            samples: NumPy array `(batch, *sample_shape)`.
+            data: what `as_samples` made the samples of.
+
+        Returns:
+            Something of the kind of `data`.
+        """
+        return samples
 
     def check(self, samples: Any) -> Any:
         """Refuse samples that do not fit, as far as they are there.
@@ -134,6 +164,20 @@ class Inputs:
             `keras.layers.Dense`.
         """
         return keras.layers.Dense(hidden_dim, **options)
+
+    def embed(self, layer: Any, rows: Any, indices: Any = None) -> Any:
+        """Rows to tokens; override it where the weights depend on the token.
+
+        Args:
+            layer: as `embedding` made it.
+            rows: float32 `(batch, num_tokens, row_dim)`, of some tokens or all.
+            indices: int `(batch, num_tokens)`, the token that each row is of; `None`: the rows are
+                those of all tokens, in order.
+
+        Returns:
+            Tensor `(batch, num_tokens, hidden_dim)`.
+        """
+        return layer(rows)
 
     def positions(self, kind: str, **options: Any) -> keras.layers.Layer:
         """A new layer that adds a position to every token.

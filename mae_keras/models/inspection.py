@@ -236,7 +236,7 @@ def forward_flops(
         check_int(name, number, 1, num_patches)
     check_int("batch_size", batch_size, 1)
     tokens = num_encoded + encoder.num_prefix_tokens
-    patch_dim = encoder.patch_projection.kernel.shape[0]
+    patch_dim = encoder.sample_inputs.row_dim
     parts = {
         "patch_projection": _dense(num_encoded, patch_dim, encoder.hidden_dim),
         "encoder": _blocks(encoder, tokens),

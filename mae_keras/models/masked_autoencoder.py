@@ -71,7 +71,7 @@ class MaskedAutoencoder(MaskedModel):
         target: what is predicted: `"pixels"`, the default; `"standardized"`, patches standardized
             each by its own mean and variance (the paper's norm_pix: better features, pictures
             need statistics from elsewhere); `"hog"`, histograms of oriented gradients (MaskFeat:
-            no pictures); or a `Target`.
+            no pictures); or a `Target`. Of tables `"table"`, their default.
         **kwargs: passed to `keras.Model`.
 
     Call arguments:
@@ -141,7 +141,8 @@ class MaskedAutoencoder(MaskedModel):
         )
         self.encoder = encoder
         self.decoder = decoder
-        self.target = make_target(choose_target(target, normalize_targets))
+        default = encoder.sample_inputs.default_target
+        self.target = make_target(choose_target(target, normalize_targets, default))
         self.target.build(encoder.sample_inputs)
         check_parameters(self.target.dim * decoder.hidden_dim, target=self.target.name)
         self.uniformity_weight = float(uniformity_weight)
@@ -361,6 +362,34 @@ class MaskedAutoencoder(MaskedModel):
                 f"{type(self.encoder.sample_inputs).__name__}"
             )
 
+    def impute(self, samples: Any, batch_size: int = 32) -> Any:
+        """Fill what is missing (NaN) of samples; the rest stays as it is.
+
+        A patch of a signal with a gap is predicted whole, from the patches without one. Of a
+        pandas table, empty cells are filled, in the table's own units and categories.
+
+        Args:
+            samples: float array `(batch, *sample_shape)`, NaN is missing; or, for models with
+                `TableInputs`, a `pandas.DataFrame`.
+            batch_size: int.
+
+        Returns:
+            float32 array of that shape, without NaN; or a `pandas.DataFrame`.
+
+        Raises:
+            TypeError: if `samples` are not numbers.
+            ValueError: if they do not fit the model, or nothing of a sample can be seen.
+
+        Example:
+        >>> import numpy as np
+        >>> model = MaskedAutoencoder.from_preset("nano", (8, 1), (2,), value_range=None)
+        >>> model.impute(np.array([[[np.nan]] * 2 + [[0.0]] * 6])).shape
+        (1, 8, 1)
+        """
+        inputs = self.encoder.sample_inputs
+        filled = super().impute(inputs.as_samples(samples), batch_size)
+        return inputs.as_given(filled, samples)
+
     def loss_for(self, loss: Any) -> Any:
         """The loss to compile with: the target's when none is given."""
         if loss is None and type(self.target).loss is not Target.loss:
@@ -544,7 +573,8 @@ class MaskedAutoencoder(MaskedModel):
             "uniformity_weight": self.uniformity_weight,
             "decode_ratio": self.decode_ratio,
         }
-        if type(self.target) in (Pixels, StandardizedPixels):
+        of_pixels = self.encoder.sample_inputs.default_target == Pixels.name
+        if of_pixels and type(self.target) in (Pixels, StandardizedPixels):
             own["normalize_targets"] = self.normalize_targets  # which earlier versions know too
         else:
             own["target"] = keras.saving.serialize_keras_object(self.target)

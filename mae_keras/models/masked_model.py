@@ -416,7 +416,10 @@ class MaskedModel(TrainableModel):
             return y, y_pred, sample_weight
         patches, missing = self.to_patches(x)
         targets = self.to_targets(patches, missing=missing)
-        return targets, targets, None
+        if self.target.encoded_dim == self.target.dim:
+            return targets, targets, None
+        predictions = ops.zeros((*ops.shape(targets)[:2], self.target.dim))
+        return targets, predictions, None
 
     def compute_loss(
         self,
@@ -628,7 +631,8 @@ class MaskedModel(TrainableModel):
 
     def _checked(self, images: Any, batch_size: int) -> Any:
         check_int("batch_size", batch_size, 1)
-        return check_input(as_one_array(images), self.image_shape, self.value_range)
+        images = as_one_array(self.as_samples(images))
+        return check_input(images, self.image_shape, self.value_range)
 
     def inpaint(self, images: Any, missing: Any = None, batch_size: int = 32) -> np.ndarray:
         """Fill in missing pixels.

@@ -128,6 +128,8 @@ def inpaint(model: Any, images: Any, missing: Any, batch_size: int) -> np.ndarra
     erased = _erase(images, missing, model.value_range)
     model._checked(erased, batch_size)
     hidden = touched_patches(missing, model.grid)
+    if len(model.image_shape) == 1:
+        _refuse_empty_rows(hidden)
     _refuse_blind(hidden, "missing", "missing pixels")
     known = images.astype("float32")
     if not missing.any():
@@ -145,6 +147,11 @@ def restore(
 ) -> Restoration:
     """See `MaskedModel.restore`."""
     model.check_reconstructs()
+    if len(model.image_shape) == 1:
+        raise ValueError(
+            "`images` must be images, signals or volumes, whose predictions have a mean. Received: "
+            "rows of a table; `impute` fills empty cells, and `predict_patches` gives predictions"
+        )
     images = _read_pixels(model, images)
     model._checked(images, batch_size)
     count = num_hidden(model.num_patches, model.mask_ratio if mask_ratio is None else mask_ratio)
@@ -161,7 +168,7 @@ def restore(
 
 
 def _read_pixels(model: Any, images: Any) -> np.ndarray:
-    images = as_one_array(images)
+    images = as_one_array(model.as_samples(images))
     if hasattr(images, "element_spec") or isinstance(images, dict):
         raise TypeError(
             f"`images` must be an array. Received: a {type(images).__name__}; take one batch"
@@ -226,6 +233,16 @@ def _refuse_blind(hidden: np.ndarray, argument: str, cause: str) -> None:
             f"`{argument}` must leave at least one patch of every image whole, for the model sees "
             f"whole patches only. Received: {cause} in all {hidden.shape[1]} patches of "
             f"{len(blind)} of {len(hidden)} images: {shown}"
+        )
+
+
+def _refuse_empty_rows(hidden: np.ndarray) -> None:
+    empty = np.flatnonzero(hidden.all(axis=1))
+    if len(empty):
+        raise ValueError(
+            "`samples` must have a value in every row of the table, to fill the others from. "
+            f"Received: none in {len(empty)} of {len(hidden)} rows: "
+            f"{', '.join(map(str, empty[:5]))}{', ...' if len(empty) > 5 else ''}"
         )
 
 

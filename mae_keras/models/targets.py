@@ -65,6 +65,11 @@ class Target:
     reconstructs = True
     needs_statistics = False
 
+    @property
+    def encoded_dim(self) -> int:
+        """Values of an encoded target, per token; `dim` unless `loss` compares otherwise."""
+        return self.dim
+
     def build(self, inputs: Any) -> None:
         """Get to know the inputs: set `dim` and `num_channels`.
 
@@ -89,7 +94,7 @@ class Target:
                 of all tokens only. What is predicted for missing tokens is never counted.
 
         Returns:
-            float32 `(batch, num_tokens, dim)`, finite.
+            float32 `(batch, num_tokens, encoded_dim)`, finite.
         """
         raise NotImplementedError
 
@@ -117,8 +122,8 @@ class Target:
         """Loss of each token: the mean squared error by default.
 
         Args:
-            targets: float32 `(batch, num_tokens, dim)`, as `encode` gives them.
-            predictions: float32, of the same shape.
+            targets: float32 `(batch, num_tokens, encoded_dim)`, as `encode` gives them.
+            predictions: float32 `(batch, num_tokens, dim)`.
 
         Returns:
             float32 `(batch, num_tokens)`.
@@ -199,11 +204,10 @@ def make_target(target: Any) -> Target:
 
 def refuse_reconstruction(target: Target) -> None:
     """Raise the error of everything that needs predictions as samples."""
-    others = [name for name, cls in TARGETS.items() if cls.reconstructs]
     raise ValueError(
         f"A model that predicts target={target.name!r} cannot reconstruct: there is no way back "
         f"from it to samples. Use `predict_patches` to compare predictions with targets, `encode` "
-        f"for features, or a model with target={' or '.join(map(repr, others))}"
+        f"for features, or a model with another target, such as 'pixels'"
     )
 
 
@@ -364,8 +368,8 @@ class TargetLoss(keras.losses.Loss):
         dtype: dtype of the arithmetic. Defaults to `"float32"`.
 
     Call arguments:
-        y_true: tensor `(batch, num_tokens, dim)`, targets.
-        y_pred: tensor of the same shape.
+        y_true: tensor `(batch, num_tokens, encoded_dim)`, targets.
+        y_pred: tensor `(batch, num_tokens, dim)`.
         sample_weight: tensor that broadcasts to `(batch, num_tokens)`, or `None`.
 
     Example:
@@ -413,10 +417,10 @@ class TargetLoss(keras.losses.Loss):
 
 def check_encoded(target: Target, encoded: Any, num_tokens: int) -> None:
     """Refuse targets that a loss would broadcast to the predictions' shape."""
-    if tuple(encoded.shape[1:]) != (num_tokens, target.dim):
+    if tuple(encoded.shape[1:]) != (num_tokens, target.encoded_dim):
         raise ValueError(
             f"`{type(target).__name__}.encode` must give `dim` values per token, shape "
-            f"{('batch', num_tokens, target.dim)}; `build` sets `dim`. "
+            f"{('batch', num_tokens, target.encoded_dim)}; `build` sets `dim`. "
             f"Received: shape {('batch', *encoded.shape[1:])}"
         )
 

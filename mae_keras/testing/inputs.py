@@ -188,7 +188,8 @@ def check_target(target: Any, samples: Any) -> None:
         require(callable(getattr(target, "encode", None)), f"{name} must have a method `encode`.")
         rows = samples.astype("float32")
     encode = _encoder_of(target)
-    targets = _encoded(name, encode, rows, getattr(target, "dim", None))
+    dim = getattr(target, "encoded_dim", getattr(target, "dim", None))
+    targets = _encoded(name, encode, rows, dim)
     require(
         np.array_equal(_encoded(name, encode, rows), targets),
         f"{name} must give the same targets for the same rows every time.",
@@ -205,7 +206,7 @@ def check_target(target: Any, samples: Any) -> None:
     if of_model:
         _check_model_loss(target, samples)
     elif callable(getattr(target, "loss", None)):
-        _check_loss(name, target.loss, targets)
+        _check_loss(name, target.loss, targets, getattr(target, "dim", None))
 
 
 def _encoder_of(target: Any) -> Callable[..., Any]:
@@ -260,8 +261,11 @@ def _check_tokens(
     )
 
 
-def _check_loss(name: str, loss: Callable[[Any, Any], Any], targets: np.ndarray) -> None:
-    predictions = np.random.default_rng(0).normal(size=targets.shape).astype("float32")
+def _check_loss(
+    name: str, loss: Callable[[Any, Any], Any], targets: np.ndarray, dim: int | None
+) -> None:
+    shape = (*targets.shape[:2], dim or targets.shape[-1])
+    predictions = np.random.default_rng(0).normal(size=shape).astype("float32")
     losses = array_of(loss(ops.convert_to_tensor(targets), ops.convert_to_tensor(predictions)))
     require(
         losses.shape == targets.shape[:2] and np.isfinite(losses).all(),
@@ -292,8 +296,11 @@ def _check_model_loss(model: Any, samples: np.ndarray) -> None:
         f"Tokens that are visible or missing must have no weight in the loss of {name}.",
     )
     loss = model.loss if isinstance(getattr(model, "loss", None), keras.losses.Loss) else None
-    loss = MaskedReconstructionLoss() if loss is None else loss
-    predictions = np.random.default_rng(0).normal(size=targets.shape).astype("float32")
+    if loss is None:
+        default = getattr(model, "loss_for", lambda loss: MaskedReconstructionLoss())
+        loss = default(None)
+    shape = (*targets.shape[:2], getattr(model.target, "dim", 0) or targets.shape[-1])
+    predictions = np.random.default_rng(0).normal(size=shape).astype("float32")
     changed = np.where(weights[..., None] == 0, targets + 3.0, targets).astype("float32")
     values = [float(array_of(loss(y, predictions, weights))) for y in (targets, changed)]
     require(

@@ -12,7 +12,10 @@ from mae_keras.runtime.fused_adam import fused_adam_step
 from mae_keras.runtime.replicas import decide_together, in_replica
 
 LARGEST_BATCH = 2**24
-NO_DECAY = ("class_token", "mask_token", "positions")
+NO_DECAY = (
+    *("class_token", "mask_token", "positions"),
+    *("column_vectors", "column_biases", "category_vectors"),
+)
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
@@ -31,7 +34,7 @@ class MaskedAdamW(keras.optimizers.AdamW):
         **kwargs: passed to `keras.optimizers.AdamW`.
 
     Example:
-    >>> MaskedAdamW(1e-3).get_config()["no_decay"]
+    >>> MaskedAdamW(1e-3).get_config()["no_decay"][:3]
     ('class_token', 'mask_token', 'positions')
 
     References:
