@@ -1304,6 +1304,7 @@ def _evaluation_calls() -> list[Call]:
                 **{"model": vision(), "normal": IMAGES[:4], "images": IMAGES},
                 **{"k": 2, "num_components": 2, "num_masks": 2, "mask_ratio": 0.5},
                 **{"pooling": "mean", "fraction": 0.5, "seed": 0, "batch_size": 3},
+                **{"standardize": True},
             },
             also=(*seeds, ("normal", "fewer_rows"), ("images", "*_rows")),
             aliases=(("normal", "images"), ("normal", "k")),

@@ -42,6 +42,7 @@ def abnormality_scores(
     mask_ratio: float | None = None,
     pooling: Any = "mean",
     fraction: float = 1.0,
+    standardize: bool = False,
     seed: int = 0,
     batch_size: int = 32,
 ) -> AbnormalityScores:
@@ -73,6 +74,11 @@ def abnormality_scores(
         fraction: float in (0, 1], share of an image's pixels, those with the largest errors, that
             `reconstruction` and `pca` average over. Less than 1 finds small defects. Defaults to
             `1.0`.
+        standardize: bool, whether brightness and contrast of an image as a whole are no sign of
+            abnormality: pixels of each image are standardized by its own mean and standard
+            deviation for `pca` and `pixel_neighbors`, and errors of `reconstruction` are divided by
+            its variance. Features are the model's affair: pretrain with `standardize="sample"`.
+            Defaults to `False`.
         seed: int, which masks.
         batch_size: int.
 
@@ -103,6 +109,10 @@ def abnormality_scores(
     pixels = [pixel_features(each) for each in (normal, images)]
     shape = np.shape(images)[:-1]
     errors = hidden_patch_errors(model, images, num_masks, mask_ratio, seed, batch_size)
+    if standardize:
+        spread = pixels[1].std(axis=1).reshape(-1, *(1,) * (errors.ndim - 1))
+        errors = errors / np.maximum(np.square(spread), 1e-12)
+        pixels = [_standardized(rows) for rows in pixels]
     wanted = features[0].shape[1] if num_components is None else num_components
     squares = pca_errors(*pixels, min(wanted, *pixels[0].shape), seed)
     squares = squares.reshape(*shape, -1).mean(axis=-1)
@@ -293,6 +303,12 @@ def pca_errors(
     model = PCA(int(num_components), random_state=seed).fit(normal)
     rebuilt = model.inverse_transform(model.transform(rows))
     return np.square(rows - rebuilt).astype("float32")
+
+
+def _standardized(rows: np.ndarray) -> np.ndarray:
+    """Each row by its own mean and standard deviation; a row of one value becomes 0."""
+    spread = rows.std(axis=1, keepdims=True)
+    return (rows - rows.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
 
 
 def _read_pair(normal_features: Any, features: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,8 @@
 """Abnormality without labels: planted defects are found, and reports agree with scikit-learn."""
 
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -14,6 +16,12 @@ from mae_keras.evaluation import (
     map_scores,
     neighbor_distances,
     pca_errors,
+)
+
+XRAYS = (
+    pathlib.Path(os.environ.get("MAE_KERAS_TEST_DATA") or "nowhere")
+    / "pneumonia_mnist_variant"
+    / "pneumoniamnist.npz"
 )
 
 
@@ -131,6 +139,45 @@ def test_images_of_one_patient_are_drawn_together():
     groups = np.repeat(np.arange(12), 20)
     together = abnormality_report(labels, scores, groups=groups).methods[0].intervals["roc_auc"]
     assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+
+
+def test_standardized_scores_do_not_depend_on_brightness_and_contrast():
+    normal, _ = stripes(60, seed=1)
+    images = stripes(20, defects=5)[0] / 2.0
+    normal = normal.astype("float32")
+    shape = (-1, 1, 1, 1)
+    scale = np.linspace(0.5, 2, 20).reshape(shape)
+    changed = scale * images + np.linspace(-9, 9, 20).reshape(shape)
+    plain, other = (
+        abnormality_scores(Stripes(), normal, each, num_components=3, standardize=True)
+        for each in (images, changed)
+    )
+    for name in ("reconstruction", "pca", "pixel_neighbors"):
+        np.testing.assert_allclose(other.scores[name], plain.scores[name], rtol=1e-3, atol=1e-5)
+    rows = images.reshape(20, -1)
+    errors = Stripes().anomaly_map(images, 2, None, 0, 1)[..., 0] ** 2
+    expected = errors / rows.var(axis=1).reshape(-1, 1, 1)
+    np.testing.assert_allclose(plain.maps["reconstruction"], expected, rtol=1e-4)
+
+
+@pytest.mark.skipif(
+    not XRAYS.is_file(), reason="MAE_KERAS_TEST_DATA has no pneumonia_mnist_variant"
+)
+def test_x_rays_differ_from_normal_ones_once_contrast_is_left_out():
+    stored = np.load(XRAYS)
+    normal = stored["train_images"][stored["train_labels"].ravel() == 0].reshape(-1, 784)
+    images, labels = stored["test_images"].reshape(-1, 784), stored["test_labels"].ravel()
+
+    def standardized(rows):
+        return (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
+
+    scores = {
+        "raw": neighbor_distances(normal, images, 1),
+        "standardized": neighbor_distances(standardized(normal), standardized(images), 1),
+    }
+    raw, better = abnormality_report(labels, scores, resamples=100).methods
+    assert raw.intervals["roc_auc"][0] < 0.5 < raw.intervals["roc_auc"][1]  # 0.515
+    assert better.roc_auc == pytest.approx(0.856, abs=0.005)
 
 
 def test_distances_to_neighbors_are_means_of_the_nearest():
