@@ -59,6 +59,7 @@ _DATA = Group.create_ordered("Data")
 _MODEL = Group.create_ordered("Model")
 _MASKING = Group.create_ordered("Masking")
 _OPTIMIZATION = Group.create_ordered("Optimization")
+_PRIVACY = Group.create_ordered("Privacy")
 _SAVING = Group.create_ordered("Saving")
 _WATCHING = Group.create_ordered("Watching")
 _DEVICES = Group.create_ordered("Devices and speed")
@@ -74,6 +75,7 @@ _GROUPS = {
     _MODEL: "preset patch_size decoder_attention init_from pooling train_blocks from_scratch head",
     _MASKING: "mask_ratio mask_ratio_start mask_schedule masking loss_on target "
     "normalize_targets decode_ratio",
+    _PRIVACY: "epsilon delta max_grad_norm report_private",
     _DEVICES: "dtype_policy jit_compile steps_per_execution distribute",
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
@@ -191,6 +193,7 @@ _RunOrWeights = Annotated[
     help_epilogue="""Examples:
   mae-keras pretrain --out runs/first
   mae-keras pretrain --dataset photos/ --image-size 64 --out runs/photos
+  mae-keras pretrain --epsilon 8 --delta 1e-5 --out runs/private
   mae-keras pretrain --out runs/photos --resume"""
 )
 def pretrain(

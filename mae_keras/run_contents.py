@@ -10,6 +10,7 @@ CONTENTS = (
     "checkpoints",
     "checkpoint.keras",  # of earlier versions
     "config.json",
+    "privacy_seed.json",  # of a private run that has not ended
     "history.csv",
     "metrics.json",
     "report.json",

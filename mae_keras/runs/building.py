@@ -20,9 +20,10 @@ from mae_keras.models import MaskedAutoencoder, load_model
 from mae_keras.run_contents import path_of_weights
 from mae_keras.runs.folder import CheckpointStore, RunFolder
 from mae_keras.runs.options import file_settings, patch_of, preprocessing_of, volume_settings
+from mae_keras.runs.private import constants
 from mae_keras.runs.recipe import Recipe, check_patch_size, flipped_axes, patch_sides
 from mae_keras.runtime.replicas import num_replicas
-from mae_keras.training import pretraining_optimizer
+from mae_keras.training import Privacy, pretraining_optimizer
 
 _STATISTICS_IMAGES = 10_000
 _STATISTICS_BYTES = 2**28  # of clips and volumes, which are larger
@@ -236,6 +237,8 @@ def untrained_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAuto
 def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoencoder:
     """The untrained model of a recipe, normalized by the statistics of the training images.
 
+    With `epsilon` it is normalized by constants that do not depend on them.
+
     Args:
         recipe: `Recipe`.
         images: `data.ImageData`.
@@ -251,7 +254,7 @@ def build_model(recipe: Recipe, images: Any, **overrides: Any) -> MaskedAutoenco
             f"num_mels={sides[1]}, patch_size={recipe.patch_size}"
         )
     check_patch_size(recipe.patch_size, sides, resized=recipe.image_size is not None)
-    mean, std = channel_statistics(images)
+    mean, std = constants(images) if recipe.epsilon else channel_statistics(images)
     start = recipe.mask_ratio_start
     model = MaskedAutoencoder.from_preset(
         recipe.preset,
@@ -296,13 +299,16 @@ def channel_statistics(images: Any) -> tuple[list[float], list[float]]:
     return [round(m, 6) for m in mean], [round(s, 6) or 1.0 for s in std]
 
 
-def compile_model(model: MaskedAutoencoder, recipe: Recipe, steps: int) -> None:
+def compile_model(
+    model: MaskedAutoencoder, recipe: Recipe, steps: int, privacy: Privacy | None = None
+) -> None:
     """Compile with the optimizer of a recipe.
 
     Args:
         model: `MaskedAutoencoder`.
         recipe: `Recipe`.
         steps: int, steps per epoch.
+        privacy: `training.Privacy`, to train by DP-SGD, or `None`.
     """
     accumulate = recipe.gradient_accumulation_steps
     ema = {} if recipe.ema_momentum is None else {"ema_momentum": recipe.ema_momentum}
@@ -322,6 +328,7 @@ def compile_model(model: MaskedAutoencoder, recipe: Recipe, steps: int) -> None:
         jit_compile=choices[recipe.jit_compile],
         steps_per_execution=recipe.steps_per_execution,
         skip_nonfinite=recipe.on_nan == "skip",
+        privacy=privacy,
     )
 
 

@@ -483,6 +483,7 @@ class RunFolder:
         self.model = self.path / "model.keras"
         self.checkpoints = self.path / "checkpoints"
         self.config = self.path / "config.json"
+        self.privacy_seed = self.path / "privacy_seed.json"
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.loss_picture = self.path / "loss.png"

@@ -13,6 +13,7 @@ from mae_keras import data, figures
 from mae_keras.console import unfailing_output
 from mae_keras.models import load_model
 from mae_keras.models.exporting import check_backend
+from mae_keras.runs import private
 from mae_keras.runs.building import (
     check_shares,
     compile_model,
@@ -31,7 +32,13 @@ from mae_keras.runs.comparison import naive_losses, score
 from mae_keras.runs.folder import Checkpoint, CheckpointStore, RunFolder
 from mae_keras.runs.progress import EpochLines
 from mae_keras.runs.recipe import EARLIER, Recipe, as_begun
-from mae_keras.runs.report import BASELINES, best_baseline, few_steps, worded
+from mae_keras.runs.report import (
+    BASELINES,
+    best_baseline,
+    few_steps,
+    worded,
+    write_model_card,
+)
 from mae_keras.runs.resuming import (
     ComputedAs,
     Interrupted,
@@ -130,12 +137,13 @@ def fit_recipe(
     if is_writer():
         line = _announcement(model, recipe, len(split), steps, start)
         print(worded(line, images.image_shape, images.kind))
+        if model.privacy is not None:
+            print(private.announcement(model.privacy))
         if few_steps(recipe.epochs * steps):
             print(few_steps(recipe.epochs * steps))
         if verbose == "auto" and start.epoch < recipe.epochs:
-            lines = [
-                EpochLines(recipe.epochs, steps, baseline=_loss_to_beat(recipe, model, images))
-            ]
+            baseline = _loss_to_beat(recipe, model, images) if _shows_data(recipe) else None
+            lines = [EpochLines(recipe.epochs, steps, baseline=baseline)]
     stopwatch, stop = Stopwatch(recipe.batch_size), StopRequest()
     nonfinite = StopAtNonFinite(run.checkpoints)
     watching = watching or Watching()
@@ -158,12 +166,12 @@ def fit_recipe(
             printing.callback(line.close)
         fit_from(
             model,
-            _batches(recipe, images, split),
+            _batches(recipe, images, split, model.privacy),
             epochs=recipe.epochs,
             steps_per_epoch=steps,
             first_epoch=start.epoch,
             first_step=start.step,
-            validation_data=_held_out(recipe, images),
+            validation_data=_held_out(recipe, images) if _shows_data(recipe) else None,
             callbacks=[
                 *(*_schedule(recipe), stopwatch, nonfinite),
                 # What comes later reads in the logs what comes earlier puts there.
@@ -178,6 +186,11 @@ def fit_recipe(
         early = ended_early(done.epoch, recipe.epochs, done.step, steps)
         print(f"{early}; --resume trains on to the last epoch")
     return stopwatch
+
+
+def _shows_data(recipe: Recipe) -> bool:
+    """Whether losses, scores and pictures of the images may be reported."""
+    return recipe.epsilon is None or recipe.report_private
 
 
 def _announcing(lines: list[EpochLines]) -> Callable[[str], None]:
@@ -251,8 +264,13 @@ def _held_out(recipe: Recipe, images: Any) -> Any:
     return batches.take(max(1, _VALIDATION_IMAGES // size))
 
 
-def _batches(recipe: Recipe, images: Any, split: data.Split) -> Any:
+def _batches(recipe: Recipe, images: Any, split: data.Split, privacy: Any = None) -> Any:
     augmentation = training_augmentation(recipe, images)
+    if privacy is not None:
+        steps = epoch_steps(recipe, split)
+        return lambda epoch, step: data.poisson_batches(
+            split, privacy, start_step=epoch * steps + step, augmentation=augmentation
+        )
 
     def batches(epoch: int, step: int) -> Any:
         return data.training_batches(
@@ -359,6 +377,11 @@ def pretrain(
     started = time.perf_counter()
     run, saving = RunFolder(out), saving or Saving()
     watching = Watching(callbacks, probe_every, tensorboard)
+    if probe_every is not None and not _shows_data(recipe):
+        raise ValueError(
+            "`probe_every` must be left out with `epsilon`, unless `report_private` allows scores "
+            f"of the private images. Received: probe_every={probe_every}"
+        )
     if resume and run.config.exists():
         recipe = as_begun(recipe, run.read_json(run.config))
     config, images = _prepare(recipe, run, resume, overwrite, data_dir, images, init_from)
@@ -368,16 +391,24 @@ def pretrain(
             check_shares(recipe, images)
             # Settings that do not fit are refused here, before anything is written.
             training_augmentation(recipe, images)
-            model = None if resume else _compiled_model(recipe, images, init_from, config)
+            seed = None if resume or recipe.epsilon is None else private.new_seed()
+            model = None if resume else _compiled_model(recipe, images, init_from, config, seed)
             if model is not None and is_writer():
                 steps = epoch_steps(recipe, training_split(recipe, images))
                 watching.try_on(model, recipe.epochs, steps)
             checkpoint = _claim(run, config, resume, overwrite, held)
+            start = Progress.of(checkpoint)
+            if seed is not None:
+                private.write_seed(run, seed)
+            elif recipe.epsilon is not None and start.epoch < recipe.epochs:
+                seed = private.read_seed(run)
             if checkpoint is not None:
                 model = load_model(checkpoint.model)
+                if seed is not None:
+                    model.privacy.use_seed(seed)
             elif model is None:  # it stopped before its first checkpoint
-                model = _compiled_model(recipe, images, init_from, run.read_json(run.config))
-            start = Progress.of(checkpoint)
+                begun = run.read_json(run.config)
+                model = _compiled_model(recipe, images, init_from, begun, seed)
             speed = fit_recipe(model, recipe, images, run, start, saving, verbose, watching)
             writing = is_writer()
             if writing:
@@ -411,6 +442,9 @@ def _prepare(
     for note in images.notes:
         print(worded(note, images.image_shape, images.kind))
     about = fingerprint(images)
+    if recipe.epsilon is not None:
+        private.check_private_images(recipe, images)
+        about = private.without_hashes(about)
     if resume:
         config["dataset"] = _dataset_of(run, config["dataset"], about)
     return {**config, "data": about if path is None else {**about, "path": path}}, images
@@ -455,7 +489,7 @@ def _claim(
 
 
 def _compiled_model(
-    recipe: Recipe, images: Any, init_from: Any, config: dict[str, Any]
+    recipe: Recipe, images: Any, init_from: Any, config: dict[str, Any], seed: int | None = None
 ) -> keras.Model:
     model = untrained_model(recipe, images)
     if init_from is not None:
@@ -467,7 +501,10 @@ def _compiled_model(
                 f"{os.fspath(init_from)!r}, whose weights have changed since. Begin again with "
                 f"--overwrite, and with a copy or a finished run"
             )
-    compile_model(model, recipe, epoch_steps(recipe, training_split(recipe, images)))
+    split = training_split(recipe, images)
+    steps = epoch_steps(recipe, split)
+    privacy = None if seed is None else private.privacy_of(recipe, len(split), steps, seed)
+    compile_model(model, recipe, steps, privacy)
     return model
 
 
@@ -489,20 +526,30 @@ def _finish(
     history = run.read_history()
     done = _progress(run)  # less than the recipe's where a callback ended training early
     _export(model, run)
-    _draw(model, images, run)
-    _draw_loss(history, run)
-    metrics = {
-        **score(model, untrained_model(recipe, images), images, recipe.pooling),
+    steps = done.epoch * epoch_steps(recipe, training_split(recipe, images)) + done.step
+    metrics: dict[str, Any] = {}
+    if recipe.epsilon is not None:
+        metrics["privacy"] = model.privacy.summary(steps)
+    if _shows_data(recipe):
+        _draw(model, images, run)
+        _draw_loss(history, run)
+        metrics |= score(model, untrained_model(recipe, images), images, recipe.pooling)
+    metrics |= {
         **speed,
         "wall_seconds": round(time.perf_counter() - started, 1),
-        "steps": done.epoch * epoch_steps(recipe, training_split(recipe, images)) + done.step,
+        "steps": steps,
         **_conditions(model, recipe),
         "epochs": done.epoch,
         "run_id": run.run_id(),
     }
     run.check_held()  # scoring takes its time
     run.write_json(run.metrics, metrics)
-    _draw_loss(history, run, baselines=metrics["baseline_loss"])
+    if _shows_data(recipe):
+        _draw_loss(history, run, baselines=metrics["baseline_loss"])
+    if recipe.epsilon is not None:
+        write_model_card(run)
+        if done.epoch >= recipe.epochs:
+            private.remove_seed(run)
     return metrics
 
 

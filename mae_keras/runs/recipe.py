@@ -106,6 +106,13 @@ class Recipe:
         standardize: data (every channel by the mean and standard deviation of the training data)
             or sample (then also every channel of every sample by its own: for signals whose level
             says nothing).
+        epsilon: train by DP-SGD (extra privacy) and spend at most so much; by default not. Images
+            only; losses, scores and pictures of the data are left out.
+        delta: chance that the guarantee of epsilon does not hold, well below one over the number of
+            training images.
+        max_grad_norm: with epsilon, norm that the gradient of each image is clipped to.
+        report_private: with epsilon, report losses, scores and pictures of the private images all
+            the same; epsilon does not cover them.
         pooling: features that the encoder is scored by: mean (over the patch tokens), token (the
             class token), flatten (the tokens side by side, for short signals) or mean:AXIS (over
             one axis of the grid, such as mean:0 over the time of spectrograms).
@@ -177,6 +184,10 @@ class Recipe:
     split_by: Literal["key", "order"] = "key"
     standardize: Literal["data", "sample"] = "data"
     pooling: str = "mean"
+    epsilon: float | None = None
+    delta: float | None = None
+    max_grad_norm: float = 1.0
+    report_private: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
@@ -223,11 +234,27 @@ class Recipe:
             shares = len(self.splits) == 3 and all(0 < share < 1 for share in self.splits)
             shares = shares and abs(sum(self.splits) - 1) < 1e-6
             _require(self, "splits", shares, "three fractions above 0 that add up to 1")
+        self._check_privacy()
         MASKINGS.check("masking", self.masking)
         check_pooling(self.pooling)
         for name, known in _CHOICES.items():
             check_choice(name, getattr(self, name), known)
         TARGETS.check("target", self.predicted)
+
+    def _check_privacy(self) -> None:
+        check_number("epsilon", self.epsilon, 0, above=True, optional=True)
+        check_number("delta", self.delta, 0, 1, above=True, below=True, optional=True)
+        check_number("max_grad_norm", self.max_grad_norm, 0, above=True)
+        if self.epsilon is None:
+            needless = "left out without `epsilon`"
+            _require(self, "delta", self.delta is None, needless)
+            _require(self, "report_private", not self.report_private, needless)
+            return
+        _require(self, "delta", self.delta is not None, "given with `epsilon`, such as 1e-5")
+        for name, neutral in _WITH_EPSILON.items():
+            _require(self, name, getattr(self, name) == neutral, f"{neutral} with `epsilon`")
+        fits = self.dtype_policy != "mixed_float16"
+        _require(self, "dtype_policy", fits, "float32 or mixed_bfloat16 with `epsilon`")
 
     @property
     def predicted(self) -> str:
@@ -235,6 +262,14 @@ class Recipe:
         return choose_target(self.target, self.normalize_targets)
 
 
+# What mixes samples, draws them unevenly, or takes steps that are not accounted for.
+_WITH_EPSILON = {
+    "uniformity_weight": 0,
+    "balance": 0,
+    "gradient_accumulation_steps": 1,
+    "steps_per_execution": 1,
+    "on_nan": "stop",
+}
 _CHOICES = {
     "loss_on": ("hidden", "all"),
     "decoder_attention": ("self", "cross"),
@@ -668,7 +703,7 @@ def adapt(recipe: Recipe, **changes: Any) -> Recipe:
     """A recipe with some fields changed; `None` leaves a field as it is.
 
     A warmup that the changed number of epochs leaves no room for is shortened with it, unless it
-    was given too.
+    was given too. With `epsilon`, `uniformity_weight` is 0 unless it was given too.
 
     Args:
         recipe: `Recipe`.
@@ -689,4 +724,6 @@ def adapt(recipe: Recipe, **changes: Any) -> Recipe:
     if "epochs" in values and "warmup_epochs" not in values:
         share = recipe.warmup_epochs / recipe.epochs
         values["warmup_epochs"] = min(recipe.warmup_epochs, int(share * values["epochs"]))
+    if "epsilon" in values:
+        values.setdefault("uniformity_weight", 0.0)
     return dataclasses.replace(recipe, **values)

@@ -84,8 +84,13 @@ def summary(metrics: dict[str, Any]) -> str:
       mean_image            2      (the data set's mean patch at each place)
     The run beats every baseline in reconstruction (loss 1 against 2 for the mean image).
     """
-    lines = [f"Hidden-patch loss on held-out images: {metrics['hidden_loss']:.4g}"]
-    for name, value in metrics["baseline_loss"].items():
+    lines = []
+    if "privacy" in metrics:
+        lines.append(privacy_sentence(metrics["privacy"]))
+    scored = "hidden_loss" in metrics  # of a private run there may be no scores
+    if scored:
+        lines.append(f"Hidden-patch loss on held-out images: {metrics['hidden_loss']:.4g}")
+    for name, value in metrics.get("baseline_loss", {}).items():
         lines.append(f"  {name:<18} {value:>7.4g}      ({BASELINES[name]})")
     for key, title in (("knn_accuracy", "20-NN"), ("linear_probe_accuracy", "Linear probe")):
         if metrics.get(key):
@@ -96,7 +101,29 @@ def summary(metrics: dict[str, Any]) -> str:
             f"{metrics['images_per_second']:,.0f} images/s, {metrics['compile_seconds']} s to "
             f"compile, {metrics['wall_seconds']} s in all"
         )
-    return "\n".join([*lines, verdict(metrics)])
+    last = verdict(metrics) if scored else few_steps(metrics.get("steps"))
+    return "\n".join(filter(None, [*lines, last]))
+
+
+def privacy_sentence(privacy: Mapping[str, Any]) -> str:
+    """What was spent, of `metrics.json`.
+
+    Args:
+        privacy: what it holds under `"privacy"`.
+
+    Returns:
+        str.
+
+    Example:
+    >>> spent = {"epsilon": 7.99, "delta": 1e-5, "noise_multiplier": 0.8, "steps": 320}
+    >>> print(privacy_sentence({**spent, "target_epsilon": 8.0}))
+    Privacy: epsilon 7.99 of 8 spent in 320 steps, delta 1e-05, noise 0.8
+    """
+    return (
+        f"Privacy: epsilon {privacy['epsilon']:.4g} of {privacy['target_epsilon']:g} spent in "
+        f"{privacy['steps']:,} steps, delta {privacy['delta']:g}, noise "
+        f"{privacy['noise_multiplier']:.4g}"
+    )
 
 
 def verdict(metrics: dict[str, Any]) -> str:
@@ -340,6 +367,7 @@ def model_card(run: RunFolder) -> str:
         "Written by `mae-keras` from the files beside it. Only the results below were measured: "
         "not other data, other tasks, or groups of people or things within the data.",
         _settings(config, metrics),
+        _privacy(metrics.get("privacy")),
         say(_reconstruction(metrics)),
         _evaluation(run.read_evaluation(), say),
         *(
@@ -406,6 +434,26 @@ def _code(text: str) -> str:
     runs = re.findall("`+", text)
     fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
     return f"{fence}\n{text}\n{fence}"
+
+
+def _privacy(privacy: Any) -> str:
+    if not isinstance(privacy, Mapping):
+        return ""
+    rows = [(name.replace("_", " "), value) for name, value in privacy.items()]
+    return "\n".join(
+        [
+            "## Privacy",
+            "",
+            "Trained by DP-SGD. The weights and all checkpoints are (epsilon, delta)-"
+            "differentially private for one training image added or removed; the number of images "
+            "is public. Losses, scores and pictures of the images, if there are any, are not "
+            "covered. A person with several images is protected less.",
+            "",
+            "| privacy | value |",
+            "|---|---|",
+            *(f"| {markdown_text(name)} | {markdown_text(value)} |" for name, value in rows),
+        ]
+    )
 
 
 def _reconstruction(metrics: dict[str, Any]) -> str:

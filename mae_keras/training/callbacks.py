@@ -585,7 +585,8 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if logs:
-            float(logs["loss"])  # waits until the step is done
+            # Waits until the step is done. Private training may report no loss.
+            float(logs["loss"] if "loss" in logs else next(iter(logs.values())))
         seconds = time.perf_counter() - self._started
         if self._first is None:
             self._first = seconds
