@@ -96,6 +96,10 @@ class TableInputs(Inputs):
         """Cells to tokens, by the weights of their columns; see `Inputs.embed`."""
         return layer(rows, indices=indices)
 
+    def positions(self, kind: str, **options: Any) -> keras.layers.Layer:
+        """A layer that adds nothing: every column has a bias of its own, which is learned."""
+        return _NoPositions(**options)
+
     def samples(self, rows: Any, like: Any = None, hidden: Any = None) -> Any:
         """Undo `rows`: `(batch, num_columns)`, as `TableSchema.decode` takes it."""
         return self.assemble(rows)
@@ -107,6 +111,13 @@ class TableInputs(Inputs):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {"schema": self.schema.get_config()}
+
+
+class _NoPositions(keras.layers.Layer):
+    """Takes what `PositionEmbedding` takes, and gives the tokens back."""
+
+    def call(self, tokens: Any, indices: Any = None, grid: Any = None) -> Any:
+        return tokens
 
 
 @keras.saving.register_keras_serializable(package="mae_keras")
