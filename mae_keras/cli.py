@@ -496,6 +496,37 @@ def evaluate(
 
 @app.command(
     help_epilogue="""Examples:
+  mae-keras audit runs/private
+  mae-keras audit runs/private --num-masks 32 --max-images 5000"""
+)
+def audit(
+    run: _Run,
+    *,
+    num_masks: Annotated[int, Parameter(help="Masks by which each image's loss is measured.")] = 8,
+    max_images: Annotated[
+        int, Parameter(help="At most so many training images, and as many held-out ones.")
+    ] = 2000,
+    data_dir: _DataDir = None,
+    plugin: _Plugin = None,
+) -> None:
+    """Measure what a run's model gives away of its training images, and write audit.json.
+
+    An attacker guesses by the loss of an image whether the model was trained on it.
+    """
+    check_int("num_masks", num_masks, 1)
+    check_int("max_images", max_images, 2)
+    _check_run(run)
+    check_kind(run, "autoencoder", "Audits attack pretraining.")
+    _start_keras()
+    from mae_keras.runs import audit_run, audit_text
+
+    where = None if data_dir is None else str(data_dir)
+    print(_worded(run, audit_text(audit_run(run, num_masks, max_images, where))))
+    print(f"Wrote {run}/audit.json, computed from the training images themselves")
+
+
+@app.command(
+    help_epilogue="""Examples:
   mae-keras doctor runs/first
   mae-keras doctor runs/first --json findings.json"""
 )
@@ -1056,6 +1087,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "segment": segment,
     "evaluate": evaluate,
     "doctor": doctor,
+    "audit": audit,
     "predict": predict,
     "reconstruct": reconstruct,
     "export": export,

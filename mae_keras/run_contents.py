@@ -15,6 +15,7 @@ CONTENTS = (
     "metrics.json",
     "report.json",
     "evaluation.json",
+    "audit.json",
     "evaluation",
     "model_card.md",
     "loss.png",

@@ -40,7 +40,7 @@ EXEMPT = {
         "evaluation.ClassReport evaluation.ClassScores evaluation.Embedding "
         "evaluation.FineTuneResult evaluation.KNNResult evaluation.LabelFraction "
         "evaluation.LinearProbe evaluation.LinearProbeResult evaluation.MeanInterval "
-        "evaluation.PaperProbeResult evaluation.RestorationComparison "
+        "evaluation.MembershipResult evaluation.PaperProbeResult evaluation.RestorationComparison "
         "evaluation.RestorationScore evaluation.ForecastScore evaluation.ImputationScore "
         "evaluation.LinearForecast evaluation.SegmentationReport evaluation.SegmentationScores "
         "evaluation.AbnormalityMethod evaluation.AbnormalityReport evaluation.AbnormalityScores "
@@ -82,7 +82,8 @@ EXEMPT = {
         "data.read_sound data.SoundSplit data.read_video data.VideoSplit data.read_volume "
         "data.CropSplit data.VolumeSplit data.poisson_batches runs.diagnose runs.evaluate_run "
         "runs.import_checkpoint runs.model_card runs.pretrain runs.score "
-        "runs.fine_tune_run runs.predict_files runs.segment_run runs.segment_files "
+        "runs.fine_tune_run runs.audit_run runs.audit_text runs.predict_files "
+        "runs.segment_run runs.segment_files "
         "runs.summary runs.evaluation_table runs.Saving runs.load_callback figures.save_figure "
         "figures.save_animation"
     ),
@@ -1319,6 +1320,11 @@ def _evaluation_calls() -> list[Call]:
             also=seeds,
         ),
         Call(
+            "evaluation.masked_losses",
+            evaluation.masked_losses,
+            lambda: {"model": vision(), "images": IMAGES, "num_masks": 2, "batch_size": 3},
+        ),
+        Call(
             "evaluation.map_scores",
             evaluation.map_scores,
             lambda: {"maps": FLOATS[..., 0], "fraction": 0.5},
@@ -1440,6 +1446,19 @@ def _evaluation_calls() -> list[Call]:
             evaluation.accuracy_interval,
             lambda: {"accuracy": 0.5, "n": 100, "confidence": 0.95},
             also=(("n", "huge"),),
+        ),
+        Call(
+            "evaluation.membership_attack",
+            evaluation.membership_attack,
+            lambda: {
+                "member_losses": np.array([0.1, 0.2, 0.3]),
+                "other_losses": np.array([0.2, 0.3, 0.4, 0.5]),
+                "false_positive_rate": 0.1,
+                "num_bootstraps": 10,
+                "seed": 0,
+            },
+            lambda result: result.auc,
+            also=(("member_losses", "*"), ("other_losses", "*")),
         ),
         Call(
             "evaluation.mean_interval",

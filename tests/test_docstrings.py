@@ -62,6 +62,7 @@ NOT_CONSTRUCTED = {
     "evaluation.LinearProbeResult",
     "evaluation.Localization",
     "evaluation.MeanInterval",
+    "evaluation.MembershipResult",
     "evaluation.PaperProbeResult",
     "evaluation.RestorationComparison",
     "evaluation.RestorationScore",

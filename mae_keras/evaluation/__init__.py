@@ -62,6 +62,9 @@ from mae_keras.evaluation.linear_probe import fit_linear_probe as fit_linear_pro
 from mae_keras.evaluation.linear_probe import fraction_rows as fraction_rows
 from mae_keras.evaluation.linear_probe import label_fraction_scores as label_fraction_scores
 from mae_keras.evaluation.linear_probe import linear_probe as linear_probe
+from mae_keras.evaluation.membership import MembershipResult as MembershipResult
+from mae_keras.evaluation.membership import masked_losses as masked_losses
+from mae_keras.evaluation.membership import membership_attack as membership_attack
 from mae_keras.evaluation.restoration import RestorationComparison as RestorationComparison
 from mae_keras.evaluation.restoration import RestorationScore as RestorationScore
 from mae_keras.evaluation.restoration import biharmonic_fill as biharmonic_fill

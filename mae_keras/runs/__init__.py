@@ -28,6 +28,8 @@ _HOMES = {
     "SegmentOptions": "masks",
     "StopRequest": "resuming",
     "adapt": "recipe",
+    "audit_run": "audit",
+    "audit_text": "audit",
     "diagnose": "doctor",
     "evaluate_run": "evaluating",
     "evaluation_table": "report",

@@ -490,6 +490,7 @@ class RunFolder:
         self.reconstructions = self.path / "reconstructions.png"
         self.saved_model = self.path / "saved_model"
         self.tensorboard = self.path / "tensorboard"
+        self.audit = self.path / "audit.json"
         self.evaluation = self.path / "evaluation.json"
         self.evaluation_pictures = self.path / "evaluation"
         self.model_card = self.path / "model_card.md"
