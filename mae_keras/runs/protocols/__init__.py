@@ -41,7 +41,8 @@ class EvaluationOptions:
         fine_tune_epochs: epochs of fine-tuning; by default as many as take about 2,000 steps,
             5 at least and 50 at most.
         learning_rate: base rate of fine-tuning, for 256 images per step; by default the paper's
-            0.001, and 0.004 for encoders up to a width of 384.
+            0.001, and 0.004 for encoders up to a width of 384. Of segmenters the rate itself, by
+            default 0.001, and 0.01 where the head alone is trained.
         train_blocks: number of last blocks that partial fine-tuning trains; 0 trains only the head.
         batch_size: images per step of fine-tuning.
         masks: folder or file of masks for the protocols that segment: one for every image of the

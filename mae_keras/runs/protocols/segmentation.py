@@ -102,7 +102,7 @@ def _scored(
                 train,
                 masked.num_classes,
                 steps=options.segment_steps,
-                learning_rate=options.learning_rate or 1e-3,
+                learning_rate=options.learning_rate,
                 augmentation=augmentation_of(comparison.images),
                 class_names=masked.class_names,
                 seed=options.seed,
