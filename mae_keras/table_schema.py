@@ -223,7 +223,7 @@ class TableSchema:
     back. A schema is saved with the model that has it.
 
     Args:
-        columns: `TableColumn`s, or dicts of their arguments, in the order in which they are
+        columns: each a `TableColumn` or a dict of its arguments, in the order in which they are
             encoded.
         label: `TableColumn` or dict, the column to predict, which is no feature; or `None`.
         left_out: name to reason, columns that are not used. Defaults to `None`: none.
