@@ -65,6 +65,9 @@ class Privacy:
         - Abadi et al. 2016, "Deep learning with differential privacy", arXiv:1607.00133.
     """
 
+    # Loading a model to use it must not need the extra, which training on asks for.
+    _loading = False
+
     def __init__(
         self,
         noise_multiplier: float | None = None,
@@ -92,15 +95,18 @@ class Privacy:
         seed = check_int("seed", seed, 0, 2**62 - 1, optional=True)
         self.use_seed(secrets.randbits(62) if seed is None else seed)
         self.sampling_probability = self.batch_size / self.num_samples
-        check_accounting()
+        self.first_step: int | None = None
+        self._owner: Callable[[], Any] = lambda: None
         noise = check_number(
             "noise_multiplier", noise_multiplier, 0, LARGEST_NOISE, above=True, optional=True
         )
-        self.noise_multiplier = self._noise_for_budget() if noise is None else noise
         if noise is not None:
+            self.noise_multiplier = noise
+        if not self._loading:
+            check_accounting()
+            if noise is None:
+                self.noise_multiplier = self._noise_for_budget()
             self._check_budget()
-        self.first_step: int | None = None
-        self._owner: Callable[[], Any] = lambda: None
 
     def use_seed(self, seed: int) -> None:
         """Set the secret seed of batches and noise, before training: a resumed run's own.
@@ -275,7 +281,10 @@ class Privacy:
     def from_config(cls, config: dict[str, Any]) -> "Privacy":
         config = dict(config)
         first_step = config.pop("first_step", None)
-        privacy = cls(**config)
+        privacy = cls.__new__(cls)
+        privacy._loading = True
+        privacy.__init__(**config)
+        privacy._loading = False
         privacy.first_step = first_step
         return privacy
 

@@ -251,8 +251,11 @@ def test_impossible_settings_are_refused(changes, message):
         privacy_of(**changes)
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_a_missing_extra_is_named_and_models_load_without_it(monkeypatch, tmp_path):
+    model = compiled()
+    model.save(tmp_path / "model.keras")
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    assert load_model(tmp_path / "model.keras").encode(images_of(2)).shape == (2, 8)
     with pytest.raises(ImportError, match=r"needs dp-accounting.*privacy\]"):
         privacy_of()
 
