@@ -303,14 +303,21 @@ class MaskedModel(TrainableModel):
             return private_fit_input(self, x, y, options)
         return super()._checked_fit(x, y, options)
 
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """As in Keras; not with `privacy`, whose batches `fit` draws."""
         if self.privacy is not None:
             raise ValueError(
                 "`train_on_batch` must not be used with `privacy`: `fit` draws the batches that "
                 "are accounted for. Received: a model compiled with `privacy`"
             )
-        return super().train_on_batch(*args, **kwargs)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
     def _fit_checked(self, x: Any, y: Any, callbacks: Any = None, **options: Any) -> Any:
         if self.privacy is not None:
