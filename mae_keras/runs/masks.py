@@ -9,10 +9,13 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from mae_keras.arguments import LARGEST_DEPTH, LARGEST_SEED, check_int, check_number
+from mae_keras.arguments import LARGEST_DEPTH, LARGEST_SEED, check_choice, check_int, check_number
 
 if TYPE_CHECKING:
     from mae_keras.data import SegmentationData
+
+
+HEADS = ("linear", "pyramid", "unetr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,7 @@ class SegmentOptions:
     def __post_init__(self) -> None:
         check_int("unlabeled", self.unlabeled, optional=True)
         check_int("gap", self.gap, 0, optional=True)
+        check_choice("head", self.head, HEADS)
         check_int("steps", self.steps, 1, LARGEST_SEED)
         check_int("batch_size", self.batch_size, 1, LARGEST_SEED)
         check_number("learning_rate", self.learning_rate, 0, above=True, optional=True)

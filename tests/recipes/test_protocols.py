@@ -48,6 +48,7 @@ def test_an_unknown_protocol_is_refused():
         {"fine_tune_epochs": 0},
         {"learning_rate": 0.0},
         {"segment_steps": 0},
+        {"segment_head": "unet"},
         {"labeled_images": (0,)},
         {"labeled_images": ()},
     ],

@@ -135,7 +135,14 @@ def test_other_commands_refuse_it(run, finished, cells, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"steps": 0}, {"gap": -1}, {"learning_rate": 0.0}, {"train_blocks": -1}, {"unlabeled": 0.5}],
+    [
+        {"steps": 0},
+        {"head": "unet"},
+        {"gap": -1},
+        {"learning_rate": 0.0},
+        {"train_blocks": -1},
+        {"unlabeled": 0.5},
+    ],
     ids=str,
 )
 def test_bad_numbers_are_refused(options):

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from mae_keras.arguments import (
     LARGEST_DEPTH,
     LARGEST_SEED,
+    check_choice,
     check_int,
     check_ints,
     check_number,
     check_pooling,
 )
 from mae_keras.registry import Registry
+from mae_keras.runs.masks import HEADS
 
 if TYPE_CHECKING:
     from mae_keras.runs.comparison import Comparison
@@ -84,6 +86,7 @@ class EvaluationOptions:
         if self.labeled_images is not None:
             counts = check_ints("labeled_images", list(self.labeled_images), 1)
             object.__setattr__(self, "labeled_images", counts)
+        check_choice("segment_head", self.segment_head, HEADS)
         check_int("segment_steps", self.segment_steps, 1, LARGEST_SEED)
         check_int("unlabeled", self.unlabeled, optional=True)
         check_int("gap", self.gap, 0, optional=True)
