@@ -106,10 +106,12 @@ def load_masks(
             f"of shape {image_shape}"
         )
     own = path.suffix.lower() == ".npz" or holds_pairs(path)
-    if not own and dataset is None:
+    if not own and (dataset is None or not pathlib.Path(dataset).expanduser().exists()):
+        given = None if dataset is None else os.fspath(dataset)
         raise ValueError(
-            "`dataset` must name the images of the masks, or `masks` a folder with images/ and "
-            f"masks/ inside. Received: dataset=None, masks={str(path)!r}"
+            "`dataset` must name the folder or file with the images of the masks, or `masks` a "
+            f"folder with images/ and masks/ inside. Received: dataset={given!r}, masks="
+            f"{str(path)!r}"
         )
     images, partner = (path, None) if own else (pathlib.Path(dataset).expanduser(), path)
     masked = data.load_segmentation(

@@ -127,6 +127,8 @@ def test_other_commands_refuse_it(run, finished, cells, tmp_path):
         evaluate_run(run[0])
     with pytest.raises(ValueError, match="`run` must be an autoencoder run. .* a segmenter run"):
         check_kind(run[0], "autoencoder")
+    with pytest.raises(ValueError, match="`dataset` must name the folder.*dataset='mnist', masks"):
+        segment_run("mnist", tmp_path / "out", cells / "masks", FAST)
     with pytest.raises(ValueError, match="`run` must be one of a masked autoencoder"):
         segment_run(run[0], tmp_path / "out", cells, FAST)
     with pytest.raises(ValueError, match="`run` must be a run of a segmenter of images"):
