@@ -101,6 +101,7 @@ class SegmentationSplit:
         Raises:
             ValueError: if sizes differ; `tiles` cuts them to one.
         """
+        self._check_held("arrays()")
         if self.image_shape is None:
             sizes = sorted({image.shape[:-1] for image in self.images})
             raise ValueError(
@@ -138,6 +139,7 @@ class SegmentationSplit:
         >>> split.tiles(4)[1].shape
         (12, 4, 4)
         """
+        self._check_held("tiles()")
         crop = self.as_crop_size(crop_size)
         images, masks = [], []
         for row, image in enumerate(self.images):
@@ -146,6 +148,10 @@ class SegmentationSplit:
                 images.append(image_part)
                 masks.append(mask_part)
         return np.stack(images), np.stack(masks)
+
+    def _check_held(self, method):
+        if not self.images:
+            raise ValueError(f"{method} expects images with masks. Received: an empty split")
 
     def as_crop_size(self, crop_size: Any) -> tuple[int, ...]:
         """Spatial axes of a crop, one number for all or one for each."""
@@ -483,6 +489,11 @@ def _numbered(pairs, table, unlabeled):
             )
         table = {value: str(value) for value in found}
     table = {value: name for value, name in table.items() if value not in void}
+    if len(table) < 2:
+        raise ValueError(
+            "`classes` must leave two classes beside `unlabeled`. Received: "
+            f"{', '.join(map(repr, table.values())) or 'none'} beside unlabeled={unlabeled}"
+        )
     unknown = [value for value in found if value not in table]
     if unknown:
         listed = ", ".join(

@@ -239,22 +239,36 @@ def _partners(places, folders, kind):
     partners, alone = {}, []
     for part, (root, masks) in folders.items():
         paths = find_files(masks, kind).paths
-        own = [place for place in places if place.part == part]
-        by_stem = {_stem(path, masks): path for path in paths}
-        loose = {_MASK_ENDING.sub("", stem): path for stem, path in by_stem.items()}
-        used = set()
-        for place in own:
+        exact, folded, loose = {}, {}, {}
+        for path in paths:
+            stem = _stem(path, masks)
+            exact.setdefault(stem, []).append(path)
+            folded.setdefault(stem.lower(), []).append(path)
+            loose.setdefault(_MASK_ENDING.sub("", stem.lower()), []).append(path)
+        used = {}
+        for place in places:
+            if place.part != part:
+                continue
             stem = _stem(place.path, root)
-            mask = by_stem.get(stem) or loose.get(stem)
-            if mask is not None:
-                partners[place.path] = mask
-                used.add(mask)
+            fitting = exact.get(stem) or folded.get(stem.lower()) or loose.get(stem.lower()) or []
+            if len(fitting) > 1:
+                raise ValueError(
+                    f"every {kind.one} must have one mask. Received: {place.path}, which "
+                    f"{fitting[0]} and {fitting[1]} fit"
+                )
+            for mask in fitting:
+                if mask in used:
+                    raise ValueError(
+                        f"every mask must be of one {kind.one}. Received: {mask}, which fits "
+                        f"{used[mask]} and {place.path}"
+                    )
+                partners[place.path], used[mask] = mask, place.path
         alone += [path for path in paths if path not in used]
     return partners, alone
 
 
 def _stem(path, root):
-    return _SUFFIX.sub("", os.path.relpath(path, root)).lower()
+    return _SUFFIX.sub("", os.path.relpath(path, root))
 
 
 def _natural(path):
@@ -298,7 +312,7 @@ def _in_pages(files):
     """A pair for each page of files with several; and the row of its file."""
     rows, pairs = [], []
     for row, pair in enumerate(files):
-        own, masks = _num_pages(pair.path), _num_pages(pair.mask)
+        own, masks = num_pages(pair.path), num_pages(pair.mask)
         if own != masks:
             raise ValueError(
                 f"{pair.mask} must have as many pages as its image, {own}. Received: {masks}."
@@ -309,7 +323,8 @@ def _in_pages(files):
     return rows, pairs
 
 
-def _num_pages(path):
+def num_pages(path: str) -> int:
+    """Images in a TIFF file; 1 of other files."""
     from PIL import Image
 
     if not path.lower().endswith((".tif", ".tiff")):

@@ -325,7 +325,11 @@ def _area(
     labels, values = np.concatenate(truth), np.concatenate(scores)
     if labels.min() == labels.max():
         return None, None
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))[1:-1]
+    # Of distinct values: where many are equal, quantiles of all would leave the others one bin.
+    distinct = np.unique(values)
+    if len(distinct) > _BINS:
+        distinct = np.unique(np.quantile(distinct, np.arange(_BINS) / _BINS))
+    edges = distinct[1:]
     counted = np.zeros((num_groups, 2, len(edges) + 1), "int64")
     for label, score, group in zip(truth, scores, groups, strict=True):
         places = np.searchsorted(edges, score, side="right")

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mae_keras.arguments import LARGEST_SEED, check_int, check_number
+from mae_keras.arguments import LARGEST_SEED, UNLABELED, check_int, check_number
 from mae_keras.data import SegmentationAugmentation, SegmentationSplit, segmentation_batches
 from mae_keras.data.segmentation_crops import check_segmentation_split
 from mae_keras.evaluation.segmentation import SegmentationReport, segmentation_report
@@ -112,6 +112,10 @@ def train_segmenter(
     ((8, 8, 1), 2)
     """
     check_segmentation_split("train", train)
+    if not any((mask != UNLABELED).any() for mask in train.masks):
+        raise ValueError(
+            f"`train` must have labeled pixels. Received: {len(train)} masks of -1 alone"
+        )
     check_int("steps", steps, 1, LARGEST_SEED)
     check_int("batch_size", batch_size, 1, LARGEST_SEED)
     check_number("learning_rate", learning_rate, 0, above=True, optional=True)

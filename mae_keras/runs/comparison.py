@@ -55,6 +55,7 @@ class Comparison:
         num_blocks: int, features are those of so many last blocks, side by side.
         announce: callable of a line that says how far a protocol that trains has come.
         masks: `data.SegmentationData`, images with masks for protocols that segment, or `None`.
+        mask_augmentation: `data.SegmentationAugmentation` to train on them, or `None`.
 
     Attributes:
         model: the trained model; `model.encoder` is its encoder.
@@ -72,6 +73,7 @@ class Comparison:
         notes: list of sentences, appended to the `notes` of every entry.
         announce: call it with a line to print.
         masks: `data.SegmentationData`, or `None`.
+        mask_augmentation: random changes of its training images, or `None`.
         segmented: protocol to the predicted classes of the pixels of test images, for its figures.
 
     Raises:
@@ -98,6 +100,7 @@ class Comparison:
         num_blocks: int = 1,
         announce: Callable[[str], Any] = lambda text: None,
         masks: Any = None,
+        mask_augmentation: Any = None,
     ):
         model.check_pooling(pooling)
         check_fit(model, images)
@@ -109,7 +112,7 @@ class Comparison:
         self.max_train, self.max_test, self.pooling = max_train, max_test, pooling
         self.num_blocks = num_blocks
         self.announce = announce
-        self.masks = masks
+        self.masks, self.mask_augmentation = masks, mask_augmentation
         self.segmented: dict[str, list[np.ndarray]] = {}
 
     @property

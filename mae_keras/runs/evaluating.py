@@ -18,7 +18,7 @@ from mae_keras.runs.building import load_images, located, may_be_trained_on, unt
 from mae_keras.runs.comparison import Comparison, check_fit
 from mae_keras.runs.exporting import load_run
 from mae_keras.runs.folder import RunFolder
-from mae_keras.runs.masks import load_masks
+from mae_keras.runs.masks import augmentation_of, load_masks, test_split
 from mae_keras.runs.options import DataOptions, load_labeled, preprocessing_of, same_place
 from mae_keras.runs.predicting import draw_scores, score_classifier
 from mae_keras.runs.protocols import (
@@ -135,7 +135,8 @@ def evaluate_run(
     protocols = _with_labels(protocols, images, named is not None, announce)
     protocols = _with_reconstruction(protocols, model, announce)
     protocols = _with_whole_samples(protocols, images, named is not None, announce)
-    masks = _masks(protocols, options, labeled.name or recipe.dataset, model, announce)
+    masks = _masks(protocols, options, labeled.name or recipe.dataset, model, recipe, announce)
+    masks = _noting_overlap(masks, images, announce)
     comparison = Comparison(
         model,
         _untrained_like(model, recipe, images, imported),
@@ -146,6 +147,7 @@ def evaluate_run(
         num_blocks=options.num_blocks,
         announce=announce,
         masks=masks,
+        mask_augmentation=None if masks is None else augmentation_of(recipe, model.image_shape),
     )
     with RunFolder(path).locked():
         return _evaluate(RunFolder(path), comparison, protocols, options, warning, on, note)
@@ -251,6 +253,7 @@ def _masks(
     options: EvaluationOptions,
     dataset: str,
     model: Any,
+    recipe: Any,
     announce: Callable[[str], Any],
 ) -> Any:
     """The images with masks that protocols segment; `None` where no protocol needs them."""
@@ -269,7 +272,21 @@ def _masks(
             f"{options.masks!r} for {', '.join(protocols)}"
         )
     settings = {"unlabeled": options.unlabeled, "gap": options.gap}
-    return load_masks(options.masks, dataset, model, announce, **settings)
+    return load_masks(options.masks, dataset, model, recipe, announce, **settings)
+
+
+def _noting_overlap(masks: Any, images: Any, announce: Callable[[str], Any]) -> Any:
+    """Images with masks, with a note on test images that the encoder was pretrained on."""
+    if masks is None:
+        return None
+    seen = set(getattr(images.train, "paths", ()))
+    test = test_split(masks)
+    count = sum(name in seen for name in test.names or ())
+    if not count:
+        return masks
+    note = f"{count} of {len(test)} test images were used in pretraining, without their masks."
+    announce(f"WARNING: {note}")
+    return dataclasses.replace(masks, notes=(*masks.notes, note))
 
 
 _LOOKED_AT = 128

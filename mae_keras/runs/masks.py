@@ -9,7 +9,15 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from mae_keras.arguments import LARGEST_DEPTH, LARGEST_SEED, check_choice, check_int, check_number
+from mae_keras.arguments import (
+    LARGEST_DEPTH,
+    LARGEST_SEED,
+    UNLABELED,
+    check_choice,
+    check_int,
+    check_number,
+)
+from mae_keras.runs.options import same_place
 
 if TYPE_CHECKING:
     from mae_keras.data import SegmentationData
@@ -74,6 +82,7 @@ def load_masks(
     masks: str | os.PathLike[str],
     dataset: str | os.PathLike[str] | None,
     model: Any,
+    recipe: Any,
     announce: Callable[[str], Any] = lambda text: None,
     **settings: Any,
 ) -> "SegmentationData":
@@ -83,6 +92,8 @@ def load_masks(
         masks: folder or file of masks, or a folder or `.npz` file with images and masks inside.
         dataset: folder or file of the images, where the masks come without; or `None`.
         model: with an encoder.
+        recipe: `Recipe` of its run. Its own images are divided as in pretraining, by its seed,
+            groups and fractions, unless `gap` makes blocks of them.
         announce: called with every note about the images.
         **settings: passed to `data.load_segmentation`, such as `unlabeled` and `gap`.
 
@@ -114,6 +125,15 @@ def load_masks(
             f"{str(path)!r}"
         )
     images, partner = (path, None) if own else (pathlib.Path(dataset).expanduser(), path)
+    settings = {"split_seed": recipe.seed, **settings}
+    as_pretrained = partner is not None and same_place(dataset, recipe.dataset)
+    if as_pretrained and settings.get("gap") is None:
+        settings |= {"groups": recipe.groups, "splits": recipe.splits}
+    if as_pretrained and (settings.get("gap") is not None or settings["split_seed"] != recipe.seed):
+        announce(
+            "Divided otherwise than in pretraining: the encoder may have been pretrained on test "
+            "images, without their masks."
+        )
     masked = data.load_segmentation(
         images,
         partner,
@@ -129,11 +149,23 @@ def load_masks(
             f"`masks` must belong to images with {rank - 1} spatial axes and {channels} channels, "
             f"as the model takes. Received: images of shape {shape}"
         )
+    wanted, own_range = encoder.normalization.value_range, masked.value_range
+    if None not in (wanted, own_range) and tuple(own_range) != tuple(wanted):
+        raise ValueError(
+            "`masks` must belong to images with values in the range that the model was trained on, "
+            f"{tuple(wanted)}: save them so. Received: values in {tuple(own_range)}"
+        )
     if not len(masked.test) and not len(masked.validation):
         raise ValueError(
             f"`masks` must leave images to test on. Received: {len(masked.train)} images, all of "
             "them to train on"
         )
+    for part, split in (("training", masked.train), ("test", test_split(masked))):
+        if not any((mask != UNLABELED).any() for mask in split.masks):
+            raise ValueError(
+                f"`masks` must have labeled pixels in {part} images. Received: {len(split)} masks "
+                "of unlabeled pixels alone"
+            )
     return masked
 
 
@@ -151,46 +183,33 @@ def test_split(masked: "SegmentationData", limit: int | None = None) -> Any:
     return split if limit is None or len(split) <= limit else split.select(range(limit))
 
 
-def augmentation_of(images: Any) -> Any:
+def augmentation_of(recipe: Any, image_shape: tuple[int, ...]) -> Any:
     """Random changes of labeled images and masks that suit what an encoder was pretrained on.
 
     Images are mirrored as in pretraining; those that were cut out at their own scale, such as
-    slices under a microscope, are also turned by quarters.
+    slices under a microscope, are also turned by quarters. Nothing is changed where the recipe
+    says `augment=False`.
 
     Args:
-        images: `data.ImageData` of pretraining.
+        recipe: `Recipe` of pretraining.
+        image_shape: of the model.
 
     Returns:
         `data.SegmentationAugmentation`, or `None`.
 
     Example:
-    >>> from mae_keras import data
-    >>> augmentation_of(data.load("digits")) is None
+    >>> from mae_keras.runs import find_recipe
+    >>> augmentation_of(find_recipe("digits"), (8, 8, 1)) is None
     True
     """
     from mae_keras import data
 
-    if len(images.image_shape) != 3 or images.is_sound:
+    if len(image_shape) != 3 or not recipe.augment:
         return None
-    if images.train.num_draws:  # crops
-        square = images.image_shape[0] == images.image_shape[1]
-        return data.SegmentationAugmentation(quarter_turns=square)
-    return mirrored(images.name)
-
-
-def mirrored(dataset: str) -> Any:
-    """Mirrors images of a data set from left to right, where that suits them.
-
-    Args:
-        dataset: its name.
-
-    Returns:
-        `data.SegmentationAugmentation`, or `None`.
-    """
-    from mae_keras import data
-
+    if recipe.resize == "none":
+        return data.SegmentationAugmentation(quarter_turns=image_shape[0] == image_shape[1])
     try:
-        own = data.default_augmentation(dataset)
+        own = data.default_augmentation(recipe.dataset)
     except ValueError:  # made by hand, under a name that says nothing
         return None
     return data.SegmentationAugmentation(flip_axes=("width",)) if own and own.flip else None

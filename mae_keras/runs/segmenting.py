@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mae_keras import data, figures
+from mae_keras.data.segmentation_files import holds_pairs, num_pages
 from mae_keras.evaluation.segmenter_training import score_segmenter, train_segmenter
 from mae_keras.files import replacing
 from mae_keras.run_contents import path_of_weights
@@ -25,7 +26,13 @@ from mae_keras.runs.finishing import (
     stopped_by,
 )
 from mae_keras.runs.folder import RunFolder
-from mae_keras.runs.masks import SegmentOptions, load_masks, mirrored, scores_of, test_split
+from mae_keras.runs.masks import (
+    SegmentOptions,
+    augmentation_of,
+    load_masks,
+    scores_of,
+    test_split,
+)
 from mae_keras.runs.predicting import list_image_files
 from mae_keras.runs.pretraining import conditions
 from mae_keras.runs.report import markdown_text
@@ -33,6 +40,7 @@ from mae_keras.runs.resuming import Interrupted
 from mae_keras.training import explaining_out_of_memory
 
 _SHOWN = 4
+_LARGEST_VALUE = 65535  # of a mask file; it marks what was not seen
 
 
 def segment_run(
@@ -88,23 +96,29 @@ def segment_run(
     seed = recipe.seed if options.seed is None else options.seed
     if dataset is None:
         dataset = _dataset_of(source)
+    elif holds_pairs(pathlib.Path(masks).expanduser()):
+        raise ValueError(
+            "`dataset` must be left out where `masks` holds images too. Received: dataset="
+            f"{os.fspath(dataset)!r}, masks={os.fspath(masks)!r}"
+        )
     masked = load_masks(
         masks,
         dataset,
         model,
+        recipe,
         announce,
         unlabeled=options.unlabeled,
         gap=options.gap,
         split_seed=seed,
     )
-    config = _config(source, recipe, masked, masks, options, seed, dataset)
+    config = _config(source, recipe, masked, masks, options, seed)
     with run.locked():
         run.check(config, overwrite=overwrite, resumable=False)
         training = _train(model, masked, recipe, options, seed, announce)
         run.start({**config, "dtype_policy": training.model.dtype_policy.name})
         save_model(training.model, run, "segmenter")
-        run.write_history(training.history)
         with finished_model(run, "segmenter"):
+            run.write_history(training.history)
             metrics = {
                 "steps": training.steps,
                 "num_trained_weights": training.num_trained_weights,
@@ -129,8 +143,10 @@ def _config(
     masks: Any,
     options: SegmentOptions,
     seed: int,
-    dataset: Any,
 ) -> dict[str, Any]:
+    values = list(masked.class_values)
+    if min(values) < 0 or max(values) >= _LARGEST_VALUE:  # which no mask file could hold
+        values = list(range(masked.num_classes))
     return {
         "task": "segmentation",
         "fine_tuned_from": os.fspath(source),
@@ -138,12 +154,12 @@ def _config(
         "pretrained_on": recipe.dataset,
         "preset": recipe.preset,
         "patch_size": recipe.patch_size,
-        "dataset": str(masked.name) if dataset is None else os.fspath(dataset),
+        "dataset": str(masked.name),
         "masks": os.path.abspath(masks),
         "unlabeled": options.unlabeled,
         "gap": options.gap,
         "class_names": list(masked.class_names),
-        "class_values": list(masked.class_values),
+        "class_values": values,
         "seed": seed,
         "segment": {
             name: getattr(options, name)
@@ -165,14 +181,6 @@ def _train(
     seed: int,
     announce: Callable[[str], Any],
 ) -> Any:
-    square = model.image_shape[0] == model.image_shape[1]
-    changes = (
-        data.SegmentationAugmentation(quarter_turns=square)
-        if recipe.resize == "none"
-        else mirrored(recipe.dataset)
-    )
-    if len(model.image_shape) != 3:
-        changes = None
     announce(
         f"{len(masked.train):,} training images of {masked.num_classes} classes, "
         f"{len(masked.validation):,} validation, {len(masked.test):,} test; {options.steps} steps "
@@ -196,7 +204,7 @@ def _train(
                 weight_decay=options.weight_decay,
                 train_blocks=options.train_blocks,
                 from_scratch=options.from_scratch,
-                augmentation=changes,
+                augmentation=augmentation_of(recipe, model.image_shape),
                 class_names=masked.class_names,
                 seed=seed,
                 callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=say)],
@@ -259,13 +267,21 @@ def score_figures(
     Returns:
         Pairs of the end of a name, `""` and `"_classes"`, and a figure.
     """
-    test = test_split(masked)
+    test = test_split(masked, len(predictions))
     # Figures hold images of one size.
     alike = [n for n, image in enumerate(test.images) if image.shape == test.images[0].shape]
     shown = alike[:_SHOWN]
     images, masks = ([each[number] for number in shown] for each in (test.images, test.masks))
+    images, masks = list(images), list(masks)
+    ends = [float(np.nanmin(images)), float(np.nanmax(images))]
+    if ends[0] == ends[1]:
+        ends[1] += 1.0
     overview = figures.segmentation_figure(
-        images, masks, [predictions[number] for number in shown], class_names=masked.class_names
+        images,
+        masks,
+        [predictions[number] for number in shown],
+        class_names=masked.class_names,
+        value_range=masked.value_range or tuple(ends),
     )
     scores = {"IoU": "iou", "Dice": "dice"}
     bars = figures.class_bar_figure(
@@ -434,7 +450,14 @@ def _targets(paths: Sequence[str], folder: pathlib.Path) -> list[pathlib.Path]:
     if len(set(stems)) < len(stems):
         root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
         inner = [os.path.relpath(os.path.abspath(path), root) for path in paths]
-        stems = [os.path.splitext(name)[0].replace(os.sep, "_") for name in inner]
+        stems = [name.replace(os.sep, "_") for name in inner]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        first, second = [path for path, stem in zip(paths, stems, strict=True) if stem == twice][:2]
+        raise ValueError(
+            "`images` must have names that differ, with those of their folders before them. "
+            f"Received: {first!r} and {second!r}"
+        )
     return [folder / f"{stem}.png" for stem in stems]
 
 
@@ -445,6 +468,9 @@ def _whole_image(path: str, model: Any) -> np.ndarray:
     file = inspect_file(path)
     if file.defect:
         raise ValueError(file.defect)
+    pages = num_pages(path)
+    if pages > 1:
+        raise ValueError(f"has {pages} pages: save each as a file")
     shape = (*file.size, model.image_shape[-1])
     return data.read_image(path, shape, value_range=model.value_range)
 

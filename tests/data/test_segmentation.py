@@ -392,3 +392,39 @@ def test_what_is_no_data_set_is_refused(tmp_path):
             load_segmentation(picture((6, 4, 4)), labels((6, 4, 4)), classes=classes)
     with pytest.raises(ValueError, match="`unlabeled` must be an int"):
         load_segmentation(picture((6, 4, 4)), labels((6, 4, 4)), unlabeled="void")
+
+
+def test_a_mask_belongs_to_one_image(tmp_path):
+    def save(name, value):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((4, 4), value, "uint8")).save(path)
+
+    for number in range(4):
+        save(f"images/{number}.png", number)
+        save(f"masks/{number}.png", number % 2)
+    save("images/A.png", 9)
+    save("images/a.png", 10)
+    save("masks/A.png", 1)
+    save("masks/a.png", 0)
+    split = load_segmentation(tmp_path, splits=(1, 0, 0)).train
+    pairs = zip(split.images, split.masks, strict=True)
+    found = {int(image.max()): int(mask.max()) for image, mask in pairs}
+    assert (found[9], found[10]) == (1, 0)
+    save("images/1.bmp", 11)
+    with pytest.raises(ValueError, match="every mask must be of one image. .*1.png, which fits"):
+        load_segmentation(tmp_path)
+    (tmp_path / "images" / "1.bmp").unlink()
+    save("masks/2.bmp", 1)
+    with pytest.raises(ValueError, match="every image must have one mask.*2.png, which"):
+        load_segmentation(tmp_path)
+
+
+def test_empty_splits_and_single_classes_are_named():
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), "uint8")
+    data = load_segmentation(images, images // 128, splits=(0.8, 0, 0.2))
+    for method in (data.validation.arrays, lambda: data.validation.tiles(4)):
+        with pytest.raises(ValueError, match="expects images with masks. Received: an empty split"):
+            method()
+    with pytest.raises(ValueError, match="`classes` must leave two classes beside `unlabeled`"):
+        load_segmentation(images, images // 128, classes=["off", "on"], unlabeled=0)

@@ -135,6 +135,22 @@ def test_intervals_of_areas_under_curves_are_those_of_drawn_images():
     np.testing.assert_allclose(report.intervals["roc_auc"], expected, atol=0.01)
 
 
+@pytest.mark.parametrize("kind", ["hard", "two values", "rare"])
+def test_intervals_of_areas_hold_them_where_values_repeat(kind):
+    rng = np.random.default_rng(0)
+    masks = (rng.random((12, 40, 40)) < (0.02 if kind == "rare" else 0.4)).astype(int)
+    chance = masks.astype(float)
+    if kind == "two values":
+        chance = np.where(rng.random(masks.shape) < 0.25, 0.3, 0.6 * masks + 0.3 * (1 - masks))
+    if kind == "rare":
+        chance = np.where(masks, rng.random(masks.shape), (rng.random(masks.shape) < 0.01) * 0.5)
+    probabilities = np.stack([1 - chance, chance], axis=-1)
+    report = report_of(masks, probabilities.argmax(-1), 2, probabilities=probabilities)
+    low, high = report.intervals["roc_auc"]
+    assert low - 1e-9 <= report.roc_auc <= high + 1e-9
+    assert high - low < 0.1
+
+
 def test_intervals_are_those_of_drawn_images():
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 2, (15, 20))

@@ -9,8 +9,10 @@ from PIL import Image
 
 from mae_keras import data
 from mae_keras.runs import EvaluationOptions, evaluate_run, evaluation_table
-from mae_keras.runs.masks import augmentation_of
+from mae_keras.runs.exporting import load_run
+from mae_keras.runs.masks import augmentation_of, load_masks
 from mae_keras.runs.protocols.segmentation import _some
+from mae_keras.runs.recipe import adapt, find_recipe
 
 
 @pytest.fixture
@@ -102,10 +104,55 @@ def test_what_is_missing_is_said_before_training(folder, masks, tmp_path):
         evaluate_run(folder, ["segment"], options=options(tmp_path / "wide.npz"))
 
 
-def test_changes_suit_the_images(tmp_path):
-    for number in range(9):
-        Image.fromarray(np.full((20, 20), number, "uint8")).save(tmp_path / f"{number}.png")
-    crops = data.load(tmp_path, image_size=8, resize="none")
-    assert augmentation_of(crops).quarter_turns
-    assert augmentation_of(data.load(tmp_path)).flip_axes == ("width",)
-    assert augmentation_of(data.load("digits")) is None
+def test_changes_suit_what_was_pretrained():
+    def changes(**settings):
+        return augmentation_of(adapt(find_recipe(dataset="photos/"), **settings), (16, 16, 3))
+
+    assert changes(resize="none", image_size=16).quarter_turns
+    assert changes(dataset="cifar10").flip_axes == ("width",)
+    assert changes(dataset="digits") is None
+    assert changes(dataset="cifar10", augment=False) is None
+
+
+@pytest.fixture
+def patients(tmp_path):
+    """Images of six patients with masks."""
+    rng = np.random.default_rng(0)
+    for number in range(36):
+        for name, array in (
+            ("images", rng.integers(0, 256, (8, 8)).astype("uint8")),
+            ("masks", np.eye(8, dtype="uint8")),
+        ):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / name / f"p{number % 6}_{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_images_of_pretraining_are_divided_alike(finished, patients, seed):
+    _, model = load_run(finished[0])
+    settings = {"groups": r"(p\d)_", "seed": seed}
+    recipe = adapt(find_recipe(dataset="photos/"), dataset=str(patients / "images"), **settings)
+    pretrained = data.load(patients / "images", **settings)
+    masked = load_masks(patients / "masks", patients / "images", model, recipe)
+    for part in ("train", "validation", "test"):
+        assert set(getattr(masked, part).names) == set(getattr(pretrained, part).paths)
+    said = []
+    load_masks(patients / "masks", patients / "images", model, recipe, said.append, gap=1)
+    assert any("Divided otherwise than in pretraining" in line for line in said)
+
+
+def test_what_cannot_be_scored_is_refused_before_training(finished, tmp_path):
+    _, model = load_run(finished[0])
+    recipe = find_recipe(dataset="photos/")
+    rng = np.random.default_rng(0)
+    masks = np.stack([np.eye(8, dtype="int32")] * 9)
+    np.savez(tmp_path / "floats.npz", images=rng.random((9, 8, 8, 1)), masks=masks)
+    with pytest.raises(ValueError, match=r"range that the model was trained on, \(0.0, 255.0\)"):
+        load_masks(tmp_path / "floats.npz", None, model, recipe)
+    pixels = rng.integers(0, 256, (12, 8, 8, 1), "uint8")
+    arrays = {"train_images": pixels[:6], "train_masks": masks[:6]}
+    arrays |= {"test_images": pixels[6:], "test_masks": np.full((6, 8, 8), 7)}
+    np.savez(tmp_path / "bare.npz", **arrays)
+    with pytest.raises(ValueError, match="`masks` must have labeled pixels in test images"):
+        load_masks(tmp_path / "bare.npz", None, model, recipe, unlabeled=7)

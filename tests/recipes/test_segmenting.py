@@ -155,4 +155,16 @@ def test_bad_numbers_are_refused(options):
 def test_masks_of_images_of_one_name_keep_apart(tmp_path):
     assert [path.name for path in _targets(["a/1.png", "b/2.jpg"], tmp_path)] == ["1.png", "2.png"]
     names = [path.name for path in _targets(["x/a/1.png", "x/b/1.png"], tmp_path)]
-    assert names == ["a_1.png", "b_1.png"]
+    assert names == ["a_1.png.png", "b_1.png.png"]
+    names = [path.name for path in _targets(["x/1.png", "x/1.bmp"], tmp_path)]
+    assert names == ["1.png.png", "1.bmp.png"]
+    with pytest.raises(ValueError, match="`images` must have names that differ"):
+        _targets(["r/a_b/c.png", "r/a/b_c.png", "r/d/c.png"], tmp_path)
+
+
+@pytest.mark.slow
+def test_pages_are_not_dropped(run, tmp_path):
+    pages = [Image.fromarray(np.full((8, 8), number, "uint8")) for number in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match="stack.tif: has 3 pages: save each as a file"):
+        segment_files(run[0], [tmp_path / "stack.tif"], tmp_path / "out", announce=str)

@@ -322,7 +322,7 @@ QUICK = {"batch_size": 8, "train_blocks": 0, "jit_compile": "false"}
 @pytest.mark.slow
 def test_fine_tune_calls_the_callbacks_of_the_command_line(labeled, capsys, monkeypatch):
     pytest.importorskip("tensorboard")
-    for name in ("_export", "draw_scores", "_draw_loss"):  # which take their time
+    for name in ("export_beside", "draw_scores", "draw_loss"):  # which take their time
         monkeypatch.setattr(fine_tuning, name, lambda *arguments: None)
     (labeled / "toy_recorder.py").write_text(RECORDER)
     code, _, err = run(

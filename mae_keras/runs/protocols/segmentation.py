@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mae_keras.runs.masks import augmentation_of, scores_of, test_split
+from mae_keras.runs.masks import scores_of, test_split
 from mae_keras.runs.protocols import EvaluationOptions, register_protocol
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _scored(
                 masked.num_classes,
                 steps=options.segment_steps,
                 learning_rate=options.learning_rate,
-                augmentation=augmentation_of(comparison.images),
+                augmentation=comparison.mask_augmentation,
                 class_names=masked.class_names,
                 seed=options.seed,
                 **settings,
