@@ -77,7 +77,7 @@ def test_a_frozen_encoder_stays_and_a_fresh_one_starts_elsewhere(encoder):
     assert not any(np.allclose(a, b, atol=1e-2) for a, b in zip(own, kernels, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights(encoder):
     settings = {"head": "linear", "steps": 3, "augmentation": SegmentationAugmentation()}
     first, second, other = (

@@ -39,7 +39,7 @@ def options(masks, **changes):
     return EvaluationOptions(**{"masks": str(masks), "segment_steps": 2, **changes})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_segmenters_are_trained_scored_and_drawn(folder, masks):
     said = []
     chosen = options(masks, segment_head="linear")

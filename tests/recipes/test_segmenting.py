@@ -110,7 +110,7 @@ def test_an_interruption_writes_nothing(finished, cells, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "config.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_failures_after_training_keep_the_model(finished, cells, tmp_path, monkeypatch):
     def failing(*_, **__):
         raise ValueError("no score")
